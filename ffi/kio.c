@@ -1,0 +1,937 @@
+/*
+ * kio.c - what TypeScript cannot do itself: own an io_uring, fill its SQEs,
+ * enter the kernel, and take a ring apart before its buffers are freed.
+ *
+ * Every function that can fail returns a negative errno and leaves errno
+ * alone. All calls on a context come from the thread that opened it.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* Raised whenever a signature below changes; ffi/load.ts compares it. */
+#define KIO_ABI 1
+
+/* Values that liburing 2.3 (Debian 12) does not name yet. */
+#define KIO_OP_FTRUNCATE 55	    /* Linux 6.9 */
+#define KIO_ENTER_NO_IOWAIT (1U << 7) /* Linux 6.15 */
+#define KIO_FEAT_NO_IOWAIT (1U << 17)
+
+/*
+ * user_data of a completion:
+ *   bit 63      a message from another ring; bits 0-62 are the sender's
+ *   bit 62      the shim's own request: the timer, or a cancel of the operation
+ *               in the bits below, which is reported when it found nothing
+ *   bit 52      the result is a new fd: whoever drops it has to close it
+ *   bits 32-51  generation of the slot
+ *   bits 0-31   slot in the operation table
+ */
+#define UD_MESSAGE (1ULL << 63)
+#define UD_INTERNAL (1ULL << 62)
+#define UD_MAKES_FD (1ULL << 52)
+#define UD_TIMER (UD_INTERNAL | (1ULL << 60))
+#define UD_IGNORED (UD_INTERNAL | (2ULL << 60))
+
+struct kio {
+	struct io_uring ring;
+	struct kio *next;
+	/* Operations of the table that the kernel still owns. */
+	uint32_t in_flight;
+	int32_t event_fd;
+	uint32_t enter_flags;
+	bool ring_ftruncate;
+	bool armed;
+	/* Linked operations: SQEs since kio_chain_begin(), the last of them. */
+	bool chaining;
+	uint32_t chain_length;
+	struct io_uring_sqe *chain_last;
+	/* Set by kio_wide_offset() for the next operation whose offset is NaN. */
+	uint64_t wide_offset;
+	bool timer_armed;
+	double timer_deadline_ms;
+	struct __kernel_timespec timer_at;
+};
+
+struct mapping {
+	void *address;
+	size_t size;
+	struct mapping *next;
+};
+
+/* What one JavaScript isolate has open; its thread is the only user. */
+struct isolate {
+	struct kio *contexts;
+	struct mapping *mappings;
+};
+
+static __thread struct isolate *isolate;
+
+EXPORT uint32_t kio_abi(void)
+{
+	return KIO_ABI;
+}
+
+/* Ends the process: a broken invariant must not become corruption. */
+EXPORT void kio_abort(const char *message)
+{
+	fprintf(stderr, "kio: %s\n", message);
+	abort();
+}
+
+EXPORT double kio_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
+}
+
+/* ---- entering the kernel ---------------------------------------------- */
+
+static uint32_t sq_flags(const struct kio *k)
+{
+	return IO_URING_READ_ONCE(*k->ring.sq.kflags);
+}
+
+/*
+ * Publishes the prepared SQEs, all but the last `keep` (a chain that is still
+ * being built must reach the kernel whole), and enters it once. wait_ns > 0
+ * sleeps until a completion is there or the time is over.
+ */
+static int enter(struct kio *k, uint32_t keep, uint32_t flags, double wait_ns)
+{
+	struct io_uring_sq *sq = &k->ring.sq;
+	uint32_t tail = *sq->ktail;
+	struct __kernel_timespec ts = {
+		.tv_sec = (long long)(wait_ns / 1e9),
+		.tv_nsec = (long long)wait_ns % 1000000000,
+	};
+	struct io_uring_getevents_arg arg = { .ts = (uint64_t)(uintptr_t)&ts };
+	bool wait = wait_ns > 0;
+	int ret;
+
+	for (uint32_t end = sq->sqe_tail - keep; sq->sqe_head != end;
+	     sq->sqe_head++, tail++)
+		sq->array[tail & *sq->kring_mask] =
+			sq->sqe_head & *sq->kring_mask;
+	io_uring_smp_store_release(sq->ktail, tail);
+
+	flags |= k->enter_flags;
+	if (wait)
+		flags |= IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
+	ret = (int)syscall(__NR_io_uring_enter, k->ring.enter_ring_fd,
+			   tail - io_uring_smp_load_acquire(sq->khead), wait,
+			   flags, wait ? &arg : NULL, wait ? sizeof(arg) : 0);
+	return ret < 0 ? -errno : ret;
+}
+
+/*
+ * Brackets of an operation: sqe_begin() hands out the next SQE, submitting
+ * earlier ones when the queue is full; sqe_end() stamps it after the prep
+ * (liburing's prep functions clear flags and, before 2.4, leave a stale
+ * user_data behind). In a chain each SQE links its predecessor, so that the
+ * last one never links to a stranger.
+ */
+static int sqe_begin(struct kio *k, struct io_uring_sqe **sqe)
+{
+	while (!(*sqe = io_uring_get_sqe(&k->ring))) {
+		int ret;
+
+		if (k->chain_length == k->ring.sq.ring_entries)
+			return -E2BIG;
+		ret = enter(k, k->chain_length, 0, 0);
+		if (ret < 0 && ret != -EINTR)
+			return ret;
+	}
+	if (k->chaining) {
+		if (k->chain_last)
+			k->chain_last->flags |= IOSQE_IO_LINK;
+		k->chain_last = *sqe;
+		k->chain_length++;
+	}
+	return 0;
+}
+
+static int sqe_end(struct kio *k, struct io_uring_sqe *sqe, double id,
+		   uint32_t flags)
+{
+	sqe->user_data = (uint64_t)id;
+	sqe->flags |= (uint8_t)flags;
+	k->in_flight++;
+	return 0;
+}
+
+/* One operation: PREP fills `sqe`, ID is its user_data. */
+#define QUEUE(K, ID, FLAGS, PREP)                        \
+	do {                                             \
+		struct io_uring_sqe *sqe;                \
+		int ret = sqe_begin(K, &sqe);            \
+		if (ret)                                 \
+			return ret;                      \
+		PREP;                                    \
+		return sqe_end(K, sqe, ID, FLAGS);       \
+	} while (0)
+
+static uint64_t offset_of(const struct kio *k, double offset)
+{
+	if (offset != offset)
+		return k->wide_offset;
+	return offset < 0 ? UINT64_MAX : (uint64_t)offset;
+}
+
+/* ---- operations ------------------------------------------------------- */
+
+EXPORT void kio_wide_offset(struct kio *k, uint64_t offset)
+{
+	k->wide_offset = offset;
+}
+
+EXPORT int kio_read(struct kio *k, double id, int fd, void *buffer,
+		    uint32_t length, double offset, uint32_t flags)
+{
+	QUEUE(k, id, flags,
+	      io_uring_prep_read(sqe, fd, buffer, length,
+				 offset_of(k, offset)));
+}
+
+EXPORT int kio_write(struct kio *k, double id, int fd, const void *buffer,
+		     uint32_t length, double offset, uint32_t flags)
+{
+	QUEUE(k, id, flags,
+	      io_uring_prep_write(sqe, fd, buffer, length,
+				  offset_of(k, offset)));
+}
+
+EXPORT int kio_readv(struct kio *k, double id, int fd, const void *vectors,
+		     uint32_t count, double offset)
+{
+	QUEUE(k, id, 0,
+	      io_uring_prep_readv(sqe, fd, vectors, count,
+				  offset_of(k, offset)));
+}
+
+EXPORT int kio_writev(struct kio *k, double id, int fd, const void *vectors,
+		      uint32_t count, double offset)
+{
+	QUEUE(k, id, 0,
+	      io_uring_prep_writev(sqe, fd, vectors, count,
+				   offset_of(k, offset)));
+}
+
+EXPORT int kio_open(struct kio *k, double id, const char *path, int flags,
+		    uint32_t mode)
+{
+	QUEUE(k, id, 0,
+	      io_uring_prep_openat(sqe, AT_FDCWD, path, flags | O_CLOEXEC,
+				   mode));
+}
+
+EXPORT int kio_close(struct kio *k, double id, int fd)
+{
+	QUEUE(k, id, 0, io_uring_prep_close(sqe, fd));
+}
+
+EXPORT int kio_fsync(struct kio *k, double id, int fd, uint32_t flags)
+{
+	QUEUE(k, id, 0, io_uring_prep_fsync(sqe, fd, flags));
+}
+
+EXPORT int kio_fallocate(struct kio *k, double id, int fd, int mode,
+			 double offset, double length)
+{
+	QUEUE(k, id, 0,
+	      io_uring_prep_fallocate(sqe, fd, mode,
+				      (off_t)offset_of(k, offset),
+				      (off_t)length));
+}
+
+/*
+ * Before Linux 6.9 the call itself is made here and a NOP brings its result
+ * through the ring; in a chain that would be out of order, so it is refused.
+ */
+EXPORT int kio_ftruncate(struct kio *k, double id, int fd, double length)
+{
+	if (!k->ring_ftruncate) {
+		if (k->chaining)
+			return -EOPNOTSUPP;
+		if (ftruncate(fd, (off_t)offset_of(k, length)) < 0)
+			return -errno;
+		QUEUE(k, id, 0, io_uring_prep_nop(sqe));
+	}
+	QUEUE(k, id, 0,
+	      io_uring_prep_rw(KIO_OP_FTRUNCATE, sqe, fd, NULL, 0,
+			       offset_of(k, length)));
+}
+
+/* address: room for a struct sockaddr_storage and a socklen_t, or NULL. */
+EXPORT int kio_accept(struct kio *k, double id, int fd, void *address)
+{
+	socklen_t *length = NULL;
+
+	if (address) {
+		length = (socklen_t *)((char *)address +
+				       sizeof(struct sockaddr_storage));
+		*length = sizeof(struct sockaddr_storage);
+	}
+	QUEUE(k, id, 0,
+	      io_uring_prep_accept(sqe, fd, address, length, SOCK_CLOEXEC));
+}
+
+EXPORT int kio_connect(struct kio *k, double id, int fd, const void *address,
+		       uint32_t length)
+{
+	QUEUE(k, id, 0, io_uring_prep_connect(sqe, fd, address, length));
+}
+
+EXPORT int kio_recv(struct kio *k, double id, int fd, void *buffer,
+		    uint32_t length, int flags)
+{
+	QUEUE(k, id, 0, io_uring_prep_recv(sqe, fd, buffer, length, flags));
+}
+
+/* Deno ignores SIGPIPE, other hosts may not. */
+EXPORT int kio_send(struct kio *k, double id, int fd, const void *buffer,
+		    uint32_t length, int flags)
+{
+	QUEUE(k, id, 0,
+	      io_uring_prep_send(sqe, fd, buffer, length,
+				 flags | MSG_NOSIGNAL));
+}
+
+EXPORT int kio_recvmsg(struct kio *k, double id, int fd, void *message,
+		       uint32_t flags)
+{
+	QUEUE(k, id, 0,
+	      io_uring_prep_recvmsg(sqe, fd, message,
+				    flags | MSG_CMSG_CLOEXEC));
+}
+
+EXPORT int kio_sendmsg(struct kio *k, double id, int fd, const void *message,
+		       uint32_t flags)
+{
+	QUEUE(k, id, 0,
+	      io_uring_prep_sendmsg(sqe, fd, message, flags | MSG_NOSIGNAL));
+}
+
+EXPORT int kio_poll(struct kio *k, double id, int fd, uint32_t events)
+{
+	QUEUE(k, id, 0, io_uring_prep_poll_add(sqe, fd, events));
+}
+
+EXPORT int kio_shutdown(struct kio *k, double id, int fd, int how)
+{
+	QUEUE(k, id, 0, io_uring_prep_shutdown(sqe, fd, how));
+}
+
+EXPORT int kio_msg_ring(struct kio *k, double id, int target_ring_fd,
+			int result, double user_data)
+{
+	QUEUE(k, id, 0,
+	      io_uring_prep_msg_ring(sqe, target_ring_fd, (uint32_t)result,
+				     UD_MESSAGE | (uint64_t)user_data, 0));
+}
+
+/* ---- what an operation points to --------------------------------------- */
+
+/* DESIGN of a message in one block of memory: ffi/layout.ts has the twin. */
+#define MSG_NAME 64
+#define MSG_VECTORS (MSG_NAME + 128)
+_Static_assert(sizeof(struct msghdr) <= MSG_NAME, "struct msghdr");
+_Static_assert(sizeof(struct sockaddr_storage) == 128, "sockaddr_storage");
+_Static_assert(sizeof(struct iovec) == 16, "struct iovec");
+_Static_assert(offsetof(struct msghdr, msg_namelen) == 8, "msg_namelen");
+_Static_assert(offsetof(struct msghdr, msg_controllen) == 40, "controllen");
+_Static_assert(offsetof(struct msghdr, msg_flags) == 48, "msg_flags");
+
+EXPORT void kio_vector_set(struct iovec *vectors, uint32_t index, void *data,
+			   double length)
+{
+	vectors[index].iov_base = data;
+	vectors[index].iov_len = (size_t)length;
+}
+
+EXPORT void kio_message_init(char *message, uint32_t name_length,
+			     uint32_t count, void *control,
+			     uint32_t control_length)
+{
+	struct msghdr *header = (struct msghdr *)message;
+
+	header->msg_name = name_length ? message + MSG_NAME : NULL;
+	header->msg_namelen = name_length;
+	header->msg_iov = (struct iovec *)(message + MSG_VECTORS);
+	header->msg_iovlen = count;
+	header->msg_control = control_length ? control : NULL;
+	header->msg_controllen = control_length;
+	header->msg_flags = 0;
+}
+
+/* ---- cancelling --------------------------------------------------------- */
+
+static int queue_cancel(struct kio *k, uint64_t target, uint32_t flags,
+			uint64_t user_data)
+{
+	struct io_uring_sqe *sqe;
+	int ret = sqe_begin(k, &sqe);
+
+	if (ret)
+		return ret;
+	io_uring_prep_cancel64(sqe, target, (int)flags);
+	sqe->user_data = user_data;
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	return 0;
+}
+
+/* The i-th SQE that is prepared and not submitted, from the last (0). */
+static struct io_uring_sqe *unsubmitted(const struct kio *k, uint32_t i)
+{
+	const struct io_uring_sq *sq = &k->ring.sq;
+
+	if (i >= sq->sqe_tail - sq->sqe_head)
+		return NULL;
+	return &sq->sqes[(sq->sqe_tail - 1 - i) & *sq->kring_mask];
+}
+
+/*
+ * Asks the kernel to cancel one operation. One that has not been submitted
+ * yet becomes a NOP, so that it never happens: returns 1 then. A member of a
+ * chain keeps its place instead, or its successors would run.
+ */
+EXPORT int kio_cancel(struct kio *k, double id)
+{
+	struct io_uring_sqe *sqe, *before;
+
+	for (uint32_t i = 0; (sqe = unsubmitted(k, i)); i++) {
+		if (sqe->user_data != (uint64_t)id)
+			continue;
+		before = unsubmitted(k, i + 1);
+		if (sqe->flags & IOSQE_IO_LINK ||
+		    (before && before->flags & IOSQE_IO_LINK))
+			break;
+		io_uring_prep_nop(sqe);
+		sqe->user_data = (uint64_t)id;
+		return 1;
+	}
+	return queue_cancel(k, (uint64_t)id, 0, UD_INTERNAL | (uint64_t)id);
+}
+
+EXPORT int kio_cancel_all(struct kio *k)
+{
+	return queue_cancel(k, 0,
+			    IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL,
+			    UD_IGNORED);
+}
+
+/* ---- chains -------------------------------------------------------------- */
+
+EXPORT void kio_chain(struct kio *k, bool on)
+{
+	k->chaining = on;
+	k->chain_length = 0;
+	k->chain_last = NULL;
+}
+
+/* ---- completions --------------------------------------------------------- */
+
+/*
+ * Whether TypeScript gets to see the completion of a request of the shim's
+ * own: only a cancel that found nothing, because the operation may be a link
+ * of a chain that starts later. (-EALREADY: it is completing anyway.)
+ */
+static bool internal_reported(struct kio *k, const struct io_uring_cqe *cqe)
+{
+	if (cqe->user_data == UD_TIMER)
+		k->timer_armed = false;
+	return cqe->user_data < UD_TIMER && cqe->res == -ENOENT;
+}
+
+/*
+ * Moves completions from the ring to `out`, four int32 each: user_data low
+ * and high, result, flags. Without `out` they are dropped, and so is an fd
+ * that nobody will ever hear of.
+ */
+static uint32_t harvest(struct kio *k, int32_t *out, uint32_t capacity)
+{
+	struct io_uring_cq *cq = &k->ring.cq;
+	uint32_t head = *cq->khead;
+	uint32_t tail = io_uring_smp_load_acquire(cq->ktail);
+	uint32_t count = 0;
+
+	for (; head != tail && count < capacity; head++) {
+		struct io_uring_cqe *cqe = &cq->cqes[head & *cq->kring_mask];
+		uint64_t user_data = cqe->user_data;
+
+		if (!(user_data & UD_MESSAGE)) {
+			if (user_data & UD_INTERNAL) {
+				if (!internal_reported(k, cqe))
+					continue;
+			} else if (!(cqe->flags & IORING_CQE_F_MORE)) {
+				k->in_flight--;
+			}
+		}
+		if (out) {
+			*out++ = (int32_t)user_data;
+			*out++ = (int32_t)(user_data >> 32);
+			*out++ = cqe->res;
+			*out++ = (int32_t)cqe->flags;
+		} else if (user_data < UD_INTERNAL && user_data & UD_MAKES_FD &&
+			   cqe->res >= 0) {
+			close(cqe->res);
+		}
+		count++;
+	}
+	io_uring_smp_store_release(cq->khead, head);
+	return count;
+}
+
+/*
+ * One turn of the ring: submits what is queued, lets the kernel post what is
+ * done and copies up to `capacity` completions. wait_ns > 0 sleeps that long
+ * for the first one. Returns their number, or an error when there are none;
+ * what could not be submitted stays queued.
+ */
+EXPORT int kio_step(struct kio *k, int32_t *out, uint32_t capacity,
+		    double wait_ns)
+{
+	uint32_t count = 0;
+	int ret = 0;
+
+	if (k->armed) {
+		io_uring_cq_eventfd_toggle(&k->ring, false);
+		k->armed = false;
+	}
+	/*
+	 * Without work to run for the ring GETEVENTS is left out: what completes
+	 * while it is submitted is posted by that, and a call is 5 % shorter.
+	 */
+	do {
+		uint32_t busy = sq_flags(k) &
+				(IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+
+		if (busy || wait_ns > 0)
+			ret = enter(k, 0, IORING_ENTER_GETEVENTS, wait_ns);
+		else if (io_uring_sq_ready(&k->ring))
+			ret = enter(k, 0, 0, 0);
+		wait_ns = 0;
+		count += harvest(k, out + 4 * count, capacity - count);
+	} while (ret >= 0 && count < capacity &&
+		 sq_flags(k) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
+	if (count || ret == -ETIME || ret == -EINTR)
+		return (int)count;
+	return ret < 0 ? ret : 0;
+}
+
+static int arm_timer(struct kio *k, double deadline_ms)
+{
+	double seconds = (double)(long long)(deadline_ms / 1e3);
+	struct io_uring_sqe *sqe;
+	int ret;
+
+	if (k->timer_armed && k->timer_deadline_ms <= deadline_ms)
+		return 0;
+	ret = sqe_begin(k, &sqe);
+	if (ret)
+		return ret;
+	k->timer_at.tv_sec = (long long)seconds;
+	k->timer_at.tv_nsec = (long long)((deadline_ms - seconds * 1e3) * 1e6);
+	if (k->timer_armed) {
+		io_uring_prep_timeout_update(sqe, &k->timer_at, UD_TIMER,
+					     IORING_TIMEOUT_ABS);
+		sqe->user_data = UD_IGNORED;
+		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	} else {
+		io_uring_prep_timeout(sqe, &k->timer_at, 0,
+				      IORING_TIMEOUT_ABS);
+		sqe->user_data = UD_TIMER;
+	}
+	k->timer_armed = true;
+	k->timer_deadline_ms = deadline_ms;
+	return 0;
+}
+
+/*
+ * Before the thread sleeps in an event loop of its own: from now on a
+ * completion makes the eventfd readable, and so does deadline_ms (0: none)
+ * on the clock of kio_now_ms(). Returns 1, or 0 when there is something to
+ * do at once. The flag is raised before the kernel is entered once more: a
+ * completion is either seen by that or signalled, on every architecture.
+ */
+EXPORT int kio_arm(struct kio *k, double deadline_ms)
+{
+	if (deadline_ms > 0 && arm_timer(k, deadline_ms))
+		return 0;
+	io_uring_cq_eventfd_toggle(&k->ring, true);
+	k->armed = true;
+	atomic_thread_fence(memory_order_seq_cst);
+	if (enter(k, 0, IORING_ENTER_GETEVENTS, 0) >= 0 &&
+	    !io_uring_sq_ready(&k->ring) && !io_uring_cq_ready(&k->ring) &&
+	    !(sq_flags(k) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)))
+		return 1;
+	io_uring_cq_eventfd_toggle(&k->ring, false);
+	k->armed = false;
+	return 0;
+}
+
+/* Makes the eventfd readable: the event loop comes back here by itself. */
+EXPORT void kio_wake_self(struct kio *k)
+{
+	uint64_t one = 1;
+	ssize_t written = write(k->event_fd, &one, sizeof(one));
+
+	(void)written; /* EAGAIN: it is readable already */
+}
+
+/* Blocks a helper thread until the eventfd is readable, and empties it. */
+EXPORT int kio_event_wait(int event_fd)
+{
+	struct pollfd poll_fd = { .fd = event_fd, .events = POLLIN };
+	uint64_t value;
+
+	while (poll(&poll_fd, 1, -1) < 0 && errno == EINTR)
+		;
+	return read(event_fd, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+/* ---- fixed files ---------------------------------------------------------- */
+
+EXPORT int kio_files_register(struct kio *k, const int32_t *fds,
+			      uint32_t count)
+{
+	return io_uring_register_files(&k->ring, fds, count);
+}
+
+EXPORT int kio_files_update(struct kio *k, uint32_t offset,
+			    const int32_t *fds, uint32_t count)
+{
+	return io_uring_register_files_update(&k->ring, offset, fds, count);
+}
+
+EXPORT int kio_files_unregister(struct kio *k)
+{
+	return io_uring_unregister_files(&k->ring);
+}
+
+/* ---- a context: opening, closing, dying ---------------------------------- */
+
+/* From the best to what any kernel with io_uring takes. */
+static const uint32_t setup_flags[] = {
+	IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+		IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
+	IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+		IORING_SETUP_SUBMIT_ALL,
+	0,
+};
+
+static int ring_init(struct kio *k, uint32_t entries, uint32_t cq_entries)
+{
+	int ret = -EINVAL;
+
+	for (size_t i = 0; i < sizeof(setup_flags) / sizeof(*setup_flags) &&
+			   ret == -EINVAL;
+	     i++) {
+		struct io_uring_params params = {
+			.flags = setup_flags[i] | IORING_SETUP_CQSIZE |
+				 IORING_SETUP_CLAMP,
+			.cq_entries = cq_entries,
+		};
+
+		ret = io_uring_queue_init_params(entries, &k->ring, &params);
+		if (!ret && params.features & KIO_FEAT_NO_IOWAIT)
+			k->enter_flags |= KIO_ENTER_NO_IOWAIT;
+	}
+	return ret;
+}
+
+static void ring_probe(struct kio *k)
+{
+	struct io_uring_probe *probe = io_uring_get_probe_ring(&k->ring);
+
+	if (!probe)
+		return;
+	k->ring_ftruncate = probe->last_op >= KIO_OP_FTRUNCATE &&
+			    probe->ops[KIO_OP_FTRUNCATE].flags &
+				    IO_URING_OP_SUPPORTED;
+	io_uring_free_probe(probe);
+}
+
+/*
+ * Opens a context; status[0] says why when the result is NULL. Refused
+ * unless the isolate's guard is armed: the kernel must never own a buffer
+ * that nobody would wait for when the isolate dies.
+ */
+EXPORT struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
+				    uint32_t kernel_workers, int32_t *status)
+{
+	/* bounded workers keep the kernel's own limit (0) */
+	uint32_t workers[2] = { 0, kernel_workers };
+	struct kio *k = isolate ? calloc(1, sizeof(*k)) : NULL;
+
+	status[0] = isolate ? -ENOMEM : -EOPNOTSUPP;
+	if (!k)
+		return NULL;
+	status[0] = ring_init(k, entries, cq_entries);
+	if (status[0])
+		goto fail_memory;
+	/* Saves the fd lookup at each entry; there are 16 places a thread. */
+	if (io_uring_register_ring_fd(&k->ring) == 1)
+		k->enter_flags |= IORING_ENTER_REGISTERED_RING;
+	k->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (k->event_fd < 0) {
+		status[0] = -errno;
+		goto fail_ring;
+	}
+	status[0] = io_uring_register_eventfd(&k->ring, k->event_fd);
+	if (status[0])
+		goto fail_event_fd;
+	io_uring_cq_eventfd_toggle(&k->ring, false);
+	io_uring_register_iowq_max_workers(&k->ring, workers);
+	ring_probe(k);
+	k->next = isolate->contexts;
+	isolate->contexts = k;
+	return k;
+
+fail_event_fd:
+	close(k->event_fd);
+fail_ring:
+	io_uring_queue_exit(&k->ring);
+fail_memory:
+	free(k);
+	return NULL;
+}
+
+EXPORT int kio_ring_fd(const struct kio *k)
+{
+	return k->ring.ring_fd;
+}
+
+EXPORT int kio_event_fd(const struct kio *k)
+{
+	return k->event_fd;
+}
+
+static void context_destroy(struct kio *k)
+{
+	struct kio **at = &isolate->contexts;
+
+	while (*at != k)
+		at = &(*at)->next;
+	*at = k->next;
+	io_uring_queue_exit(&k->ring);
+	free(k);
+}
+
+/*
+ * Destroys a context that the caller has drained. The kernel goes on with
+ * what is in flight when a ring is closed, so that is not survivable here.
+ * The eventfd is the caller's to close.
+ */
+EXPORT void kio_context_close(struct kio *k)
+{
+	if (k->in_flight)
+		kio_abort("a context was closed with operations in flight");
+	context_destroy(k);
+}
+
+/*
+ * Takes everything back from the kernel: what was not submitted never
+ * happens, the rest is cancelled, and every completion is awaited. Asked
+ * again after each pause: a linked operation may have started meanwhile.
+ */
+static void context_drain(struct kio *k)
+{
+	bool told = false;
+	double start_ms = kio_now_ms();
+	struct io_uring_sqe *sqe;
+
+	for (; (sqe = unsubmitted(k, 0)); k->ring.sq.sqe_tail--)
+		if (!(sqe->user_data & UD_INTERNAL))
+			k->in_flight--;
+	kio_chain(k, false);
+	while (k->in_flight) {
+		kio_cancel_all(k);
+		enter(k, 0, IORING_ENTER_GETEVENTS, 50e6);
+		harvest(k, NULL, UINT32_MAX);
+		if (!told && kio_now_ms() - start_ms > 5000) {
+			fprintf(stderr,
+				"kio: waiting for %u operations that the "
+				"kernel cannot cancel\n",
+				k->in_flight);
+			told = true;
+		}
+	}
+}
+
+/*
+ * The teardown guard. Deno runs it when the isolate ends, in whatever way,
+ * on the isolate's thread and before its buffers are freed; not at
+ * Deno.exit(), where the process ends with its memory still mapped.
+ */
+static void isolate_end(void *argument)
+{
+	if (isolate != argument)
+		return;
+	while (isolate->contexts) {
+		context_drain(isolate->contexts);
+		/* the isolate's handle on it dies without closing it */
+		close(isolate->contexts->event_fd);
+		context_destroy(isolate->contexts);
+	}
+	while (isolate->mappings) {
+		struct mapping *mapping = isolate->mappings;
+
+		isolate->mappings = mapping->next;
+		munmap(mapping->address, mapping->size);
+		free(mapping);
+	}
+	free(isolate);
+	isolate = NULL;
+}
+
+/* Node-API, which only the host program provides. */
+__attribute__((weak)) int napi_add_env_cleanup_hook(void *env,
+						    void (*hook)(void *),
+						    void *argument);
+
+/* process.dlopen() calls this: it arms the guard, once an isolate. */
+EXPORT void *napi_register_module_v1(void *env, void *exports)
+{
+	struct isolate *created;
+
+	if (isolate || !napi_add_env_cleanup_hook)
+		return exports;
+	created = calloc(1, sizeof(*created));
+	if (!created)
+		return exports;
+	if (napi_add_env_cleanup_hook(env, isolate_end, created)) {
+		free(created);
+		return exports;
+	}
+	isolate = created;
+	return exports;
+}
+
+/* ---- memory that outlives what the kernel does with it --------------------- */
+
+EXPORT void *kio_memory_map(double size)
+{
+	struct mapping *mapping = malloc(sizeof(*mapping));
+
+	if (!mapping)
+		return NULL;
+	mapping->size = (size_t)size;
+	mapping->address = mmap(NULL, mapping->size, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (mapping->address == MAP_FAILED) {
+		free(mapping);
+		return NULL;
+	}
+	mapping->next = isolate->mappings;
+	isolate->mappings = mapping;
+	return mapping->address;
+}
+
+EXPORT void kio_memory_unmap(const void *address)
+{
+	struct mapping **at = &isolate->mappings;
+	struct mapping *mapping;
+
+	while ((*at)->address != address)
+		at = &(*at)->next;
+	mapping = *at;
+	*at = mapping->next;
+	munmap(mapping->address, mapping->size);
+	free(mapping);
+}
+
+/* ---- sockets: the calls that never block ----------------------------------- */
+
+static int result_of(int ret)
+{
+	return ret < 0 ? -errno : ret;
+}
+
+EXPORT int kio_socket(int domain, int type)
+{
+	return result_of(socket(domain, type | SOCK_CLOEXEC, 0));
+}
+
+EXPORT int kio_socket_pair(int type, int32_t *fds)
+{
+	return result_of(
+		socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds));
+}
+
+EXPORT int kio_socket_bind(int fd, const void *address, uint32_t length)
+{
+	return result_of(bind(fd, address, length));
+}
+
+EXPORT int kio_socket_listen(int fd, int backlog)
+{
+	return result_of(listen(fd, backlog));
+}
+
+EXPORT int kio_socket_shutdown(int fd, int how)
+{
+	return result_of(shutdown(fd, how));
+}
+
+/* Fills a struct sockaddr_storage; returns the length of the address. */
+EXPORT int kio_socket_name(int fd, bool peer, void *address)
+{
+	socklen_t length = sizeof(struct sockaddr_storage);
+	int ret = peer ? getpeername(fd, address, &length) :
+			 getsockname(fd, address, &length);
+
+	return ret < 0 ? -errno : (int)length;
+}
+
+EXPORT int kio_option_set(int fd, int level, int name, int value)
+{
+	return result_of(setsockopt(fd, level, name, &value, sizeof(value)));
+}
+
+/* Options whose value is never negative. */
+EXPORT int kio_option_get(int fd, int level, int name)
+{
+	int value = 0;
+	socklen_t length = sizeof(value);
+	int ret = getsockopt(fd, level, name, &value, &length);
+
+	return ret < 0 ? -errno : value;
+}
+
+EXPORT int kio_nonblocking_set(int fd, bool on)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	return result_of(fcntl(fd, F_SETFL,
+			       on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK));
+}
+
+/* Never retried: the fd is gone whatever close(2) says. */
+EXPORT int kio_fd_close(int fd)
+{
+	return result_of(close(fd));
+}

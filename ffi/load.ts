@@ -1,0 +1,116 @@
+import { blockingSymbols, symbols } from "./symbols.ts";
+
+/** The functions of the shim, bound. */
+export type Shim = Deno.DynamicLibrary<typeof symbols>["symbols"];
+
+export type BlockingShim = Deno.DynamicLibrary<
+  typeof blockingSymbols
+>["symbols"];
+
+/** Has to be `KIO_ABI` of kio.c. */
+const ABI = 1;
+
+const BUILD_HINT = "in a checkout of kio, run: ./setup.sh && deno task build";
+
+interface NodeProcess {
+  dlopen(module: { exports: unknown }, path: string): void;
+}
+
+let shim: Shim | undefined;
+let blockingShim: BlockingShim | undefined;
+let loadedPath = "";
+
+/** The shim; opened by the first call, which is why `import` needs nothing. */
+export function loadShim(): Shim {
+  return shim ??= open();
+}
+
+/** The calls that block, on threads of Deno's pool; unlike the others they
+ * need the library's handle to stay open. */
+export function loadBlockingShim(): BlockingShim {
+  loadShim();
+  return blockingShim ??= Deno.dlopen(loadedPath, blockingSymbols).symbols;
+}
+
+function open(): Shim {
+  const tried: string[] = [];
+  for (const path of candidates()) {
+    const found = tryOpen(path, tried);
+    if (found === undefined) continue;
+    if (found.kio_abi() !== ABI) {
+      throw new Error(
+        `Cannot use ${path}: it was built from another version of kio; ${BUILD_HINT}`,
+      );
+    }
+    armGuard(path);
+    loadedPath = path;
+    return found;
+  }
+  throw new Deno.errors.NotFound(
+    `Cannot find the library of kio; ${BUILD_HINT}\n${tried.join("\n")}`,
+  );
+}
+
+/** An explicit path is the only one; else the checkout, the main module's
+ * folder, the system. Nothing here needs more than `--allow-ffi`. */
+function candidates(): string[] {
+  const granted = Deno.permissions.querySync({
+    name: "env",
+    variable: "KIO_LIB",
+  }).state === "granted";
+  const explicit = granted ? Deno.env.get("KIO_LIB") : undefined;
+  if (explicit !== undefined && explicit !== "") {
+    if (explicit.startsWith("/")) return [explicit];
+    throw new TypeError(
+      `Cannot use KIO_LIB: it must be an absolute path, got "${explicit}"`,
+    );
+  }
+  return [
+    fileBeside("./build/libkio.so", import.meta.url),
+    fileBeside("./.kio/libkio.so", Deno.mainModule),
+    "/usr/local/lib/kio/libkio.so",
+    "/usr/lib/kio/libkio.so",
+  ].filter((path) => path !== undefined);
+}
+
+function fileBeside(name: string, base: string): string | undefined {
+  if (!base.startsWith("file:")) return undefined;
+  return decodeURIComponent(new URL(name, base).pathname);
+}
+
+function tryOpen(path: string, tried: string[]): Shim | undefined {
+  try {
+    const library = Deno.dlopen(path, symbols);
+    // The shim is linked `-z nodelete` and its functions carry their own data,
+    // so closing the handle unmaps nothing; an open one would be reported by
+    // the resource sanitizer of whoever makes a context inside a test.
+    library.close();
+    return library.symbols;
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotCapable) {
+      throw new Deno.errors.NotCapable(
+        `Cannot open ${path}: run Deno with --allow-ffi`,
+        { cause },
+      );
+    }
+    const message = cause instanceof Error ? cause.message : String(cause);
+    if (/register symbol/i.test(message)) {
+      throw new Error(
+        `Cannot use ${path}: it was built from another version of kio; ${BUILD_HINT}`,
+        { cause },
+      );
+    }
+    tried.push(`  ${message}`);
+    return undefined;
+  }
+}
+
+/**
+ * Has Deno call the shim when this isolate ends, in whatever way, before its
+ * buffers are freed: the kernel may still be writing to them. No event of
+ * JavaScript covers a terminated worker, a cleanup hook of Node-API does.
+ */
+function armGuard(path: string): void {
+  const { process } = globalThis as unknown as { process: NodeProcess };
+  process.dlopen({ exports: {} }, path);
+}

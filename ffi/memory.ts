@@ -1,0 +1,18 @@
+import { loadShim } from "./load.ts";
+
+const mappings = new FinalizationRegistry<Deno.PointerObject>((address) =>
+  loadShim().kio_memory_unmap(address)
+);
+
+/**
+ * Zeroed memory outside the JavaScript heap, page-aligned. It is unmapped when
+ * nothing refers to it any more, or after the kernel was stopped when the
+ * isolate ends. Undefined if there is none.
+ */
+export function mapMemory(size: number): ArrayBuffer | undefined {
+  const address = loadShim().kio_memory_map(size);
+  if (address === null) return undefined;
+  const buffer = Deno.UnsafePointerView.getArrayBuffer(address, size);
+  mappings.register(buffer, address);
+  return buffer;
+}

@@ -1,0 +1,66 @@
+/** The functions of kio.c, one a line, with the C declaration beside each. */
+// deno-fmt-ignore
+export const symbols = {
+  kio_abi: { parameters: [], result: "u32" },
+  kio_abort: { parameters: ["buffer" /* const char *message */], result: "void" },
+  kio_now_ms: { parameters: [], result: "f64" },
+
+  kio_context_open: { parameters: ["u32" /* entries */, "u32" /* cq_entries */, "u32" /* kernel_workers */, "buffer" /* int32_t *status */], result: "pointer" },
+  kio_context_close: { parameters: ["pointer" /* struct kio *k */], result: "void" },
+  kio_ring_fd: { parameters: ["pointer" /* const struct kio *k */], result: "i32" },
+  kio_event_fd: { parameters: ["pointer" /* const struct kio *k */], result: "i32" },
+  kio_step: { parameters: ["pointer" /* struct kio *k */, "buffer" /* int32_t *out */, "u32" /* capacity */, "f64" /* wait_ns */], result: "i32" },
+  kio_arm: { parameters: ["pointer" /* struct kio *k */, "f64" /* deadline_ms */], result: "i32" },
+  kio_wake_self: { parameters: ["pointer" /* struct kio *k */], result: "void" },
+  kio_chain: { parameters: ["pointer" /* struct kio *k */, "bool" /* on */], result: "void" },
+  kio_cancel: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */], result: "i32" },
+  kio_cancel_all: { parameters: ["pointer" /* struct kio *k */], result: "i32" },
+
+  kio_wide_offset: { parameters: ["pointer" /* struct kio *k */, "u64" /* offset */], result: "void" },
+  kio_read: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* void *buffer */, "u32" /* length */, "f64" /* offset */, "u32" /* flags */], result: "i32" },
+  kio_write: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* const void *buffer */, "u32" /* length */, "f64" /* offset */, "u32" /* flags */], result: "i32" },
+  kio_readv: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* const void *vectors */, "u32" /* count */, "f64" /* offset */], result: "i32" },
+  kio_writev: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* const void *vectors */, "u32" /* count */, "f64" /* offset */], result: "i32" },
+  kio_open: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "buffer" /* const char *path */, "i32" /* flags */, "u32" /* mode */], result: "i32" },
+  kio_close: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */], result: "i32" },
+  kio_fsync: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "u32" /* flags */], result: "i32" },
+  kio_fallocate: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "i32" /* mode */, "f64" /* offset */, "f64" /* length */], result: "i32" },
+  kio_ftruncate: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "f64" /* length */], result: "i32" },
+  kio_accept: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* void *address */], result: "i32" },
+  kio_connect: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* const void *address */, "u32" /* length */], result: "i32" },
+  kio_recv: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* void *buffer */, "u32" /* length */, "i32" /* flags */], result: "i32" },
+  kio_send: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* const void *buffer */, "u32" /* length */, "i32" /* flags */], result: "i32" },
+  kio_recvmsg: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* void *message */, "u32" /* flags */], result: "i32" },
+  kio_sendmsg: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* const void *message */, "u32" /* flags */], result: "i32" },
+  kio_poll: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "u32" /* events */], result: "i32" },
+  kio_shutdown: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "i32" /* how */], result: "i32" },
+  kio_msg_ring: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* target_ring_fd */, "i32" /* result */, "f64" /* user_data */], result: "i32" },
+  kio_vector_set: { parameters: ["buffer" /* struct iovec *vectors */, "u32" /* index */, "buffer" /* void *data */, "f64" /* length */], result: "void" },
+  kio_message_init: { parameters: ["buffer" /* char *message */, "u32" /* name_length */, "u32" /* count */, "buffer" /* void *control */, "u32" /* control_length */], result: "void" },
+
+  kio_files_register: { parameters: ["pointer" /* struct kio *k */, "buffer" /* const int32_t *fds */, "u32" /* count */], result: "i32" },
+  kio_files_update: { parameters: ["pointer" /* struct kio *k */, "u32" /* offset */, "buffer" /* const int32_t *fds */, "u32" /* count */], result: "i32" },
+  kio_files_unregister: { parameters: ["pointer" /* struct kio *k */], result: "i32" },
+  kio_memory_map: { parameters: ["f64" /* size */], result: "pointer" },
+  kio_memory_unmap: { parameters: ["pointer" /* const void *address */], result: "void" },
+
+  kio_socket: { parameters: ["i32" /* domain */, "i32" /* type */], result: "i32" },
+  kio_socket_pair: { parameters: ["i32" /* type */, "buffer" /* int32_t *fds */], result: "i32" },
+  kio_socket_bind: { parameters: ["i32" /* fd */, "buffer" /* const void *address */, "u32" /* length */], result: "i32" },
+  kio_socket_listen: { parameters: ["i32" /* fd */, "i32" /* backlog */], result: "i32" },
+  kio_socket_shutdown: { parameters: ["i32" /* fd */, "i32" /* how */], result: "i32" },
+  kio_socket_name: { parameters: ["i32" /* fd */, "bool" /* peer */, "buffer" /* void *address */], result: "i32" },
+  kio_option_set: { parameters: ["i32" /* fd */, "i32" /* level */, "i32" /* name */, "i32" /* value */], result: "i32" },
+  kio_option_get: { parameters: ["i32" /* fd */, "i32" /* level */, "i32" /* name */], result: "i32" },
+  kio_nonblocking_set: { parameters: ["i32" /* fd */, "bool" /* on */], result: "i32" },
+  kio_fd_close: { parameters: ["i32" /* fd */], result: "i32" },
+} as const satisfies Deno.ForeignLibraryInterface;
+
+/** The one call that blocks: it runs on a thread of Deno's pool. */
+export const blockingSymbols = {
+  kio_event_wait: {
+    parameters: ["i32" /* event_fd */],
+    result: "i32",
+    nonblocking: true,
+  },
+} as const satisfies Deno.ForeignLibraryInterface;

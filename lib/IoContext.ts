@@ -1,0 +1,329 @@
+import { mapMemory } from "../ffi/memory.ts";
+import { checkFd, checkInteger, type Fd } from "./check.ts";
+import { ENOMEM } from "./errno.ts";
+import type { Operation } from "./operations.ts";
+import { pin } from "./pin.ts";
+import { DONE, exceptionOf, failure, type Result } from "./result.ts";
+import { Ring } from "./ring.ts";
+
+/** An asynchronous computation: what an `async` function returns. */
+export type Task<T> = Promise<T>;
+
+/** How an `IoContext` is made. */
+export interface IoContextOptions {
+  /**
+   * Places of the submission queue: a power of two from 1 to 32768. More than
+   * that many operations may be in flight, as the queue is submitted when it
+   * is full; what it bounds is a batch, and a chain of `link()`. The memory is
+   * locked: without privileges a large number can meet `ulimit -l`.
+   * @default {256}
+   */
+  entries?: number;
+  /**
+   * Operations in flight at most, 1 to 2^24: one more is a `RangeError`.
+   * @default {1048576}
+   */
+  operationsMax?: number;
+  /**
+   * Threads that the kernel may start for operations that block, at most, 1 to
+   * 65535. They are shared by the contexts of a thread.
+   * @default {64}
+   */
+  kernelWorkersMax?: number;
+}
+
+const ENTRIES_MAX = 32768;
+const FIXED_FILES_MAX = 65536;
+const MEMORY_MAX = 2 ** 32;
+
+/** The machine behind a context; also tells whether it is one. */
+export let ringOf: (ctx: IoContext, operation: Operation) => Ring;
+
+/**
+ * Owns an io_uring and drives it: operations that are queued in one turn of
+ * the event loop are submitted together, and what completes is settled in
+ * batches. It lives in Deno's own event loop, beside timers, `fetch` and
+ * `Deno.serve`: an idle context costs nothing, and one with pending operations
+ * keeps the process alive. To be used by the thread that made it; a worker
+ * makes its own. Stands for `kio::IoContext`; needs Linux 6.1 or later.
+ *
+ * @example Read a file
+ * ```ts
+ * import { asyncOpen, asyncRead, IoContext, O_RDONLY } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const fd = await asyncOpen(ctx, "/proc/version", O_RDONLY).orThrow();
+ * const buffer = new Uint8Array(4096);
+ * const count = await asyncRead(ctx, fd, buffer).orThrow();
+ * console.log(new TextDecoder().decode(buffer.subarray(0, count)));
+ * ```
+ */
+export class IoContext implements Disposable, AsyncDisposable {
+  readonly #ring: Ring;
+  #running: PromiseWithResolvers<void> | null = null;
+
+  /**
+   * Opens an io_uring.
+   *
+   * @param options `entries`, or all options.
+   * @throws {RangeError} If an option is out of range.
+   * @throws {Deno.errors.NotCapable} Without `--allow-ffi`.
+   * @throws {Deno.errors.NotFound} If the library was not built; the message
+   * says how.
+   * @throws {Deno.errors.PermissionDenied} If io_uring is forbidden (EPERM), by
+   * a container's seccomp filter or by `kernel.io_uring_disabled`.
+   * @throws {Error} With `code` `ENOSYS` where there is no io_uring, `ENOMEM`
+   * where locked memory is used up (`ulimit -l`), `EMFILE` where fds are
+   * (`ulimit -n`).
+   */
+  constructor(options: number | IoContextOptions = {}) {
+    const {
+      entries = 256,
+      operationsMax = 2 ** 20,
+      kernelWorkersMax = 64,
+    } = typeof options === "number" ? { entries: options } : options;
+    if (
+      !Number.isInteger(entries) || entries < 1 || entries > ENTRIES_MAX ||
+      (entries & (entries - 1)) !== 0
+    ) {
+      throw new RangeError(
+        `Cannot open an IoContext: entries must be a power of two from 1 to ${ENTRIES_MAX}, got ${entries}`,
+      );
+    }
+    checkAtLeastOne(operationsMax, 2 ** 24, "operationsMax");
+    checkAtLeastOne(kernelWorkersMax, 65535, "kernelWorkersMax");
+    this.#ring = new Ring({ entries, operationsMax, kernelWorkersMax });
+  }
+
+  static {
+    ringOf = (ctx, operation) => {
+      if (typeof ctx === "object" && ctx !== null && #ring in ctx) {
+        return ctx.#ring;
+      }
+      throw new TypeError(
+        `Cannot ${operation.verb}: the first argument must be an IoContext`,
+      );
+    };
+  }
+
+  /** How many operations are queued or in the kernel's hands or asleep: 0 means
+   * that nothing is left to wait for. */
+  get pending(): number {
+    return this.#ring.pending;
+  }
+
+  /**
+   * The fd of the ring, for `asyncMsgRing()` in other threads of this process.
+   * It belongs to the context.
+   *
+   * @throws {TypeError} If the context is closed.
+   */
+  get ringFd(): number {
+    this.#checkOpen("get the ring fd");
+    return this.#ring.shim.kio_ring_fd(this.#ring.handle);
+  }
+
+  /**
+   * Called with what `asyncMsgRing()` has sent to this context, but for
+   * `WAKE_TAG`. It does not keep the process alive; `run()` does. An exception
+   * is reported like one of an event listener.
+   */
+  get onMessage(): ((result: number, userData: number) => void) | null {
+    return this.#ring.onMessage;
+  }
+  set onMessage(
+    handler: ((result: number, userData: number) => void) | null,
+  ) {
+    this.#checkOpen("set onMessage");
+    this.#ring.onMessage = handler;
+    this.#ring.schedule();
+  }
+
+  /**
+   * Waits until `stop()` is called, and keeps the process alive so long. The
+   * operations of the context need neither this nor `runUntilDone()`. Stands
+   * for `Run(tick)`; the thread is not blocked.
+   *
+   * @param tick Called after each batch of completions, before the code that
+   * waits for them goes on. If it throws, `run()` ends with that.
+   * @throws {TypeError} If the context is closed or running already.
+   */
+  run(tick?: () => void): Promise<void> {
+    this.#checkOpen("run");
+    if (this.#running !== null) {
+      throw new TypeError(
+        "Cannot run: the IoContext is running already; wait for that run() or call stop()",
+      );
+    }
+    const running = Promise.withResolvers<void>();
+    this.#running = running;
+    this.#ring.keepAlive = true;
+    if (tick !== undefined) {
+      this.#ring.onBatch = () => {
+        try {
+          tick();
+        } catch (error) {
+          running.reject(error);
+          this.stop();
+        }
+      };
+    }
+    this.#ring.schedule();
+    return running.promise;
+  }
+
+  /**
+   * Ends `run()`; does nothing if it is not running. Pending operations go on.
+   * Stands for `Stop()`; another thread sends a message that calls it.
+   */
+  stop(): void {
+    this.#running?.resolve();
+    this.#running = null;
+    this.#ring.onBatch = null;
+    this.#ring.keepAlive = false;
+    // Lets the process exit if nothing is pending.
+    if (!this.#ring.closed) this.#ring.schedule();
+  }
+
+  /**
+   * Waits for a task. Operations left pending by it go on. Stands for
+   * `RunUntilDone(task)`; the thread is not blocked, so the task may wait for
+   * anything else as well.
+   *
+   * @typeParam T What the task gives.
+   * @param task A promise, or a function that starts one.
+   * @returns What the task returned.
+   * @throws What the task threw; {TypeError} if the context is closed.
+   */
+  async runUntilDone<T>(task: Task<T> | (() => Task<T>)): Promise<T> {
+    this.#checkOpen("run");
+    return await (typeof task === "function" ? task() : task);
+  }
+
+  /**
+   * Cancels every operation that is pending now, and waits until the kernel
+   * has given each of them back. What made it after all gives its result.
+   * Operations that are queued meanwhile are not affected. Stands for
+   * `CancelAllPending()`.
+   */
+  cancelAllPending(): Promise<void> {
+    return this.#ring.cancelAll();
+  }
+
+  /**
+   * Registers files, so that `asyncReadFixed()` and `asyncWriteFixed()` name
+   * them by index, which saves the kernel a look-up an operation. The kernel
+   * keeps them open until they are unregistered, whatever happens to the fds.
+   * Stands for `RegisterFiles`; see io_uring_register_files(3).
+   *
+   * @param fds One to 65536 fds; -1 leaves a place empty for `updateFiles()`.
+   * @returns `EBUSY` if there are registered files already, `EBADF` for an fd
+   * that is not open, `EMFILE` beyond `ulimit -n`.
+   * @throws {RangeError} If the list is empty or too long or an fd is out of
+   * range, {TypeError} if the context is closed.
+   */
+  registerFiles(fds: readonly Fd[]): Result<void> {
+    const table = this.#fileTable(fds, "register files");
+    const { shim, handle } = this.#ring;
+    return doneOf(shim.kio_files_register(handle, table, table.length));
+  }
+
+  /**
+   * Replaces registered files; -1 empties a place. See
+   * io_uring_register_files_update(3).
+   *
+   * @param offset Index of the first to be replaced.
+   * @param fds What comes there and in the places behind.
+   * @returns `ENXIO` if no files are registered, `EINVAL` beyond the end of the
+   * table, `EBADF` for an fd that is not open.
+   * @throws {RangeError} If an argument is out of range, {TypeError} if the
+   * context is closed.
+   */
+  updateFiles(offset: number, fds: readonly Fd[]): Result<void> {
+    const table = this.#fileTable(fds, "update files");
+    checkInteger(offset, FIXED_FILES_MAX - 1, "offset", "update files");
+    const { shim, handle } = this.#ring;
+    return doneOf(shim.kio_files_update(handle, offset, table, table.length));
+  }
+
+  /**
+   * Lets go of the registered files; operations in flight keep theirs.
+   *
+   * @returns `ENXIO` if no files are registered.
+   * @throws {TypeError} If the context is closed.
+   */
+  unregisterFiles(): Result<void> {
+    this.#checkOpen("unregister files");
+    return doneOf(this.#ring.shim.kio_files_unregister(this.#ring.handle));
+  }
+
+  #fileTable(fds: readonly Fd[], verb: string): Int32Array<ArrayBuffer> {
+    this.#checkOpen(verb);
+    if (fds.length < 1 || fds.length > FIXED_FILES_MAX) {
+      throw new RangeError(
+        `Cannot ${verb}: expected 1 to ${FIXED_FILES_MAX} fds, got ${fds.length}`,
+      );
+    }
+    return Int32Array.from(fds, (fd) => fd === -1 ? -1 : checkFd(fd, { verb }));
+  }
+
+  /**
+   * Memory for buffers: zeroed, page-aligned (fit for `O_DIRECT`), never moved
+   * and impossible to transfer away, which makes it the safest there is for
+   * operations. A view of a part (`subarray`) costs a fraction of a new array:
+   * allocate much at once and cut it up. It is freed when nothing refers to it
+   * any more, also after the context is closed.
+   *
+   * @param size Bytes, 1 to 2^32.
+   * @returns The memory.
+   * @throws {RangeError} If `size` is out of range, {Error} with `code`
+   * `ENOMEM` if there is no memory, {TypeError} if the context is closed.
+   */
+  allocate(size: number): Uint8Array<ArrayBuffer> {
+    this.#checkOpen("allocate");
+    checkAtLeastOne(size, MEMORY_MAX, "size");
+    const memory = mapMemory(size);
+    if (memory === undefined) {
+      throw exceptionOf(failure(ENOMEM).error, `allocate ${size} bytes`);
+    }
+    return new Uint8Array(pin(memory));
+  }
+
+  /**
+   * Closes the context at once: cancels what is pending, waits without giving
+   * the thread back until the kernel has let go of every buffer, and destroys
+   * the ring. The operations complete with `ECANCELED`, or their result if
+   * they made it; new fds that come that late are closed. `run()` ends. Does
+   * nothing the second time.
+   */
+  [Symbol.dispose](): void {
+    this.#ring.closeNow();
+    this.stop();
+  }
+
+  /** The same as `[Symbol.dispose]()`, while the event loop goes on. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#ring.close();
+    this.stop();
+  }
+
+  #checkOpen(verb: string): void {
+    if (this.#ring.closing) {
+      throw new TypeError(
+        `Cannot ${verb}: the IoContext is closed; open a new one`,
+      );
+    }
+  }
+}
+
+function checkAtLeastOne(value: number, max: number, name: string): void {
+  if (!Number.isInteger(value) || value < 1 || value > max) {
+    throw new RangeError(
+      `Cannot use ${name}: it must be an integer from 1 to ${max}, got ${value}`,
+    );
+  }
+}
+
+function doneOf(status: number): Result<void> {
+  return status < 0 ? failure(-status) : DONE;
+}

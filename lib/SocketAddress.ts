@@ -1,0 +1,301 @@
+/** The kind of an address. */
+export type AddressFamily = "ipv4" | "ipv6" | "unix";
+
+/** Numbers of the families, and where their parts are, in struct sockaddr_*. */
+const AF_UNIX = 1;
+const AF_INET = 2;
+const AF_INET6 = 10;
+const NUMBER_OF: Record<AddressFamily, number> = {
+  unix: AF_UNIX,
+  ipv4: AF_INET,
+  ipv6: AF_INET6,
+};
+const PORT_AT = 2;
+const IPV4_AT = 4;
+const IPV4_SIZE = 16;
+const IPV6_AT = 8;
+const IPV6_SCOPE_AT = 24;
+const IPV6_SIZE = 28;
+const PATH_AT = 2;
+/** Bytes of sun_path, with the NUL that ends it. */
+const PATH_SIZE = 108;
+
+/** Room for any address: struct sockaddr_storage. */
+export const ADDRESS_SIZE = 128;
+
+/** The struct sockaddr of an address; not to be changed. */
+export let bytesOfAddress: (
+  address: SocketAddress,
+) => Uint8Array<ArrayBuffer>;
+
+/** The address in a struct sockaddr of the kernel. */
+export let addressFromBytes: (bytes: Uint8Array) => SocketAddress;
+
+/**
+ * Where a socket is or goes: an IPv4 or IPv6 address with a port, or the name
+ * of a unix socket. Immutable. Stands for `net::SocketAddress`; see ip(7),
+ * ipv6(7) and unix(7).
+ *
+ * @example Make, print, parse
+ * ```ts
+ * import { SocketAddress } from "@kio/kio";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(`${SocketAddress.v4(8080)}`, "0.0.0.0:8080");
+ * assertEquals(SocketAddress.parse("[::1]:80").host, "::1");
+ * ```
+ */
+export class SocketAddress {
+  /** Which kind of address it is. */
+  readonly family: AddressFamily;
+  /**
+   * The numeric IP address, without brackets, with `%` and the number of the
+   * interface if it has a scope; the path of a unix socket, or its abstract
+   * name after a NUL, or the empty string where it has no name.
+   */
+  readonly host: string;
+  /** The port; 0 for a unix socket. */
+  readonly port: number;
+  readonly #bytes: Uint8Array<ArrayBuffer>;
+
+  private constructor(
+    family: AddressFamily,
+    host: string,
+    port: number,
+    bytes: Uint8Array<ArrayBuffer>,
+  ) {
+    this.family = family;
+    this.host = host;
+    this.port = port;
+    this.#bytes = bytes;
+  }
+
+  /**
+   * An IPv4 address.
+   *
+   * @param port The port, 0 to 65535; 0 lets the kernel choose when bound.
+   * @param host Four numbers with dots; all interfaces if left out. Names are
+   * not resolved here.
+   * @returns The address.
+   * @throws {RangeError} If `port` is out of range.
+   * @throws {TypeError} If `host` is not an IPv4 address.
+   */
+  static v4(port: number, host = "0.0.0.0"): SocketAddress {
+    checkPort(port);
+    const parts = parseIpv4(host);
+    if (parts === undefined) throw badAddress(host, "an IPv4 address");
+    const bytes = new Uint8Array(IPV4_SIZE);
+    const view = new DataView(bytes.buffer);
+    view.setUint16(0, AF_INET, true);
+    view.setUint16(PORT_AT, port);
+    bytes.set(parts, IPV4_AT);
+    return new SocketAddress("ipv4", parts.join("."), port, bytes);
+  }
+
+  /**
+   * An IPv6 address. A socket bound to `::` takes IPv4 connections too, whose
+   * addresses are written `::ffff:1.2.3.4`, unless it is told otherwise.
+   *
+   * @param port The port, 0 to 65535; 0 lets the kernel choose when bound.
+   * @param host The address without brackets, with `%` and the number of the
+   * interface where it is link-local; all interfaces if left out. Names are
+   * not resolved here.
+   * @returns The address; `host` is in the shortest form (RFC 5952).
+   * @throws {RangeError} If `port` is out of range.
+   * @throws {TypeError} If `host` is not an IPv6 address.
+   */
+  static v6(port: number, host = "::"): SocketAddress {
+    checkPort(port);
+    const [ip, scopeText, ...rest] = String(host).split("%");
+    const groups = parseIpv6(ip);
+    const scope = scopeText === undefined ? 0 : decimal(scopeText, 2 ** 32 - 1);
+    if (groups === undefined || rest.length > 0) {
+      throw badAddress(host, "an IPv6 address");
+    }
+    if (scope === undefined) {
+      throw badAddress(host, "the number of an interface after the %");
+    }
+    const bytes = new Uint8Array(IPV6_SIZE);
+    const view = new DataView(bytes.buffer);
+    view.setUint16(0, AF_INET6, true);
+    view.setUint16(PORT_AT, port);
+    groups.forEach((group, i) => view.setUint16(IPV6_AT + 2 * i, group));
+    view.setUint32(IPV6_SCOPE_AT, scope, true);
+    const printed = printIpv6(groups) + (scope === 0 ? "" : `%${scope}`);
+    return new SocketAddress("ipv6", printed, port, bytes);
+  }
+
+  /**
+   * The address of a unix socket.
+   *
+   * @param path The path, at most 107 bytes; or an abstract name, which is in
+   * no file system, after a NUL.
+   * @returns The address.
+   * @throws {TypeError} If `path` is empty or has a NUL that is not its first
+   * character.
+   * @throws {RangeError} If it is too long.
+   */
+  static unix(path: string): SocketAddress {
+    if (typeof path !== "string" || path === "" || path.indexOf("\0", 1) > 0) {
+      throw badAddress(path, "a path without NUL, or NUL and an abstract name");
+    }
+    const name = new TextEncoder().encode(path);
+    if (name.length >= PATH_SIZE) {
+      throw new RangeError(
+        `Cannot use "${path}" as the address of a unix socket: it may have ${
+          PATH_SIZE - 1
+        } bytes, got ${name.length}`,
+      );
+    }
+    // A path ends with NUL; an abstract name is as long as the address says.
+    const end = PATH_AT + name.length + (path[0] === "\0" ? 0 : 1);
+    const bytes = new Uint8Array(end);
+    new DataView(bytes.buffer).setUint16(0, AF_UNIX, true);
+    bytes.set(name, PATH_AT);
+    return new SocketAddress("unix", path, 0, bytes);
+  }
+
+  /**
+   * Reads what `toString()` writes: `127.0.0.1:80`, `[::1]:80`,
+   * `unix:/run/socket`, `unix:@abstract`.
+   *
+   * @param text The address with its port.
+   * @returns The address.
+   * @throws {TypeError} If `text` is not an address. Names are not resolved.
+   * @throws {RangeError} If the port is out of range.
+   */
+  static parse(text: string): SocketAddress {
+    if (text.startsWith("unix:")) {
+      const path = text.slice(5);
+      return SocketAddress.unix(path[0] === "@" ? `\0${path.slice(1)}` : path);
+    }
+    const match = /^(?:\[([^\]]*)\]|([^:]*)):(\d{1,5})$/.exec(text);
+    if (match === null) {
+      throw badAddress(text, "1.2.3.4:80, [::1]:80 or unix:/path");
+    }
+    const [, ipv6, ipv4, port] = match;
+    return ipv6 === undefined
+      ? SocketAddress.v4(Number(port), ipv4)
+      : SocketAddress.v6(Number(port), ipv6);
+  }
+
+  /** The address and its port, in the form that `parse()` reads. */
+  toString(): string {
+    if (this.family === "ipv4") return `${this.host}:${this.port}`;
+    if (this.family === "ipv6") return `[${this.host}]:${this.port}`;
+    return `unix:${this.host.replace("\0", "@")}`;
+  }
+
+  static {
+    bytesOfAddress = (address) => address.#bytes;
+    addressFromBytes = (bytes) => {
+      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+      const family = bytes.length < 2 ? 0 : view.getUint16(0, true);
+      if (family === AF_INET) {
+        const parts = bytes.subarray(IPV4_AT, IPV4_AT + 4);
+        return SocketAddress.v4(view.getUint16(PORT_AT), parts.join("."));
+      }
+      if (family === AF_INET6) {
+        const groups = Array.from(
+          { length: 8 },
+          (_, i) => view.getUint16(IPV6_AT + 2 * i),
+        );
+        const scope = view.getUint32(IPV6_SCOPE_AT, true);
+        return SocketAddress.v6(
+          view.getUint16(PORT_AT),
+          `${printIpv6(groups)}%${scope}`,
+        );
+      }
+      // A path may be written without its NUL; no name at all is the rule for
+      // the connecting side.
+      let end = bytes.length;
+      if (bytes[PATH_AT] !== 0 && bytes[end - 1] === 0) end--;
+      const path = new TextDecoder().decode(bytes.subarray(PATH_AT, end));
+      return new SocketAddress("unix", path, 0, bytes.slice());
+    };
+  }
+}
+
+/** AF_INET … of a family. */
+export function familyNumber(family: AddressFamily): number {
+  return NUMBER_OF[family];
+}
+
+function badAddress(given: unknown, expected: string): TypeError {
+  return new TypeError(
+    `Cannot make a socket address of "${given}": expected ${expected}`,
+  );
+}
+
+function checkPort(port: number): void {
+  if (!(Number.isInteger(port) && port >= 0 && port <= 65535)) {
+    throw new RangeError(
+      `Cannot make a socket address: port must be an integer from 0 to 65535, got ${port}`,
+    );
+  }
+}
+
+/** Digits as a number: no sign, no leading zero, not above `max`. */
+function decimal(text: string, max: number): number | undefined {
+  if (!/^(0|[1-9]\d{0,9})$/.test(text)) return undefined;
+  return Number(text) <= max ? Number(text) : undefined;
+}
+
+function parseIpv4(text: string): number[] | undefined {
+  const parts = String(text).split(".").map((part) => decimal(part, 255));
+  return parts.length === 4 && parts.every((part) => part !== undefined)
+    ? parts as number[]
+    : undefined;
+}
+
+function parseIpv6(text: string): number[] | undefined {
+  const halves = text.split("::");
+  if (halves.length > 2) return undefined;
+  const [head, tail] = halves.map((half, i) =>
+    parseGroups(half, i === halves.length - 1)
+  );
+  if (head === undefined) return undefined;
+  if (halves.length === 1) return head.length === 8 ? head : undefined;
+  if (tail === undefined || head.length + tail.length > 7) return undefined;
+  const zeros = new Array(8 - head.length - tail.length).fill(0);
+  return [...head, ...zeros, ...tail];
+}
+
+/** Groups between colons; the last may be an IPv4 address, for two. */
+function parseGroups(text: string, atEnd: boolean): number[] | undefined {
+  if (text === "") return [];
+  const groups: number[] = [];
+  const parts = text.split(":");
+  for (const [i, part] of parts.entries()) {
+    const ipv4 = atEnd && i === parts.length - 1 ? parseIpv4(part) : undefined;
+    if (ipv4 !== undefined) {
+      groups.push(ipv4[0] << 8 | ipv4[1], ipv4[2] << 8 | ipv4[3]);
+    } else if (/^[0-9a-fA-F]{1,4}$/.test(part)) {
+      groups.push(parseInt(part, 16));
+    } else {
+      return undefined;
+    }
+  }
+  return groups;
+}
+
+/** RFC 5952: the first longest run of two or more zero groups becomes `::`. */
+function printIpv6(groups: number[]): string {
+  const isMapped = groups.slice(0, 5).every((group) => group === 0) &&
+    groups[5] === 0xffff;
+  if (isMapped) {
+    const [high, low] = groups.slice(6);
+    return `::ffff:${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
+  }
+  let start = -1;
+  let length = 1;
+  for (let i = 0; i < 8; i++) {
+    let end = i;
+    while (end < 8 && groups[end] === 0) end++;
+    if (end - i > length) [start, length] = [i, end - i];
+  }
+  const hex = groups.map((group) => group.toString(16));
+  if (start < 0) return hex.join(":");
+  const head = hex.slice(0, start).join(":");
+  return `${head}::${hex.slice(start + length).join(":")}`;
+}

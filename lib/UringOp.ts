@@ -1,0 +1,53 @@
+import type { Result } from "./result.ts";
+
+/**
+ * An operation that is queued: a real promise of its `Result`, never rejected.
+ * It starts at once, awaited or not, and it keeps its buffers referenced until
+ * the kernel is done with them. Stands for `UringOp<Derived>`.
+ *
+ * @typeParam T What the operation is for: a number of bytes, an fd …
+ */
+export interface UringOp<T> extends Promise<Result<T>> {
+  /**
+   * Bounds the operation in time: it is cancelled when the time is over, and
+   * its error is `ETIMEDOUT`. If it made it after all, its result counts, as
+   * the bytes have moved. Of several timeouts the earliest counts. May be
+   * called at any time; does nothing once the operation is complete. Stands
+   * for `WithTimeout`.
+   *
+   * @param timeoutMs Milliseconds from now, 0 or more and finite. Never early,
+   * late by up to a millisecond and the load of the thread. With 0 only what
+   * can be done at once succeeds.
+   * @returns The same operation.
+   * @throws {RangeError} If `timeoutMs` is negative, NaN or infinite.
+   */
+  withTimeout(timeoutMs: number): this;
+
+  /**
+   * Cancels the operation when the signal is aborted, as `cancel()` does. A
+   * signal that is aborted already keeps the operation from happening at all,
+   * unless it was submitted before.
+   *
+   * @param signal The signal; no listener stays on it after completion.
+   * @returns The same operation.
+   * @throws {TypeError} If `signal` is not an `AbortSignal`.
+   */
+  withSignal(signal: AbortSignal): this;
+
+  /**
+   * Asks the kernel to cancel the operation. That is a request: what counts is
+   * how the operation completes, with `ECANCELED` or with its result if it was
+   * done already. One that was not submitted yet (queued by the same turn of
+   * the event loop) never happens. Buffers stay in use until completion.
+   */
+  cancel(): void;
+
+  /**
+   * The value, with an exception for an error.
+   *
+   * @returns A promise of the value. It rejects with the class of
+   * `Deno.errors` that fits the errno (else `Error`), with `code`, `errno` and
+   * `operation`, the name of the function that started the operation.
+   */
+  orThrow(): Promise<T>;
+}

@@ -1,0 +1,124 @@
+import type { Operation } from "./operations.ts";
+
+/** A file descriptor, or what owns one, like a `Socket`. */
+export type Fd = number | { readonly fd: number };
+
+/** Memory that the kernel reads or fills: a view or an `ArrayBuffer`. */
+export type Buffer = ArrayBufferView | ArrayBuffer;
+
+/** Where in a file: see `CURRENT_POSITION` for what is not a number. */
+export type Offset = number | bigint | typeof CURRENT_POSITION;
+
+/**
+ * As an offset: the file's own position, which the operation then moves, as
+ * read(2) and write(2) do. For what has no position (a pipe, a terminal) any
+ * offset will do. Two operations in flight on one position are in no order.
+ */
+export const CURRENT_POSITION: unique symbol = Symbol("CURRENT_POSITION");
+
+/** What Linux transfers at most at a time: 2 GiB less a page. */
+const TRANSFER_MAX = 0x7ffff000;
+const OFFSET_MAX = 2n ** 63n - 1n;
+
+// Deno checks integers of FFI calls only until they are optimised, and cuts
+// them afterwards (2^32 + 5 arrives as 5): everything is checked here.
+
+/** An fd, checked. */
+export function checkFd(fd: Fd, operation: { verb: string }): number {
+  const number = typeof fd === "number" ? fd : fd?.fd;
+  if ((number | 0) === number && number >= 0) return number | 0;
+  if (typeof number !== "number") {
+    throw new TypeError(
+      `Cannot ${operation.verb}: expected an fd or an object that has one, got ${typeof fd}`,
+    );
+  }
+  const hint = number === -1 ? "; the socket is closed or released" : "";
+  throw new RangeError(
+    `Cannot ${operation.verb}: fd must be an integer from 0 to 2147483647, got ${number}${hint}`,
+  );
+}
+
+/** The length of a buffer that is to be filled or sent, checked. */
+export function checkBuffer(buffer: Buffer, operation: Operation): number {
+  const isView = ArrayBuffer.isView(buffer);
+  if (!isView && !(buffer instanceof ArrayBuffer)) {
+    throw new TypeError(
+      `Cannot ${operation.verb}: expected a Uint8Array, another view or an ArrayBuffer, got ${typeof buffer}`,
+    );
+  }
+  const length = buffer.byteLength;
+  if (length > 0) return length <= TRANSFER_MAX ? length : TRANSFER_MAX;
+  const memory = isView ? buffer.buffer : buffer;
+  if (memory instanceof ArrayBuffer && memory.detached) {
+    throw new TypeError(
+      `Cannot ${operation.verb}: the buffer is detached; it was transferred elsewhere`,
+    );
+  }
+  throw new RangeError(
+    `Cannot ${operation.verb}: the buffer is empty; pass at least one byte`,
+  );
+}
+
+/** Any integer from 0 to `max`. */
+export function checkInteger(
+  value: number,
+  max: number,
+  name: string,
+  verb: string,
+): number {
+  if (Number.isInteger(value) && value >= 0 && value <= max) return value;
+  throw new RangeError(
+    `Cannot ${verb}: ${name} must be an integer from 0 to ${max}, got ${
+      String(value)
+    }`,
+  );
+}
+
+/** A finite number of milliseconds that is not negative. */
+export function checkDelay(delayMs: number, name: string, verb: string): void {
+  if (
+    typeof delayMs === "number" && delayMs >= 0 &&
+    delayMs <= Number.MAX_SAFE_INTEGER
+  ) return;
+  throw new RangeError(
+    `Cannot ${verb}: ${name} must be a number of milliseconds from 0 to 2^53 - 1, got ${
+      String(delayMs)
+    }`,
+  );
+}
+
+/** Flags of a system call: any 31 bits. */
+export function checkFlags(flags: number, operation: Operation): number {
+  if ((flags | 0) === flags && flags >= 0) return flags | 0;
+  return checkInteger(flags, 2 ** 31 - 1, "flags", operation.verb);
+}
+
+/**
+ * An offset as the shim takes it: a number, -1 for the current position, NaN
+ * for one that `setWide` has taken because a number would round it.
+ */
+export function checkOffset(
+  offset: Offset,
+  operation: Operation,
+  setWide: (offset: bigint) => void,
+): number {
+  if (typeof offset === "number") {
+    if (offset >= 0 && offset <= Number.MAX_SAFE_INTEGER && offset % 1 === 0) {
+      return offset;
+    }
+  } else if (offset === CURRENT_POSITION) {
+    return -1;
+  } else if (typeof offset === "bigint") {
+    if (offset >= 0n && offset <= OFFSET_MAX) {
+      setWide(offset);
+      return NaN;
+    }
+  } else {
+    throw new TypeError(
+      `Cannot ${operation.verb}: offset must be a number, a bigint or CURRENT_POSITION, got ${typeof offset}`,
+    );
+  }
+  throw new RangeError(
+    `Cannot ${operation.verb}: offset must be an integer from 0 to 2^53 - 1, or a bigint to 2^63 - 1, got ${offset}; CURRENT_POSITION means the file's own`,
+  );
+}

@@ -1,0 +1,75 @@
+/**
+ * The kernel's numbers, the same on x86_64 and aarch64 but where noted.
+ */
+
+const isArm = Deno.build.arch === "aarch64";
+
+/** Open for reading only; see open(2). */
+export const O_RDONLY = 0;
+/** Open for writing only. */
+export const O_WRONLY = 1;
+/** Open for reading and writing. */
+export const O_RDWR = 2;
+/** Create the file if there is none. */
+export const O_CREAT = 0o100;
+/** With `O_CREAT`: fail with EEXIST if there is one. */
+export const O_EXCL = 0o200;
+/** Empty the file. */
+export const O_TRUNC = 0o1000;
+/** Each write goes to the end of the file, whatever its offset. */
+export const O_APPEND = 0o2000;
+/** Do not wait, for files that can make one wait. */
+export const O_NONBLOCK = 0o4000;
+/** Each write is durable, with the metadata that is needed to read it. */
+export const O_DSYNC = 0o10000;
+/** Each write is durable, with all metadata. */
+export const O_SYNC = 0o4010000;
+/** Past the page cache: buffer, offset and length must be aligned, as memory
+ * of `IoContext.allocate()` is. */
+export const O_DIRECT: number = isArm ? 0o200000 : 0o40000;
+/** Fail with ENOTDIR if it is no directory. */
+export const O_DIRECTORY: number = isArm ? 0o40000 : 0o200000;
+/** Fail with ELOOP if it is a symbolic link. */
+export const O_NOFOLLOW: number = isArm ? 0o100000 : 0o400000;
+/** A file without a name in the directory given, gone when it is closed. */
+export const O_TMPFILE: number = 0o20000000 | O_DIRECTORY;
+
+/** There is something to read; see poll(2). */
+export const POLLIN = 0x1;
+/** There is urgent data. */
+export const POLLPRI = 0x2;
+/** Writing does not block. */
+export const POLLOUT = 0x4;
+/** An error; reported without being asked for. */
+export const POLLERR = 0x8;
+/** The peer is gone; reported without being asked for. */
+export const POLLHUP = 0x10;
+/** The peer has shut down its sending side. */
+export const POLLRDHUP = 0x2000;
+
+/** Urgent data; see recv(2) and send(2). */
+export const MSG_OOB = 0x1;
+/** Receive without taking it out of the queue. */
+export const MSG_PEEK = 0x2;
+/** Report the real length of a datagram that did not fit. */
+export const MSG_TRUNC = 0x20;
+/** Fail with EAGAIN instead of waiting. */
+export const MSG_DONTWAIT = 0x40;
+/** Wait until the buffer is full (receiving) or all is sent. */
+export const MSG_WAITALL = 0x100;
+/** More is to follow: do not send a small packet yet. */
+export const MSG_MORE = 0x8000;
+
+/** Keep the size of the file; see fallocate(2). */
+export const FALLOC_FL_KEEP_SIZE = 0x1;
+/** Give the space of the range back; needs `FALLOC_FL_KEEP_SIZE`. */
+export const FALLOC_FL_PUNCH_HOLE = 0x2;
+/** Make the range read as zeros. */
+export const FALLOC_FL_ZERO_RANGE = 0x10;
+
+/** No more receiving; see shutdown(2). */
+export const SHUT_RD = 0;
+/** No more sending: the peer reads an end. */
+export const SHUT_WR = 1;
+/** Neither. */
+export const SHUT_RDWR = 2;

@@ -1,0 +1,938 @@
+import {
+  type Buffer,
+  checkBuffer,
+  checkDelay,
+  checkFd,
+  checkFlags,
+  checkInteger,
+  checkOffset,
+  type Fd,
+  type Offset,
+} from "./check.ts";
+import { type IoContext, ringOf } from "./IoContext.ts";
+import * as operations from "./operations.ts";
+import type { Operation } from "./operations.ts";
+import { type Pinned, PinnedGroup, type Ring } from "./ring.ts";
+import {
+  ADDRESS_SIZE,
+  addressFromBytes,
+  bytesOfAddress,
+  SocketAddress,
+} from "./SocketAddress.ts";
+import type { UringOp } from "./UringOp.ts";
+import type { Shim } from "../ffi/load.ts";
+
+/** Buffers of one operation at most: IOV_MAX of the kernel. */
+const VECTORS_MAX = 1024;
+/** sizeof(struct iovec). */
+const VECTOR_SIZE = 16;
+
+/** Parts of the block that kio_message_init() fills: kio.c has the twin. */
+const MESSAGE_NAME_AT = 64;
+const MESSAGE_VECTORS_AT = MESSAGE_NAME_AT + ADDRESS_SIZE;
+const MSG_NAMELEN_AT = 8;
+const MSG_CONTROLLEN_AT = 40;
+const MSG_FLAGS_AT = 48;
+
+const NO_NAME = new Uint8Array(0);
+
+const IOSQE_FIXED_FILE = 1;
+const IORING_FSYNC_DATASYNC = 1;
+const FIXED_FILE_MAX = 65535;
+
+function offsetFor(ring: Ring, offset: Offset, operation: Operation): number {
+  return checkOffset(
+    offset,
+    operation,
+    (wide) => ring.shim.kio_wide_offset(ring.handle, wide),
+  );
+}
+
+// ---- files -------------------------------------------------------------------
+
+/**
+ * Opens a file. The fd is never inherited by other programs (`O_CLOEXEC`).
+ * Stands for openat(2).
+ *
+ * @param ctx The context.
+ * @param path The path, relative to the current directory or absolute.
+ * @param flags `O_RDONLY`, `O_RDWR | O_CREAT` …
+ * @param mode Permissions of a file that is created, less the umask.
+ * @returns The new fd; the caller has to close it. `ENOENT`, `EACCES`,
+ * `EEXIST`, `EISDIR`, `EMFILE` …
+ * @throws {TypeError} If `path` is no string or has a NUL, or the context is
+ * closed; {RangeError} if `flags` or `mode` is out of range.
+ */
+export function asyncOpen(
+  ctx: IoContext,
+  path: string,
+  flags: number,
+  mode = 0o644,
+): UringOp<number> {
+  const operation = operations.OPEN;
+  const ring = ringOf(ctx, operation);
+  if (typeof path !== "string" || path.includes("\0")) {
+    throw new TypeError("Cannot open: path must be a string without NUL");
+  }
+  checkFlags(flags, operation);
+  checkInteger(mode, 0o7777, "mode", operation.verb);
+  const bytes = new TextEncoder().encode(`${path}\0`);
+  return start(
+    ring,
+    operation,
+    -1,
+    bytes,
+    (shim, handle, id) => shim.kio_open(handle, id, bytes, flags, mode),
+  );
+}
+
+/**
+ * Reads from a file. Stands for `AsyncRead` and pread(2).
+ *
+ * @param ctx The context.
+ * @param fd What to read from: a file, a pipe, a socket, a terminal.
+ * @param buffer Where to; it must not be transferred until completion. At most
+ * 2147479552 bytes are read at a time.
+ * @param offset Where in the file, 0 to 2^53 - 1 (as a bigint to 2^63 - 1);
+ * 0 if left out. `CURRENT_POSITION` is the file's own.
+ * @returns The number of bytes, often fewer than asked for; 0 at the end.
+ * `EBADF`, `EISDIR`, `EINVAL`, `EIO` …
+ * @throws {RangeError} If `fd` or `offset` is out of range or `buffer` is
+ * empty; {TypeError} if an argument has the wrong type, `buffer` is detached or
+ * the context is closed.
+ */
+export function asyncRead(
+  ctx: IoContext,
+  fd: Fd,
+  buffer: Buffer,
+  offset: Offset = 0,
+): UringOp<number> {
+  const operation = operations.READ;
+  const ring = ringOf(ctx, operation);
+  const file = checkFd(fd, operation);
+  const length = checkBuffer(buffer, operation);
+  const at = offsetFor(ring, offset, operation);
+  return start(
+    ring,
+    operation,
+    file,
+    buffer,
+    (shim, handle, id) =>
+      shim.kio_read(handle, id, file, buffer, length, at, 0),
+  );
+}
+
+/**
+ * Writes to a file. Stands for `AsyncWrite` and pwrite(2).
+ *
+ * @param ctx The context.
+ * @param fd What to write to.
+ * @param data What to write; it must be neither transferred nor changed until
+ * completion. At most 2147479552 bytes are written at a time.
+ * @param offset Where in the file, as for `asyncRead()`. A file opened with
+ * `O_APPEND` ignores it.
+ * @returns The number of bytes, which may be fewer than given. `EBADF`,
+ * `ENOSPC`, `EFBIG`, `EIO`, `EPIPE` …
+ * @throws As `asyncRead()`.
+ */
+export function asyncWrite(
+  ctx: IoContext,
+  fd: Fd,
+  data: Buffer,
+  offset: Offset = 0,
+): UringOp<number> {
+  const operation = operations.WRITE;
+  const ring = ringOf(ctx, operation);
+  const file = checkFd(fd, operation);
+  const length = checkBuffer(data, operation);
+  const at = offsetFor(ring, offset, operation);
+  return start(
+    ring,
+    operation,
+    file,
+    data,
+    (shim, handle, id) => shim.kio_write(handle, id, file, data, length, at, 0),
+  );
+}
+
+/**
+ * Reads from a registered file: `asyncRead()` for
+ * `IoContext.registerFiles()`. Stands for `AsyncReadFixed`.
+ *
+ * @param ctx The context that has the files.
+ * @param index Place in the list of registered files.
+ * @param buffer Where to, as for `asyncRead()`.
+ * @param offset Where in the file, as for `asyncRead()`.
+ * @returns The number of bytes; 0 at the end. `EBADF` if there is no file at
+ * that index.
+ * @throws As `asyncRead()`.
+ */
+export function asyncReadFixed(
+  ctx: IoContext,
+  index: number,
+  buffer: Buffer,
+  offset: Offset = 0,
+): UringOp<number> {
+  const operation = operations.READ_FIXED;
+  const ring = ringOf(ctx, operation);
+  checkInteger(index, FIXED_FILE_MAX, "index", operation.verb);
+  const length = checkBuffer(buffer, operation);
+  const at = offsetFor(ring, offset, operation);
+  return start(
+    ring,
+    operation,
+    -1,
+    buffer,
+    (shim, handle, id) =>
+      shim.kio_read(handle, id, index, buffer, length, at, IOSQE_FIXED_FILE),
+  );
+}
+
+/**
+ * Writes to a registered file: `asyncWrite()` for
+ * `IoContext.registerFiles()`.
+ *
+ * @param ctx The context that has the files.
+ * @param index Place in the list of registered files.
+ * @param data What to write, as for `asyncWrite()`.
+ * @param offset Where in the file, as for `asyncRead()`.
+ * @returns The number of bytes. `EBADF` if there is no file at that index.
+ * @throws As `asyncRead()`.
+ */
+export function asyncWriteFixed(
+  ctx: IoContext,
+  index: number,
+  data: Buffer,
+  offset: Offset = 0,
+): UringOp<number> {
+  const operation = operations.WRITE_FIXED;
+  const ring = ringOf(ctx, operation);
+  checkInteger(index, FIXED_FILE_MAX, "index", operation.verb);
+  const length = checkBuffer(data, operation);
+  const at = offsetFor(ring, offset, operation);
+  return start(
+    ring,
+    operation,
+    -1,
+    data,
+    (shim, handle, id) =>
+      shim.kio_write(handle, id, index, data, length, at, IOSQE_FIXED_FILE),
+  );
+}
+
+/**
+ * Reads into several buffers, one after the other. Stands for `AsyncReadv` and
+ * preadv(2).
+ *
+ * @param ctx The context.
+ * @param fd What to read from.
+ * @param buffers 1 to 1024 buffers, each as for `asyncRead()`.
+ * @param offset Where in the file, as for `asyncRead()`.
+ * @returns The number of bytes in all; 0 at the end.
+ * @throws As `asyncRead()`; {RangeError} too if there are no or too many
+ * buffers.
+ */
+export function asyncReadv(
+  ctx: IoContext,
+  fd: Fd,
+  buffers: readonly Buffer[],
+  offset: Offset = 0,
+): UringOp<number> {
+  const operation = operations.READV;
+  const ring = ringOf(ctx, operation);
+  const file = checkFd(fd, operation);
+  const vectors = vectorsFor(ring, buffers, 0, operation);
+  const pinned = new PinnedGroup(vectors, [...buffers]);
+  const at = offsetFor(ring, offset, operation);
+  return start(
+    ring,
+    operation,
+    file,
+    pinned,
+    (shim, handle, id) =>
+      shim.kio_readv(handle, id, file, vectors, buffers.length, at),
+  );
+}
+
+/**
+ * Writes several buffers, one after the other. Stands for `AsyncWritev` and
+ * pwritev(2).
+ *
+ * @param ctx The context.
+ * @param fd What to write to.
+ * @param buffers 1 to 1024 buffers, each as for `asyncWrite()`.
+ * @param offset Where in the file, as for `asyncRead()`.
+ * @returns The number of bytes in all.
+ * @throws As `asyncReadv()`.
+ */
+export function asyncWritev(
+  ctx: IoContext,
+  fd: Fd,
+  buffers: readonly Buffer[],
+  offset: Offset = 0,
+): UringOp<number> {
+  const operation = operations.WRITEV;
+  const ring = ringOf(ctx, operation);
+  const file = checkFd(fd, operation);
+  const vectors = vectorsFor(ring, buffers, 0, operation);
+  const pinned = new PinnedGroup(vectors, [...buffers]);
+  const at = offsetFor(ring, offset, operation);
+  return start(
+    ring,
+    operation,
+    file,
+    pinned,
+    (shim, handle, id) =>
+      shim.kio_writev(handle, id, file, vectors, buffers.length, at),
+  );
+}
+
+/**
+ * Closes an fd. Operations that are pending on it are not cancelled by that
+ * and go on with the old file: `Socket.close()` ends them first. The fd is
+ * gone whatever the result; never repeat it. Stands for `AsyncClose` and
+ * close(2).
+ *
+ * @param ctx The context.
+ * @param fd The fd; a `Socket` is released by it.
+ * @returns `EBADF` if it is not open; `EIO`, `ENOSPC`, `EDQUOT` for what could
+ * not be written.
+ * @throws {RangeError} If `fd` is out of range; {TypeError} if it is no fd or
+ * the context is closed.
+ */
+export function asyncClose(
+  ctx: IoContext,
+  fd: number | { readonly fd: number; release?(): number },
+): UringOp<void> {
+  const operation = operations.CLOSE;
+  const ring = ringOf(ctx, operation);
+  const file = checkFd(fd, operation);
+  return start(ring, operation, file, null, (shim, handle, id) => {
+    const status = shim.kio_close(handle, id, file);
+    // From here on it is the operation that owns the fd.
+    if (status === 0 && typeof fd !== "number") fd.release?.();
+    return status;
+  });
+}
+
+/**
+ * Makes a file durable: data and metadata. Stands for `AsyncFsync` and
+ * fsync(2).
+ *
+ * @param ctx The context.
+ * @param fd The file. Only writes that are complete are covered; `link()` puts
+ * this behind a write.
+ * @returns `EIO`, `ENOSPC` if data was lost, `EINVAL` for what cannot be synced.
+ * @throws As `asyncClose()`.
+ */
+export function asyncFsync(ctx: IoContext, fd: Fd): UringOp<void> {
+  return sync(ctx, fd, operations.FSYNC, 0);
+}
+
+/**
+ * Makes the data of a file durable, and of the metadata only what is needed to
+ * read it back (the size). Stands for `AsyncFdatasync` and fdatasync(2).
+ *
+ * @param ctx The context.
+ * @param fd The file, as for `asyncFsync()`.
+ * @returns As `asyncFsync()`.
+ * @throws As `asyncClose()`.
+ */
+export function asyncFdatasync(ctx: IoContext, fd: Fd): UringOp<void> {
+  return sync(ctx, fd, operations.FDATASYNC, IORING_FSYNC_DATASYNC);
+}
+
+function sync(
+  ctx: IoContext,
+  fd: Fd,
+  operation: Operation,
+  flags: number,
+): UringOp<void> {
+  const ring = ringOf(ctx, operation);
+  const file = checkFd(fd, operation);
+  return start(
+    ring,
+    operation,
+    file,
+    null,
+    (shim, handle, id) => shim.kio_fsync(handle, id, file, flags),
+  );
+}
+
+/**
+ * Allocates space for a file, so that writing there cannot fail for the lack
+ * of it, or punches holes. Stands for `AsyncFallocate` and fallocate(2).
+ *
+ * @param ctx The context.
+ * @param fd The file.
+ * @param mode 0, or `FALLOC_FL_KEEP_SIZE` and others.
+ * @param offset Start of the range, as for `asyncRead()`.
+ * @param length Bytes, 1 to 2^53 - 1.
+ * @returns `ENOSPC`, `EFBIG`, `EOPNOTSUPP` where the file system cannot do it,
+ * `ESPIPE` for what is no file.
+ * @throws {RangeError} If an argument is out of range; {TypeError} as
+ * `asyncClose()`.
+ */
+export function asyncFallocate(
+  ctx: IoContext,
+  fd: Fd,
+  mode: number,
+  offset: number | bigint,
+  length: number,
+): UringOp<void> {
+  const operation = operations.FALLOCATE;
+  const ring = ringOf(ctx, operation);
+  const file = checkFd(fd, operation);
+  checkFlags(mode, operation);
+  checkInteger(length, Number.MAX_SAFE_INTEGER, "length", operation.verb);
+  const at = offsetFor(ring, offset, operation);
+  return start(
+    ring,
+    operation,
+    file,
+    null,
+    (shim, handle, id) =>
+      shim.kio_fallocate(handle, id, file, mode, at, length),
+  );
+}
+
+/**
+ * Cuts a file off or extends it with zeros. Stands for `AsyncFtruncate` and
+ * ftruncate(2). Before Linux 6.9 it is done at once, on the calling thread,
+ * and is refused within `link()` (`EOPNOTSUPP`).
+ *
+ * @param ctx The context.
+ * @param fd The file, open for writing.
+ * @param length Its new length in bytes, 0 to 2^53 - 1, as a bigint to
+ * 2^63 - 1.
+ * @returns `EINVAL` if it is not open for writing, `EFBIG`, `EPERM` …
+ * @throws {RangeError} If an argument is out of range; {TypeError} as
+ * `asyncClose()`.
+ */
+export function asyncFtruncate(
+  ctx: IoContext,
+  fd: Fd,
+  length: number | bigint,
+): UringOp<void> {
+  const operation = operations.FTRUNCATE;
+  const ring = ringOf(ctx, operation);
+  const file = checkFd(fd, operation);
+  const size = offsetFor(ring, length, operation);
+  return start(
+    ring,
+    operation,
+    file,
+    null,
+    (shim, handle, id) => shim.kio_ftruncate(handle, id, file, size),
+  );
+}
+
+// ---- sockets -----------------------------------------------------------------
+
+/**
+ * Accepts a connection. Stands for `AsyncAccept` and accept4(2).
+ *
+ * A lack of fds or memory (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`) is reported
+ * 10 ms later than it happened, so that a loop that accepts again at once does
+ * not spin until there are some.
+ *
+ * @param ctx The context.
+ * @param fd A listening socket.
+ * @returns The fd of the connection, to be closed by the caller: `new Socket()`
+ * makes that easy. The peer may be gone already. `EMFILE`, `ECONNABORTED`,
+ * `EINVAL` if the socket does not listen (any more).
+ * @throws As `asyncClose()`.
+ */
+export function asyncAccept(ctx: IoContext, fd: Fd): UringOp<number> {
+  const operation = operations.ACCEPT;
+  const ring = ringOf(ctx, operation);
+  const socket = checkFd(fd, operation);
+  return start(
+    ring,
+    operation,
+    socket,
+    null,
+    (shim, handle, id) => shim.kio_accept(handle, id, socket, null),
+  );
+}
+
+/** A connection, and who is at the other end. */
+export interface Accepted {
+  /** The fd, to be closed by the caller. */
+  fd: number;
+  /** The address of the peer. */
+  address: SocketAddress;
+}
+
+/**
+ * Accepts a connection and tells where it comes from; else `asyncAccept()`.
+ *
+ * @param ctx The context.
+ * @param fd A listening socket.
+ * @returns The fd of the connection and the address of the peer.
+ * @throws As `asyncClose()`.
+ */
+export function asyncAcceptFrom(ctx: IoContext, fd: Fd): UringOp<Accepted> {
+  const operation = operations.ACCEPT_FROM;
+  const ring = ringOf(ctx, operation);
+  const socket = checkFd(fd, operation);
+  const memory = new Uint8Array(ADDRESS_SIZE + 4);
+  return start(
+    ring,
+    operation,
+    socket,
+    memory,
+    (shim, handle, id) => shim.kio_accept(handle, id, socket, memory),
+    (accepted) => ({
+      fd: accepted,
+      address: addressFromBytes(
+        memory.subarray(0, uint32At(memory, ADDRESS_SIZE)),
+      ),
+    }),
+  );
+}
+
+/**
+ * Connects a socket. Stands for `AsyncConnect` and connect(2).
+ *
+ * @param ctx The context.
+ * @param fd The socket, of the family of the address.
+ * @param address Where to.
+ * @returns `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH`, `EAFNOSUPPORT` if the
+ * families differ, `ENOENT` for a unix socket that is not there …
+ * @throws {TypeError} If `address` is no `SocketAddress`; else as
+ * `asyncClose()`.
+ */
+export function asyncConnect(
+  ctx: IoContext,
+  fd: Fd,
+  address: SocketAddress,
+): UringOp<void> {
+  const operation = operations.CONNECT;
+  const ring = ringOf(ctx, operation);
+  const socket = checkFd(fd, operation);
+  const bytes = checkAddress(address, operation);
+  return start(
+    ring,
+    operation,
+    socket,
+    bytes,
+    (shim, handle, id) =>
+      shim.kio_connect(handle, id, socket, bytes, bytes.length),
+  );
+}
+
+/**
+ * Receives from a socket. Stands for `AsyncRecv` and recv(2).
+ *
+ * @param ctx The context.
+ * @param fd The socket.
+ * @param buffer Where to; it must not be transferred until completion.
+ * @param flags `MSG_WAITALL`, `MSG_PEEK` …
+ * @returns The number of bytes; 0 when the peer has closed its side.
+ * `ECONNRESET`, `ENOTCONN` … With `MSG_WAITALL` fewer bytes than asked for may
+ * come with a timeout or cancel: they are not lost.
+ * @throws {RangeError} If `fd` or `flags` is out of range or `buffer` is empty;
+ * {TypeError} as `asyncRead()`.
+ */
+export function asyncRecv(
+  ctx: IoContext,
+  fd: Fd,
+  buffer: Buffer,
+  flags = 0,
+): UringOp<number> {
+  const operation = operations.RECV;
+  const ring = ringOf(ctx, operation);
+  const socket = checkFd(fd, operation);
+  const length = checkBuffer(buffer, operation);
+  const bits = checkFlags(flags, operation);
+  return start(
+    ring,
+    operation,
+    socket,
+    buffer,
+    (shim, handle, id) =>
+      shim.kio_recv(handle, id, socket, buffer, length, bits),
+  );
+}
+
+/**
+ * Sends to a connected socket. Stands for `AsyncSend` and send(2).
+ *
+ * @param ctx The context.
+ * @param fd The socket.
+ * @param data What to send; it must be neither transferred nor changed until
+ * completion.
+ * @param flags `MSG_MORE`, `MSG_WAITALL` … `MSG_NOSIGNAL` is always set.
+ * @returns The number of bytes that the kernel took, which may be fewer than
+ * given. `EPIPE` and `ECONNRESET` if the peer is gone, `ENOTCONN` …
+ * @throws As `asyncRecv()`.
+ */
+export function asyncSend(
+  ctx: IoContext,
+  fd: Fd,
+  data: Buffer,
+  flags = 0,
+): UringOp<number> {
+  const operation = operations.SEND;
+  const ring = ringOf(ctx, operation);
+  const socket = checkFd(fd, operation);
+  const length = checkBuffer(data, operation);
+  const bits = checkFlags(flags, operation);
+  return start(
+    ring,
+    operation,
+    socket,
+    data,
+    (shim, handle, id) => shim.kio_send(handle, id, socket, data, length, bits),
+  );
+}
+
+/** What `asyncSendmsg()` sends. */
+export interface OutgoingMessage {
+  /** Up to 1024 buffers, sent as one; none for an empty datagram. */
+  buffers: readonly Buffer[];
+  /** Where to, for a socket that is not connected. */
+  address?: SocketAddress;
+  /** Ancillary data as in cmsg(3): headers and data, aligned. */
+  control?: Uint8Array;
+}
+
+/**
+ * Sends several buffers as one message, to an address or with ancillary data
+ * where wanted. Stands for `AsyncSendmsg` and sendmsg(2).
+ *
+ * @param ctx The context.
+ * @param fd The socket.
+ * @param message What to send; the memory stays in use until completion.
+ * @param flags As for `asyncSend()`.
+ * @returns The number of bytes. As `asyncSend()`; `EMSGSIZE` for a datagram
+ * that is too long.
+ * @throws As `asyncSend()`.
+ */
+export function asyncSendmsg(
+  ctx: IoContext,
+  fd: Fd,
+  message: OutgoingMessage,
+  flags = 0,
+): UringOp<number> {
+  const operation = operations.SENDMSG;
+  const ring = ringOf(ctx, operation);
+  const socket = checkFd(fd, operation);
+  const bits = checkFlags(flags, operation);
+  const { address } = message;
+  const name = address === undefined
+    ? NO_NAME
+    : checkAddress(address, operation);
+  const { memory, pinned } = messageFor(ring, message, name, operation);
+  return start(
+    ring,
+    operation,
+    socket,
+    pinned,
+    (shim, handle, id) => shim.kio_sendmsg(handle, id, socket, memory, bits),
+  );
+}
+
+/** Where `asyncRecvmsg()` puts what it receives. */
+export interface IncomingMessage {
+  /** Up to 1024 buffers, filled one after the other. */
+  buffers: readonly Buffer[];
+  /** Room for ancillary data. */
+  control?: Uint8Array;
+}
+
+/** What `asyncRecvmsg()` received. */
+export interface ReceivedMessage {
+  /** The number of bytes; 0 when the peer has closed its side, or for an empty
+   * datagram. */
+  bytes: number;
+  /** Who sent it; undefined where the socket is connected or has no name. */
+  address: SocketAddress | undefined;
+  /** The part of `control` that was filled. Fds in it are the caller's. */
+  control: Uint8Array;
+  /** `MSG_TRUNC` if the datagram did not fit, and others. */
+  flags: number;
+}
+
+/**
+ * Receives a message into several buffers, with the address of the sender and
+ * ancillary data. Stands for recvmsg(2).
+ *
+ * @param ctx The context.
+ * @param fd The socket.
+ * @param message Where to; the memory stays in use until completion.
+ * @param flags As for `asyncRecv()`.
+ * @returns What was received. As `asyncRecv()`.
+ * @throws As `asyncRecv()`.
+ */
+export function asyncRecvmsg(
+  ctx: IoContext,
+  fd: Fd,
+  message: IncomingMessage,
+  flags = 0,
+): UringOp<ReceivedMessage> {
+  const operation = operations.RECVMSG;
+  const ring = ringOf(ctx, operation);
+  const socket = checkFd(fd, operation);
+  const bits = checkFlags(flags, operation);
+  const name = new Uint8Array(ADDRESS_SIZE);
+  const { memory, pinned } = messageFor(ring, message, name, operation);
+  return start(
+    ring,
+    operation,
+    socket,
+    pinned,
+    (shim, handle, id) => shim.kio_recvmsg(handle, id, socket, memory, bits),
+    (bytes) => {
+      const nameLength = uint32At(memory, MSG_NAMELEN_AT);
+      const from = memory.subarray(
+        MESSAGE_NAME_AT,
+        MESSAGE_NAME_AT + nameLength,
+      );
+      const control = message.control ?? new Uint8Array(0);
+      return {
+        bytes,
+        address: nameLength === 0 ? undefined : addressFromBytes(from),
+        control: control.subarray(0, uint32At(memory, MSG_CONTROLLEN_AT)),
+        flags: uint32At(memory, MSG_FLAGS_AT),
+      };
+    },
+  );
+}
+
+/**
+ * Shuts down one direction of a connection or both, in order with what was
+ * sent before. Stands for shutdown(2).
+ *
+ * @param ctx The context.
+ * @param fd The socket.
+ * @param how `SHUT_WR`, `SHUT_RD` or `SHUT_RDWR`.
+ * @returns `ENOTCONN` if it is not connected.
+ * @throws As `asyncClose()`; {RangeError} too for another `how`.
+ */
+export function asyncShutdown(
+  ctx: IoContext,
+  fd: Fd,
+  how: number,
+): UringOp<void> {
+  const operation = operations.SHUTDOWN;
+  const ring = ringOf(ctx, operation);
+  const socket = checkFd(fd, operation);
+  checkInteger(how, 2, "how", operation.verb);
+  return start(
+    ring,
+    operation,
+    socket,
+    null,
+    (shim, handle, id) => shim.kio_shutdown(handle, id, socket, how),
+  );
+}
+
+/**
+ * Waits until an fd is ready. Stands for `AsyncPoll` and poll(2).
+ *
+ * @param ctx The context.
+ * @param fd The fd.
+ * @param events `POLLIN`, `POLLOUT` …, or several with `|`.
+ * @returns The events that have come, maybe with `POLLERR` or `POLLHUP`.
+ * @throws As `asyncClose()`; {RangeError} too if `events` is out of range.
+ */
+export function asyncPoll(
+  ctx: IoContext,
+  fd: Fd,
+  events: number,
+): UringOp<number> {
+  const operation = operations.POLL;
+  const ring = ringOf(ctx, operation);
+  const file = checkFd(fd, operation);
+  checkInteger(events, 0xffff, "events", operation.verb);
+  return start(
+    ring,
+    operation,
+    file,
+    null,
+    (shim, handle, id) => shim.kio_poll(handle, id, file, events),
+  );
+}
+
+// ---- time, other rings, chains -----------------------------------------------
+
+/**
+ * Waits for a time to pass, on the clock that does not jump
+ * (CLOCK_MONOTONIC). Stands for `AsyncSleep`. It needs no memory of the
+ * kernel: hundreds of thousands at a time are fine.
+ *
+ * @param ctx The context.
+ * @param delayMs Milliseconds, 0 or more and finite. Never early, late by up to
+ * a millisecond and the load of the thread.
+ * @returns `ECANCELED` if it was cancelled.
+ * @throws {RangeError} If `delayMs` is negative, NaN or infinite; {TypeError}
+ * if the context is closed.
+ */
+export function asyncSleep(ctx: IoContext, delayMs: number): UringOp<void> {
+  const operation = operations.SLEEP;
+  const ring = ringOf(ctx, operation);
+  checkDelay(delayMs, "delayMs", operation.verb);
+  return ring.sleeping(ring.take(operation), operation, delayMs);
+}
+
+/**
+ * Sends a message to another ring of this process: its context, in whatever
+ * thread, wakes up and calls `onMessage(result, userData)`. Stands for
+ * `MsgRingOp` and io_uring_prep_msg_ring(3).
+ *
+ * @param ctx The context that sends.
+ * @param targetRingFd `ringFd` of the context that receives.
+ * @param result Any int32.
+ * @param userData An integer from 0 to 2^53 - 1; with `WAKE_TAG` the target
+ * only wakes up.
+ * @returns When the message is in the target's queue. `EBADF` if the fd is not
+ * open, `EBADFD` if it is no ring (or one that is not ready), `EOVERFLOW` if
+ * the target has no memory left for it.
+ * @throws {RangeError} If an argument is out of range; {TypeError} if the
+ * context is closed.
+ */
+export function asyncMsgRing(
+  ctx: IoContext,
+  targetRingFd: number,
+  result: number,
+  userData: number,
+): UringOp<void> {
+  const operation = operations.MSG_RING;
+  const ring = ringOf(ctx, operation);
+  const target = checkFd(targetRingFd, operation);
+  if ((result | 0) !== result) {
+    throw new RangeError(
+      `Cannot ${operation.verb}: result must be an int32, got ${result}`,
+    );
+  }
+  checkInteger(
+    userData,
+    Number.MAX_SAFE_INTEGER,
+    "userData",
+    operation.verb,
+  );
+  return start(
+    ring,
+    operation,
+    target,
+    null,
+    (shim, handle, id) =>
+      shim.kio_msg_ring(handle, id, target, result, userData),
+  );
+}
+
+/**
+ * Queues operations as a chain: each starts when the one before it has
+ * succeeded. When one fails, or a read or write is short, those behind it
+ * complete with `ECANCELED`. The kernel runs the whole chain for one call.
+ * See IOSQE_IO_LINK in io_uring_enter(2).
+ *
+ * @typeParam T What `queue` returns, as a rule the operations.
+ * @param ctx The context.
+ * @param queue Queues operations of this context, synchronously. Up to as many
+ * as the context has entries, those beyond complete with `E2BIG`. Sleeps, which
+ * are not the kernel's, are no part of the chain.
+ * @returns What `queue` returned.
+ * @throws {TypeError} If called within another `link()` of the context, or the
+ * context is closed.
+ *
+ * @example A durable write
+ * ```ts
+ * import {
+ *   asyncFdatasync, asyncOpen, asyncWrite, IoContext, link, O_RDWR, O_TMPFILE,
+ * } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const fd = await asyncOpen(ctx, "/tmp", O_TMPFILE | O_RDWR, 0o600).orThrow();
+ * const [written, synced] = link(ctx, () => [
+ *   asyncWrite(ctx, fd, new TextEncoder().encode("record")),
+ *   asyncFdatasync(ctx, fd),
+ * ]);
+ * console.log(await written, await synced);
+ * ```
+ */
+export function link<const T>(ctx: IoContext, queue: () => T): T {
+  const ring = ringOf(ctx, operations.LINK);
+  ring.beginChain();
+  try {
+    return queue();
+  } finally {
+    ring.endChain();
+  }
+}
+
+// ---- what operations are made of -----------------------------------------------
+
+/** Takes a slot, has the shim prepare the SQE, and enters the operation. */
+function start<T>(
+  ring: Ring,
+  operation: Operation,
+  fd: number,
+  pinned: Pinned,
+  prepare: (shim: Shim, handle: Deno.PointerObject, id: number) => number,
+  decode: ((result: number) => T) | null = null,
+): UringOp<T> {
+  const slot = ring.take(operation);
+  const status = prepare(ring.shim, ring.handle, ring.idOf(slot, operation));
+  return ring.queued(slot, operation, fd, pinned, status, decode);
+}
+
+function checkAddress(
+  address: SocketAddress,
+  operation: Operation,
+): Uint8Array<ArrayBuffer> {
+  if (address instanceof SocketAddress) return bytesOfAddress(address);
+  throw new TypeError(
+    `Cannot ${operation.verb}: expected a SocketAddress, got ${typeof address}`,
+  );
+}
+
+/** Memory for a number of struct iovec behind `head` bytes, filled. */
+function vectorsFor(
+  ring: Ring,
+  buffers: readonly Buffer[],
+  head: number,
+  operation: Operation,
+): Uint8Array<ArrayBuffer> {
+  const count = buffers.length;
+  const countMin = head === 0 ? 1 : 0;
+  if (count < countMin || count > VECTORS_MAX) {
+    throw new RangeError(
+      `Cannot ${operation.verb}: expected ${countMin} to ${VECTORS_MAX} buffers, got ${count}`,
+    );
+  }
+  const memory = new Uint8Array(head + VECTOR_SIZE * count);
+  const vectors = memory.subarray(head);
+  for (let i = 0; i < count; i++) {
+    const length = checkBuffer(buffers[i], operation);
+    ring.shim.kio_vector_set(vectors, i, buffers[i], length);
+  }
+  return memory;
+}
+
+/** A struct msghdr, what it points to, and what has to stay. */
+function messageFor(
+  ring: Ring,
+  { buffers, control }: IncomingMessage,
+  name: Uint8Array,
+  operation: Operation,
+): { memory: Uint8Array<ArrayBuffer>; pinned: PinnedGroup } {
+  const size = control === undefined ? 0 : checkBuffer(control, operation);
+  const memory = vectorsFor(ring, buffers, MESSAGE_VECTORS_AT, operation);
+  memory.set(name, MESSAGE_NAME_AT);
+  ring.shim.kio_message_init(
+    memory,
+    name.length,
+    buffers.length,
+    control ?? null,
+    size,
+  );
+  const all = control === undefined ? [...buffers] : [...buffers, control];
+  return { memory, pinned: new PinnedGroup(memory, all) };
+}
+
+function uint32At(memory: Uint8Array, at: number): number {
+  return new DataView(memory.buffer, memory.byteOffset).getUint32(at, true);
+}

@@ -1,0 +1,148 @@
+import { ERRNO_TEXT } from "./errno.ts";
+
+/**
+ * Why an operation failed, as the kernel says it: a plain value, no exception
+ * and no stack trace. There is one shared, frozen `IoError` for each errno.
+ * Stands for `std::error_code`.
+ */
+export interface IoError {
+  /** The number of errno(3), above 0: 110. */
+  readonly errno: number;
+  /** Its name: `"ETIMEDOUT"`. */
+  readonly code: string;
+  /** What it means: `"Connection timed out"`. */
+  readonly message: string;
+}
+
+/** What a failed operation gives. */
+export interface Failure {
+  /** Always false: tells a `Failure` from a `Success`. */
+  readonly ok: false;
+  /** Why it failed. */
+  readonly error: IoError;
+}
+
+/** What an operation that worked gives. */
+export interface Success<T> {
+  /** Always true: tells a `Success` from a `Failure`. */
+  readonly ok: true;
+  /** What it was for. */
+  readonly value: T;
+}
+
+/**
+ * How every operation ends: operating errors are values, they are not thrown.
+ * Stands for `std::expected<T, std::error_code>`.
+ *
+ * @example Look at a result
+ * ```ts
+ * import { asyncSleep, IoContext } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const result = await asyncSleep(ctx, 1);
+ * if (!result.ok) console.error(result.error.code, result.error.message);
+ * ```
+ */
+export type Result<T> = Success<T> | Failure;
+
+/** The result of every operation that succeeds without a value. */
+export const DONE: Success<void> = Object.freeze({
+  ok: true,
+  value: undefined,
+});
+
+/** A success with a value. */
+export function success<T>(value: T): Result<T> {
+  return { ok: true, value };
+}
+
+const failures = new Map<number, Failure>();
+
+/** The one failure of an errno (above 0). */
+export function failure(errno: number): Failure {
+  let known = failures.get(errno);
+  if (known === undefined) {
+    const [code, message] = ERRNO_TEXT.get(errno) ??
+      [`E${errno}`, `Unknown error ${errno}`];
+    known = Object.freeze({
+      ok: false,
+      error: Object.freeze({ errno, code, message }),
+    });
+    failures.set(errno, known);
+  }
+  return known;
+}
+
+/** The value of a call that returns a number, or -errno. */
+export function resultOf(returned: number): Result<number> {
+  return returned < 0 ? failure(-returned) : success(returned);
+}
+
+/** The class of `Deno.errors` that says the same as an errno. */
+const CLASSES: Record<string, new (message: string) => Error> = {
+  EACCES: Deno.errors.PermissionDenied,
+  EADDRINUSE: Deno.errors.AddrInUse,
+  EADDRNOTAVAIL: Deno.errors.AddrNotAvailable,
+  EAGAIN: Deno.errors.WouldBlock,
+  EBADF: Deno.errors.BadResource,
+  EBUSY: Deno.errors.Busy,
+  ECANCELED: Deno.errors.Interrupted,
+  ECONNABORTED: Deno.errors.ConnectionAborted,
+  ECONNREFUSED: Deno.errors.ConnectionRefused,
+  ECONNRESET: Deno.errors.ConnectionReset,
+  EEXIST: Deno.errors.AlreadyExists,
+  EINTR: Deno.errors.Interrupted,
+  EISDIR: Deno.errors.IsADirectory,
+  ELOOP: Deno.errors.FilesystemLoop,
+  ENETUNREACH: Deno.errors.NetworkUnreachable,
+  ENODATA: Deno.errors.UnexpectedEof,
+  ENOENT: Deno.errors.NotFound,
+  ENOTCONN: Deno.errors.NotConnected,
+  ENOTDIR: Deno.errors.NotADirectory,
+  EOPNOTSUPP: Deno.errors.NotSupported,
+  EPERM: Deno.errors.PermissionDenied,
+  EPIPE: Deno.errors.BrokenPipe,
+  ETIMEDOUT: Deno.errors.TimedOut,
+};
+
+/**
+ * The exception for an operating error: the class of `Deno.errors` that fits
+ * (else `Error`), with `code`, `errno` and, where known, `operation`.
+ */
+export function exceptionOf(
+  error: IoError,
+  action: string,
+  operation?: string,
+  hint = "",
+): Error {
+  const Class = CLASSES[error.code] ?? Error;
+  const message = `Cannot ${action}: ${error.message} (${error.code})${hint}`;
+  return Object.assign(new Class(message), {
+    code: error.code,
+    errno: error.errno,
+    ...(operation === undefined ? {} : { operation }),
+  });
+}
+
+/**
+ * The value of a result; throws when there is none. To be used where an
+ * exception is wanted after all.
+ *
+ * @typeParam T What the result holds.
+ * @param result What an operation gave.
+ * @returns Its value.
+ * @throws The class of `Deno.errors` that fits the errno (`NotFound` for
+ * ENOENT, `TimedOut` for ETIMEDOUT …), else `Error`; always with `code` and
+ * `errno`. `UringOp.orThrow()` also names the operation.
+ *
+ * @example Give up on an error
+ * ```ts
+ * import { TcpListener, unwrap } from "@kio/kio";
+ *
+ * using listener = unwrap(TcpListener.bind(0));
+ * ```
+ */
+export function unwrap<T>(result: Result<T>): T {
+  if (result.ok) return result.value;
+  throw exceptionOf(result.error, "unwrap the result");
+}

@@ -1,0 +1,726 @@
+import { loadShim, type Shim } from "../ffi/load.ts";
+import { type Buffer, checkDelay } from "./check.ts";
+import {
+  EAGAIN,
+  EBUSY,
+  ECANCELED,
+  EINTR,
+  EMFILE,
+  ENFILE,
+  ENOBUFS,
+  ENOMEM,
+  ETIMEDOUT,
+} from "./errno.ts";
+import { ACCEPT, ACCEPT_FROM, type Operation, Yields } from "./operations.ts";
+import { DONE, exceptionOf, failure, type Result, success } from "./result.ts";
+import { grown, Timers } from "./timers.ts";
+import type { UringOp } from "./UringOp.ts";
+import { openWaker, type Waker } from "./waker.ts";
+
+/** Completions taken over by one call of the shim. */
+const BATCH_SIZE = 1024;
+
+/**
+ * Microtasks that the continuations of a batch get for queueing what they do
+ * next, before the kernel is entered without it: an operation awaited through
+ * a helper or two resumes its caller a few microtasks later.
+ */
+const HOPS_MAX = 8;
+
+/** How long the ring may keep the thread before Deno's own events, which wait
+ * for the microtasks to end, get their turn. */
+const TURN_MS_MAX = 1;
+
+/** Steps between two looks at the clock, which costs 1 % of a short step. */
+const STEPS_PER_CLOCK = 8;
+
+/** How long a failed accept is held back where the cause is a lack of fds or
+ * of memory: a loop that accepts again at once would spin until there are
+ * some. */
+const ACCEPT_PAUSE_MS = 10;
+
+/** Until a cancel is repeated that found nothing to cancel. */
+const CANCEL_RETRY_MS = 5;
+
+/** Until the next try when the kernel has no memory for a submission. */
+const SUBMIT_RETRY_MS = 1;
+
+/** Pause between two cancels while a context is closed synchronously. */
+const DRAIN_WAIT_NS = 50e6;
+
+/** Parts of the high half of user_data, see kio.c. */
+const MESSAGE_MASK = 0x7fffffff;
+const CANCEL_FAILED = 0x40000000;
+const GENERATION_MASK = 0xfffff;
+const SPAN = 2 ** 32;
+const MAKES_FD = 2 ** 52;
+
+/** user_data that wakes a ring and means nothing else. */
+export const WAKE_TAG = Number.MAX_SAFE_INTEGER;
+
+/** Awaiting it costs one microtask. */
+const HOP = Promise.resolve();
+
+/** What the kernel may touch until the completion. */
+export type Pinned = { readonly byteLength: number } | null;
+
+/** Several buffers of one operation, and the memory that points to them. */
+export class PinnedGroup {
+  readonly memory: Uint8Array;
+  readonly buffers: readonly Buffer[];
+
+  constructor(memory: Uint8Array, buffers: readonly Buffer[]) {
+    this.memory = memory;
+    this.buffers = buffers;
+  }
+
+  /** 0 if one of the buffers was taken away. */
+  get byteLength(): number {
+    return this.buffers.some(isDetached) ? 0 : 1;
+  }
+}
+
+/** What is to be known of an operation besides its buffers, in bits. */
+const CANCELLED = 1;
+const TIMED_OUT = 2;
+/** It was cancelled before the kernel saw it. */
+const NEVER_RAN = 4;
+/** It waits for its deadline only; bits 8 and up hold its errno, 0 for none. */
+const ASLEEP = 8;
+const ERRNO_SHIFT = 8;
+
+/** What few operations have. */
+interface Extra<T> {
+  decode?: (result: number) => T;
+  signal?: AbortSignal;
+  onAbort?: () => void;
+}
+
+/** The resolve function of the promise that was made last. */
+let settleOfLast: (result: unknown) => void;
+const takeSettle = (settle: (result: never) => void) => {
+  settleOfLast = settle as typeof settleOfLast;
+};
+
+/** An entry of the operation table, and the promise that the user has. */
+class Op<T> extends Promise<Result<T>> implements UringOp<T> {
+  readonly #ring: Ring;
+  readonly #slot: number;
+  readonly #operation: Operation;
+  readonly #settle: (result: unknown) => void;
+  #pinned: Pinned;
+  #flags = 0;
+  #extra: Extra<T> | null;
+
+  constructor(
+    ring: Ring,
+    slot: number,
+    operation: Operation,
+    pinned: Pinned,
+    decode: ((result: number) => T) | null,
+  ) {
+    super(takeSettle);
+    this.#settle = settleOfLast;
+    this.#ring = ring;
+    this.#slot = slot;
+    this.#operation = operation;
+    this.#pinned = pinned;
+    this.#extra = decode === null ? null : { decode };
+  }
+
+  withTimeout(timeoutMs: number): this {
+    checkDelay(timeoutMs, "timeoutMs", "set a timeout");
+    const ring = this.#ring;
+    if (!ring.holds(this.#slot, this)) return this;
+    const deadlineMs = ring.shim.kio_now_ms() + timeoutMs;
+    if (ring.timers.isBefore(this.#slot, deadlineMs)) return this;
+    if (this.#flags & ASLEEP) this.#flags |= TIMED_OUT;
+    ring.timers.set(this.#slot, deadlineMs);
+    ring.schedule();
+    return this;
+  }
+
+  withSignal(signal: AbortSignal): this {
+    if (!(signal instanceof AbortSignal)) {
+      throw new TypeError(
+        `Cannot attach a signal: expected an AbortSignal, got ${typeof signal}`,
+      );
+    }
+    if (!this.#ring.holds(this.#slot, this)) return this;
+    if (signal.aborted) {
+      this.cancel();
+      return this;
+    }
+    this.#dropSignal();
+    const onAbort = () => this.cancel();
+    signal.addEventListener("abort", onAbort, { once: true });
+    this.#extra = { ...this.#extra, signal, onAbort };
+    return this;
+  }
+
+  cancel(): void {
+    const ring = this.#ring;
+    if (!ring.holds(this.#slot, this) || this.#flags & CANCELLED) return;
+    this.#flags |= CANCELLED;
+    if (this.#flags & ASLEEP) this.#conclude(-ECANCELED);
+    else ring.requestCancel(this);
+  }
+
+  orThrow(): Promise<T> {
+    return this.then((result) => {
+      if (result.ok) return result.value;
+      const { verb, name } = this.#operation;
+      throw exceptionOf(result.error, verb, name);
+    });
+  }
+
+  #dropSignal(): void {
+    const extra = this.#extra;
+    if (extra?.onAbort === undefined) return;
+    extra.signal!.removeEventListener("abort", extra.onAbort);
+  }
+
+  /** Gives the slot back and the result out. */
+  #conclude(result: number): void {
+    this.#ring.release(this.#slot);
+    this.#pinned = null;
+    const extra = this.#extra;
+    if (extra !== null) this.#dropSignal();
+    if (result < 0) {
+      this.#settle(failure(-result));
+      return;
+    }
+    switch (this.#operation.yields) {
+      case Yields.NOTHING:
+        this.#settle(DONE);
+        return;
+      case Yields.DECODED:
+        this.#settle(success(extra!.decode!(result)));
+        return;
+      default:
+        this.#settle(success(result));
+    }
+  }
+
+  /** What the kernel's result means to the user. */
+  #outcome(result: number): number {
+    const flags = this.#flags;
+    if (flags & NEVER_RAN) result = -ECANCELED;
+    if (result >= 0) return result;
+    // The kernel's own codes for "interrupted, restart" are not errnos.
+    if (result <= -512 && result >= -516) result = -EINTR;
+    if (result !== -ECANCELED && result !== -EINTR) return result;
+    if (flags & CANCELLED) return -ECANCELED;
+    return flags & TIMED_OUT ? -ETIMEDOUT : result;
+  }
+
+  // What the ring does to an operation, and nobody else may.
+
+  static conclude(op: Op<unknown>, result: number): void {
+    op.#conclude(result);
+  }
+
+  /** Its completion has come. */
+  static complete(op: Op<unknown>, result: number): void {
+    const ring = op.#ring;
+    const pinned = op.#pinned;
+    if (pinned !== null && pinned.byteLength === 0 && isDetached(pinned)) {
+      ring.abort(
+        `${op.#operation.name}: a buffer was transferred or detached while the kernel was using it; its memory may be corrupt. pin() prevents this`,
+      );
+    }
+    if (result >= 0 && ring.closing && op.#operation.makesFd) {
+      // Nobody is going to use this context again, nor what it made.
+      ring.shim.kio_fd_close(result);
+      result = -ECANCELED;
+    }
+    if (op.#flags === 0 && isShortOf(op.#operation, -result)) {
+      op.#flags = ASLEEP | -result << ERRNO_SHIFT;
+      ring.timers.set(op.#slot, ring.shim.kio_now_ms() + ACCEPT_PAUSE_MS);
+      return;
+    }
+    op.#conclude(op.#outcome(result));
+  }
+
+  /** Its deadline has come. */
+  static expire(op: Op<unknown>): void {
+    const flags = op.#flags;
+    if (flags & ASLEEP) {
+      op.#conclude(flags & TIMED_OUT ? -ETIMEDOUT : -(flags >> ERRNO_SHIFT));
+      return;
+    }
+    if (!(flags & CANCELLED)) op.#flags |= TIMED_OUT;
+    op.#ring.requestCancel(op);
+  }
+
+  /** Returns false if that has to be tried again. */
+  static sendCancel(op: Op<unknown>): boolean {
+    const ring = op.#ring;
+    if (!ring.holds(op.#slot, op)) return true;
+    const id = ring.idOf(op.#slot, op.#operation);
+    const status = ring.shim.kio_cancel(ring.handle, id);
+    if (status === 1) op.#flags |= NEVER_RAN;
+    return status >= 0;
+  }
+
+  static putToSleep(op: Op<unknown>): void {
+    op.#flags |= ASLEEP;
+  }
+
+  static nameOf(op: Op<unknown>): string {
+    return op.#operation.name;
+  }
+}
+
+// A subclass loses the engine's fast paths for await only because of this
+// property: 130 ns an operation instead of 480.
+Object.defineProperty(Op.prototype, "constructor", { value: Promise });
+
+function isDetached(pinned: { readonly byteLength: number }): boolean {
+  if (pinned instanceof PinnedGroup) return true;
+  const buffer = ArrayBuffer.isView(pinned) ? pinned.buffer : pinned;
+  return buffer instanceof ArrayBuffer && buffer.detached;
+}
+
+/** Whether an accept failed because fds or memory are used up. */
+function isShortOf(operation: Operation, errno: number): boolean {
+  return (operation === ACCEPT || operation === ACCEPT_FROM) &&
+    (errno === EMFILE || errno === ENFILE || errno === ENOBUFS ||
+      errno === ENOMEM);
+}
+
+/** What a ring is doing. */
+const Drive = {
+  /** Nothing is queued; a completion wakes it. */
+  IDLE: 0,
+  /** On its way back by itself, through Deno's event loop. */
+  PARKED: 1,
+  RUNNING: 2,
+} as const;
+
+/** All open rings of this isolate. */
+const rings = new Set<Ring>();
+
+/** How a ring is made; all of it checked by the caller. */
+export interface RingOptions {
+  entries: number;
+  kernelWorkersMax: number;
+  operationsMax: number;
+}
+
+/**
+ * The machine behind a context: the operation table, which is the root of all
+ * that the kernel may touch, and the one drive that submits, harvests, settles
+ * and sleeps.
+ */
+export class Ring {
+  readonly shim: Shim;
+  readonly handle: Deno.PointerObject;
+  readonly timers = new Timers();
+  /** Called after each batch of completions. */
+  onBatch: (() => void) | null = null;
+  onMessage: ((result: number, userData: number) => void) | null = null;
+  /** Keeps the process alive though nothing is pending. */
+  keepAlive = false;
+  closing = false;
+  #closed = false;
+  #pending = 0;
+
+  readonly #operationsMax: number;
+  #ops: (Op<unknown> | undefined)[] = [];
+  #generations = new Int32Array(64);
+  #fds = new Int32Array(64);
+  /** Free slots, as a stack. */
+  #free = new Int32Array(64);
+  #freeCount = 0;
+
+  readonly #waker: Waker;
+  readonly #out = new Int32Array(4 * BATCH_SIZE);
+  /** Operations queued since the last step. */
+  #queued = 0;
+  /** Operations that the last step settled: as many may follow. */
+  #expected = 1;
+  #drive: typeof Drive[keyof typeof Drive] = Drive.IDLE;
+  #chaining = false;
+  #cancels: Op<unknown>[] = [];
+  #messages: number[] = [];
+
+  constructor(options: RingOptions) {
+    this.shim = loadShim();
+    this.#operationsMax = options.operationsMax;
+    const status = new Int32Array(1);
+    const handle = this.shim.kio_context_open(
+      options.entries,
+      4 * options.entries,
+      options.kernelWorkersMax,
+      status,
+    );
+    if (handle === null) throw openingError(-status[0]);
+    this.handle = handle;
+    this.#waker = openWaker(handle, () => this.#onWake());
+    rings.add(this);
+  }
+
+  /** Operations that are not complete. */
+  get pending(): number {
+    return this.#pending;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  // ---- the operation table ------------------------------------------------
+
+  /** Takes a slot out of the table for an operation. */
+  take(operation: Operation): number {
+    if (this.closing) {
+      throw new TypeError(
+        `Cannot ${operation.verb}: the IoContext is closed; open a new one`,
+      );
+    }
+    if (this.#freeCount > 0) return this.#free[--this.#freeCount];
+    const slot = this.#ops.length;
+    if (slot >= this.#operationsMax) {
+      throw new RangeError(
+        `Cannot ${operation.verb}: ${slot} operations are in flight, the limit of this IoContext; await some first or raise operationsMax`,
+      );
+    }
+    if (slot >= this.#generations.length) {
+      this.#generations = grown(this.#generations, slot + 1);
+      this.#fds = grown(this.#fds, slot + 1);
+      this.#free = grown(this.#free, slot + 1);
+    }
+    this.#ops.push(undefined);
+    return slot;
+  }
+
+  /** user_data of the operation that takes a slot. */
+  idOf(slot: number, operation: Operation): number {
+    const id = this.#generations[slot] * SPAN + slot;
+    return operation.makesFd ? id + MAKES_FD : id;
+  }
+
+  /** Enters an operation that the shim has taken (status 0) or refused. */
+  queued<T>(
+    slot: number,
+    operation: Operation,
+    fd: number,
+    pinned: Pinned,
+    status: number,
+    decode: ((result: number) => T) | null = null,
+  ): UringOp<T> {
+    const op = new Op<T>(this, slot, operation, pinned, decode);
+    this.#ops[slot] = op;
+    this.#fds[slot] = fd;
+    this.#pending++;
+    if (status < 0) {
+      Op.conclude(op, status);
+    } else {
+      this.#queued++;
+      this.schedule();
+    }
+    return op;
+  }
+
+  /** Enters an operation that only waits for its time. */
+  sleeping(slot: number, operation: Operation, delayMs: number): UringOp<void> {
+    const op = new Op<void>(this, slot, operation, null, null);
+    this.#ops[slot] = op;
+    this.#fds[slot] = -1;
+    this.#pending++;
+    Op.putToSleep(op);
+    this.timers.set(slot, this.shim.kio_now_ms() + delayMs);
+    this.schedule();
+    return op;
+  }
+
+  /** Whether the operation is still in the table. */
+  holds(slot: number, op: Op<unknown>): boolean {
+    return this.#ops[slot] === op;
+  }
+
+  /** Frees a slot: only its own completion, or its deadline, does that. */
+  release(slot: number): void {
+    this.#ops[slot] = undefined;
+    this.#generations[slot] = this.#generations[slot] + 1 & GENERATION_MASK;
+    this.#fds[slot] = -1;
+    this.#free[this.#freeCount++] = slot;
+    this.#pending--;
+    if (this.timers.size > 0) this.timers.delete(slot);
+  }
+
+  /** The operations that are not complete, or those of one fd. */
+  live(fd?: number): Op<unknown>[] {
+    const ops: Op<unknown>[] = [];
+    for (let slot = 0; slot < this.#ops.length; slot++) {
+      const op = this.#ops[slot];
+      if (op !== undefined && (fd === undefined || this.#fds[slot] === fd)) {
+        ops.push(op);
+      }
+    }
+    return ops;
+  }
+
+  /** Ends the process over a broken invariant, with what was going on. */
+  abort(message: string): never {
+    const lines = this.live().slice(0, 100).map((op) => `\n  ${Op.nameOf(op)}`);
+    const text = `${message}\n${this.#pending} operations pending:${
+      lines.join("")
+    }\0`;
+    this.shim.kio_abort(new TextEncoder().encode(text));
+    throw new Error("unreachable");
+  }
+
+  // ---- chains ---------------------------------------------------------------
+
+  /** What is queued from now on is linked. */
+  beginChain(): void {
+    if (this.closing || this.#chaining) {
+      const why = this.closing
+        ? "the IoContext is closed; open a new one"
+        : "a chain is being queued already; link() cannot be nested";
+      throw new TypeError(`Cannot link: ${why}`);
+    }
+    this.#chaining = true;
+    this.shim.kio_chain(this.handle, true);
+  }
+
+  /** What is queued from now on is on its own again. */
+  endChain(): void {
+    this.#chaining = false;
+    if (!this.#closed) this.shim.kio_chain(this.handle, false);
+  }
+
+  // ---- cancelling -----------------------------------------------------------
+
+  /** Has the next step ask the kernel; a chain is not interrupted by it. */
+  requestCancel(op: Op<unknown>): void {
+    this.#cancels.push(op);
+    this.schedule();
+  }
+
+  /** Sends what requestCancel() has collected. */
+  sendCancels(): void {
+    if (this.#cancels.length === 0) return;
+    const cancels = this.#cancels;
+    this.#cancels = cancels.filter((op) => !Op.sendCancel(op));
+  }
+
+  // ---- the drive ------------------------------------------------------------
+
+  /** Makes sure that what is queued is submitted soon. */
+  schedule(): void {
+    if (this.#drive !== Drive.IDLE) return;
+    this.#expected = 1;
+    void this.#run(true);
+  }
+
+  /** The eventfd is readable, which may be old news. */
+  #onWake(): void {
+    if (this.#drive !== Drive.RUNNING && !this.#closed) void this.#run(false);
+  }
+
+  /** Runs until there is nothing to do at once. */
+  async #run(hop: boolean): Promise<void> {
+    this.#drive = Drive.RUNNING;
+    let steps = 0;
+    let endMs = 0;
+    for (;;) {
+      if (hop) {
+        let hops = HOPS_MAX;
+        do await HOP; while (this.#queued < this.#expected && --hops > 0);
+        if (this.#closed) return;
+      }
+      hop = true;
+      const settled = this.step(0);
+      if (this.#closed) return;
+      if (settled < 0) {
+        // Out of memory or the like: what is queued stays queued.
+        this.#drive = Drive.PARKED;
+        setTimeout(() => this.#onWake(), SUBMIT_RETRY_MS);
+        return;
+      }
+      this.#expected = settled;
+      if (settled === 0 && this.#sleep()) return;
+      if (steps++ % STEPS_PER_CLOCK === 0) {
+        const nowMs = this.shim.kio_now_ms();
+        if (endMs === 0) endMs = nowMs + TURN_MS_MAX;
+        else if (nowMs > endMs) {
+          // Deno polls its own events only when nothing is left to run: go
+          // to sleep as if idle, with the wake-up already on its way.
+          this.#drive = Drive.PARKED;
+          this.#waker.watch(true);
+          this.shim.kio_wake_self(this.handle);
+          return;
+        }
+      }
+    }
+  }
+
+  /** Leaves the thread to Deno until the ring has something to say. */
+  #sleep(): boolean {
+    if (this.#queued > 0 || this.#cancels.length > 0) return false;
+    // Whole milliseconds: deadlines that are close share one wake-up.
+    if (this.shim.kio_arm(this.handle, Math.ceil(this.timers.nextMs)) === 0) {
+      return false;
+    }
+    this.#drive = Drive.IDLE;
+    this.#waker.watch(this.#pending > 0 || this.keepAlive);
+    return true;
+  }
+
+  /**
+   * One step: cancels and deadlines, then submit and harvest, then settle.
+   * The whole batch is taken over before any of it is settled, and no code of
+   * the user runs until all is.
+   */
+  step(waitNs: number): number {
+    // In this order: what times out at once has been submitted once.
+    this.sendCancels();
+    if (this.timers.size > 0) this.#expire();
+    this.#queued = 0;
+    const count = this.shim.kio_step(
+      this.handle,
+      this.#out,
+      BATCH_SIZE,
+      waitNs,
+    );
+    if (count < 0) {
+      if (count === -EAGAIN || count === -EBUSY || count === -ENOMEM) {
+        return -1;
+      }
+      this.abort(`io_uring_enter: ${failure(-count).error.message}`);
+    }
+    const out = this.#out;
+    for (let at = 0; at < 4 * count; at += 4) {
+      this.#complete(out[at], out[at + 1], out[at + 2]);
+    }
+    if (count > 0) this.#afterBatch();
+    return count;
+  }
+
+  #complete(low: number, high: number, result: number): void {
+    if (high < 0) {
+      const userData = (high & MESSAGE_MASK) * SPAN + (low >>> 0);
+      if (userData !== WAKE_TAG) this.#messages.push(result, userData);
+      return;
+    }
+    const op = this.#ops[low];
+    const same = op !== undefined &&
+      this.#generations[low] === (high & GENERATION_MASK);
+    if (high & CANCEL_FAILED) {
+      // Not started yet, like a link of a chain: it may still start.
+      if (same) {
+        this.timers.set(low, this.shim.kio_now_ms() + CANCEL_RETRY_MS);
+      }
+      return;
+    }
+    if (!same) {
+      this.abort(
+        `a completion matches no operation: slot ${low}, generation ${
+          high & GENERATION_MASK
+        }, result ${result}`,
+      );
+    }
+    Op.complete(op, result);
+  }
+
+  #expire(): void {
+    const nowMs = this.shim.kio_now_ms();
+    for (;;) {
+      const slot = this.timers.takeDue(nowMs);
+      if (slot < 0) return;
+      Op.expire(this.#ops[slot]!);
+    }
+  }
+
+  /** The user's callbacks; any of them may close the context. */
+  #afterBatch(): void {
+    const messages = this.#messages;
+    if (messages.length > 0) {
+      this.#messages = [];
+      for (let at = 0; at < messages.length; at += 2) {
+        try {
+          this.onMessage?.(messages[at], messages[at + 1]);
+        } catch (error) {
+          reportError(error);
+        }
+      }
+    }
+    this.onBatch?.();
+  }
+
+  // ---- the end --------------------------------------------------------------
+
+  /** Cancels what is pending now and waits until all of it is complete. */
+  async cancelAll(): Promise<void> {
+    const ops = this.live();
+    for (const op of ops) op.cancel();
+    await Promise.all(ops);
+  }
+
+  /** Cancels and drains without giving the thread back, then closes. */
+  closeNow(): void {
+    if (this.#closed) return;
+    this.closing = true;
+    for (const op of this.live()) op.cancel();
+    while (this.#pending > 0) {
+      this.step(DRAIN_WAIT_NS);
+      // A link of a chain may have started since.
+      if (this.#pending > 0) this.shim.kio_cancel_all(this.handle);
+    }
+    this.#destroy();
+  }
+
+  /** The same, while the event loop goes on. */
+  async close(): Promise<void> {
+    if (this.closing) return;
+    this.closing = true;
+    await this.cancelAll();
+    if (!this.#closed) this.#destroy();
+  }
+
+  #destroy(): void {
+    this.#closed = true;
+    rings.delete(this);
+    this.#waker.close();
+    this.shim.kio_context_close(this.handle);
+  }
+}
+
+/** Cancels all that is pending on an fd in this isolate, at once. */
+export function cancelOn(fd: number): Promise<unknown> {
+  const ops: Op<unknown>[] = [];
+  for (const ring of rings) {
+    for (const op of ring.live(fd)) {
+      op.cancel();
+      ops.push(op);
+    }
+    // Now, because the number may soon mean another file.
+    ring.sendCancels();
+  }
+  return Promise.all(ops);
+}
+
+const OPENING_HINTS: Record<string, string> = {
+  EPERM:
+    ": io_uring is forbidden here, by a seccomp filter (containers) or by the sysctl kernel.io_uring_disabled",
+  ENOSYS:
+    ": this system has no io_uring; it needs Linux 6.1 or later without a filter for it",
+  ENOMEM:
+    ": the limit of locked memory is used up (ulimit -l); raise it or use fewer entries",
+  EMFILE: ": the limit of open files is reached (ulimit -n)",
+  EOPNOTSUPP:
+    ": this Deno does not run the cleanup hooks of Node-API that make it safe",
+};
+
+function openingError(errno: number): Error {
+  const { error } = failure(errno);
+  return exceptionOf(
+    error,
+    "open an io_uring",
+    "IoContext",
+    OPENING_HINTS[error.code],
+  );
+}

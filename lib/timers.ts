@@ -1,0 +1,116 @@
+/**
+ * The deadlines of a context: a 4-ary heap of slots in typed arrays, no object
+ * for each. The kernel gets one timeout for the earliest of them.
+ */
+export class Timers {
+  #deadlinesMs = new Float64Array(64);
+  #slots = new Int32Array(64);
+  /** Where in the heap a slot is, plus 1; 0 when it has no deadline. */
+  #places = new Int32Array(64);
+  #size = 0;
+
+  /** How many slots have a deadline. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** The earliest deadline, 0 when there is none. */
+  get nextMs(): number {
+    return this.#size === 0 ? 0 : this.#deadlinesMs[0];
+  }
+
+  /** Gives a slot its deadline, instead of the one that it may have. */
+  set(slot: number, deadlineMs: number): void {
+    if (slot >= this.#places.length) {
+      this.#places = grown(this.#places, slot + 1);
+    }
+    const place = this.#places[slot];
+    if (place !== 0) this.#remove(place - 1);
+    if (this.#size === this.#slots.length) {
+      this.#slots = grown(this.#slots, this.#size + 1);
+      const deadlinesMs = new Float64Array(this.#slots.length);
+      deadlinesMs.set(this.#deadlinesMs);
+      this.#deadlinesMs = deadlinesMs;
+    }
+    this.#up(this.#size++, slot, deadlineMs);
+  }
+
+  /** Whether a slot has a deadline before the given time. */
+  isBefore(slot: number, timeMs: number): boolean {
+    const place = slot < this.#places.length ? this.#places[slot] : 0;
+    return place !== 0 && this.#deadlinesMs[place - 1] <= timeMs;
+  }
+
+  /** Takes the deadline of a slot away; does nothing if there is none. */
+  delete(slot: number): void {
+    if (slot >= this.#places.length) return;
+    const place = this.#places[slot];
+    if (place === 0) return;
+    this.#places[slot] = 0;
+    this.#remove(place - 1);
+  }
+
+  /** Takes out a slot whose deadline has come; -1 when there is none. */
+  takeDue(nowMs: number): number {
+    if (this.#size === 0 || this.#deadlinesMs[0] > nowMs) return -1;
+    const slot = this.#slots[0];
+    this.#places[slot] = 0;
+    this.#remove(0);
+    return slot;
+  }
+
+  /** Closes the gap at `at` with the last entry. */
+  #remove(at: number): void {
+    const last = --this.#size;
+    if (at === last) return;
+    const slot = this.#slots[last];
+    const deadlineMs = this.#deadlinesMs[last];
+    if (at > 0 && deadlineMs < this.#deadlinesMs[(at - 1) >> 2]) {
+      this.#up(at, slot, deadlineMs);
+    } else {
+      this.#down(at, slot, deadlineMs);
+    }
+  }
+
+  #up(at: number, slot: number, deadlineMs: number): void {
+    while (at > 0) {
+      const parent = (at - 1) >> 2;
+      if (this.#deadlinesMs[parent] <= deadlineMs) break;
+      this.#place(at, this.#slots[parent], this.#deadlinesMs[parent]);
+      at = parent;
+    }
+    this.#place(at, slot, deadlineMs);
+  }
+
+  #down(at: number, slot: number, deadlineMs: number): void {
+    for (;;) {
+      const first = 4 * at + 1;
+      if (first >= this.#size) break;
+      const end = Math.min(first + 4, this.#size);
+      let least = first;
+      for (let child = first + 1; child < end; child++) {
+        if (this.#deadlinesMs[child] < this.#deadlinesMs[least]) least = child;
+      }
+      if (deadlineMs <= this.#deadlinesMs[least]) break;
+      this.#place(at, this.#slots[least], this.#deadlinesMs[least]);
+      at = least;
+    }
+    this.#place(at, slot, deadlineMs);
+  }
+
+  #place(at: number, slot: number, deadlineMs: number): void {
+    this.#slots[at] = slot;
+    this.#deadlinesMs[at] = deadlineMs;
+    this.#places[slot] = at + 1;
+  }
+}
+
+/** A copy with room for at least `length`, doubled each time. */
+export function grown(
+  array: Int32Array<ArrayBuffer>,
+  length: number,
+): Int32Array<ArrayBuffer> {
+  const copy = new Int32Array(Math.max(2 * array.length, length));
+  copy.set(array);
+  return copy;
+}

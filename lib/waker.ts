@@ -1,0 +1,108 @@
+import { loadBlockingShim, loadShim } from "../ffi/load.ts";
+
+/**
+ * Brings the thread back from Deno's event loop when the ring's eventfd is
+ * readable. It owns the eventfd.
+ */
+export interface Waker {
+  /** Watches from now on; whether that keeps the process alive. */
+  watch(keepAlive: boolean): void;
+  /** Stops watching and closes the eventfd. */
+  close(): void;
+}
+
+/** What `process.binding("pipe_wrap").Pipe` has, as far as needed. */
+interface Pipe {
+  open(fd: number): number;
+  readStart(): number;
+  useUserBuffer(buffer: Uint8Array): void;
+  onread: () => void;
+  ref(): void;
+  unref(): void;
+  close(): void;
+}
+
+/** Picks the best waker that this Deno has; see docs/architecture.md. */
+export function openWaker(
+  handle: Deno.PointerObject,
+  onWake: () => void,
+): Waker {
+  const fd = loadShim().kio_event_fd(handle);
+  try {
+    return new PipeWaker(fd, onWake);
+  } catch {
+    return new ThreadWaker(handle, fd, onWake);
+  }
+}
+
+/**
+ * Puts the eventfd into Deno's own epoll, through the handle that Deno has for
+ * Node's pipes: no thread, no permission, and a wake-up as fast as a blocked
+ * system call. It is not a documented interface of Deno, so every step that
+ * could be missing throws here.
+ */
+export class PipeWaker implements Waker {
+  #pipe: Pipe;
+  #keepAlive = false;
+
+  constructor(fd: number, onWake: () => void) {
+    const { process } = globalThis as unknown as {
+      process: { binding(name: string): { Pipe: new (kind: number) => Pipe } };
+    };
+    const { Pipe } = process.binding("pipe_wrap");
+    this.#pipe = new Pipe(0);
+    // The eight bytes of the counter; without it each wake-up allocates.
+    this.#pipe.useUserBuffer(new Uint8Array(8));
+    this.#pipe.onread = onWake;
+    this.#pipe.unref();
+    if (this.#pipe.open(fd) !== 0) throw new Error("Cannot watch an eventfd");
+    this.#pipe.readStart();
+  }
+
+  watch(keepAlive: boolean): void {
+    if (keepAlive === this.#keepAlive) return;
+    this.#keepAlive = keepAlive;
+    if (keepAlive) this.#pipe.ref();
+    else this.#pipe.unref();
+  }
+
+  close(): void {
+    this.#pipe.close();
+  }
+}
+
+/** The fallback: a thread of Deno's pool blocks on the eventfd. */
+export class ThreadWaker implements Waker {
+  #handle: Deno.PointerObject;
+  #fd: number;
+  #onWake: () => void;
+  #waiting = false;
+  #closed = false;
+
+  constructor(handle: Deno.PointerObject, fd: number, onWake: () => void) {
+    this.#handle = handle;
+    this.#fd = fd;
+    this.#onWake = onWake;
+  }
+
+  watch(keepAlive: boolean): void {
+    if (keepAlive && !this.#waiting) void this.#wait();
+    // A pending call always keeps the process alive: end it.
+    if (!keepAlive && this.#waiting) loadShim().kio_wake_self(this.#handle);
+  }
+
+  async #wait(): Promise<void> {
+    this.#waiting = true;
+    await loadBlockingShim().kio_event_wait(this.#fd);
+    this.#waiting = false;
+    if (this.#closed) loadShim().kio_fd_close(this.#fd);
+    else this.#onWake();
+  }
+
+  close(): void {
+    this.#closed = true;
+    // The thread must not be left polling a number that is used again.
+    if (this.#waiting) loadShim().kio_wake_self(this.#handle);
+    else loadShim().kio_fd_close(this.#fd);
+  }
+}

@@ -1,0 +1,49 @@
+/**
+ * Linux io_uring from TypeScript: files, sockets and timers at the speed of
+ * plain C, with buffers that the caller owns and results instead of exceptions.
+ *
+ * An {@linkcode IoContext} owns a ring. Operations (`asyncRead`, `asyncRecv` …)
+ * start at once, give a promise of a {@linkcode Result}, and can be bounded in
+ * time, cancelled or tied to an `AbortSignal`. Sockets are in
+ * {@linkcode Socket}, {@linkcode TcpListener} and {@linkcode SocketAddress}.
+ * Needs Linux 6.1 or later and `--allow-ffi`.
+ *
+ * @example Echo
+ * ```ts
+ * import { asyncRecv, asyncSend, IoContext, Socket, unwrap } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const [left, right] = unwrap(Socket.pair());
+ * const buffer = new Uint8Array(64);
+ * await asyncSend(ctx, left, new TextEncoder().encode("hello"));
+ * const count = await asyncRecv(ctx, right, buffer).orThrow();
+ * console.log(new TextDecoder().decode(buffer.subarray(0, count)));
+ * await Promise.all([left.close(), right.close()]);
+ * ```
+ *
+ * @module
+ */
+export {
+  IoContext,
+  type IoContextOptions,
+  type Task,
+} from "./lib/IoContext.ts";
+export * from "./lib/io.ts";
+export * from "./lib/constants.ts";
+export {
+  type Failure,
+  type IoError,
+  type Result,
+  type Success,
+  unwrap,
+} from "./lib/result.ts";
+export type { UringOp } from "./lib/UringOp.ts";
+export {
+  type Buffer,
+  CURRENT_POSITION,
+  type Fd,
+  type Offset,
+} from "./lib/check.ts";
+export { pin } from "./lib/pin.ts";
+export { WAKE_TAG } from "./lib/ring.ts";
+export * from "./net/net.ts";
