@@ -34,6 +34,9 @@ const MSG_NAMELEN_AT = 8;
 const MSG_CONTROLLEN_AT = 40;
 const MSG_FLAGS_AT = 48;
 
+/** Set by the shim: fds that are received are not inherited. */
+const MSG_CMSG_CLOEXEC = 0x40000000;
+
 const NO_NAME = new Uint8Array(0);
 
 const IOSQE_FIXED_FILE = 1;
@@ -112,14 +115,18 @@ export function asyncRead(
   const file = checkFd(fd, operation);
   const length = checkBuffer(buffer, operation);
   const at = offsetFor(ring, offset, operation);
-  return start(
-    ring,
-    operation,
+  const slot = ring.take(operation);
+  const id = ring.idOf(slot, operation);
+  const status = ring.shim.kio_read(
+    ring.handle,
+    id,
     file,
     buffer,
-    (shim, handle, id) =>
-      shim.kio_read(handle, id, file, buffer, length, at, 0),
+    length,
+    at,
+    0,
   );
+  return ring.queued(slot, operation, file, buffer, status);
 }
 
 /**
@@ -695,7 +702,7 @@ export function asyncRecvmsg(
         bytes,
         address: nameLength === 0 ? undefined : addressFromBytes(from),
         control: control.subarray(0, uint32At(memory, MSG_CONTROLLEN_AT)),
-        flags: uint32At(memory, MSG_FLAGS_AT),
+        flags: uint32At(memory, MSG_FLAGS_AT) & ~MSG_CMSG_CLOEXEC,
       };
     },
   );

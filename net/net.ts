@@ -327,7 +327,7 @@ export interface ListenOptions {
 }
 
 /** Makes listening sockets. Stands for `net::TcpListener`. */
-export const TcpListener = {
+export class TcpListener {
   /**
    * Binds a socket and listens, with what servers want: `SO_REUSEADDR`,
    * `SO_REUSEPORT`, `TCP_NODELAY` (which its connections inherit), non-blocking.
@@ -350,7 +350,7 @@ export const TcpListener = {
    * console.log(`listening on ${listener.localAddress}`);
    * ```
    */
-  bind(
+  static bind(
     address: number | SocketAddress,
     options: ListenOptions = {},
   ): Result<Socket> {
@@ -384,8 +384,8 @@ export const TcpListener = {
       }
     }
     return opened;
-  },
-};
+  }
+}
 
 function typeNumber(type: SocketType): number {
   const number = TYPE_NUMBERS[type];
