@@ -239,7 +239,10 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   static complete(op: Op<unknown>, result: number): void {
     const ring = op.#ring;
     const pinned = op.#pinned;
-    if (pinned !== null && pinned.byteLength === 0 && isDetached(pinned)) {
+    if (
+      pinned !== null && pinned.byteLength === 0 && isDetached(pinned) &&
+      !(op.#flags & NEVER_RAN)
+    ) {
       ring.abort(
         `${op.#operation.name}: a buffer was transferred or detached while the kernel was using it; its memory may be corrupt. pin() prevents this`,
       );
@@ -522,7 +525,7 @@ export class Ring {
 
   /** Sends what requestCancel() has collected. */
   sendCancels(): void {
-    if (this.#cancels.length === 0) return;
+    if (this.#cancels.length === 0 || this.#chaining) return;
     const cancels = this.#cancels;
     this.#cancels = cancels.filter((op) => !Op.sendCancel(op));
   }

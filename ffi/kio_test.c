@@ -1,0 +1,1127 @@
+/*
+ * kio_test.c - tests of kio.c, compiled into one unit with it, so that they
+ * can look at what is inside. `deno run -A ffi/test.ts` runs them under the
+ * address and undefined behaviour sanitizers.
+ *
+ * Each test is a process of its own: a crash, a leak or a hang of one hides
+ * nothing of the others, and every test starts with an unarmed guard.
+ */
+#include "kio.c"
+
+#include <dirent.h>
+#include <sys/wait.h>
+
+/* How long a test may take, in seconds. */
+#define TEST_SECONDS 20
+
+#define CHECK(CONDITION)                                          \
+	do {                                                      \
+		if (!(CONDITION)) {                               \
+			fprintf(stderr, "%s:%d: expected %s\n",   \
+				__FILE__, __LINE__, #CONDITION);  \
+			exit(1);                                  \
+		}                                                 \
+	} while (0)
+
+/* ---- what the tests share ------------------------------------------------ */
+
+/* The host's side of Node-API: it keeps the hook, to be fired by a test. */
+static void (*cleanup_hook)(void *);
+static void *cleanup_argument;
+static int hooks_added;
+static int hook_status;
+
+int napi_add_env_cleanup_hook(void *env, void (*hook)(void *), void *argument)
+{
+	(void)env;
+	hooks_added++;
+	cleanup_hook = hook;
+	cleanup_argument = argument;
+	return hook_status;
+}
+
+static void guard_arm(void)
+{
+	static int exports;
+
+	CHECK(napi_register_module_v1(NULL, &exports) == &exports);
+}
+
+static void guard_fire(void)
+{
+	cleanup_hook(cleanup_argument);
+}
+
+static struct kio *context_open(uint32_t entries)
+{
+	int32_t status = 1;
+	struct kio *k;
+
+	if (!isolate)
+		guard_arm();
+	k = kio_context_open(entries, 4 * entries, 8, &status);
+	CHECK(k && status == 0);
+	return k;
+}
+
+/* As lib/waker.ts does it: the eventfd is not the shim's to close. */
+static void context_close(struct kio *k)
+{
+	int event_fd = k->event_fd;
+
+	kio_context_close(k);
+	CHECK(kio_fd_close(event_fd) == 0);
+}
+
+struct completion {
+	uint64_t user_data;
+	int32_t result;
+};
+
+#define COMPLETIONS_MAX 256
+
+/* Steps until `count` completions are in; none beyond them may come. */
+static void collect(struct kio *k, struct completion *completions, int count)
+{
+	int32_t out[4 * COMPLETIONS_MAX];
+	int collected = 0;
+
+	while (collected < count) {
+		int got = kio_step(k, out, COMPLETIONS_MAX, 1e9);
+
+		CHECK(got > 0 && collected + got <= count);
+		for (int32_t *at = out; at < out + 4 * got; at += 4) {
+			completions[collected].user_data =
+				(uint32_t)at[0] |
+				(uint64_t)(uint32_t)at[1] << 32;
+			completions[collected++].result = at[2];
+		}
+	}
+}
+
+static int32_t result_for(const struct completion *completions, int count,
+			  uint64_t user_data)
+{
+	for (int i = 0; i < count; i++)
+		if (completions[i].user_data == user_data)
+			return completions[i].result;
+	fprintf(stderr, "no completion of %llu\n",
+		(unsigned long long)user_data);
+	exit(1);
+}
+
+/* The only completion that is to come. */
+static int32_t result_of_one(struct kio *k, uint64_t user_data)
+{
+	struct completion completion;
+
+	collect(k, &completion, 1);
+	CHECK(completion.user_data == user_data);
+	CHECK(k->in_flight == 0);
+	return completion.result;
+}
+
+static int step_at_once(struct kio *k)
+{
+	int32_t out[4 * COMPLETIONS_MAX];
+
+	return kio_step(k, out, COMPLETIONS_MAX, 0);
+}
+
+static int count_fds(void)
+{
+	DIR *directory = opendir("/proc/self/fd");
+	int count = 0;
+
+	CHECK(directory);
+	while (readdir(directory))
+		count++;
+	closedir(directory);
+	return count;
+}
+
+static bool is_readable(int fd)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+
+	return poll(&poll_fd, 1, 0) == 1;
+}
+
+static int bytes_in(int fd)
+{
+	char bytes[4096];
+	ssize_t count;
+
+	CHECK(kio_nonblocking_set(fd, true) >= 0);
+	count = read(fd, bytes, sizeof(bytes));
+	return count < 0 ? -errno : (int)count;
+}
+
+static int temporary_file(void)
+{
+	int fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	CHECK(fd >= 0);
+	return fd;
+}
+
+static int listener_open(struct sockaddr_in *address)
+{
+	int fd = kio_socket(AF_INET, SOCK_STREAM);
+
+	*address = (struct sockaddr_in){
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	CHECK(fd >= 0);
+	CHECK(kio_socket_bind(fd, address, sizeof(*address)) == 0);
+	CHECK(kio_socket_listen(fd, 16) == 0);
+	CHECK(kio_socket_name(fd, false, address) == sizeof(*address));
+	return fd;
+}
+
+/* ---- opening and closing -------------------------------------------------- */
+
+static void test_open_without_guard_is_refused(void)
+{
+	int32_t status = 0;
+
+	CHECK(kio_context_open(8, 32, 8, &status) == NULL);
+	CHECK(status == -EOPNOTSUPP);
+}
+
+static void test_open_is_refused_when_the_host_takes_no_hook(void)
+{
+	int32_t status = 0;
+
+	hook_status = 1;
+	guard_arm();
+	CHECK(kio_context_open(8, 32, 8, &status) == NULL);
+	CHECK(status == -EOPNOTSUPP);
+}
+
+static void test_guard_is_armed_once_an_isolate(void)
+{
+	guard_arm();
+	guard_arm();
+	CHECK(hooks_added == 1);
+	guard_fire();
+}
+
+static void test_close_leaves_no_fd(void)
+{
+	int fds = count_fds();
+	struct kio *k = context_open(8);
+
+	CHECK(fcntl(kio_ring_fd(k), F_GETFD) == FD_CLOEXEC);
+	CHECK(fcntl(kio_event_fd(k), F_GETFD) == FD_CLOEXEC);
+	context_close(k);
+	CHECK(count_fds() == fds);
+	guard_fire();
+}
+
+static void test_open_that_fails_leaves_no_fd(void)
+{
+	int fds = count_fds();
+	int32_t status = 0;
+
+	guard_arm();
+	CHECK(kio_context_open(0, 32, 8, &status) == NULL);
+	CHECK(status == -EINVAL);
+	CHECK(count_fds() == fds);
+	guard_fire();
+}
+
+static void test_contexts_of_an_isolate_are_independent(void)
+{
+	struct kio *first = context_open(8);
+	struct kio *second = context_open(8);
+	struct kio *third = context_open(8);
+	int fd = temporary_file();
+
+	context_close(second);
+	CHECK(kio_fsync(first, 1, fd, 0) == 0);
+	CHECK(kio_fsync(third, 2, fd, 0) == 0);
+	CHECK(result_of_one(third, 2) == 0);
+	CHECK(result_of_one(first, 1) == 0);
+	context_close(third);
+	context_close(first);
+	guard_fire();
+}
+
+static void test_close_with_an_operation_in_flight_aborts(void)
+{
+	struct kio *k = context_open(8);
+	char byte;
+	int32_t fds[2];
+
+	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
+	CHECK(step_at_once(k) == 0);
+	kio_context_close(k);
+}
+
+/* ---- steps ------------------------------------------------------------------ */
+
+static void test_step_reports_user_data_and_result(void)
+{
+	const double id = 4503599627370496.0 + 77 * 4294967296.0 + 4294967295.0;
+	struct kio *k = context_open(8);
+	int32_t fds[2];
+	char byte = 0;
+
+	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
+	CHECK(kio_send(k, id, fds[0], "abc", 3, 0) == 0);
+	CHECK(k->in_flight == 1);
+	CHECK(result_of_one(k, (uint64_t)id) == 3);
+	CHECK(kio_recv(k, 2, fds[1], &byte, 1, 0) == 0);
+	CHECK(result_of_one(k, 2) == 1 && byte == 'a');
+	context_close(k);
+	guard_fire();
+}
+
+static void test_step_with_nothing_to_do_returns_at_once(void)
+{
+	struct kio *k = context_open(8);
+
+	CHECK(step_at_once(k) == 0);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_step_waits_as_long_as_it_is_told(void)
+{
+	struct kio *k = context_open(8);
+	double start_ms = kio_now_ms();
+	int32_t out[4];
+
+	CHECK(kio_step(k, out, 1, 20e6) == 0);
+	CHECK(kio_now_ms() - start_ms >= 20);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_step_fills_no_more_than_its_capacity(void)
+{
+	struct kio *k = context_open(16);
+	int fd = temporary_file();
+	int32_t out[4 * 5];
+
+	for (int i = 0; i < 10; i++)
+		CHECK(kio_fsync(k, i, fd, 0) == 0);
+	for (int left = 10; left > 0;) {
+		int got;
+
+		out[4 * 4] = -12345;
+		got = kio_step(k, out, 4, 1e9);
+		CHECK(got > 0 && got <= 4);
+		CHECK(out[4 * 4] == -12345);
+		left -= got;
+		CHECK(k->in_flight == (uint32_t)left);
+	}
+	context_close(k);
+	guard_fire();
+}
+
+static void test_step_loses_nothing_when_the_cq_overflows(void)
+{
+	struct kio *k = context_open(2);
+	struct completion completions[100];
+	int fd = temporary_file();
+	char byte;
+
+	for (int i = 0; i < 100; i++)
+		CHECK(kio_read(k, i, fd, &byte, 1, 0, 0) == 0);
+	collect(k, completions, 100);
+	for (int i = 0; i < 100; i++)
+		CHECK(result_for(completions, 100, i) == 0);
+	context_close(k);
+	guard_fire();
+}
+
+/*
+ * The kernel raises the flag after it has queued the work. When that work is
+ * run in between, the flag stays up with nothing behind it until other work
+ * comes, which may be never.
+ */
+static void test_step_ends_though_the_taskrun_flag_is_stale(void)
+{
+	struct kio *k = context_open(8);
+	int fd = temporary_file();
+
+	CHECK(kio_fsync(k, 1, fd, 0) == 0);
+	*k->ring.sq.kflags |= IORING_SQ_TASKRUN;
+	CHECK(result_of_one(k, 1) == 0);
+	*k->ring.sq.kflags |= IORING_SQ_TASKRUN;
+	CHECK(step_at_once(k) == 0);
+	context_close(k);
+	guard_fire();
+}
+
+/* ---- the submission queue ---------------------------------------------------- */
+
+static void test_full_queue_submits_by_itself(void)
+{
+	struct kio *k = context_open(4);
+	struct completion completions[11];
+	int fd = temporary_file();
+
+	for (int i = 0; i < 11; i++)
+		CHECK(kio_write(k, i, fd, "x", 1, i, 0) == 0);
+	CHECK(k->in_flight == 11);
+	collect(k, completions, 11);
+	for (int i = 0; i < 11; i++)
+		CHECK(result_for(completions, 11, i) == 1);
+	CHECK(lseek(fd, 0, SEEK_END) == 11);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_chain_runs_in_order_and_links_no_stranger(void)
+{
+	struct kio *k = context_open(8);
+	struct completion completions[4];
+	int fd = temporary_file();
+	char byte;
+
+	CHECK(kio_write(k, 1, fd, "x", 1, 0, 0) == 0);
+	kio_chain(k, true);
+	CHECK(kio_read(k, 2, -1, &byte, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 3, fd, "y", 1, 1, 0) == 0);
+	kio_chain(k, false);
+	CHECK(kio_write(k, 4, fd, "z", 1, 2, 0) == 0);
+	collect(k, completions, 4);
+	CHECK(result_for(completions, 4, 1) == 1);
+	CHECK(result_for(completions, 4, 2) == -EBADF);
+	CHECK(result_for(completions, 4, 3) == -ECANCELED);
+	CHECK(result_for(completions, 4, 4) == 1);
+	context_close(k);
+	guard_fire();
+}
+
+/* The queue is full in the middle of the chain: what is before it goes first. */
+static void test_chain_across_a_full_queue_stays_whole(void)
+{
+	struct kio *k = context_open(4);
+	struct completion completions[6];
+	int fds[2];
+	char byte;
+
+	CHECK(pipe2(fds, O_CLOEXEC | O_NONBLOCK) == 0);
+	CHECK(kio_write(k, 1, fds[1], "a", 1, 0, 0) == 0);
+	CHECK(kio_write(k, 2, fds[1], "b", 1, 0, 0) == 0);
+	kio_chain(k, true);
+	CHECK(kio_write(k, 3, fds[1], "c", 1, 0, 0) == 0);
+	CHECK(kio_read(k, 4, -1, &byte, 1, 0, 0) == 0);
+	CHECK(bytes_in(fds[0]) == -EAGAIN);
+	CHECK(kio_write(k, 5, fds[1], "d", 1, 0, 0) == 0);
+	CHECK(bytes_in(fds[0]) == 2);
+	CHECK(kio_write(k, 6, fds[1], "e", 1, 0, 0) == 0);
+	kio_chain(k, false);
+	collect(k, completions, 6);
+	CHECK(result_for(completions, 6, 1) == 1);
+	CHECK(result_for(completions, 6, 2) == 1);
+	CHECK(result_for(completions, 6, 3) == 1);
+	CHECK(result_for(completions, 6, 4) == -EBADF);
+	CHECK(result_for(completions, 6, 5) == -ECANCELED);
+	CHECK(result_for(completions, 6, 6) == -ECANCELED);
+	CHECK(bytes_in(fds[0]) == 1);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_chain_longer_than_the_queue_is_refused(void)
+{
+	struct kio *k = context_open(4);
+	struct completion completions[4];
+	int fd = temporary_file();
+
+	kio_chain(k, true);
+	for (int i = 0; i < 4; i++)
+		CHECK(kio_fsync(k, i, fd, 0) == 0);
+	CHECK(kio_fsync(k, 4, fd, 0) == -E2BIG);
+	CHECK(k->in_flight == 4);
+	kio_chain(k, false);
+	collect(k, completions, 4);
+	for (int i = 0; i < 4; i++)
+		CHECK(result_for(completions, 4, i) == 0);
+	context_close(k);
+	guard_fire();
+}
+
+/* ---- cancelling ---------------------------------------------------------------- */
+
+static void test_cancel_before_submission_makes_a_nop(void)
+{
+	struct kio *k = context_open(8);
+	struct completion completions[2];
+	int fd = temporary_file();
+
+	CHECK(kio_write(k, 1, fd, "x", 1, 0, 0) == 0);
+	CHECK(kio_write(k, 2, fd, "y", 1, 7, 0) == 0);
+	CHECK(kio_cancel(k, 2) == 1);
+	collect(k, completions, 2);
+	CHECK(result_for(completions, 2, 1) == 1);
+	CHECK(result_for(completions, 2, 2) == 0);
+	CHECK(lseek(fd, 0, SEEK_END) == 1);
+	CHECK(k->in_flight == 0);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_cancel_within_a_chain_cancels_what_follows(void)
+{
+	struct kio *k = context_open(8);
+	struct completion completions[3];
+	int fd = temporary_file();
+	int32_t fds[2];
+	char byte;
+
+	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
+	kio_chain(k, true);
+	CHECK(kio_write(k, 1, fd, "x", 1, 0, 0) == 0);
+	CHECK(kio_recv(k, 2, fds[0], &byte, 1, 0) == 0);
+	CHECK(kio_write(k, 3, fd, "y", 1, 1, 0) == 0);
+	kio_chain(k, false);
+	CHECK(kio_cancel(k, 2) == 0);
+	for (int collected = 0; collected < 3;) {
+		int32_t out[4 * 4];
+		int got = kio_step(k, out, 4, 1e7);
+
+		CHECK(got >= 0);
+		for (int32_t *at = out; at < out + 4 * got; at += 4) {
+			if (at[1]) {
+				/* It came before the chain got that far. */
+				CHECK(at[1] == 1 << 30 && at[0] == 2);
+				CHECK(kio_cancel(k, 2) == 0);
+				continue;
+			}
+			completions[collected].user_data = (uint64_t)at[0];
+			completions[collected++].result = at[2];
+		}
+	}
+	CHECK(result_for(completions, 3, 1) == 1);
+	CHECK(result_for(completions, 3, 2) == -ECANCELED);
+	CHECK(result_for(completions, 3, 3) == -ECANCELED);
+	CHECK(lseek(fd, 0, SEEK_END) == 1);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_cancel_in_flight_is_told_by_the_operation_only(void)
+{
+	struct kio *k = context_open(8);
+	int32_t fds[2];
+	char byte;
+
+	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
+	CHECK(step_at_once(k) == 0);
+	CHECK(kio_cancel(k, 1) == 0);
+	CHECK(k->in_flight == 1);
+	CHECK(result_of_one(k, 1) == -ECANCELED);
+	CHECK(step_at_once(k) == 0);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_cancel_that_finds_nothing_is_reported(void)
+{
+	const uint64_t id = 5ULL << 32 | 9;
+	struct kio *k = context_open(8);
+	struct completion completion;
+
+	CHECK(kio_cancel(k, (double)id) == 0);
+	collect(k, &completion, 1);
+	CHECK(completion.user_data == (UD_INTERNAL | id));
+	CHECK(completion.result == -ENOENT);
+	CHECK(k->in_flight == 0);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_cancel_all_leaves_nothing_in_flight(void)
+{
+	struct kio *k = context_open(8);
+	struct completion completions[3];
+	int32_t fds[2];
+	char bytes[2];
+
+	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &bytes[0], 1, 0) == 0);
+	CHECK(kio_recv(k, 2, fds[1], &bytes[1], 1, 0) == 0);
+	CHECK(kio_poll(k, 3, fds[0], POLLIN) == 0);
+	CHECK(step_at_once(k) == 0);
+	CHECK(kio_cancel_all(k) == 0);
+	collect(k, completions, 3);
+	for (int i = 1; i <= 3; i++)
+		CHECK(result_for(completions, 3, i) == -ECANCELED);
+	CHECK(k->in_flight == 0);
+	CHECK(step_at_once(k) == 0);
+	context_close(k);
+	guard_fire();
+}
+
+/* ---- sleeping and waking ---------------------------------------------------------- */
+
+static void test_arm_makes_a_completion_readable_once(void)
+{
+	struct kio *k = context_open(8);
+	int32_t fds[2];
+	char byte;
+
+	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
+	CHECK(step_at_once(k) == 0);
+	CHECK(kio_arm(k, 0) == 1);
+	CHECK(!is_readable(k->event_fd));
+	CHECK(write(fds[1], "x", 1) == 1);
+	CHECK(is_readable(k->event_fd));
+	CHECK(kio_event_wait(k->event_fd) == 0);
+	CHECK(result_of_one(k, 1) == 1);
+	CHECK(!is_readable(k->event_fd));
+	context_close(k);
+	guard_fire();
+}
+
+static void test_step_switches_the_eventfd_off(void)
+{
+	struct kio *k = context_open(8);
+	int32_t fds[2];
+	char byte;
+
+	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
+	CHECK(kio_arm(k, 0) == 1);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
+	CHECK(step_at_once(k) == 0);
+	CHECK(write(fds[1], "x", 1) == 1);
+	CHECK(!is_readable(k->event_fd));
+	CHECK(result_of_one(k, 1) == 1);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_arm_refuses_to_sleep_over_a_completion(void)
+{
+	struct kio *k = context_open(8);
+	int32_t fds[2];
+	char byte;
+
+	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
+	CHECK(step_at_once(k) == 0);
+	CHECK(write(fds[1], "x", 1) == 1);
+	CHECK(kio_arm(k, 0) == 0);
+	CHECK(!k->armed);
+	CHECK(result_of_one(k, 1) == 1);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_arm_sleeps_though_the_taskrun_flag_is_stale(void)
+{
+	struct kio *k = context_open(8);
+
+	*k->ring.sq.kflags |= IORING_SQ_TASKRUN;
+	for (int tries = 0; kio_arm(k, 0) == 0; tries++)
+		CHECK(tries < 100 && step_at_once(k) == 0);
+	context_close(k);
+	guard_fire();
+}
+
+/* Sleeps for the eventfd; how long that took. */
+static double sleep_ms(struct kio *k)
+{
+	double start_ms = kio_now_ms();
+
+	CHECK(kio_event_wait(k->event_fd) == 0);
+	return kio_now_ms() - start_ms;
+}
+
+static void test_timer_wakes_and_is_not_reported(void)
+{
+	struct kio *k = context_open(8);
+
+	for (int i = 0; i < 2; i++) {
+		CHECK(kio_arm(k, kio_now_ms() + 20) == 1);
+		CHECK(sleep_ms(k) >= 15);
+		CHECK(step_at_once(k) == 0);
+		CHECK(!k->timer_armed);
+	}
+	CHECK(k->in_flight == 0);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_timer_is_moved_to_an_earlier_deadline(void)
+{
+	struct kio *k = context_open(8);
+
+	CHECK(kio_arm(k, kio_now_ms() + 60000) == 1);
+	CHECK(kio_arm(k, kio_now_ms() + 20) == 1);
+	CHECK(sleep_ms(k) < 10000);
+	CHECK(step_at_once(k) == 0);
+	CHECK(!k->timer_armed);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_timer_is_left_alone_by_a_later_deadline(void)
+{
+	struct kio *k = context_open(8);
+	double deadline_ms = kio_now_ms() + 20;
+
+	CHECK(kio_arm(k, deadline_ms) == 1);
+	CHECK(kio_arm(k, deadline_ms + 60000) == 1);
+	CHECK(k->timer_deadline_ms == deadline_ms);
+	CHECK(sleep_ms(k) < 10000);
+	CHECK(step_at_once(k) == 0);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_wake_makes_the_eventfd_readable(void)
+{
+	struct kio *k = context_open(8);
+
+	kio_wake_self(k);
+	kio_wake_self(k);
+	CHECK(is_readable(k->event_fd));
+	CHECK(kio_event_wait(k->event_fd) == 0);
+	CHECK(!is_readable(k->event_fd));
+	context_close(k);
+	guard_fire();
+}
+
+/* ---- messages between rings --------------------------------------------------------- */
+
+static void test_message_carries_53_bits_and_a_result(void)
+{
+	const uint64_t user_data = (1ULL << 53) - 1;
+	struct kio *from = context_open(8);
+	struct kio *to = context_open(8);
+	struct completion completion;
+
+	CHECK(kio_msg_ring(from, 1, kio_ring_fd(to), -7, (double)user_data) ==
+	      0);
+	CHECK(result_of_one(from, 1) == 0);
+	collect(to, &completion, 1);
+	CHECK(completion.user_data == (UD_MESSAGE | user_data));
+	CHECK(completion.result == -7);
+	CHECK(to->in_flight == 0);
+	context_close(to);
+	context_close(from);
+	guard_fire();
+}
+
+static void test_message_wakes_a_ring_that_sleeps(void)
+{
+	struct kio *from = context_open(8);
+	struct kio *to = context_open(8);
+	struct completion completion;
+
+	CHECK(kio_arm(to, 0) == 1);
+	CHECK(kio_msg_ring(from, 1, kio_ring_fd(to), 0, 2) == 0);
+	CHECK(result_of_one(from, 1) == 0);
+	CHECK(is_readable(to->event_fd));
+	collect(to, &completion, 1);
+	CHECK(completion.user_data == (UD_MESSAGE | 2));
+	context_close(to);
+	context_close(from);
+	guard_fire();
+}
+
+/* ---- files ---------------------------------------------------------------------------- */
+
+static void test_offsets_are_plain_current_or_wide(void)
+{
+	struct kio *k = context_open(8);
+	int fd = temporary_file();
+
+	CHECK(kio_write(k, 1, fd, "ab", 2, 100, 0) == 0);
+	CHECK(result_of_one(k, 1) == 2);
+	CHECK(lseek(fd, 0, SEEK_CUR) == 0);
+	CHECK(kio_write(k, 2, fd, "cd", 2, -1, 0) == 0);
+	CHECK(result_of_one(k, 2) == 2);
+	CHECK(lseek(fd, 0, SEEK_CUR) == 2);
+	kio_wide_offset(k, 50);
+	CHECK(kio_write(k, 3, fd, "ef", 2, __builtin_nan(""), 0) == 0);
+	CHECK(result_of_one(k, 3) == 2);
+	CHECK(lseek(fd, 0, SEEK_DATA) == 0);
+	CHECK(lseek(fd, 0, SEEK_END) == 102);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_registered_files_are_named_by_index(void)
+{
+	struct kio *k = context_open(8);
+	int32_t files[2] = { -1, temporary_file() };
+	int32_t other = temporary_file();
+	char bytes[2];
+
+	CHECK(kio_files_unregister(k) == -ENXIO);
+	CHECK(kio_files_register(k, files, 2) == 0);
+	CHECK(kio_write(k, 1, 1, "ab", 2, 0, IOSQE_FIXED_FILE) == 0);
+	CHECK(result_of_one(k, 1) == 2);
+	CHECK(pread(files[1], bytes, 2, 0) == 2 && bytes[1] == 'b');
+	CHECK(kio_read(k, 2, 0, bytes, 2, 0, IOSQE_FIXED_FILE) == 0);
+	CHECK(result_of_one(k, 2) == -EBADF);
+	CHECK(kio_files_update(k, 0, &other, 1) == 1);
+	CHECK(kio_read(k, 3, 0, bytes, 2, 0, IOSQE_FIXED_FILE) == 0);
+	CHECK(result_of_one(k, 3) == 0);
+	CHECK(kio_files_unregister(k) == 0);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_ftruncate_works_on_kernels_without_the_operation(void)
+{
+	struct kio *k = context_open(8);
+	int fd = temporary_file();
+
+	CHECK(kio_ftruncate(k, 1, fd, 10) == 0);
+	CHECK(result_of_one(k, 1) == 0);
+	CHECK(lseek(fd, 0, SEEK_END) == 10);
+	k->ring_ftruncate = false;
+	CHECK(kio_ftruncate(k, 2, fd, 20) == 0);
+	CHECK(result_of_one(k, 2) == 0);
+	CHECK(lseek(fd, 0, SEEK_END) == 20);
+	CHECK(kio_ftruncate(k, 3, -1, 20) == -EBADF);
+	CHECK(k->in_flight == 0);
+	kio_chain(k, true);
+	CHECK(kio_ftruncate(k, 4, fd, 30) == -EOPNOTSUPP);
+	kio_chain(k, false);
+	CHECK(lseek(fd, 0, SEEK_END) == 20);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_open_file_is_not_inherited(void)
+{
+	struct kio *k = context_open(8);
+	int fd;
+
+	CHECK(kio_open(k, 1 | UD_MAKES_FD, "/dev/null", O_RDONLY, 0) == 0);
+	fd = result_of_one(k, 1 | UD_MAKES_FD);
+	CHECK(fd >= 0 && fcntl(fd, F_GETFD) == FD_CLOEXEC);
+	CHECK(kio_close(k, 2, fd) == 0);
+	CHECK(result_of_one(k, 2) == 0);
+	CHECK(kio_fd_close(fd) == -EBADF);
+	context_close(k);
+	guard_fire();
+}
+
+/* ---- sockets ----------------------------------------------------------------------------- */
+
+static void test_accept_tells_the_address_and_sets_cloexec(void)
+{
+	struct kio *k = context_open(8);
+	struct sockaddr_in address, own;
+	struct {
+		struct sockaddr_storage address;
+		socklen_t length;
+	} peer;
+	int listener = listener_open(&address);
+	int client = kio_socket(AF_INET, SOCK_STREAM);
+	struct completion completions[2];
+	int fd;
+
+	CHECK(kio_connect(k, 1, client, &address, sizeof(address)) == 0);
+	CHECK(kio_accept(k, 2 | UD_MAKES_FD, listener, &peer) == 0);
+	collect(k, completions, 2);
+	CHECK(result_for(completions, 2, 1) == 0);
+	fd = result_for(completions, 2, 2 | UD_MAKES_FD);
+	CHECK(fd >= 0 && fcntl(fd, F_GETFD) == FD_CLOEXEC);
+	CHECK(kio_socket_name(client, false, &own) == sizeof(own));
+	CHECK(peer.length == sizeof(own));
+	CHECK(memcmp(&peer.address, &own, sizeof(own)) == 0);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_message_of_several_buffers_arrives(void)
+{
+	struct kio *k = context_open(8);
+	char out[MSG_VECTORS + 2 * sizeof(struct iovec)] __attribute__((
+		aligned(8))) = { 0 };
+	char in[sizeof(out)] __attribute__((aligned(8))) = { 0 };
+	char head[3], tail[8];
+	struct completion completions[2];
+	int32_t fds[2];
+
+	CHECK(kio_socket_pair(SOCK_SEQPACKET, fds) == 0);
+	kio_vector_set((struct iovec *)(out + MSG_VECTORS), 0, "abc", 3);
+	kio_vector_set((struct iovec *)(out + MSG_VECTORS), 1, "de", 2);
+	kio_message_init(out, 0, 2, NULL, 0);
+	kio_vector_set((struct iovec *)(in + MSG_VECTORS), 0, head, 3);
+	kio_vector_set((struct iovec *)(in + MSG_VECTORS), 1, tail, 8);
+	kio_message_init(in, 128, 2, NULL, 0);
+	CHECK(kio_sendmsg(k, 1, fds[0], out, 0) == 0);
+	CHECK(kio_recvmsg(k, 2, fds[1], in, 0) == 0);
+	collect(k, completions, 2);
+	CHECK(result_for(completions, 2, 1) == 5);
+	CHECK(result_for(completions, 2, 2) == 5);
+	CHECK(memcmp(head, "abc", 3) == 0 && memcmp(tail, "de", 2) == 0);
+	CHECK(((struct msghdr *)in)->msg_namelen == 0);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_socket_calls_return_negative_errnos(void)
+{
+	struct sockaddr_storage address;
+	int32_t fds[2];
+
+	CHECK(kio_socket(-1, SOCK_STREAM) == -EAFNOSUPPORT);
+	CHECK(kio_socket_bind(-1, &address, 0) == -EBADF);
+	CHECK(kio_socket_listen(-1, 1) == -EBADF);
+	CHECK(kio_socket_shutdown(-1, SHUT_RDWR) == -EBADF);
+	CHECK(kio_socket_name(-1, true, &address) == -EBADF);
+	CHECK(kio_option_set(-1, SOL_SOCKET, SO_REUSEADDR, 1) == -EBADF);
+	CHECK(kio_option_get(-1, SOL_SOCKET, SO_REUSEADDR) == -EBADF);
+	CHECK(kio_nonblocking_set(-1, true) == -EBADF);
+	CHECK(kio_fd_close(-1) == -EBADF);
+	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
+	CHECK(fcntl(fds[0], F_GETFD) == FD_CLOEXEC);
+	CHECK(kio_option_set(fds[0], SOL_SOCKET, SO_KEEPALIVE, 1) == 0);
+	CHECK(kio_option_get(fds[0], SOL_SOCKET, SO_KEEPALIVE) == 1);
+	CHECK(kio_nonblocking_set(fds[0], true) == 0);
+	CHECK(fcntl(fds[0], F_GETFL) & O_NONBLOCK);
+	CHECK(kio_nonblocking_set(fds[0], false) == 0);
+	CHECK(!(fcntl(fds[0], F_GETFL) & O_NONBLOCK));
+}
+
+/* ---- the guard ------------------------------------------------------------------------------ */
+
+static void test_guard_takes_buffers_back_from_the_kernel(void)
+{
+	int fds_before = count_fds();
+	struct kio *k = context_open(8);
+	int32_t fds[2];
+	char buffer[8] = "intact";
+
+	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
+	CHECK(kio_recv(k, 1, fds[0], buffer, sizeof(buffer), 0) == 0);
+	CHECK(step_at_once(k) == 0);
+	guard_fire();
+	CHECK(write(fds[1], "kernel", 6) == 6);
+	usleep(10000);
+	CHECK(strcmp(buffer, "intact") == 0);
+	CHECK(bytes_in(fds[0]) == 6);
+	CHECK(count_fds() == fds_before + 2);
+	CHECK(isolate == NULL);
+}
+
+static void test_guard_waits_for_what_cannot_be_cancelled(void)
+{
+	static char data[32 << 20], buffer[32 << 20];
+	struct kio *k = context_open(8);
+	int fd = temporary_file();
+
+	memset(data, 'x', sizeof(data));
+	CHECK(write(fd, data, sizeof(data)) == sizeof(data));
+	/* To a thread of the kernel, which is not stopped in the middle. */
+	CHECK(kio_read(k, 1, fd, buffer, sizeof(buffer), 0, IOSQE_ASYNC) == 0);
+	CHECK(enter(k, 0, 0, 0) == 1);
+	while (buffer[0] != 'x')
+		atomic_signal_fence(memory_order_seq_cst);
+	guard_fire();
+	CHECK(buffer[sizeof(buffer) - 1] == 'x');
+}
+
+static void test_guard_drops_what_was_not_submitted(void)
+{
+	struct kio *k = context_open(8);
+	int fds[2];
+
+	CHECK(pipe2(fds, O_CLOEXEC) == 0);
+	CHECK(kio_write(k, 1, fds[1], "a", 1, 0, 0) == 0);
+	CHECK(step_at_once(k) == 1);
+	CHECK(kio_write(k, 2, fds[1], "b", 1, 0, 0) == 0);
+	kio_chain(k, true);
+	CHECK(kio_write(k, 3, fds[1], "c", 1, 0, 0) == 0);
+	CHECK(kio_write(k, 4, fds[1], "d", 1, 0, 0) == 0);
+	guard_fire();
+	CHECK(bytes_in(fds[0]) == 1);
+}
+
+static void test_guard_closes_an_fd_that_nobody_will_hear_of(void)
+{
+	struct kio *k = context_open(8);
+	struct sockaddr_in address;
+	int listener = listener_open(&address);
+	int client = kio_socket(AF_INET, SOCK_STREAM);
+	int fds = count_fds();
+
+	CHECK(connect(client, (struct sockaddr *)&address, sizeof(address)) ==
+	      0);
+	CHECK(kio_accept(k, 1 | UD_MAKES_FD, listener, NULL) == 0);
+	CHECK(enter(k, 0, IORING_ENTER_GETEVENTS, 0) == 1);
+	CHECK(count_fds() == fds + 1);
+	guard_fire();
+	/* Less the ring and its eventfd. */
+	CHECK(count_fds() == fds - 2);
+	CHECK(bytes_in(client) == 0);
+}
+
+static void test_guard_cancels_a_chain_to_its_end(void)
+{
+	struct kio *k = context_open(8);
+	int32_t fds[2];
+	char bytes[3];
+
+	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
+	kio_chain(k, true);
+	for (int i = 0; i < 3; i++)
+		CHECK(kio_recv(k, i, fds[0], &bytes[i], 1, 0) == 0);
+	kio_chain(k, false);
+	CHECK(step_at_once(k) == 0);
+	CHECK(k->in_flight == 3);
+	guard_fire();
+	CHECK(isolate == NULL);
+}
+
+static void test_guard_ignores_the_end_of_another_isolate(void)
+{
+	struct kio *k = context_open(8);
+	int other;
+
+	cleanup_hook(&other);
+	CHECK(isolate && isolate->contexts == k);
+	context_close(k);
+	guard_fire();
+}
+
+/* ---- memory ------------------------------------------------------------------------------------ */
+
+static bool is_mapped(const void *address)
+{
+	unsigned char residency;
+
+	return mincore((void *)(uintptr_t)address, 1, &residency) == 0;
+}
+
+static void test_memory_is_zeroed_and_aligned_and_goes_away(void)
+{
+	char *first, *second;
+
+	guard_arm();
+	first = kio_memory_map(5000);
+	second = kio_memory_map(5000);
+	CHECK(first && second && (uintptr_t)first % 4096 == 0);
+	for (int i = 0; i < 5000; i++)
+		CHECK(first[i] == 0);
+	memset(first, 1, 5000);
+	kio_memory_unmap(first);
+	CHECK(!is_mapped(first) && is_mapped(second));
+	guard_fire();
+	CHECK(!is_mapped(second));
+}
+
+static void test_memory_that_is_not_there_is_null(void)
+{
+	guard_arm();
+	CHECK(kio_memory_map(1e15) == NULL);
+	CHECK(isolate->mappings == NULL);
+	guard_fire();
+}
+
+/* ---- running them ------------------------------------------------------------------------------- */
+
+static const struct test {
+	const char *name;
+	void (*run)(void);
+	/* The signal that has to end it, 0 for none. */
+	int signal;
+} tests[] = {
+#define TEST(NAME) { #NAME, test_##NAME, 0 }
+	TEST(open_without_guard_is_refused),
+	TEST(open_is_refused_when_the_host_takes_no_hook),
+	TEST(guard_is_armed_once_an_isolate),
+	TEST(close_leaves_no_fd),
+	TEST(open_that_fails_leaves_no_fd),
+	TEST(contexts_of_an_isolate_are_independent),
+	{ "close_with_an_operation_in_flight_aborts",
+	  test_close_with_an_operation_in_flight_aborts, SIGABRT },
+	TEST(step_reports_user_data_and_result),
+	TEST(step_with_nothing_to_do_returns_at_once),
+	TEST(step_waits_as_long_as_it_is_told),
+	TEST(step_fills_no_more_than_its_capacity),
+	TEST(step_loses_nothing_when_the_cq_overflows),
+	TEST(step_ends_though_the_taskrun_flag_is_stale),
+	TEST(full_queue_submits_by_itself),
+	TEST(chain_runs_in_order_and_links_no_stranger),
+	TEST(chain_across_a_full_queue_stays_whole),
+	TEST(chain_longer_than_the_queue_is_refused),
+	TEST(cancel_before_submission_makes_a_nop),
+	TEST(cancel_within_a_chain_cancels_what_follows),
+	TEST(cancel_in_flight_is_told_by_the_operation_only),
+	TEST(cancel_that_finds_nothing_is_reported),
+	TEST(cancel_all_leaves_nothing_in_flight),
+	TEST(arm_makes_a_completion_readable_once),
+	TEST(step_switches_the_eventfd_off),
+	TEST(arm_refuses_to_sleep_over_a_completion),
+	TEST(arm_sleeps_though_the_taskrun_flag_is_stale),
+	TEST(timer_wakes_and_is_not_reported),
+	TEST(timer_is_moved_to_an_earlier_deadline),
+	TEST(timer_is_left_alone_by_a_later_deadline),
+	TEST(wake_makes_the_eventfd_readable),
+	TEST(message_carries_53_bits_and_a_result),
+	TEST(message_wakes_a_ring_that_sleeps),
+	TEST(offsets_are_plain_current_or_wide),
+	TEST(registered_files_are_named_by_index),
+	TEST(ftruncate_works_on_kernels_without_the_operation),
+	TEST(open_file_is_not_inherited),
+	TEST(accept_tells_the_address_and_sets_cloexec),
+	TEST(message_of_several_buffers_arrives),
+	TEST(socket_calls_return_negative_errnos),
+	TEST(guard_takes_buffers_back_from_the_kernel),
+	TEST(guard_waits_for_what_cannot_be_cancelled),
+	TEST(guard_drops_what_was_not_submitted),
+	TEST(guard_closes_an_fd_that_nobody_will_hear_of),
+	TEST(guard_cancels_a_chain_to_its_end),
+	TEST(guard_ignores_the_end_of_another_isolate),
+	TEST(memory_is_zeroed_and_aligned_and_goes_away),
+	TEST(memory_that_is_not_there_is_null),
+};
+
+static bool passes(const struct test *test)
+{
+	int status;
+	pid_t child = fork();
+
+	if (child < 0) {
+		perror("fork");
+		return false;
+	}
+	if (child == 0) {
+		alarm(TEST_SECONDS);
+		test->run();
+		exit(0);
+	}
+	if (waitpid(child, &status, 0) != child)
+		return false;
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+		fprintf(stderr, "not done after %d s\n", TEST_SECONDS);
+	return test->signal ? WIFSIGNALED(status) &&
+				      WTERMSIG(status) == test->signal :
+			      WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+int main(void)
+{
+	int count = sizeof(tests) / sizeof(*tests);
+	int failed = 0;
+
+	/* Or what a child inherits of it would be printed again. */
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	for (int i = 0; i < count; i++) {
+		bool passed = passes(&tests[i]);
+
+		printf("%s %s\n", tests[i].name, passed ? "ok" : "FAILED");
+		failed += !passed;
+	}
+	printf("%d passed, %d failed\n", count - failed, failed);
+	return failed > 0;
+}
