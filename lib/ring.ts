@@ -42,7 +42,7 @@ const STEPS_PER_CLOCK = 8;
 const LULL_MS = 0.1;
 
 /** Quick wake-ups in a row after which lulls are worth it. */
-const LULL_AFTER = 4;
+const LULL_AFTER = 2;
 
 /** Coming back from Deno's event loop takes longer than this if it had events
  * of its own: they are not to wait behind lulls, for a while. */
@@ -564,8 +564,7 @@ export class Ring {
         if (this.#closed) return;
       }
       hop = true;
-      let settled = this.step(0);
-      if (settled === 0) settled = this.#lull();
+      const settled = this.step(this.#lullNs());
       if (this.#closed) return;
       if (settled < 0) {
         // Out of memory or the like: what is queued stays queued.
@@ -574,7 +573,10 @@ export class Ring {
         return;
       }
       this.#expected = settled;
-      if (settled === 0 && this.#sleep()) return;
+      if (settled === 0) {
+        this.#quickWakes = Math.min(this.#quickWakes, LULL_AFTER - 1);
+        if (this.#sleep()) return;
+      }
       if (steps++ % STEPS_PER_CLOCK === 0) {
         const nowMs = this.shim.kio_now_ms();
         if (endMs === 0) endMs = nowMs + TURN_MS_MAX;
@@ -589,16 +591,13 @@ export class Ring {
     }
   }
 
-  /** Waits in the kernel, where more is likely to come at once. */
-  #lull(): number {
+  /** How long the next step may wait in the kernel. */
+  #lullNs(): number {
     if (this.#quickWakes < LULL_AFTER || this.#pending === 0) return 0;
     const nowMs = this.shim.kio_now_ms();
     const { nextMs } = this.timers;
     const waitMs = nextMs === 0 ? LULL_MS : Math.min(LULL_MS, nextMs - nowMs);
-    if (waitMs <= 0 || nowMs < this.#noLullsUntilMs) return 0;
-    const settled = this.step(waitMs * 1e6);
-    if (settled === 0) this.#quickWakes = 0;
-    return settled;
+    return waitMs <= 0 || nowMs < this.#noLullsUntilMs ? 0 : waitMs * 1e6;
   }
 
   /** Leaves the thread to Deno until the ring has something to say. */
