@@ -769,9 +769,14 @@ static void context_drain(struct kio *k)
 	double start_ms = kio_now_ms();
 	struct io_uring_sqe *sqe;
 
-	for (; (sqe = unsubmitted(k, 0)); k->ring.sq.sqe_tail--)
-		if (!(sqe->user_data & UD_INTERNAL))
-			k->in_flight--;
+	for (; (sqe = unsubmitted(k, 0)); k->ring.sq.sqe_tail--) {
+		if (sqe->user_data & UD_INTERNAL)
+			continue;
+		k->in_flight--;
+		/* its fd was given up when it was queued */
+		if (sqe->opcode == IORING_OP_CLOSE)
+			close(sqe->fd);
+	}
 	kio_chain(k, false);
 	while (k->in_flight) {
 		kio_cancel_all(k);

@@ -11,7 +11,13 @@ import {
   ENOMEM,
   ETIMEDOUT,
 } from "./errno.ts";
-import { ACCEPT, ACCEPT_FROM, type Operation, Yields } from "./operations.ts";
+import {
+  ACCEPT,
+  ACCEPT_FROM,
+  CLOSE,
+  type Operation,
+  Yields,
+} from "./operations.ts";
 import { DONE, exceptionOf, failure, type Result, success } from "./result.ts";
 import { grown, Timers } from "./timers.ts";
 import type { UringOp } from "./UringOp.ts";
@@ -176,6 +182,8 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   cancel(): void {
     const ring = this.#ring;
     if (!ring.holds(this.#slot, this) || this.#flags & CANCELLED) return;
+    // It takes no time, and who called it has given up the fd.
+    if (this.#operation === CLOSE) return;
     this.#flags |= CANCELLED;
     if (this.#flags & ASLEEP) this.#conclude(-ECANCELED);
     else ring.requestCancel(this);
@@ -267,6 +275,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
       op.#conclude(flags & TIMED_OUT ? -ETIMEDOUT : -(flags >> ERRNO_SHIFT));
       return;
     }
+    if (op.#operation === CLOSE) return;
     if (!(flags & CANCELLED)) op.#flags |= TIMED_OUT;
     op.#ring.requestCancel(op);
   }
@@ -684,6 +693,7 @@ export class Ring {
 
   /** The user's callbacks; any of them may close the context. */
   #afterBatch(): void {
+    if (this.closing) return;
     const messages = this.#messages;
     if (messages.length > 0) {
       this.#messages = [];
