@@ -414,11 +414,11 @@ static struct io_uring_sqe *unsubmitted(const struct kio *k, uint32_t i)
 }
 
 /*
- * Asks the kernel to cancel one operation. One that has not been submitted
- * yet becomes a NOP, so that it never happens: returns 1 then. A member of a
- * chain keeps its place instead, or its successors would run.
+ * Turns an operation that has not been submitted yet into a NOP, so that it
+ * never happens. A member of a chain keeps its place: its successors would
+ * run.
  */
-EXPORT int kio_cancel(struct kio *k, double id)
+EXPORT bool kio_retract(struct kio *k, double id)
 {
 	struct io_uring_sqe *sqe, *before;
 
@@ -428,11 +428,18 @@ EXPORT int kio_cancel(struct kio *k, double id)
 		before = unsubmitted(k, i + 1);
 		if (sqe->flags & IOSQE_IO_LINK ||
 		    (before && before->flags & IOSQE_IO_LINK))
-			break;
+			return false;
 		io_uring_prep_nop(sqe);
-		sqe->user_data = (uint64_t)id;
-		return 1;
+		/* the 0 of a NOP is no fd */
+		sqe->user_data = (uint64_t)id & ~UD_MAKES_FD;
+		return true;
 	}
+	return false;
+}
+
+/* Asks the kernel to cancel one operation. */
+EXPORT int kio_cancel(struct kio *k, double id)
+{
 	return queue_cancel(k, (uint64_t)id, 0, UD_INTERNAL | (uint64_t)id);
 }
 

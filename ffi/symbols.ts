@@ -13,6 +13,7 @@ export const symbols = {
   kio_arm: { parameters: ["pointer" /* struct kio *k */, "f64" /* deadline_ms */], result: "i32" },
   kio_wake_self: { parameters: ["pointer" /* struct kio *k */], result: "void" },
   kio_chain: { parameters: ["pointer" /* struct kio *k */, "bool" /* on */], result: "void" },
+  kio_retract: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */], result: "bool" },
   kio_cancel: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */], result: "i32" },
   kio_cancel_all: { parameters: ["pointer" /* struct kio *k */], result: "i32" },
 

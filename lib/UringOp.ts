@@ -26,7 +26,7 @@ export interface UringOp<T> extends Promise<Result<T>> {
   /**
    * Cancels the operation when the signal is aborted, as `cancel()` does. A
    * signal that is aborted already keeps the operation from happening at all,
-   * unless it was submitted before.
+   * unless it was submitted before. Of several signals each counts.
    *
    * @param signal The signal; no listener stays on it after completion.
    * @returns The same operation.

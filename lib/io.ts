@@ -683,6 +683,7 @@ export function asyncRecvmsg(
   const ring = ringOf(ctx, operation);
   const socket = checkFd(fd, operation);
   const bits = checkFlags(flags, operation);
+  const { control: room = new Uint8Array(0) } = message;
   const name = new Uint8Array(ADDRESS_SIZE);
   const { memory, pinned } = messageFor(ring, message, name, operation);
   return start(
@@ -697,11 +698,10 @@ export function asyncRecvmsg(
         MESSAGE_NAME_AT,
         MESSAGE_NAME_AT + nameLength,
       );
-      const control = message.control ?? new Uint8Array(0);
       return {
         bytes,
         address: nameLength === 0 ? undefined : addressFromBytes(from),
-        control: control.subarray(0, uint32At(memory, MSG_CONTROLLEN_AT)),
+        control: room.subarray(0, uint32At(memory, MSG_CONTROLLEN_AT)),
         flags: uint32At(memory, MSG_FLAGS_AT) & ~MSG_CMSG_CLOEXEC,
       };
     },

@@ -113,7 +113,7 @@ const ERRNO_SHIFT = 8;
 /** What few operations have. */
 interface Extra<T> {
   decode?: (result: number) => T;
-  signal?: AbortSignal;
+  signals?: AbortSignal[];
   onAbort?: () => void;
 }
 
@@ -172,10 +172,9 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
       this.cancel();
       return this;
     }
-    this.#dropSignal();
-    const onAbort = () => this.cancel();
+    const { signals = [], onAbort = () => this.cancel() } = this.#extra ?? {};
     signal.addEventListener("abort", onAbort, { once: true });
-    this.#extra = { ...this.#extra, signal, onAbort };
+    this.#extra = { ...this.#extra, signals: [...signals, signal], onAbort };
     return this;
   }
 
@@ -197,18 +196,16 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     });
   }
 
-  #dropSignal(): void {
-    const extra = this.#extra;
-    if (extra?.onAbort === undefined) return;
-    extra.signal!.removeEventListener("abort", extra.onAbort);
-  }
-
   /** Gives the slot back and the result out. */
   #conclude(result: number): void {
     this.#ring.release(this.#slot);
     this.#pinned = null;
     const extra = this.#extra;
-    if (extra !== null) this.#dropSignal();
+    if (extra?.onAbort !== undefined) {
+      for (const signal of extra.signals!) {
+        signal.removeEventListener("abort", extra.onAbort);
+      }
+    }
     if (result < 0) {
       this.#settle(failure(-result));
       return;
@@ -228,7 +225,6 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   /** What the kernel's result means to the user. */
   #outcome(result: number): number {
     const flags = this.#flags;
-    if (flags & NEVER_RAN) result = -ECANCELED;
     if (result >= 0) return result;
     // The kernel's own codes for "interrupted, restart" are not errnos.
     if (result <= -512 && result >= -516) result = -EINTR;
@@ -247,10 +243,11 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   static complete(op: Op<unknown>, result: number): void {
     const ring = op.#ring;
     const pinned = op.#pinned;
-    if (
-      pinned !== null && pinned.byteLength === 0 && isDetached(pinned) &&
-      !(op.#flags & NEVER_RAN)
-    ) {
+    if (op.#flags & NEVER_RAN) {
+      op.#conclude(op.#outcome(-ECANCELED));
+      return;
+    }
+    if (pinned !== null && pinned.byteLength === 0 && isDetached(pinned)) {
       ring.abort(
         `${op.#operation.name}: a buffer was transferred or detached while the kernel was using it; its memory may be corrupt. pin() prevents this`,
       );
@@ -280,14 +277,21 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     op.#ring.requestCancel(op);
   }
 
-  /** Returns false if that has to be tried again. */
-  static sendCancel(op: Op<unknown>): boolean {
+  /** Keeps it from being submitted, if it was not yet. */
+  static retract(op: Op<unknown>): boolean {
     const ring = op.#ring;
     if (!ring.holds(op.#slot, op)) return true;
     const id = ring.idOf(op.#slot, op.#operation);
-    const status = ring.shim.kio_cancel(ring.handle, id);
-    if (status === 1) op.#flags |= NEVER_RAN;
-    return status >= 0;
+    const retracted = ring.shim.kio_retract(ring.handle, id);
+    if (retracted) op.#flags |= NEVER_RAN;
+    return retracted;
+  }
+
+  /** Asks the kernel to cancel it; false if that has to be tried again. */
+  static sendCancel(op: Op<unknown>): boolean {
+    const ring = op.#ring;
+    const id = ring.idOf(op.#slot, op.#operation);
+    return ring.shim.kio_cancel(ring.handle, id) >= 0;
   }
 
   static putToSleep(op: Op<unknown>): void {
@@ -535,8 +539,9 @@ export class Ring {
   /** Sends what requestCancel() has collected. */
   sendCancels(): void {
     if (this.#cancels.length === 0 || this.#chaining) return;
-    const cancels = this.#cancels;
-    this.#cancels = cancels.filter((op) => !Op.sendCancel(op));
+    // All of them first: a cancel may fill the queue, which submits it.
+    const submitted = this.#cancels.filter((op) => !Op.retract(op));
+    this.#cancels = submitted.filter((op) => !Op.sendCancel(op));
   }
 
   // ---- the drive ------------------------------------------------------------
@@ -746,8 +751,13 @@ export class Ring {
   }
 }
 
-/** Cancels all that is pending on an fd in this isolate, at once. */
-export function cancelOn(fd: number): Promise<unknown> {
+/**
+ * Cancels all that is pending on an fd in this isolate, at once. Returns what
+ * to wait for before the fd is closed: also a link of a chain that has not
+ * started looks its fd up only then, and would find another file. Undefined if
+ * nothing is pending.
+ */
+export function cancelOn(fd: number): Promise<unknown> | undefined {
   const ops: Op<unknown>[] = [];
   for (const ring of rings) {
     for (const op of ring.live(fd)) {
@@ -757,7 +767,7 @@ export function cancelOn(fd: number): Promise<unknown> {
     // Now, because the number may soon mean another file.
     ring.sendCancels();
   }
-  return Promise.all(ops);
+  return ops.length === 0 ? undefined : Promise.all(ops);
 }
 
 const OPENING_HINTS: Record<string, string> = {

@@ -137,15 +137,16 @@ export class Socket implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Closes the socket at once. What is pending on it is cancelled, and its
-   * completion comes soon; the buffers stay in use until then.
+   * Begins what `close()` does, without waiting: the peer knows at once. The
+   * fd is closed at once too if nothing is pending on it.
    */
   [Symbol.dispose](): void {
     const fd = this.release();
     if (fd < 0) return;
     loadShim().kio_socket_shutdown(fd, SHUT_RDWR);
-    void cancelOn(fd);
-    loadShim().kio_fd_close(fd);
+    const cancelled = cancelOn(fd);
+    if (cancelled === undefined) loadShim().kio_fd_close(fd);
+    else void cancelled.then(() => loadShim().kio_fd_close(fd));
   }
 
   /** The same as `close()`. */
