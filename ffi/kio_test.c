@@ -451,7 +451,7 @@ static void test_chain_longer_than_the_queue_is_refused(void)
 
 /* ---- cancelling ---------------------------------------------------------------- */
 
-static void test_cancel_before_submission_makes_a_nop(void)
+static void test_retract_makes_a_nop(void)
 {
 	struct kio *k = context_open(8);
 	struct completion completions[2];
@@ -459,12 +459,34 @@ static void test_cancel_before_submission_makes_a_nop(void)
 
 	CHECK(kio_write(k, 1, fd, "x", 1, 0, 0) == 0);
 	CHECK(kio_write(k, 2, fd, "y", 1, 7, 0) == 0);
-	CHECK(kio_cancel(k, 2) == 1);
+	CHECK(kio_retract(k, 2));
 	collect(k, completions, 2);
 	CHECK(result_for(completions, 2, 1) == 1);
 	CHECK(result_for(completions, 2, 2) == 0);
 	CHECK(lseek(fd, 0, SEEK_END) == 1);
 	CHECK(k->in_flight == 0);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_cancel_of_the_first_link_stops_the_chain(void)
+{
+	struct kio *k = context_open(8);
+	struct completion completions[2];
+	int fd = temporary_file();
+	int32_t fds[2];
+	char byte;
+
+	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
+	kio_chain(k, true);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
+	CHECK(kio_write(k, 2, fd, "x", 1, 0, 0) == 0);
+	kio_chain(k, false);
+	CHECK(kio_cancel(k, 1) == 0);
+	collect(k, completions, 2);
+	CHECK(result_for(completions, 2, 1) == -ECANCELED);
+	CHECK(result_for(completions, 2, 2) == -ECANCELED);
+	CHECK(lseek(fd, 0, SEEK_END) == 0);
 	context_close(k);
 	guard_fire();
 }
@@ -564,6 +586,13 @@ static void test_cancel_all_leaves_nothing_in_flight(void)
 
 /* ---- sleeping and waking ---------------------------------------------------------- */
 
+/* 0 from kio_arm() only means: step, and try again. */
+static void fall_asleep(struct kio *k, double deadline_ms)
+{
+	for (int tries = 0; kio_arm(k, deadline_ms) == 0; tries++)
+		CHECK(tries < 100 && step_at_once(k) == 0);
+}
+
 static void test_arm_makes_a_completion_readable_once(void)
 {
 	struct kio *k = context_open(8);
@@ -573,7 +602,7 @@ static void test_arm_makes_a_completion_readable_once(void)
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
 	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
 	CHECK(step_at_once(k) == 0);
-	CHECK(kio_arm(k, 0) == 1);
+	fall_asleep(k, 0);
 	CHECK(!is_readable(k->event_fd));
 	CHECK(write(fds[1], "x", 1) == 1);
 	CHECK(is_readable(k->event_fd));
@@ -591,7 +620,7 @@ static void test_step_switches_the_eventfd_off(void)
 	char byte;
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_arm(k, 0) == 1);
+	fall_asleep(k, 0);
 	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	CHECK(write(fds[1], "x", 1) == 1);
@@ -623,8 +652,7 @@ static void test_arm_sleeps_though_the_taskrun_flag_is_stale(void)
 	struct kio *k = context_open(8);
 
 	*k->ring.sq.kflags |= IORING_SQ_TASKRUN;
-	for (int tries = 0; kio_arm(k, 0) == 0; tries++)
-		CHECK(tries < 100 && step_at_once(k) == 0);
+	fall_asleep(k, 0);
 	context_close(k);
 	guard_fire();
 }
@@ -643,7 +671,7 @@ static void test_timer_wakes_and_is_not_reported(void)
 	struct kio *k = context_open(8);
 
 	for (int i = 0; i < 2; i++) {
-		CHECK(kio_arm(k, kio_now_ms() + 20) == 1);
+		fall_asleep(k, kio_now_ms() + 20);
 		CHECK(sleep_ms(k) >= 15);
 		CHECK(step_at_once(k) == 0);
 		CHECK(!k->timer_armed);
@@ -657,8 +685,8 @@ static void test_timer_is_moved_to_an_earlier_deadline(void)
 {
 	struct kio *k = context_open(8);
 
-	CHECK(kio_arm(k, kio_now_ms() + 60000) == 1);
-	CHECK(kio_arm(k, kio_now_ms() + 20) == 1);
+	fall_asleep(k, kio_now_ms() + 60000);
+	fall_asleep(k, kio_now_ms() + 20);
 	CHECK(sleep_ms(k) < 10000);
 	CHECK(step_at_once(k) == 0);
 	CHECK(!k->timer_armed);
@@ -671,8 +699,8 @@ static void test_timer_is_left_alone_by_a_later_deadline(void)
 	struct kio *k = context_open(8);
 	double deadline_ms = kio_now_ms() + 20;
 
-	CHECK(kio_arm(k, deadline_ms) == 1);
-	CHECK(kio_arm(k, deadline_ms + 60000) == 1);
+	fall_asleep(k, deadline_ms);
+	fall_asleep(k, deadline_ms + 60000);
 	CHECK(k->timer_deadline_ms == deadline_ms);
 	CHECK(sleep_ms(k) < 10000);
 	CHECK(step_at_once(k) == 0);
@@ -720,7 +748,7 @@ static void test_message_wakes_a_ring_that_sleeps(void)
 	struct kio *to = context_open(8);
 	struct completion completion;
 
-	CHECK(kio_arm(to, 0) == 1);
+	fall_asleep(to, 0);
 	CHECK(kio_msg_ring(from, 1, kio_ring_fd(to), 0, 2) == 0);
 	CHECK(result_of_one(from, 1) == 0);
 	CHECK(is_readable(to->event_fd));
@@ -1054,7 +1082,8 @@ static const struct test {
 	TEST(chain_runs_in_order_and_links_no_stranger),
 	TEST(chain_across_a_full_queue_stays_whole),
 	TEST(chain_longer_than_the_queue_is_refused),
-	TEST(cancel_before_submission_makes_a_nop),
+	TEST(retract_makes_a_nop),
+	TEST(cancel_of_the_first_link_stops_the_chain),
 	TEST(cancel_within_a_chain_cancels_what_follows),
 	TEST(cancel_in_flight_is_told_by_the_operation_only),
 	TEST(cancel_that_finds_nothing_is_reported),

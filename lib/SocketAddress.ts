@@ -20,6 +20,9 @@ const PATH_AT = 2;
 /** Bytes of sun_path, with the NUL that ends it. */
 const PATH_SIZE = 108;
 
+/** A byte order mark is part of a name like any other character. */
+const PATH_DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
+
 /** Room for any address: struct sockaddr_storage. */
 export const ADDRESS_SIZE = 128;
 
@@ -165,6 +168,7 @@ export class SocketAddress {
    * @throws {RangeError} If the port is out of range.
    */
   static parse(text: string): SocketAddress {
+    if (typeof text !== "string") throw badAddress(text, "a string");
     if (text.startsWith("unix:")) {
       const path = text.slice(5);
       return SocketAddress.unix(path[0] === "@" ? `\0${path.slice(1)}` : path);
@@ -183,7 +187,9 @@ export class SocketAddress {
   toString(): string {
     if (this.family === "ipv4") return `${this.host}:${this.port}`;
     if (this.family === "ipv6") return `[${this.host}]:${this.port}`;
-    return `unix:${this.host.replace("\0", "@")}`;
+    if (this.host[0] === "\0") return `unix:@${this.host.slice(1)}`;
+    // "@" stands for an abstract name, so a path must not begin with it.
+    return this.host[0] === "@" ? `unix:./${this.host}` : `unix:${this.host}`;
   }
 
   static {
@@ -210,7 +216,7 @@ export class SocketAddress {
       // the connecting side.
       let end = bytes.length;
       if (bytes[PATH_AT] !== 0 && bytes[end - 1] === 0) end--;
-      const path = new TextDecoder().decode(bytes.subarray(PATH_AT, end));
+      const path = PATH_DECODER.decode(bytes.subarray(PATH_AT, end));
       return new SocketAddress("unix", path, 0, bytes.slice());
     };
   }

@@ -1,0 +1,90 @@
+/**
+ * A TCP server that sends back whatever it receives. Ctrl-C stops it.
+ *
+ *     deno task echo [--host 0.0.0.0] [--port 8080]
+ */
+import {
+  asyncAccept,
+  asyncRecv,
+  asyncSend,
+  IoContext,
+  Socket,
+  SocketAddress,
+  type Task,
+  TcpListener,
+} from "@kio/kio";
+import { parseArgs } from "node:util";
+
+const listener = listen(addressOf(Deno.args));
+using ctx = new IoContext();
+const connections = new Map<Socket, Task<void>>();
+let served = 0;
+let bytes = 0;
+
+console.log(`listening on ${listener.localAddress}`);
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  Deno.addSignalListener(signal, () => void listener.close());
+}
+await acceptAll();
+await Promise.all(connections.keys().map((socket) => socket.close()));
+await Promise.all(connections.values());
+console.log(`served ${served} connections, ${bytes} bytes`);
+
+/** Starts an `echo()` for each connection, until the listener is closed. */
+async function acceptAll(): Task<void> {
+  while (listener.fd !== -1) {
+    const accepted = await asyncAccept(ctx, listener);
+    // A client that has left, or no fds to spare: the next may do better.
+    if (!accepted.ok) continue;
+    const socket = new Socket(accepted.value);
+    connections.set(socket, echo(socket));
+    served++;
+  }
+}
+
+/** Serves a connection until one side closes it. */
+async function echo(socket: Socket): Task<void> {
+  const buffer = new Uint8Array(16 * 1024);
+  while (socket.fd !== -1) {
+    const received = await asyncRecv(ctx, socket, buffer);
+    // An error, such as a reset, ends this connection and no other.
+    if (!received.ok || received.value === 0) break;
+    await sendAll(socket, buffer.subarray(0, received.value));
+  }
+  await socket.close();
+  connections.delete(socket);
+}
+
+/** The kernel may take only a part of what it is given, so: again. */
+async function sendAll(socket: Socket, data: Uint8Array): Task<void> {
+  while (data.length > 0 && socket.fd !== -1) {
+    const sent = await asyncSend(ctx, socket, data);
+    if (!sent.ok) return socket.close();
+    bytes += sent.value;
+    data = data.subarray(sent.value);
+  }
+}
+
+function listen(address: SocketAddress): Socket {
+  // Two servers on one port are a mistake here, so it is not shared.
+  const bound = TcpListener.bind(address, { reusePort: false });
+  if (bound.ok) return bound.value;
+  console.error(`Cannot listen on ${address}: ${bound.error.message}`);
+  Deno.exit(1);
+}
+
+function addressOf(args: string[]): SocketAddress {
+  const options = {
+    host: { type: "string", default: "0.0.0.0" },
+    port: { type: "string", default: "8080" },
+  } as const;
+  try {
+    const { host, port } = parseArgs({ args, options }).values;
+    const name = host.includes(":") ? `[${host}]` : host;
+    return SocketAddress.parse(`${name}:${port}`);
+  } catch (error) {
+    console.error(`${(error as Error).message}
+usage: deno task echo [--host 0.0.0.0] [--port 8080]`);
+    Deno.exit(2);
+  }
+}

@@ -1,0 +1,400 @@
+/**
+ * What the tests of this folder share: `kioTest()`, which checks after every
+ * test that nothing was left behind, and short names for files, sockets and
+ * results. To be run with `deno test --allow-ffi tests/`, one file at a time
+ * (not with `--parallel`): the fds that are counted belong to the process.
+ */
+import { assert, assertEquals, AssertionError } from "@std/assert";
+import {
+  asyncAccept,
+  asyncClose,
+  asyncConnect,
+  asyncOpen,
+  asyncRead,
+  asyncWrite,
+  type Buffer,
+  CURRENT_POSITION,
+  IoContext,
+  O_RDONLY,
+  O_RDWR,
+  O_TMPFILE,
+  type Result,
+  Socket,
+  SocketAddress,
+  type SocketType,
+  TcpListener,
+  unwrap,
+} from "@kio/kio";
+import { loadShim } from "../ffi/load.ts";
+import { setImmediate } from "node:timers";
+
+/** Fds that are looked at; the tests open about 2500 at most. */
+const FDS_MAX = 4096;
+const EBADF = 9;
+/** How long what is closed by Deno, a turn later, may take to be gone. */
+const GRACE_MS = 2000;
+/** A test that takes longer hangs. */
+const BODY_MS_MAX = 30_000;
+
+/** Opened before any test, so that what is opened lazily is in the baseline. */
+const observer = new IoContext(64);
+
+// ---- what is open and running -------------------------------------------------
+
+/** Whether an fd is open, by a system call that changes nothing. */
+export function isOpen(fd: number): boolean {
+  const address = new Uint8Array(128);
+  return loadShim().kio_socket_name(fd, false, address) !== -EBADF;
+}
+
+/** The fds of this process. */
+export function openFds(): number[] {
+  const address = new Uint8Array(128);
+  const shim = loadShim();
+  const fds: number[] = [];
+  for (let fd = 0; fd < FDS_MAX; fd++) {
+    if (shim.kio_socket_name(fd, false, address) !== -EBADF) fds.push(fd);
+  }
+  return fds;
+}
+
+/** The text of a file of /proc; undefined if there is none. */
+export async function procText(path: string): Promise<string | undefined> {
+  const opened = await asyncOpen(observer, path, O_RDONLY);
+  if (!opened.ok) return undefined;
+  const fd = opened.value;
+  const buffer = new Uint8Array(65536);
+  const read = await asyncRead(observer, fd, buffer, CURRENT_POSITION);
+  await asyncClose(observer, fd);
+  return read.ok ? text(buffer.subarray(0, read.value)) : undefined;
+}
+
+/** A number out of /proc/self/status: "Threads", "VmRSS" (kB) … */
+export async function statusOf(name: string): Promise<number> {
+  const status = await procText("/proc/self/status");
+  const match = new RegExp(`^${name}:\\s*(\\d+)`, "m").exec(status ?? "");
+  assert(match !== null, `no ${name} in /proc/self/status`);
+  return Number(match![1]);
+}
+
+/** The threads that are known, and up to which number they were looked for. */
+const threads = new Map<number, string>();
+let threadsSeenTo = 0;
+
+/** Threads that come and go by themselves: the kernel's io workers, which
+ * linger for some seconds, and the pool of Deno's own runtime. */
+const NOT_OURS = /^(iou-|tokio-)/;
+
+/**
+ * The names of this process's other threads. A folder cannot be listed here,
+ * so all numbers that were given since the last time are tried.
+ */
+async function ownThreads(): Promise<string[]> {
+  const last = Number(await procText("/proc/sys/kernel/ns_last_pid"));
+  threadsSeenTo ||= await statusOf("Pid") - 1;
+  if (last < threadsSeenTo) threadsSeenTo = 0; // the numbers have wrapped
+  const candidates = new Set(threads.keys());
+  while (threadsSeenTo < last) candidates.add(++threadsSeenTo);
+  for (const tid of candidates) {
+    const name = await procText(`/proc/self/task/${tid}/comm`);
+    if (name === undefined) threads.delete(tid);
+    else threads.set(tid, name.trim());
+  }
+  return [...threads.values()].filter((name) => !NOT_OURS.test(name));
+}
+
+/** Fails if there are more threads than before. */
+async function assertThreads(max: number): Promise<void> {
+  const endMs = performance.now() + GRACE_MS;
+  for (;;) {
+    const names = await ownThreads();
+    if (names.length <= max) return;
+    if (performance.now() > endMs) {
+      throw new AssertionError(`${names.length} threads, not ${max}: ${names}`);
+    }
+    await turn(5);
+  }
+}
+
+let threadsMax = 0;
+
+/** What is known of an fd, for the message about a leak. */
+async function describe(fd: number): Promise<string> {
+  const info = await procText(`/proc/self/fdinfo/${fd}`);
+  const lines = (info ?? "gone meanwhile").trim().split("\n").slice(0, 8);
+  const address = new Uint8Array(128);
+  const isSocket = loadShim().kio_socket_name(fd, false, address) >= 0;
+  const socket = isSocket ? new Socket(fd) : undefined;
+  const names = socket &&
+    ` (a socket, ${socket.localAddress} to ${socket.peerAddress})`;
+  socket?.release();
+  return `fd ${fd}${names ?? ""}: ${lines.join(", ").replaceAll("\t", " ")}`;
+}
+
+/** Fails if fds are open that were not, or the other way round. */
+export async function assertFds(
+  baseline: readonly number[],
+  when: string,
+): Promise<void> {
+  const endMs = performance.now() + GRACE_MS;
+  for (;;) {
+    const now = openFds();
+    const leaked = now.filter((fd) => !baseline.includes(fd));
+    const missing = baseline.filter((fd) => !now.includes(fd));
+    if (leaked.length === 0 && missing.length === 0) return;
+    if (performance.now() > endMs) {
+      const lines = await Promise.all(leaked.slice(0, 20).map(describe));
+      throw new AssertionError(
+        `${when}: ${leaked.length} fds leaked, ${missing.length} closed that are not its own (${missing})\n  ${
+          lines.join("\n  ")
+        }`,
+      );
+    }
+    await turn(5);
+  }
+}
+
+/** Fails if the kernel still has something of a context. */
+async function assertIdle(ctx: IoContext): Promise<void> {
+  assertEquals(ctx.pending, 0, `${ctx.pending} operations are pending`);
+  const info = await procText(`/proc/self/fdinfo/${ctx.ringFd}`) ?? "";
+  const polls = /^PollList:\n(.*)^CqOverflowList:\n(.*)^NAPI/ms.exec(info);
+  if (polls !== null) {
+    assertEquals(polls[1], "", "the kernel has polls that nobody waits for");
+    assertEquals(polls[2], "", "completions were left in the kernel");
+  }
+}
+
+/** How a test is run. */
+export interface KioTestOptions {
+  /** Of the context. */
+  entries?: number;
+}
+
+/**
+ * Registers a test that has an `IoContext`, and checks when it is over that no
+ * operation is pending, the kernel polls for nobody, and fds and threads are
+ * those from before; then that closing the context gives its own fds back.
+ */
+export function kioTest(
+  name: string,
+  body: (ctx: IoContext) => Promise<void> | void,
+  { entries = 64 }: KioTestOptions = {},
+): void {
+  Deno.test(name, async () => {
+    threadsMax ||= (await ownThreads()).length;
+    const outside = openFds();
+    const ctx = new IoContext(entries);
+    try {
+      const inside = openFds();
+      assertEquals(inside.length, outside.length + 2, "a ring and an eventfd");
+      await within(BODY_MS_MAX, body(ctx), "the test");
+      if (!isClosed(ctx)) {
+        await assertIdle(ctx);
+        await assertFds(inside, "after the test");
+      }
+    } catch (error) {
+      // Whatever is wrong must not keep the other tests from running.
+      await within(GRACE_MS, ctx[Symbol.asyncDispose](), "closing")
+        .catch(() => {});
+      throw error;
+    }
+    ctx[Symbol.dispose]();
+    await assertFds(outside, "after closing the context");
+    await assertThreads(threadsMax);
+  });
+}
+
+/** Waits for a promise, but not forever. */
+export async function within<T>(
+  timeMs: number,
+  promise: T | Promise<T>,
+  what: string,
+): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const error = new AssertionError(`${what} is not over after ${timeMs} ms`);
+  const timer = setTimeout(() => reject(error), timeMs);
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function isClosed(ctx: IoContext): boolean {
+  try {
+    return ctx.ringFd < 0;
+  } catch {
+    return true;
+  }
+}
+
+// ---- values ---------------------------------------------------------------------
+
+/** The value of a result that has to have one. */
+export function value<T>(result: Result<T>): T {
+  if (result.ok) return result.value;
+  throw new AssertionError(
+    `expected a value, got ${result.error.code}: ${result.error.message}`,
+  );
+}
+
+/** Fails if a result is not the error with that name. */
+export function assertCode(
+  result: Result<unknown>,
+  ...codes: readonly string[]
+): void {
+  const got = result.ok ? `the value ${result.value}` : result.error.code;
+  assert(codes.includes(got), `expected ${codes.join(" or ")}, got ${got}`);
+}
+
+export function bytes(text: string): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(text);
+}
+
+export function text(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes);
+}
+
+/** `length` bytes that tell where they belong: no two regions look alike. */
+export function pattern(length: number, seed = 1): Uint8Array<ArrayBuffer> {
+  const random = randomOf(seed);
+  return Uint8Array.from({ length }, () => random(256));
+}
+
+/** Integers from 0 to `below` - 1, the same for the same seed. */
+export function randomOf(seed: number): (below: number) => number {
+  let state = seed >>> 0;
+  return (below) => {
+    state = state + 0x6d2b79f5 >>> 0;
+    let bits = Math.imul(state ^ state >>> 15, state | 1);
+    bits ^= bits + Math.imul(bits ^ bits >>> 7, bits | 61);
+    return ((bits ^ bits >>> 14) >>> 0) % below;
+  };
+}
+
+/** A turn of Deno's event loop: what was queued is in the kernel afterwards. */
+export function turn(delayMs = 0): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, delayMs));
+}
+
+/** The shortest turn: all microtasks have run, events maybe not. */
+export function immediate(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+// ---- files and sockets --------------------------------------------------------------
+
+/** A file without a name, closed at the end of its block. */
+export class TempFile implements AsyncDisposable {
+  readonly #ctx: IoContext;
+  readonly fd: number;
+
+  constructor(ctx: IoContext, fd: number) {
+    this.#ctx = ctx;
+    this.fd = fd;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    value(await asyncClose(this.#ctx, this.fd));
+  }
+}
+
+/** Opens a file without a name that holds `content`. */
+export async function tempFile(
+  ctx: IoContext,
+  content?: Buffer,
+  flags = 0,
+): Promise<TempFile> {
+  const fd = value(
+    await asyncOpen(ctx, "/tmp", O_TMPFILE | O_RDWR | flags, 0o600),
+  );
+  if (content !== undefined) {
+    const count = value(await asyncWrite(ctx, fd, content));
+    assertEquals(count, content.byteLength);
+  }
+  return new TempFile(ctx, fd);
+}
+
+/** The first `length` bytes of a file, as many as there are. */
+export async function contentOf(
+  ctx: IoContext,
+  file: TempFile,
+  length = 65536,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const buffer = new Uint8Array(length);
+  const count = value(await asyncRead(ctx, file, buffer));
+  return buffer.subarray(0, count);
+}
+
+/** Two sockets that are connected to each other. */
+export class Pair implements Disposable {
+  readonly left: Socket;
+  readonly right: Socket;
+
+  constructor([left, right]: [Socket, Socket]) {
+    this.left = left;
+    this.right = right;
+  }
+
+  [Symbol.dispose](): void {
+    this.left[Symbol.dispose]();
+    this.right[Symbol.dispose]();
+  }
+}
+
+/** Two unix sockets. */
+export function unixPair(type: SocketType = "stream"): Pair {
+  return new Pair(unwrap(Socket.pair(type)));
+}
+
+/** A listener on a free port of 127.0.0.1. */
+export function listen(
+  backlog = 4096,
+): { listener: Socket; at: SocketAddress } {
+  const listener = unwrap(
+    TcpListener.bind(SocketAddress.v4(0, "127.0.0.1"), { backlog }),
+  );
+  return { listener, at: listener.localAddress! };
+}
+
+/** A TCP connection over 127.0.0.1: `left` has connected to `right`. */
+export async function tcpPair(ctx: IoContext): Promise<Pair> {
+  const { listener, at } = listen();
+  using _ = listener;
+  const left = unwrap(Socket.open("ipv4"));
+  const [connected, accepted] = await Promise.all([
+    asyncConnect(ctx, left, at),
+    asyncAccept(ctx, listener),
+  ]);
+  value(connected);
+  return new Pair([left, new Socket(value(accepted))]);
+}
+
+/** A listener whose queue is full: who connects waits. */
+export class FullListener implements Disposable {
+  readonly at: SocketAddress;
+  readonly #sockets: Socket[];
+
+  constructor(at: SocketAddress, sockets: Socket[]) {
+    this.at = at;
+    this.#sockets = sockets;
+  }
+
+  [Symbol.dispose](): void {
+    for (const socket of this.#sockets) socket[Symbol.dispose]();
+  }
+}
+
+/** Fills the queue of a listener until a connection has to wait. */
+export async function fullListener(ctx: IoContext): Promise<FullListener> {
+  const { listener, at } = listen(1);
+  const sockets = [listener];
+  for (let i = 0; i < 20; i++) {
+    const client = unwrap(Socket.open("ipv4"));
+    sockets.push(client);
+    const result = await asyncConnect(ctx, client, at).withTimeout(100);
+    if (!result.ok) return new FullListener(at, sockets);
+  }
+  throw new AssertionError("a listener takes more than its backlog");
+}
