@@ -35,7 +35,7 @@ const HOPS_MAX = 8;
 
 /** How long the ring may keep the thread before Deno's own events, which wait
  * for the microtasks to end, get their turn. */
-const TURN_MS_MAX = 1;
+const TURN_MS_MAX = 2;
 
 /** Steps between two looks at the clock, which costs 1 % of a short step. */
 const STEPS_PER_CLOCK = 8;
@@ -45,15 +45,15 @@ const STEPS_PER_CLOCK = 8;
  * goes to sleep in Deno's event loop. That costs a fraction of a wake-up
  * through the loop, and is done only while completions come in faster.
  */
-const LULL_MS = 0.1;
+const LULL_MS = 0.15;
 
 /** Quick wake-ups in a row after which lulls are worth it. */
 const LULL_AFTER = 2;
 
 /** Coming back from Deno's event loop takes longer than this if it had events
  * of its own: they are not to wait behind lulls, for a while. */
-const DENO_IDLE_MS = 0.1;
-const LULL_PAUSE_MS = 10;
+const DENO_IDLE_MS = 0.2;
+const LULL_PAUSE_MS = 5;
 
 /** How long a failed accept is held back where the cause is a lack of fds or
  * of memory: a loop that accepts again at once would spin until there are

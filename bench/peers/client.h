@@ -1,0 +1,33 @@
+/* How the clients of the benchmark reach a server. */
+#ifndef KIO_BENCH_CLIENT_H
+#define KIO_BENCH_CLIENT_H
+
+#include "common.h"
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+/* A server that is silent for longer has failed. */
+#define SILENCE_MAX_S 3
+
+static inline int connect_to(unsigned port)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET,
+		.sin_port = htons((uint16_t)port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	/* The send timeout bounds connect() as well. */
+	struct timeval timeout = { .tv_sec = SILENCE_MAX_S };
+	int one = 1;
+	int fd = check_libc(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+			    "make a socket");
+
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	check_libc(connect(fd, (struct sockaddr *)&address, sizeof(address)),
+		   "connect to the server");
+	return fd;
+}
+
+#endif

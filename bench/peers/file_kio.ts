@@ -1,0 +1,40 @@
+/** `file.c` on kio. Usage: file_kio.ts PATH BLOCKS DEPTH SECONDS */
+
+import {
+  asyncOpen,
+  asyncRead,
+  IoContext,
+  O_RDONLY,
+  unwrap,
+} from "../../mod.ts";
+import { randomSource, Window } from "./window.mjs";
+
+const BLOCK_BYTES = 4096;
+
+const [path, ...numbers] = Deno.args;
+const [blocks, depth, seconds] = numbers.map(Number);
+if (path === undefined || seconds === undefined) {
+  throw new TypeError("Usage: file_kio.ts PATH BLOCKS DEPTH SECONDS");
+}
+
+using ctx = new IoContext({ entries: 1024 });
+const fd = unwrap(await asyncOpen(ctx, path, O_RDONLY));
+const random = randomSource();
+const window = new Window(seconds);
+
+async function readBlocks(): Promise<void> {
+  const buffer = new Uint8Array(BLOCK_BYTES);
+  // Each block of the file begins with its own number.
+  const number = new Uint32Array(buffer.buffer, 0, 1);
+  do {
+    const block = random() % blocks!;
+    const length = unwrap(
+      await asyncRead(ctx, fd, buffer, block * BLOCK_BYTES),
+    );
+    if (length !== BLOCK_BYTES || number[0] !== block) {
+      throw new Error("Cannot trust the read: another block came");
+    }
+  } while (window.tick(1));
+}
+
+await Promise.all(Array.from({ length: depth! }, readBlocks));

@@ -1,0 +1,88 @@
+/*
+ * waker PORT WAKES --pid PID
+ *
+ * Wakes an idle echo server on 127.0.0.1: sends 8 bytes every 1 to 3 ms and
+ * takes the time until they are back. One clock measures both ends, and this
+ * side spins for the reply, so that the time is the server's wake-up and not
+ * this program's own as well. Prints one line of JSON.
+ */
+#define _GNU_SOURCE
+#include "client.h"
+#include "histogram.h"
+#include "server_cpu.h"
+#include <sys/socket.h>
+
+#define WARM_UP_WAKES 200
+#define PAUSE_MIN_NS 1000000
+#define PAUSE_SPREAD_NS 2000000
+
+static struct histogram latency;
+
+static void spin_for_reply(int fd, uint64_t stamp_ns)
+{
+	uint64_t reply = 0;
+	size_t received = 0;
+
+	while (received < sizeof(reply)) {
+		ssize_t result = recv(fd, (char *)&reply + received,
+				      sizeof(reply) - received, MSG_DONTWAIT);
+
+		if (result == 0)
+			die("Cannot go on: the server closed the connection");
+		if (result > 0) {
+			received += (size_t)result;
+			continue;
+		}
+		if (errno != EAGAIN && errno != EINTR)
+			check_libc(-1, "receive from the server");
+		if (clock_ns(CLOCK_MONOTONIC) - stamp_ns >
+		    SILENCE_MAX_S * NS_PER_S)
+			die("Cannot go on: the server does not answer");
+	}
+	if (reply != stamp_ns)
+		die("Cannot trust the server: it sent back other bytes");
+}
+
+/* One wake-up after a pause; gives the round trip. */
+static uint64_t wake(int fd, uint32_t *random_state)
+{
+	struct timespec pause = {
+		.tv_nsec = PAUSE_MIN_NS +
+			   random_next(random_state) % PAUSE_SPREAD_NS,
+	};
+
+	nanosleep(&pause, NULL);
+	uint64_t stamp_ns = clock_ns(CLOCK_MONOTONIC);
+	ssize_t sent = send(fd, &stamp_ns, sizeof(stamp_ns), MSG_NOSIGNAL);
+	if (sent != sizeof(stamp_ns))
+		die("Cannot send to the server: %s", strerror(errno));
+	spin_for_reply(fd, stamp_ns);
+	return clock_ns(CLOCK_MONOTONIC) - stamp_ns;
+}
+
+int main(int argc, char **argv)
+{
+	uint32_t random_state = 1;
+
+	if (argc != 5 || strcmp(argv[3], "--pid") != 0)
+		die("Usage: waker PORT WAKES --pid PID");
+	unsigned wakes = (unsigned)number_argument(argv[2], "WAKES");
+	pid_t server = (pid_t)number_argument(argv[4], "PID");
+	if (wakes < 1)
+		die("Cannot measure: WAKES must be at least 1");
+	int fd = connect_to((unsigned)number_argument(argv[1], "PORT"));
+
+	for (unsigned i = 0; i < WARM_UP_WAKES; i++)
+		wake(fd, &random_state);
+	struct server_cpu cpu_from = server_cpu_read(server);
+	for (unsigned i = 0; i < wakes; i++)
+		histogram_add(&latency, wake(fd, &random_state));
+	struct server_cpu cpu_to = server_cpu_read(server);
+
+	printf("{\"wakes\":%u,\"p50Us\":%.3f,\"p99Us\":%.3f,"
+	       "\"cpuUsPerWake\":%.3f}\n",
+	       wakes, histogram_us(&latency, 0.5),
+	       histogram_us(&latency, 0.99),
+	       server_cpu_total_us(&cpu_from, &cpu_to) / wakes);
+	return 0;
+}

@@ -1,0 +1,67 @@
+/**
+ * What the file and log programs in JavaScript share: the same random numbers
+ * and the same measured window as `common.h` has for C.
+ */
+
+const WARM_UP_MS = 500;
+
+/**
+ * xorshift32, seeded: every program reads the same blocks.
+ *
+ * @returns {() => number} gives an unsigned 32-bit integer
+ */
+export function randomSource() {
+  let state = 1;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return state >>> 0;
+  };
+}
+
+/** Counts operations for some seconds, after a warm-up that does not count. */
+export class Window {
+  #ops = 0;
+  #ticks = 0;
+  #counting = false;
+  #openMs = performance.now() + WARM_UP_MS;
+  #closeMs = 0;
+  #lengthMs;
+  #isOpen = true;
+
+  /** @param {number} seconds */
+  constructor(seconds) {
+    this.#lengthMs = seconds * 1000;
+  }
+
+  /**
+   * Asks the clock every 16th time only.
+   *
+   * @param {number} ops
+   * @returns {boolean} false once the window has closed
+   */
+  tick(ops) {
+    this.#ops += ops;
+    if (++this.#ticks % 16 === 0) this.#check();
+    return this.#isOpen;
+  }
+
+  #check() {
+    if (!this.#isOpen) return;
+    const nowMs = performance.now();
+    if (!this.#counting && nowMs >= this.#openMs) {
+      this.#counting = true;
+      this.#ops = 0;
+      this.#openMs = nowMs;
+    }
+    this.#closeMs = nowMs;
+    this.#isOpen = !this.#counting || nowMs - this.#openMs < this.#lengthMs;
+    if (!this.#isOpen) this.#print();
+  }
+
+  #print() {
+    const seconds = (this.#closeMs - this.#openMs) / 1000;
+    console.log(JSON.stringify({ ops: this.#ops, seconds }));
+  }
+}

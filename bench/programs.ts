@@ -1,0 +1,122 @@
+/** Where the programs are, and how each of them is started. */
+
+const here = (path: string) => new URL(path, import.meta.url).pathname;
+
+/** Folder of everything that the benchmark makes; not under version control. */
+export const BUILD_FOLDER = here("build");
+
+/** The core that servers have to themselves. */
+export const SERVER_CORE = 0;
+/** The core that load generators have to themselves. */
+export const CLIENT_CORE = 1;
+
+/** A program and its arguments. */
+export type Command = readonly [program: string, ...args: string[]];
+
+const C_PROGRAMS = [
+  "echo_liburing",
+  "file",
+  "load",
+  "log",
+  "rusage",
+  "steady",
+  "waker",
+];
+
+/** Compiles the C programs. */
+export async function buildPeers(): Promise<void> {
+  await Deno.mkdir(BUILD_FOLDER, { recursive: true });
+  for (const name of C_PROGRAMS) {
+    const { success, stderr } = await new Deno.Command("cc", {
+      args: [
+        ...["-O2", "-Wall", "-Wextra", "-Werror", "-pthread"],
+        ...["-o", `${BUILD_FOLDER}/${name}`, here(`peers/${name}.c`)],
+        "-luring",
+      ],
+    }).output();
+    if (!success) {
+      throw new Error(
+        `Cannot compile ${name}.c (it needs a C compiler and liburing-dev):\n` +
+          new TextDecoder().decode(stderr),
+      );
+    }
+  }
+}
+
+/** The first line that a program prints, or null if it is not installed. */
+export async function firstLine(command: Command): Promise<string | null> {
+  const [program, ...args] = command;
+  try {
+    const { success, stdout } = await new Deno.Command(program, {
+      args,
+      stderr: "null",
+    }).output();
+    if (!success) return null;
+    return new TextDecoder().decode(stdout).split("\n")[0]!.trim();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
+
+/** Deno runs itself as "node" where there is none; Node says "v20.1.2". */
+async function nodeVersion(): Promise<string | null> {
+  const version = await firstLine(["node", "--version"]);
+  return version?.startsWith("v") ? version : null;
+}
+
+/** Versions of the programs that may be missing; null where one is. */
+export const versions = {
+  node: await nodeVersion(),
+  bun: await firstLine(["bun", "--version"]),
+  fio: await firstLine(["fio", "--version"]),
+};
+
+/** A C program of the benchmark. */
+export function c(name: string, ...args: (string | number)[]): Command {
+  return [`${BUILD_FOLDER}/${name}`, ...args.map(String)];
+}
+
+/** A program for Deno, with the permissions it needs and no more. */
+export function deno(
+  permission: "ffi" | "net" | "read" | "none",
+  name: string,
+  ...args: (string | number)[]
+): Command {
+  return [
+    Deno.execPath(),
+    "run",
+    "--quiet",
+    ...(permission === "none" ? [] : [`--allow-${permission}`]),
+    here(`peers/${name}`),
+    ...args.map(String),
+  ];
+}
+
+/** A program for Deno, with flags for V8 and whatever else it needs. */
+export function denoWithFlags(
+  flags: readonly string[],
+  name: string,
+  ...args: (string | number)[]
+): Command {
+  return [
+    ...[Deno.execPath(), "run", "--quiet", ...flags] as const,
+    here(`peers/${name}`),
+    ...args.map(String),
+  ];
+}
+
+/** A program for Node. */
+export function node(name: string, ...args: (string | number)[]): Command {
+  return ["node", here(`peers/${name}`), ...args.map(String)];
+}
+
+/** A program for Bun. */
+export function bun(name: string, ...args: (string | number)[]): Command {
+  return ["bun", here(`peers/${name}`), ...args.map(String)];
+}
+
+/** The command, on one core only. */
+export function onCore(core: number, command: Command): Command {
+  return ["taskset", "-c", String(core), ...command];
+}

@@ -1,0 +1,121 @@
+/** Running programs: to the end, or as a server beside a client. */
+
+import type { Command } from "./programs.ts";
+import { onCore, SERVER_CORE } from "./programs.ts";
+
+/** What a program may take beyond the time it was asked to measure. */
+const OVERTIME_MS = 60_000;
+const START_MAX_MS = 20_000;
+
+/**
+ * Runs a program to its end.
+ *
+ * @param command The program and its arguments.
+ * @param seconds How long it is expected to take at most, start-up aside.
+ * @returns What it printed.
+ */
+export async function run(command: Command, seconds: number): Promise<string> {
+  const [program, ...args] = command;
+  const signal = AbortSignal.timeout(seconds * 1000 + OVERTIME_MS);
+  const { success, code, stdout, stderr } = await new Deno.Command(program, {
+    args,
+    signal,
+  }).output();
+  if (signal.aborted) {
+    throw new Error(`Cannot measure ${program}: it did not end`);
+  }
+  if (!success) {
+    throw new Error(reason(new TextDecoder().decode(stderr), code));
+  }
+  return new TextDecoder().decode(stdout);
+}
+
+/** The lines of JSON among what a program printed. */
+export function jsonLines(output: string): Record<string, number>[] {
+  return output.split("\n")
+    .filter((line) => line.startsWith("{"))
+    .map((line) => JSON.parse(line));
+}
+
+/** Runs a program that prints one line of JSON. */
+export async function runForJson(
+  command: Command,
+  seconds: number,
+): Promise<Record<string, number>> {
+  const [figures] = jsonLines(await run(command, seconds));
+  if (figures === undefined) {
+    throw new Error(`Cannot measure ${command[0]}: it printed no figures`);
+  }
+  return figures;
+}
+
+/** A server on its own core; ends with the scope that started it. */
+export class Server implements AsyncDisposable {
+  readonly port: number;
+  readonly #process: Deno.ChildProcess;
+  readonly #errors: Promise<string>;
+
+  private constructor(
+    process: Deno.ChildProcess,
+    errors: Promise<string>,
+    port: number,
+  ) {
+    this.#process = process;
+    this.#errors = errors;
+    this.port = port;
+  }
+
+  /** Starts it, and waits for the line that tells its port. */
+  static async start(command: Command): Promise<Server> {
+    const [program, ...args] = onCore(SERVER_CORE, command);
+    const process = new Deno.Command(program, {
+      args,
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const errors = new Response(process.stderr).text();
+    const timer = setTimeout(() => process.kill("SIGKILL"), START_MAX_MS);
+    const port = await portFrom(process.stdout);
+    clearTimeout(timer);
+    if (port !== null) return new Server(process, errors, port);
+    const { code } = await process.status;
+    throw new Error(reason(await errors, code));
+  }
+
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.#process.kill("SIGKILL");
+    } catch {
+      // It has ended by itself; its client has noticed and said so.
+    }
+    await this.#process.status;
+    await this.#errors;
+  }
+}
+
+/** The port out of "listening PORT", or null if the server ends before. */
+async function portFrom(
+  stdout: ReadableStream<Uint8Array<ArrayBuffer>>,
+): Promise<number | null> {
+  let text = "";
+  for await (const part of stdout.pipeThrough(new TextDecoderStream())) {
+    text += part;
+    const port = /^listening (\d+)$/m.exec(text)?.[1];
+    if (port !== undefined && text.includes("\n")) return Number(port);
+  }
+  return null;
+}
+
+/** What a program said last before it failed, in a line. */
+function reason(stderr: string, code: number): string {
+  const lines = stderr.split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line !== "" && !line.startsWith("at "));
+  const line = lines.find((line) => /error|cannot/i.test(line)) ?? lines.at(-1);
+  // deno-lint-ignore no-control-regex -- Deno colours its messages.
+  return line?.replaceAll(/\x1b\[[0-9;]*m/g, "") ?? `exit code ${code}`;
+}

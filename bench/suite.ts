@@ -1,0 +1,84 @@
+/** What a benchmark is made of. */
+
+/** Figures of one run of one peer, by the name of the metric. */
+export type Sample = Readonly<Record<string, number>>;
+
+/** One program that takes part. */
+export interface Peer {
+  readonly name: string;
+  /** Whether the program can run here; one that cannot is listed so. */
+  readonly installed: boolean;
+  /** Runs it once, from its start to its end. */
+  sample(): Promise<Sample>;
+}
+
+/** One column of a table. */
+export interface Column {
+  readonly head: string;
+  readonly metric: string;
+  readonly digits: number;
+  /** Show the lowest and the highest value as well. */
+  readonly spread?: boolean;
+  /** Show the ratio to the base as well. */
+  readonly ratio?: boolean;
+}
+
+/** The same work, done by several peers. */
+export interface Case {
+  readonly title: string;
+  /** The name of the peer that the others are compared with. */
+  readonly base: string;
+  readonly columns: readonly Column[];
+  readonly peers: readonly Peer[];
+}
+
+/** Something that the project promises. */
+export interface Bar {
+  readonly text: string;
+  /** What was measured, or null if a peer it needs is missing. */
+  readonly figure: number | null;
+  readonly limit: number;
+  readonly kind: "at least" | "at most";
+}
+
+/** The figures of all rounds, as far as bars look at them. */
+export interface Figures {
+  /** Median over the rounds of a peer's metric; null if it did not run. */
+  median(title: string, peer: string, metric: string): number | null;
+  /** Median over the rounds of `combine(left, right)`; null likewise. */
+  compare(
+    title: string,
+    left: string,
+    right: string,
+    metric: string,
+    combine: (left: number, right: number) => number,
+  ): number | null;
+}
+
+/** A benchmark: what `main.ts` can be asked for by name. */
+export interface Suite {
+  /** How it was measured, a sentence each. */
+  readonly notes: readonly string[];
+  readonly cases: readonly Case[];
+  bars(figures: Figures): Bar[];
+  /** What else the figures say, a sentence each. */
+  findings?(figures: Figures): string[];
+  /** Removes what it needed. */
+  end?(): Promise<void>;
+}
+
+/** What the user can choose. */
+export interface Options {
+  readonly rounds: number;
+  readonly seconds: number;
+}
+
+/** How many times more. */
+export function ratio(left: number, right: number): number {
+  return left / right;
+}
+
+/** How much more. */
+export function difference(left: number, right: number): number {
+  return left - right;
+}

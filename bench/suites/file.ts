@@ -1,0 +1,145 @@
+/** Random reads from the page cache. */
+
+import {
+  BLOCK_COUNT,
+  BLOCK_FILE,
+  makeBlockFile,
+  removeBlockFile,
+} from "../block_file.ts";
+import { bun, c, type Command, deno, node, versions } from "../programs.ts";
+import { run, runForJson } from "../run.ts";
+import {
+  type Bar,
+  type Case,
+  type Figures,
+  type Options,
+  type Peer,
+  ratio,
+  type Sample,
+  type Suite,
+} from "../suite.ts";
+
+const DEPTHS = [1, 32];
+/** How many reads the second fio submits and reaps at once. */
+const FIO_BATCH = 16;
+
+const KIO = "kio";
+const C = "C, liburing";
+const FIO = "fio";
+
+const titleOf = (depth: number) => `4 KiB reads, ${depth} in flight`;
+
+async function sampleWindow(
+  command: Command,
+  seconds: number,
+): Promise<Sample> {
+  const { ops, seconds: measured } = await runForJson(command, seconds);
+  return { opsPerS: ops! / measured! };
+}
+
+async function sampleFio(
+  depth: number,
+  seconds: number,
+  options: readonly string[],
+): Promise<Sample> {
+  const output = await run([
+    "fio",
+    "--name=reads",
+    `--filename=${BLOCK_FILE}`,
+    "--readonly",
+    "--ioengine=io_uring",
+    "--rw=randread",
+    "--bs=4k",
+    `--iodepth=${depth}`,
+    "--direct=0",
+    // fio would empty the page cache first.
+    "--invalidate=0",
+    // What the others do too: any block, as often as it comes.
+    "--norandommap",
+    "--randrepeat=0",
+    "--time_based",
+    "--ramp_time=500ms",
+    `--runtime=${seconds * 1000}ms`,
+    "--output-format=json",
+    ...options,
+  ], seconds);
+  // Notes of fio's come before the JSON.
+  const { jobs } = JSON.parse(output.slice(output.indexOf("{")));
+  return { opsPerS: jobs[0].read.iops };
+}
+
+function peersAt(depth: number, seconds: number): Peer[] {
+  const window = (name: string, command: Command, installed = true): Peer => ({
+    name,
+    installed,
+    sample: () => sampleWindow(command, seconds),
+  });
+  const fio = (name: string, ...options: string[]): Peer => ({
+    name,
+    installed: versions.fio !== null,
+    sample: () => sampleFio(depth, seconds, options),
+  });
+  const args = [BLOCK_FILE, BLOCK_COUNT, depth, seconds] as const;
+  const batched = fio(
+    `fio, batches of ${FIO_BATCH}`,
+    `--iodepth_batch=${FIO_BATCH}`,
+    `--iodepth_batch_complete_min=${FIO_BATCH}`,
+  );
+  return [
+    window(KIO, deno("ffi", "file_kio.ts", ...args)),
+    window(C, c("file", ...args)),
+    fio(FIO),
+    ...(depth < FIO_BATCH ? [] : [batched]),
+    window("Bun, node:fs", bun("file_fs.mjs", ...args), versions.bun !== null),
+    window("Deno", deno("read", "file_deno.ts", ...args)),
+    window("Deno, node:fs", deno("read", "file_fs.mjs", ...args)),
+    window("Node", node("file_fs.mjs", ...args), versions.node !== null),
+  ];
+}
+
+function bar(
+  depth: number,
+  base: string,
+  limit: number,
+  figures: Figures,
+): Bar {
+  const title = titleOf(depth);
+  return {
+    text: `${title}: of ${base}`,
+    figure: figures.compare(title, KIO, base, "opsPerS", ratio),
+    limit,
+    kind: "at least",
+  };
+}
+
+/** Reads of 4 KiB at random places of a file that is in the page cache. */
+export async function file({ seconds }: Options): Promise<Suite> {
+  await makeBlockFile();
+  return {
+    end: removeBlockFile,
+    notes: [
+      "A file of 256 MiB in the page cache; every block is checked by its number",
+      "(not by fio). Nothing is registered. All programs may use both cores, as",
+      "thread pools need them. fio with its defaults: it submits and reaps one",
+      "read at a time and takes the time of each.",
+    ],
+    cases: DEPTHS.map((depth): Case => ({
+      title: titleOf(depth),
+      base: C,
+      columns: [{
+        head: "reads/s",
+        metric: "opsPerS",
+        digits: 0,
+        spread: true,
+        ratio: true,
+      }],
+      peers: peersAt(depth, seconds),
+    })),
+    bars: (figures) => [
+      bar(1, FIO, 0.85, figures),
+      bar(32, FIO, 1.05, figures),
+      bar(1, C, 0.75, figures),
+      bar(32, C, 0.75, figures),
+    ],
+  };
+}
