@@ -153,13 +153,18 @@ export function asyncWrite(
   const file = checkFd(fd, operation);
   const length = checkBuffer(data, operation);
   const at = offsetFor(ring, offset, operation);
-  return start(
-    ring,
-    operation,
+  const slot = ring.take(operation);
+  const id = ring.idOf(slot, operation);
+  const status = ring.shim.kio_write(
+    ring.handle,
+    id,
     file,
     data,
-    (shim, handle, id) => shim.kio_write(handle, id, file, data, length, at, 0),
+    length,
+    at,
+    0,
   );
+  return ring.queued(slot, operation, file, data, status);
 }
 
 /**
@@ -553,14 +558,17 @@ export function asyncRecv(
   const socket = checkFd(fd, operation);
   const length = checkBuffer(buffer, operation);
   const bits = checkFlags(flags, operation);
-  return start(
-    ring,
-    operation,
+  const slot = ring.take(operation);
+  const id = ring.idOf(slot, operation);
+  const status = ring.shim.kio_recv(
+    ring.handle,
+    id,
     socket,
     buffer,
-    (shim, handle, id) =>
-      shim.kio_recv(handle, id, socket, buffer, length, bits),
+    length,
+    bits,
   );
+  return ring.queued(slot, operation, socket, buffer, status);
 }
 
 /**
@@ -586,13 +594,17 @@ export function asyncSend(
   const socket = checkFd(fd, operation);
   const length = checkBuffer(data, operation);
   const bits = checkFlags(flags, operation);
-  return start(
-    ring,
-    operation,
+  const slot = ring.take(operation);
+  const id = ring.idOf(slot, operation);
+  const status = ring.shim.kio_send(
+    ring.handle,
+    id,
     socket,
     data,
-    (shim, handle, id) => shim.kio_send(handle, id, socket, data, length, bits),
+    length,
+    bits,
   );
+  return ring.queued(slot, operation, socket, data, status);
 }
 
 /** What `asyncSendmsg()` sends. */
@@ -872,7 +884,11 @@ export function link<const T>(ctx: IoContext, queue: () => T): T {
 
 // ---- what operations are made of -----------------------------------------------
 
-/** Takes a slot, has the shim prepare the SQE, and enters the operation. */
+/**
+ * Takes a slot, has the shim prepare the SQE, and enters the operation. What
+ * programs do most (read, write, receive, send) has these lines in place: the
+ * closure costs 15 ns an operation.
+ */
 function start<T>(
   ring: Ring,
   operation: Operation,
