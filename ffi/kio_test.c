@@ -1,6 +1,6 @@
 /*
  * kio_test.c - tests of kio.c, compiled into one unit with it, so that they
- * can look at what is inside. `deno run -A ffi/test.ts` runs them under the
+ * can look at what is inside. `deno run -A ffi/run_c_tests.ts` runs them under the
  * address and undefined behaviour sanitizers.
  *
  * Each test is a process of its own: a crash, a leak or a hang of one hides

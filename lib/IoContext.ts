@@ -1,5 +1,12 @@
 import { mapMemory } from "../ffi/memory.ts";
-import { checkFd, checkInteger, type Fd } from "./check.ts";
+import {
+  checkArray,
+  checkFd,
+  checkFunction,
+  checkInteger,
+  checkOptions,
+  type Fd,
+} from "./check.ts";
 import { ENOMEM } from "./errno.ts";
 import type { Operation } from "./operations.ts";
 import { pin } from "./pin.ts";
@@ -77,6 +84,7 @@ export class IoContext implements Disposable, AsyncDisposable {
    * (`ulimit -n`).
    */
   constructor(options: number | IoContextOptions = {}) {
+    if (typeof options !== "number") checkOptions(options, "open an IoContext");
     const {
       entries = 256,
       operationsMax = 2 ** 20,
@@ -90,8 +98,9 @@ export class IoContext implements Disposable, AsyncDisposable {
         `Cannot open an IoContext: entries must be a power of two from 1 to ${ENTRIES_MAX}, got ${entries}`,
       );
     }
-    checkAtLeastOne(operationsMax, 2 ** 24, "operationsMax");
-    checkAtLeastOne(kernelWorkersMax, 65535, "kernelWorkersMax");
+    const verb = "open an IoContext";
+    checkInteger(operationsMax, 2 ** 24, "operationsMax", verb, 1);
+    checkInteger(kernelWorkersMax, 65535, "kernelWorkersMax", verb, 1);
     this.#ring = new Ring({ entries, operationsMax, kernelWorkersMax });
   }
 
@@ -135,6 +144,7 @@ export class IoContext implements Disposable, AsyncDisposable {
     handler: ((result: number, userData: number) => void) | null,
   ) {
     this.#checkOpen("set onMessage");
+    if (handler !== null) checkFunction(handler, "it", "set onMessage");
     this.#ring.onMessage = handler;
     this.#ring.schedule();
   }
@@ -150,6 +160,7 @@ export class IoContext implements Disposable, AsyncDisposable {
    */
   run(tick?: () => void): Promise<void> {
     this.#checkOpen("run");
+    if (tick !== undefined) checkFunction(tick, "tick", "run");
     if (this.#running !== null) {
       throw new TypeError(
         "Cannot run: the IoContext is running already; wait for that run() or call stop()",
@@ -241,9 +252,14 @@ export class IoContext implements Disposable, AsyncDisposable {
    */
   updateFiles(offset: number, fds: readonly Fd[]): Result<void> {
     const table = this.#fileTable(fds, "update files");
-    checkInteger(offset, FIXED_FILES_MAX - 1, "offset", "update files");
+    const first = checkInteger(
+      offset,
+      FIXED_FILES_MAX - 1,
+      "offset",
+      "update files",
+    );
     const { shim, handle } = this.#ring;
-    return doneOf(shim.kio_files_update(handle, offset, table, table.length));
+    return doneOf(shim.kio_files_update(handle, first, table, table.length));
   }
 
   /**
@@ -259,6 +275,7 @@ export class IoContext implements Disposable, AsyncDisposable {
 
   #fileTable(fds: readonly Fd[], verb: string): Int32Array<ArrayBuffer> {
     this.#checkOpen(verb);
+    checkArray(fds, "fds", verb);
     if (fds.length < 1 || fds.length > FIXED_FILES_MAX) {
       throw new RangeError(
         `Cannot ${verb}: expected 1 to ${FIXED_FILES_MAX} fds, got ${fds.length}`,
@@ -281,7 +298,7 @@ export class IoContext implements Disposable, AsyncDisposable {
    */
   allocate(size: number): Uint8Array<ArrayBuffer> {
     this.#checkOpen("allocate");
-    checkAtLeastOne(size, MEMORY_MAX, "size");
+    checkInteger(size, MEMORY_MAX, "size", "allocate", 1);
     const memory = mapMemory(size);
     if (memory === undefined) {
       throw exceptionOf(failure(ENOMEM).error, `allocate ${size} bytes`);
@@ -313,14 +330,6 @@ export class IoContext implements Disposable, AsyncDisposable {
         `Cannot ${verb}: the IoContext is closed; open a new one`,
       );
     }
-  }
-}
-
-function checkAtLeastOne(value: number, max: number, name: string): void {
-  if (!Number.isInteger(value) || value < 1 || value > max) {
-    throw new RangeError(
-      `Cannot use ${name}: it must be an integer from 1 to ${max}, got ${value}`,
-    );
   }
 }
 

@@ -5,11 +5,11 @@ export type AddressFamily = "ipv4" | "ipv6" | "unix";
 const AF_UNIX = 1;
 const AF_INET = 2;
 const AF_INET6 = 10;
-const NUMBER_OF: Record<AddressFamily, number> = {
-  unix: AF_UNIX,
-  ipv4: AF_INET,
-  ipv6: AF_INET6,
-};
+const NUMBER_OF: ReadonlyMap<AddressFamily, number> = new Map([
+  ["unix", AF_UNIX],
+  ["ipv4", AF_INET],
+  ["ipv6", AF_INET6],
+]);
 const PORT_AT = 2;
 const IPV4_AT = 4;
 const IPV4_SIZE = 16;
@@ -222,9 +222,9 @@ export class SocketAddress {
   }
 }
 
-/** AF_INET … of a family. */
-export function familyNumber(family: AddressFamily): number {
-  return NUMBER_OF[family];
+/** AF_INET … of a family; undefined if there is no such family. */
+export function familyNumber(family: AddressFamily): number | undefined {
+  return NUMBER_OF.get(family);
 }
 
 function badAddress(given: unknown, expected: string): TypeError {

@@ -59,18 +59,47 @@ export function checkBuffer(buffer: Buffer, operation: Operation): number {
   );
 }
 
-/** Any integer from 0 to `max`. */
+/** Any integer from `min` to `max`; -0 becomes 0. */
 export function checkInteger(
   value: number,
   max: number,
   name: string,
   verb: string,
+  min = 0,
 ): number {
-  if (Number.isInteger(value) && value >= 0 && value <= max) return value;
+  if (Number.isInteger(value) && value >= min && value <= max) return value + 0;
   throw new RangeError(
-    `Cannot ${verb}: ${name} must be an integer from 0 to ${max}, got ${
+    `Cannot ${verb}: ${name} must be an integer from ${min} to ${max}, got ${
       String(value)
     }`,
+  );
+}
+
+/** What is to be called. */
+export function checkFunction(
+  value: unknown,
+  name: string,
+  verb: string,
+): void {
+  if (typeof value === "function") return;
+  throw new TypeError(
+    `Cannot ${verb}: ${name} must be a function, got ${typeof value}`,
+  );
+}
+
+/** An object with options. */
+export function checkOptions(options: unknown, verb: string): void {
+  if (typeof options === "object" && options !== null) return;
+  throw new TypeError(
+    `Cannot ${verb}: options must be an object, got ${typeof options}`,
+  );
+}
+
+/** An array, which cannot say that it has another length than it has. */
+export function checkArray(array: unknown, of: string, verb: string): void {
+  if (Array.isArray(array)) return;
+  throw new TypeError(
+    `Cannot ${verb}: expected an array of ${of}, got ${typeof array}`,
   );
 }
 

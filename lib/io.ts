@@ -1,9 +1,11 @@
 import {
   type Buffer,
+  checkArray,
   checkBuffer,
   checkDelay,
   checkFd,
   checkFlags,
+  checkFunction,
   checkInteger,
   checkOffset,
   type Fd,
@@ -51,6 +53,19 @@ function offsetFor(ring: Ring, offset: Offset, operation: Operation): number {
   );
 }
 
+/** An offset that has to be a number: the current position makes no sense. */
+function sizeFor(
+  ring: Ring,
+  offset: number | bigint,
+  operation: Operation,
+): number {
+  const at = offsetFor(ring, offset, operation);
+  if (at !== -1) return at;
+  throw new TypeError(
+    `Cannot ${operation.verb}: CURRENT_POSITION is not possible here`,
+  );
+}
+
 // ---- files -------------------------------------------------------------------
 
 /**
@@ -77,15 +92,16 @@ export function asyncOpen(
   if (typeof path !== "string" || path.includes("\0")) {
     throw new TypeError("Cannot open: path must be a string without NUL");
   }
-  checkFlags(flags, operation);
-  checkInteger(mode, 0o7777, "mode", operation.verb);
-  const bytes = new TextEncoder().encode(`${path}\0`);
+  const bits = checkFlags(flags, operation);
+  const permissions = checkInteger(mode, 0o7777, "mode", operation.verb);
+  const terminated = new TextEncoder().encode(`${path}\0`);
   return start(
     ring,
     operation,
     -1,
-    bytes,
-    (shim, handle, id) => shim.kio_open(handle, id, bytes, flags, mode),
+    terminated,
+    (shim, handle, id) =>
+      shim.kio_open(handle, id, terminated, bits, permissions),
   );
 }
 
@@ -187,7 +203,12 @@ export function asyncReadFixed(
 ): UringOp<number> {
   const operation = operations.READ_FIXED;
   const ring = ringOf(ctx, operation);
-  checkInteger(index, FIXED_FILE_MAX, "index", operation.verb);
+  const place = checkInteger(
+    index,
+    FIXED_FILE_MAX,
+    "index",
+    operation.verb,
+  );
   const length = checkBuffer(buffer, operation);
   const at = offsetFor(ring, offset, operation);
   return start(
@@ -196,7 +217,7 @@ export function asyncReadFixed(
     -1,
     buffer,
     (shim, handle, id) =>
-      shim.kio_read(handle, id, index, buffer, length, at, IOSQE_FIXED_FILE),
+      shim.kio_read(handle, id, place, buffer, length, at, IOSQE_FIXED_FILE),
   );
 }
 
@@ -219,7 +240,12 @@ export function asyncWriteFixed(
 ): UringOp<number> {
   const operation = operations.WRITE_FIXED;
   const ring = ringOf(ctx, operation);
-  checkInteger(index, FIXED_FILE_MAX, "index", operation.verb);
+  const place = checkInteger(
+    index,
+    FIXED_FILE_MAX,
+    "index",
+    operation.verb,
+  );
   const length = checkBuffer(data, operation);
   const at = offsetFor(ring, offset, operation);
   return start(
@@ -228,7 +254,7 @@ export function asyncWriteFixed(
     -1,
     data,
     (shim, handle, id) =>
-      shim.kio_write(handle, id, index, data, length, at, IOSQE_FIXED_FILE),
+      shim.kio_write(handle, id, place, data, length, at, IOSQE_FIXED_FILE),
   );
 }
 
@@ -395,16 +421,21 @@ export function asyncFallocate(
   const operation = operations.FALLOCATE;
   const ring = ringOf(ctx, operation);
   const file = checkFd(fd, operation);
-  checkFlags(mode, operation);
-  checkInteger(length, Number.MAX_SAFE_INTEGER, "length", operation.verb);
-  const at = offsetFor(ring, offset, operation);
+  const bits = checkFlags(mode, operation);
+  const bytes = checkInteger(
+    length,
+    Number.MAX_SAFE_INTEGER,
+    "length",
+    operation.verb,
+    1,
+  );
+  const at = sizeFor(ring, offset, operation);
   return start(
     ring,
     operation,
     file,
     null,
-    (shim, handle, id) =>
-      shim.kio_fallocate(handle, id, file, mode, at, length),
+    (shim, handle, id) => shim.kio_fallocate(handle, id, file, bits, at, bytes),
   );
 }
 
@@ -429,7 +460,7 @@ export function asyncFtruncate(
   const operation = operations.FTRUNCATE;
   const ring = ringOf(ctx, operation);
   const file = checkFd(fd, operation);
-  const size = offsetFor(ring, length, operation);
+  const size = sizeFor(ring, length, operation);
   return start(
     ring,
     operation,
@@ -738,13 +769,13 @@ export function asyncShutdown(
   const operation = operations.SHUTDOWN;
   const ring = ringOf(ctx, operation);
   const socket = checkFd(fd, operation);
-  checkInteger(how, 2, "how", operation.verb);
+  const direction = checkInteger(how, 2, "how", operation.verb);
   return start(
     ring,
     operation,
     socket,
     null,
-    (shim, handle, id) => shim.kio_shutdown(handle, id, socket, how),
+    (shim, handle, id) => shim.kio_shutdown(handle, id, socket, direction),
   );
 }
 
@@ -765,13 +796,13 @@ export function asyncPoll(
   const operation = operations.POLL;
   const ring = ringOf(ctx, operation);
   const file = checkFd(fd, operation);
-  checkInteger(events, 0xffff, "events", operation.verb);
+  const mask = checkInteger(events, 0xffff, "events", operation.verb);
   return start(
     ring,
     operation,
     file,
     null,
-    (shim, handle, id) => shim.kio_poll(handle, id, file, events),
+    (shim, handle, id) => shim.kio_poll(handle, id, file, mask),
   );
 }
 
@@ -826,7 +857,7 @@ export function asyncMsgRing(
       `Cannot ${operation.verb}: result must be an int32, got ${result}`,
     );
   }
-  checkInteger(
+  const tag = checkInteger(
     userData,
     Number.MAX_SAFE_INTEGER,
     "userData",
@@ -838,7 +869,7 @@ export function asyncMsgRing(
     target,
     null,
     (shim, handle, id) =>
-      shim.kio_msg_ring(handle, id, target, result, userData),
+      shim.kio_msg_ring(handle, id, target, result | 0, tag),
   );
 }
 
@@ -874,6 +905,7 @@ export function asyncMsgRing(
  */
 export function link<const T>(ctx: IoContext, queue: () => T): T {
   const ring = ringOf(ctx, operations.LINK);
+  checkFunction(queue, "queue", operations.LINK.verb);
   ring.beginChain();
   try {
     return queue();
@@ -919,6 +951,7 @@ function vectorsFor(
   head: number,
   operation: Operation,
 ): Uint8Array<ArrayBuffer> {
+  checkArray(buffers, "buffers", operation.verb);
   const count = buffers.length;
   const countMin = head === 0 ? 1 : 0;
   if (count < countMin || count > VECTORS_MAX) {
@@ -942,6 +975,11 @@ function messageFor(
   name: Uint8Array,
   operation: Operation,
 ): { memory: Uint8Array<ArrayBuffer>; pinned: PinnedGroup } {
+  if (control !== undefined && !(control instanceof Uint8Array)) {
+    throw new TypeError(
+      `Cannot ${operation.verb}: control must be a Uint8Array, got ${typeof control}`,
+    );
+  }
   const size = control === undefined ? 0 : checkBuffer(control, operation);
   const memory = vectorsFor(ring, buffers, MESSAGE_VECTORS_AT, operation);
   memory.set(name, MESSAGE_NAME_AT);

@@ -1,5 +1,5 @@
 import { loadShim } from "../ffi/load.ts";
-import { checkFd, checkInteger } from "../lib/check.ts";
+import { checkInteger, checkOptions } from "../lib/check.ts";
 import { DONE, failure, type Result, success } from "../lib/result.ts";
 import { cancelOn } from "../lib/ring.ts";
 import {
@@ -27,11 +27,11 @@ const SHUT_RDWR = 2;
 /** What a socket carries: a stream of bytes, or messages. */
 export type SocketType = "stream" | "datagram" | "seqpacket";
 
-const TYPE_NUMBERS: Record<SocketType, number> = {
-  stream: 1,
-  datagram: 2,
-  seqpacket: 5,
-};
+const TYPE_NUMBERS: ReadonlyMap<SocketType, number> = new Map([
+  ["stream", 1],
+  ["datagram", 2],
+  ["seqpacket", 5],
+]);
 
 /**
  * Owns the fd of a socket and closes it, once. Operations take it in place of
@@ -57,10 +57,10 @@ export class Socket implements Disposable, AsyncDisposable {
    * Takes over an fd.
    *
    * @param fd The fd of a socket: from now on this object closes it.
-   * @throws {RangeError} If it is out of range, {TypeError} if it is no number.
+   * @throws {RangeError} If it is no integer from 0 to 2^31 - 1.
    */
   constructor(fd: number) {
-    this.#fd = checkFd(fd, { verb: "own a socket" });
+    this.#fd = checkInteger(fd, 2 ** 31 - 1, "fd", "own a socket");
   }
 
   /**
@@ -355,6 +355,7 @@ export class TcpListener {
     address: number | SocketAddress,
     options: ListenOptions = {},
   ): Result<Socket> {
+    checkOptions(options, "listen");
     const { backlog = 4096, reusePort = true, ipv6Only = false } = options;
     const at = typeof address === "number"
       ? SocketAddress.v4(address)
@@ -389,7 +390,7 @@ export class TcpListener {
 }
 
 function typeNumber(type: SocketType): number {
-  const number = TYPE_NUMBERS[type];
+  const number = TYPE_NUMBERS.get(type);
   if (number !== undefined) return number;
   throw new TypeError(
     `Cannot open a socket: type must be "stream", "datagram" or "seqpacket", got "${type}"`,
@@ -404,11 +405,11 @@ function checkAddress(address: SocketAddress, verb: string): SocketAddress {
 }
 
 function checkBacklog(backlog: number): void {
-  checkInteger(backlog, 2 ** 31 - 1, "backlog", "listen");
+  checkInteger(backlog, 2 ** 31 - 1, "backlog", "listen", 1);
 }
 
 function checkSize(size: number): void {
-  checkInteger(size, 2 ** 31 - 1, "size", "set a buffer size");
+  checkInteger(size, 2 ** 31 - 1, "size", "set a buffer size", 1);
 }
 
 export { type AddressFamily, SocketAddress } from "../lib/SocketAddress.ts";
