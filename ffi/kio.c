@@ -414,24 +414,20 @@ static struct io_uring_sqe *unsubmitted(const struct kio *k, uint32_t i)
 }
 
 /*
- * Turns an operation that has not been submitted yet into a NOP, so that it
- * never happens. A member of a chain keeps its place: its successors would
- * run.
+ * Keeps an operation that has not been submitted yet from happening: it becomes
+ * a read of no file, which fails, and so ends a chain that it is a link of.
  */
 EXPORT bool kio_retract(struct kio *k, double id)
 {
-	struct io_uring_sqe *sqe, *before;
+	struct io_uring_sqe *sqe;
 
 	for (uint32_t i = 0; (sqe = unsubmitted(k, i)); i++) {
+		uint8_t link = sqe->flags & IOSQE_IO_LINK;
+
 		if (sqe->user_data != (uint64_t)id)
 			continue;
-		before = unsubmitted(k, i + 1);
-		if (sqe->flags & IOSQE_IO_LINK ||
-		    (before && before->flags & IOSQE_IO_LINK))
-			return false;
-		io_uring_prep_nop(sqe);
-		/* the 0 of a NOP is no fd */
-		sqe->user_data = (uint64_t)id & ~UD_MAKES_FD;
+		io_uring_prep_read(sqe, -1, NULL, 0, 0);
+		sqe->flags |= link;
 		return true;
 	}
 	return false;

@@ -257,6 +257,10 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
       ring.shim.kio_fd_close(result);
       result = -ECANCELED;
     }
+    if (op.#operation === CLOSE && result === -ECANCELED) {
+      // Its chain has ended, but who called it has given up the fd.
+      ring.closeFdOf(op.#slot);
+    }
     if (op.#flags === 0 && isShortOf(op.#operation, -result)) {
       op.#flags = ASLEEP | -result << ERRNO_SHIFT;
       ring.timers.set(op.#slot, ring.shim.kio_now_ms() + ACCEPT_PAUSE_MS);
@@ -469,6 +473,11 @@ export class Ring {
     this.timers.set(slot, this.shim.kio_now_ms() + delayMs);
     this.schedule();
     return op;
+  }
+
+  /** Closes the fd of an operation. */
+  closeFdOf(slot: number): void {
+    this.shim.kio_fd_close(this.#fds[slot]);
   }
 
   /** Whether the operation is still in the table. */

@@ -83,7 +83,7 @@ let threadsSeenTo = 0;
 
 /** Threads that come and go by themselves: the kernel's io workers, which
  * linger for some seconds, and the pool of Deno's own runtime. */
-const NOT_OURS = /^(iou-|tokio-)/;
+const NOT_OURS = /^(iou-|tokio-|V8 |deno)/;
 
 /**
  * The names of this process's other threads. A folder cannot be listed here,
@@ -397,4 +397,9 @@ export async function fullListener(ctx: IoContext): Promise<FullListener> {
     if (!result.ok) return new FullListener(at, sockets);
   }
   throw new AssertionError("a listener takes more than its backlog");
+}
+
+/** The value of an option of a socket, as getsockopt(2) gives it. */
+export function optionOf(fd: number, level: number, name: number): number {
+  return loadShim().kio_option_get(fd, level, name);
 }

@@ -510,6 +510,45 @@ kioTest("cancel() of the head of a chain ends those behind it", async (ctx) => {
 });
 
 kioTest(
+  "cancel() in the same turn: a member of a chain never happens, nor those behind it",
+  async (ctx) => {
+    for (let which = 0; which < 3; which++) {
+      await using file = await tempFile(ctx, bytes("..."));
+      const ops = link(
+        ctx,
+        () => [0, 1, 2].map((i) => asyncWrite(ctx, file, bytes("x"), i)),
+      );
+      ops[which].cancel();
+      for (const [i, op] of ops.entries()) {
+        if (i < which) assertEquals(value(await op), 1);
+        else assertCode(await op, "ECANCELED");
+      }
+      assertEquals(
+        text(await contentOf(ctx, file)),
+        "x".repeat(which).padEnd(3, "."),
+      );
+    }
+  },
+);
+
+kioTest(
+  "cancel() within link(): a member never happens, nor those behind it",
+  async (ctx) => {
+    await using file = await tempFile(ctx, bytes("..."));
+    const ops = link(ctx, () => {
+      const one = asyncWrite(ctx, file, bytes("x"), 0);
+      const two = asyncWrite(ctx, file, bytes("x"), 1);
+      two.cancel();
+      return [one, two, asyncWrite(ctx, file, bytes("x"), 2)];
+    });
+    assertEquals(value(await ops[0]), 1);
+    assertCode(await ops[1], "ECANCELED");
+    assertCode(await ops[2], "ECANCELED");
+    assertEquals(text(await contentOf(ctx, file)), "x..");
+  },
+);
+
+kioTest(
   "cancel() of a member that has not started takes effect when it does",
   async (ctx) => {
     using pair = unixPair();
@@ -655,6 +694,21 @@ kioTest(
     const slept = asyncSleep(ctx, 1).withSignal(signal);
     value(await slept);
     assertEquals(listeners(), 0);
+  },
+);
+
+kioTest(
+  "withSignal() takes what AbortSignal.timeout() and any() make",
+  async (ctx) => {
+    using pair = unixPair();
+    const receive = () => asyncRecv(ctx, pair.left, buffer());
+    assertCode(await receive().withSignal(AbortSignal.timeout(5)), "ECANCELED");
+    const controllers = [new AbortController(), new AbortController()];
+    const any = AbortSignal.any(controllers.map(({ signal }) => signal));
+    const op = receive().withSignal(any);
+    await turn();
+    controllers[1].abort();
+    assertCode(await op, "ECANCELED");
   },
 );
 

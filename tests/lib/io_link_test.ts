@@ -169,6 +169,32 @@ kioTest("link() closes a file after its last write", async (ctx) => {
   assert(!isOpen(file.fd));
 });
 
+kioTest(
+  "link() that ends before its asyncClose() takes the fd away all the same",
+  async (ctx) => {
+    // "The fd is gone whatever the result; never repeat it", and a socket is
+    // released: there is nobody else to close it.
+    const [failing, cancelled] = [unixPair(), unixPair()];
+    const fds = [failing.left.fd, cancelled.left.fd];
+    const failed = link(ctx, () => [
+      asyncFsync(ctx, 4000),
+      asyncClose(ctx, failing.left),
+    ]);
+    const ended = link(ctx, () => [
+      asyncRecv(ctx, cancelled.left, buffer()),
+      asyncClose(ctx, cancelled.left),
+    ]);
+    await turn();
+    ended[0].cancel();
+    for (const op of [...failed, ...ended]) await op;
+    const left = fds.filter(isOpen);
+    for (const fd of left) value(await asyncClose(ctx, fd));
+    failing.right[Symbol.dispose]();
+    cancelled.right[Symbol.dispose]();
+    assertEquals(left, []);
+  },
+);
+
 kioTest("link() says goodbye after the last byte", async (ctx) => {
   using pair = unixPair();
   const ops = link(ctx, () => [
@@ -318,6 +344,24 @@ kioTest(
       await asyncRecv(ctx, pair.right, buffer(), MSG_DONTWAIT),
       "EAGAIN",
     );
+  },
+);
+
+kioTest(
+  "link() is not broken by a socket that is disposed of in it",
+  async (ctx) => {
+    using pair = unixPair();
+    await using file = await tempFile(ctx);
+    // Its shutdown completes the receive, so that there is nothing to cancel.
+    const receiving = asyncRecv(ctx, pair.left, buffer());
+    await turn();
+    const [written, synced] = link(ctx, () => {
+      const written = asyncWrite(ctx, file, bytes("x"));
+      pair.left[Symbol.dispose]();
+      return [written, asyncFdatasync(ctx, file)];
+    });
+    assertEquals(codes([await written, await synced]), "ok,ok");
+    await receiving;
   },
 );
 

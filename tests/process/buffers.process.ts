@@ -1,0 +1,97 @@
+/** Buffers that are taken away while the kernel is using them. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assertPrinted, runScript } from "./support.ts";
+
+// Large, so that memory that is freed in flight is unmapped, and what the kernel
+// writes to it hits nobody else.
+const SETTING = `
+using ctx = new kio.IoContext();
+const [left, right] = kio.unwrap(kio.Socket.pair());
+const buffer = new Uint8Array(1 << 20);
+`;
+
+const TAKING = {
+  "transfer()": "buffer.buffer.transfer();",
+  "transfer() to another size": "buffer.buffer.transfer(0);",
+  "structuredClone()":
+    "structuredClone(buffer, { transfer: [buffer.buffer] });",
+  "postMessage()":
+    "new MessageChannel().port1.postMessage(buffer, [buffer.buffer]);",
+};
+
+const USING = {
+  asyncRecv: "kio.asyncRecv(ctx, right, buffer)",
+  asyncReadv: "kio.asyncReadv(ctx, right, [new Uint8Array(1), buffer])",
+  asyncRecvmsg: "kio.asyncRecvmsg(ctx, right, { buffers: [buffer] })",
+};
+
+async function assertAborts(name: string, script: string): Promise<void> {
+  const { signal, out, err } = await runScript(SETTING + script);
+  assertEquals([signal, out], ["SIGABRT", ""], err);
+  assertMatch(err, new RegExp(`^kio: ${name}: .*pin\\(\\) prevents this`));
+}
+
+for (const [how, taking] of Object.entries(TAKING)) {
+  Deno.test(`${how} of a buffer in flight ends the process`, async () => {
+    await assertAborts(
+      "asyncRecv",
+      `
+      const received = ${USING.asyncRecv};
+      await kio.asyncSleep(ctx, 1);
+      ${taking}
+      await kio.asyncSend(ctx, left, new Uint8Array([1, 2]));
+      console.log(await received);
+    `,
+    );
+  });
+}
+
+for (const [name, using] of Object.entries(USING)) {
+  Deno.test(`${name}() names itself when its buffer is gone`, async () => {
+    await assertAborts(
+      name,
+      `
+      const received = ${using};
+      await kio.asyncSleep(ctx, 1);
+      ${TAKING["transfer()"]}
+      await kio.asyncSend(ctx, left, new Uint8Array([1, 2]));
+      console.log(await received);
+    `,
+    );
+  });
+}
+
+for (const made of ["kio.pin(new Uint8Array(64))", "ctx.allocate(64)"]) {
+  Deno.test(`${made} cannot be taken away`, async () => {
+    for (const taking of Object.values(TAKING)) {
+      assertPrinted(
+        await runScript(`
+          using ctx = new kio.IoContext();
+          const [left, right] = kio.unwrap(kio.Socket.pair());
+          const buffer = ${made};
+          const received = ${USING.asyncRecv};
+          await kio.asyncSleep(ctx, 1);
+          let refused = false;
+          try {
+            ${taking}
+          } catch {
+            refused = true;
+          }
+          await kio.asyncSend(ctx, left, new Uint8Array([1, 2]));
+          console.log(refused, (await received).value, buffer[1]);
+        `),
+        "true 2 2\n",
+      );
+    }
+  });
+}
+
+Deno.test("transfer() of a buffer after completion is nobody's concern", async () => {
+  const { code, out } = await runScript(`${SETTING}
+    await kio.asyncSend(ctx, left, new Uint8Array([1, 2]));
+    await kio.asyncRecv(ctx, right, buffer);
+    console.log(buffer.buffer.transfer().byteLength);
+    await kio.asyncSleep(ctx, 1);
+  `);
+  assert(code === 0 && out === "1048576\n");
+});

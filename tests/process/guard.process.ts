@@ -1,0 +1,244 @@
+/**
+ * The teardown guard: an isolate may end in any way while the kernel fills its
+ * buffers. What is needed is a read that takes long, that the kernel does on a
+ * thread of its own and that nothing can stop: one of much memory through
+ * /proc/self/mem. As soon as the isolate has ended, its successor takes memory
+ * of the same size, which is then the same memory: if the kernel is still
+ * writing, it shows there.
+ *
+ * That these tests notice a missing guard is a test as well: the same is run
+ * with a library whose guard does not wait, and with one whose guard does
+ * nothing.
+ */
+import { assert, assertEquals } from "@std/assert";
+import {
+  compile,
+  type Ended,
+  mutantOf,
+  ROOT,
+  run,
+  runScript,
+  temporaryFolder,
+} from "./support.ts";
+
+/** Large enough for an mmap of its own, which is unmapped when it is freed. */
+const SIZE = 64 << 20;
+const ROUNDS = 30;
+
+/** Leaves a read and receives in flight, and says which fds are not closed. */
+const LEAVE = `
+async function leave(address) {
+  const ctx = new kio.IoContext();
+  const memory = kio.asyncOpen(ctx, "/proc/self/mem", kio.O_RDONLY);
+  const fd = await memory.orThrow();
+  const [left, right] = kio.unwrap(kio.Socket.pair());
+  for (let i = 0; i < 4; i++) kio.asyncRecv(ctx, left, new Uint8Array(4096));
+  const buffer = new Uint8Array(${SIZE});
+  kio.asyncRead(ctx, fd, buffer, address);
+  while (buffer[0] !== 0xa5) await kio.asyncSleep(ctx, 1);
+  return [fd, left.fd, right.fd];
+}
+`;
+
+/** Memory to be read, which is not to be collected, and where it is. */
+const SOURCE = `
+globalThis.source = new Uint8Array(${SIZE}).fill(0xa5);
+const address = Number(Deno.UnsafePointer.value(Deno.UnsafePointer.of(source)));
+`;
+
+const WORKER = `
+import * as kio from "@kio/kio";
+${LEAVE}
+onmessage = async ({ data: { address, how } }) => {
+  postMessage(await leave(address));
+  if (how === "close") self.close();
+  if (how === "exit") Deno.exit();
+  if (how === "throw") throw new Error("on purpose");
+};
+`;
+
+/** Rounds of workers that end, in all ways by turns; prints what was found. */
+const WORKERS = `
+${SOURCE}
+using ctx = new kio.IoContext();
+const url = "data:text/javascript,${encodeURIComponent(WORKER)}";
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+function openFds() {
+  const counts = { io_uring: 0, eventfd: 0, eventpoll: 0 };
+  for (const { name } of Deno.readDirSync("/proc/self/fd")) {
+    let target = "";
+    try {
+      target = Deno.readLinkSync("/proc/self/fd/" + name);
+    } catch {
+      // The one of this loop.
+    }
+    for (const kind in counts) if (target.includes(kind)) counts[kind]++;
+  }
+  // Deno keeps an epoll and an eventfd of most workers that load an addon,
+  // whatever that does: an eventfd of the library is one more.
+  return { rings: counts.io_uring, eventfds: counts.eventfd - counts.eventpoll };
+}
+
+async function endWorker(how) {
+  const worker = new Worker(url, { type: "module" });
+  const ready = Promise.withResolvers();
+  worker.onmessage = ({ data }) => ready.resolve(data);
+  worker.onerror = (event) => event.preventDefault();
+  worker.postMessage({ address, how });
+  const fds = await ready.promise;
+  if (how === "terminate") worker.terminate();
+  return fds;
+}
+
+const before = openFds();
+let corrupted = 0;
+for (let round = 0; round < ROUNDS && !(STOPS && corrupted > 0); round++) {
+  const how = ["terminate", "close", "exit", "throw"][round % 4];
+  const fds = await endWorker(how);
+  const successors = [];
+  for (let i = 0; i < 8; i++) {
+    await sleep(1);
+    successors.push(new Uint8Array(${SIZE}));
+  }
+  await sleep(40);
+  const isHit = (memory) => {
+    for (let i = 0; i < memory.length; i += 65536) if (memory[i]) return true;
+    return false;
+  };
+  if (successors.some(isHit)) corrupted++;
+  for (const fd of fds) await kio.asyncClose(ctx, fd).orThrow();
+}
+let after = openFds();
+for (let i = 0; i < 100 && after.rings > before.rings; i++) {
+  await sleep(10);
+  after = openFds();
+}
+console.log(JSON.stringify({
+  corrupted,
+  rings: after.rings - before.rings,
+  eventfds: after.eventfds - before.eventfds,
+}));
+`;
+
+function runWorkers(library?: string): Promise<Ended> {
+  // A mutant needs one corrupted round only, and gets more of them to show it.
+  const [rounds, stops] = library === undefined
+    ? [ROUNDS, false]
+    : [2 * ROUNDS, true];
+  return runScript(
+    `const ROUNDS = ${rounds}, STOPS = ${stops};\n${WORKERS}`,
+    { flags: ["-A"], env: library === undefined ? {} : { KIO_LIB: library } },
+  );
+}
+
+/** What the workers found; undefined if the process did not survive them. */
+function findings(
+  { code, signal, out, err }: Ended,
+): { corrupted: number; rings: number } | undefined {
+  // The kernel writes to memory of others, which may be fatal.
+  if (signal !== null) return undefined;
+  assertEquals(code, 0, err);
+  return JSON.parse(out);
+}
+
+/** A library whose guard does less than it should. */
+async function compileMutant(
+  folder: string,
+  from: string,
+  to: string,
+): Promise<string> {
+  const library = `${folder}/libkio.so`;
+  await compile(mutantOf(from, to), library);
+  return library;
+}
+
+const NO_WAIT = ["\t\tcontext_drain(isolate->contexts);\n", ""] as const;
+const NO_GUARD = [
+  "\tif (isolate != argument)\n\t\treturn;\n",
+  "\tif (isolate || !argument)\n\t\treturn;\n",
+] as const;
+
+Deno.test("isolate_end() leaves nothing of a worker behind", async () => {
+  const { code, signal, out, err } = await runWorkers();
+  assertEquals([code, signal], [0, null], err);
+  assertEquals(JSON.parse(out), { corrupted: 0, rings: 0, eventfds: 0 });
+});
+
+Deno.test("isolate_end() that did not wait would be noticed", async () => {
+  using folder = temporaryFolder();
+  const library = await compileMutant(folder.path, ...NO_WAIT);
+  const found = findings(await runWorkers(library));
+  assert(found === undefined || found.corrupted > 0);
+});
+
+Deno.test("isolate_end() that did nothing would be noticed", async () => {
+  using folder = temporaryFolder();
+  const library = await compileMutant(folder.path, ...NO_GUARD);
+  const found = findings(await runWorkers(library));
+  assert(found === undefined || found.rings > 0);
+});
+
+Deno.test("isolate_end() lets the main program fail in peace", async () => {
+  for (let round = 0; round < 10; round++) {
+    for (const failing of ["throw 1", "void Promise.reject(1)"]) {
+      const { code, signal } = await runScript(
+        `${SOURCE}${LEAVE} await leave(address); ${failing};`,
+      );
+      assertEquals([code, signal], [1, null]);
+    }
+  }
+});
+
+const TEST_FILE = `
+import * as kio from "@kio/kio";
+${SOURCE}${LEAVE}
+Deno.test({
+  name: "leaves operations in flight",
+  sanitizeOps: false,
+  sanitizeResources: false,
+  async fn() {
+    await leave(address);
+  },
+});
+`;
+
+const LAST_TEST_FILE = `
+Deno.test("no ring is left of the files before", () => {
+  for (const { name } of Deno.readDirSync("/proc/self/fd")) {
+    try {
+      const target = Deno.readLinkSync("/proc/self/fd/" + name);
+      if (target.includes("io_uring")) throw new Error("a ring is left");
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+});
+`;
+
+async function runTestFiles(env: Record<string, string>): Promise<Ended> {
+  using folder = temporaryFolder();
+  const files: string[] = [];
+  for (let i = 0; i < 10; i++) files.push(`${folder.path}/${i}_test.ts`);
+  for (const file of files) Deno.writeTextFileSync(file, TEST_FILE);
+  const last = `${folder.path}/last_test.ts`;
+  Deno.writeTextFileSync(last, LAST_TEST_FILE);
+  const config = `--config=${ROOT}deno.json`;
+  return await run(
+    Deno.execPath(),
+    ["test", "-A", "--no-check", "--no-lock", config, ...files, last],
+    { env },
+  );
+}
+
+Deno.test("isolate_end() leaves nothing of a test file behind", async () => {
+  const { code, signal, out } = await runTestFiles({});
+  assertEquals([code, signal], [0, null], out);
+});
+
+Deno.test("isolate_end() that did nothing would fail the next file", async () => {
+  using folder = temporaryFolder();
+  const library = await compileMutant(folder.path, ...NO_GUARD);
+  const { code, out } = await runTestFiles({ KIO_LIB: library });
+  assert(code !== 0, out);
+});

@@ -1,0 +1,225 @@
+/** A kernel that refuses or interrupts, as strace plays it. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import {
+  assertPrinted,
+  type Ended,
+  runScript,
+  temporaryFolder,
+} from "./support.ts";
+
+async function hasStrace(): Promise<boolean> {
+  try {
+    await new Deno.Command("strace", { args: ["-V"], stdout: "null" }).output();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const ignore = !await hasStrace();
+
+/** Runs a script whose system call fails at certain times. */
+function runWithFault(
+  call: string,
+  fault: string,
+  script: string,
+  flags?: string[],
+): Promise<Ended> {
+  return runScript(script, {
+    flags,
+    under: [
+      "strace",
+      "--follow-forks",
+      "--output=/dev/null",
+      `--trace=${call}`,
+      `--inject=${call}:${fault}`,
+    ],
+  });
+}
+
+const TWO_CONTEXTS = `
+for (const attempt of [1, 2]) {
+  try {
+    using ctx = new kio.IoContext();
+    console.log(attempt, (await kio.asyncSleep(ctx, 1)).ok);
+  } catch (error) {
+    console.log(attempt, error.name, error.code, error.message);
+  }
+}
+`;
+
+const REFUSALS = {
+  EPERM: ["PermissionDenied", "seccomp filter .*kernel.io_uring_disabled"],
+  ENOSYS: ["Error", "has no io_uring.*Linux 6.1"],
+  ENOMEM: ["Error", "ulimit -l"],
+  EMFILE: ["Error", "ulimit -n"],
+};
+
+for (const [code, [name, hint]] of Object.entries(REFUSALS)) {
+  Deno.test({
+    name: `IoContext explains ${code} of the kernel and can be tried again`,
+    ignore,
+    async fn() {
+      const { code: exitCode, out, err } = await runWithFault(
+        "io_uring_setup",
+        `error=${code}:when=1`,
+        TWO_CONTEXTS,
+      );
+      assertEquals([exitCode, err], [0, ""]);
+      assertMatch(
+        out,
+        new RegExp(
+          `^1 ${name} ${code} Cannot open an io_uring: .*\\(${code}\\): .*${hint}.*\n2 true\n$`,
+        ),
+      );
+    },
+  });
+}
+
+for (const refusals of [1, 2]) {
+  Deno.test({
+    name: `IoContext does without what ${refusals} EINVAL refuse`,
+    ignore,
+    async fn() {
+      assertPrinted(
+        await runWithFault(
+          "io_uring_setup",
+          `error=EINVAL:when=1..${refusals}`,
+          WORKLOAD,
+          ["--allow-ffi"],
+        ),
+        "done\n",
+      );
+    },
+  });
+}
+
+/** Files, sockets, timers and cancels at the same time; checks every result. */
+const WORKLOAD = `
+const ctx = new kio.IoContext(64);
+const check = (is, what) => { if (!is) throw new Error("wrong: " + what); };
+
+async function files() {
+  const fd = await kio.asyncOpen(
+    ctx, "/tmp", kio.O_TMPFILE | kio.O_RDWR, 0o600,
+  ).orThrow();
+  for (let round = 0; round < 20; round++) {
+    await Promise.all(Array.from({ length: 10 }, async (_, i) => {
+      const data = new Uint8Array(1000).fill(round + i);
+      check(await kio.asyncWrite(ctx, fd, data, 1000 * i).orThrow() === 1000, "write");
+      const copy = new Uint8Array(1000);
+      check(await kio.asyncRead(ctx, fd, copy, 1000 * i).orThrow() === 1000, "read");
+      check(copy.every((byte) => byte === round + i), "bytes of the file");
+    }));
+  }
+  check((await kio.asyncRead(ctx, fd, new Uint8Array(1), 10_000)).value === 0, "end");
+  await kio.asyncClose(ctx, fd).orThrow();
+}
+
+async function pingPong() {
+  const [left, right] = kio.unwrap(kio.Socket.pair());
+  const [there, back] = [new Uint8Array(8), new Uint8Array(8)];
+  for (let round = 0; round < 200; round++) {
+    there.fill(round & 255);
+    const received = kio.asyncRecv(ctx, right, back);
+    check(await kio.asyncSend(ctx, left, there).orThrow() === 8, "send");
+    check((await received).value === 8 && back[7] === (round & 255), "receive");
+  }
+  await Promise.all([left.close(), right.close()]);
+}
+
+async function connections() {
+  const listener = kio.unwrap(
+    kio.TcpListener.bind(kio.SocketAddress.v4(0, "127.0.0.1")),
+  );
+  for (let round = 0; round < 20; round++) {
+    const accepted = kio.asyncAccept(ctx, listener);
+    const client = kio.unwrap(kio.Socket.open("ipv4"));
+    await kio.asyncConnect(ctx, client, listener.localAddress).orThrow();
+    const server = new kio.Socket(await accepted.orThrow());
+    await client.close();
+    check((await kio.asyncRecv(ctx, server, new Uint8Array(1))).value === 0, "end");
+    await server.close();
+  }
+  await listener.close();
+}
+
+async function time() {
+  for (let round = 0; round < 20; round++) {
+    const start = performance.now();
+    await kio.asyncSleep(ctx, 5).orThrow();
+    check(performance.now() - start >= 4.9, "sleep");
+    const [left, right] = kio.unwrap(kio.Socket.pair());
+    const late = await kio.asyncRecv(ctx, right, new Uint8Array(1)).withTimeout(2);
+    check(!late.ok && late.error.code === "ETIMEDOUT", "timeout");
+    const cancelled = kio.asyncRecv(ctx, right, new Uint8Array(1));
+    await kio.asyncSleep(ctx, 1);
+    cancelled.cancel();
+    check((await cancelled).error?.code === "ECANCELED", "cancel");
+    await Promise.all([left.close(), right.close()]);
+  }
+}
+
+await Promise.all([files(), pingPong(), connections(), time()]);
+check(ctx.pending === 0, "pending");
+const [left, right] = kio.unwrap(kio.Socket.pair());
+const left_over = kio.asyncRecv(ctx, left, new Uint8Array(1));
+await kio.asyncSleep(ctx, 1);
+ctx[Symbol.dispose]();
+check((await left_over).error?.code === "ECANCELED", "dispose");
+console.log("done");
+`;
+
+for (const code of ["EINTR", "EAGAIN", "EBUSY", "ENOMEM"]) {
+  Deno.test({
+    name: `IoContext loses nothing when the kernel answers ${code}`,
+    ignore,
+    async fn() {
+      assertPrinted(
+        await runWithFault(
+          "io_uring_enter",
+          `error=${code}:when=3+5`,
+          WORKLOAD,
+        ),
+        "done\n",
+      );
+    },
+  });
+}
+
+Deno.test({
+  name: "IoContext says so when the kernel fails in a way that must not be",
+  ignore,
+  async fn() {
+    const { signal, err } = await runWithFault(
+      "io_uring_enter",
+      "error=EBADFD:when=3+",
+      WORKLOAD,
+    );
+    assertEquals(signal, "SIGABRT");
+    assertMatch(err, /^kio: io_uring_enter: .*\n\d+ operations pending:/);
+  },
+});
+
+Deno.test("asyncOpen() reports that fds are used up", async () => {
+  using folder = temporaryFolder();
+  const { code, out } = await runScript(
+    `
+    using ctx = new kio.IoContext();
+    const fds = [];
+    for (;;) {
+      const opened = await kio.asyncOpen(ctx, "${folder.path}", kio.O_RDONLY);
+      if (!opened.ok) {
+        console.log(opened.error.code);
+        break;
+      }
+      fds.push(opened.value);
+    }
+    for (const fd of fds) await kio.asyncClose(ctx, fd).orThrow();
+    console.log((await kio.asyncOpen(ctx, "${folder.path}", kio.O_RDONLY)).ok);
+  `,
+    { under: ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh"] },
+  );
+  assert(code === 0);
+  assertEquals(out, "EMFILE\ntrue\n");
+});

@@ -1,0 +1,174 @@
+/** What a program that uses the library is like from outside. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import {
+  assertPrinted,
+  cpuMs,
+  runScript,
+  sleep,
+  startScript,
+} from "./support.ts";
+
+const PENDING = `
+const ctx = new kio.IoContext();
+const [left, right] = kio.unwrap(kio.Socket.pair());
+const buffer = new Uint8Array(64);
+const received = kio.asyncRecv(ctx, right, buffer);
+const written = kio.asyncWrite(ctx, 1, new TextEncoder().encode("ready\\n"));
+`;
+
+Deno.test("IoContext lets the process end when nothing is pending", async () => {
+  assertPrinted(
+    await runScript(`
+      const ctx = new kio.IoContext();
+      await kio.asyncSleep(ctx, 20);
+      console.log("slept");
+    `),
+    "slept\n",
+  );
+});
+
+Deno.test("IoContext keeps the process while a sleep is pending", async () => {
+  assertPrinted(
+    await runScript(`
+      const ctx = new kio.IoContext();
+      kio.asyncSleep(ctx, 200).then(() => console.log("slept"));
+    `),
+    "slept\n",
+  );
+});
+
+Deno.test("IoContext keeps the process while a receive is pending", async () => {
+  await using program = startScript(`${PENDING}
+    received.then((result) => console.log(result.value));
+    Deno.addSignalListener("SIGTERM", () => kio.asyncSend(ctx, left, buffer));
+  `);
+  await program.printed(/ready/);
+  await sleep(300);
+  program.kill("SIGTERM");
+  assertPrinted(await program.ended(), "ready\n64\n");
+});
+
+Deno.test("IoContext does not hold up an uncaught error", async () => {
+  for (
+    const failing of [
+      `throw new Error("on purpose")`,
+      `Promise.reject(new Error("on purpose")); await received`,
+      `setTimeout(() => { throw new Error("on purpose") }, 10); await received`,
+      `received.then(() => { throw new Error("on purpose") });
+       await kio.asyncSend(ctx, left, buffer);`,
+    ]
+  ) {
+    const { code, signal, err } = await runScript(PENDING + failing);
+    assertEquals([code, signal], [1, null], failing);
+    assertMatch(err, /Error: on purpose/);
+  }
+});
+
+Deno.test("Deno.exit() ends the process with operations in flight", async () => {
+  const { code, signal, err } = await runScript(`${PENDING}
+    await written;
+    Deno.exit(7);
+  `);
+  assertEquals([code, signal, err], [7, null, ""]);
+});
+
+Deno.test("IoContext that is idle hides no promise that never resolves", async () => {
+  const { code, err } = await runScript(`
+    const ctx = new kio.IoContext();
+    await kio.asyncSleep(ctx, 1);
+    await new Promise(() => {});
+  `);
+  assertEquals(code, 1);
+  assertMatch(err, /promise never resolved/);
+});
+
+Deno.test("IoContext lets a signal listener run while it waits", async () => {
+  await using program = startScript(`${PENDING}
+    Deno.addSignalListener("SIGINT", () => {
+      console.log("interrupted");
+      ctx[Symbol.dispose]();
+    });
+    console.log((await received).error.code);
+  `);
+  await program.printed(/ready/);
+  program.kill("SIGINT");
+  assertPrinted(await program.ended(), "ready\ninterrupted\nECANCELED\n");
+});
+
+Deno.test("IoContext leaves signals without a listener as they are", async () => {
+  await using program = startScript(`${PENDING} await received;`);
+  await program.printed(/ready/);
+  program.kill("SIGINT");
+  const { signal, err } = await program.ended();
+  assertEquals([signal, err], ["SIGINT", ""]);
+});
+
+Deno.test("IoContext that is idle uses no processor", async () => {
+  await using program = startScript(`${PENDING} await received;`);
+  await program.printed(/ready/);
+  await sleep(200);
+  const before = cpuMs(program.pid);
+  await sleep(1000);
+  const spent = cpuMs(program.pid) - before;
+  assert(spent < 50, `${spent} ms of a processor in an idle second`);
+});
+
+// Two seconds of a context that always has something to do. How often the
+// others get their turn says that none of them waits for its end: the limit is
+// a hundredth of what a machine without load does.
+Deno.test("IoContext that is busy leaves their turn to others", async () => {
+  const { code, out, err } = await runScript(
+    `
+    const ctx = new kio.IoContext();
+    const [left, right] = kio.unwrap(kio.Socket.pair());
+    const counts = { kio: 0, timer: 0, fetch: 0, worker: 0 };
+    let isOver = false;
+
+    async function pingPong() {
+      const [there, back] = [new Uint8Array(64), new Uint8Array(64)];
+      while (!isOver) {
+        await Promise.all([
+          kio.asyncSend(ctx, left, there), kio.asyncRecv(ctx, right, back),
+        ]);
+        await Promise.all([
+          kio.asyncSend(ctx, right, back), kio.asyncRecv(ctx, left, there),
+        ]);
+        counts.kio++;
+      }
+    }
+    const server = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, onListen() {} },
+      () => new Response("hello"),
+    );
+    async function fetching() {
+      while (!isOver) {
+        await (await fetch("http://127.0.0.1:" + server.addr.port)).text();
+        counts.fetch++;
+      }
+    }
+    const timer = setInterval(() => counts.timer++, 1);
+    const worker = new Worker(
+      "data:text/javascript,onmessage = (e) => postMessage(e.data)",
+      { type: "module" },
+    );
+    worker.onmessage = () => {
+      counts.worker++;
+      worker.postMessage(0);
+    };
+    worker.postMessage(0);
+    setTimeout(() => isOver = true, 2000);
+    await Promise.all([pingPong(), fetching()]);
+    clearInterval(timer);
+    worker.terminate();
+    await server.shutdown();
+    console.log(JSON.stringify(counts));
+  `,
+    { flags: ["--allow-ffi", "--allow-net=127.0.0.1"] },
+  );
+  assertEquals([code, err], [0, ""]);
+  const counts = JSON.parse(out) as Record<string, number>;
+  const enough = { kio: 500, timer: 10, fetch: 10, worker: 10 };
+  for (const [name, least] of Object.entries(enough)) {
+    assert(counts[name] >= least, `${name} had too few turns: ${out}`);
+  }
+});

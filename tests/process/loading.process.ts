@@ -1,0 +1,193 @@
+/** How the library is found, and what is said when it is not. */
+import { assertEquals, assertMatch } from "@std/assert";
+import {
+  assertPrinted,
+  compile,
+  mutantOf,
+  ROOT,
+  run,
+  runScript,
+  type ScriptOptions,
+  temporaryFolder,
+} from "./support.ts";
+
+const OPEN = `
+using ctx = new kio.IoContext();
+console.log((await kio.asyncSleep(ctx, 1)).ok);
+`;
+
+/** What the only exception of a script says. */
+async function complaintOf(options: ScriptOptions): Promise<string> {
+  const { code, out, err } = await runScript(
+    `try {${OPEN}} catch (error) { console.log(error.name, error.message); }`,
+    options,
+  );
+  assertEquals([code, err], [0, ""]);
+  return out;
+}
+
+function withLibrary(path: string): ScriptOptions {
+  return {
+    flags: ["--allow-ffi", "--allow-env=KIO_LIB"],
+    env: { KIO_LIB: path },
+  };
+}
+
+/** A copy of the checkout, without what was built. */
+function copyTree(folder: string): void {
+  for (const name of ["deno.json", "mod.ts", "tools", "ffi", "lib", "net"]) {
+    copy(ROOT + name, `${folder}/${name}`);
+  }
+}
+
+function copy(from: string, to: string): void {
+  if (Deno.statSync(from).isFile) return Deno.copyFileSync(from, to);
+  Deno.mkdirSync(to);
+  for (const { name } of Deno.readDirSync(from)) {
+    if (name !== "build") copy(`${from}/${name}`, `${to}/${name}`);
+  }
+}
+
+Deno.test("import needs no permission", async () => {
+  assertPrinted(
+    await runScript(`console.log(typeof kio.IoContext);`, { flags: [] }),
+    "function\n",
+  );
+});
+
+Deno.test("IoContext needs --allow-ffi and nothing else", async () => {
+  assertPrinted(await runScript(OPEN), "true\n");
+  assertMatch(
+    await complaintOf({ flags: [] }),
+    /^NotCapable Cannot open \/.*: run Deno with --allow-ffi\n$/,
+  );
+});
+
+Deno.test("IoContext is content with --allow-ffi for its library", async () => {
+  assertPrinted(
+    await runScript(OPEN, { flags: ["--allow-ffi=ffi/build/libkio.so"] }),
+    "true\n",
+  );
+});
+
+Deno.test("IoContext works in a worker", async () => {
+  const worker = `
+    import * as kio from "@kio/kio";
+    using ctx = new kio.IoContext();
+    postMessage((await kio.asyncSleep(ctx, 1)).ok);
+  `;
+  assertPrinted(
+    await runScript(
+      `
+      const url = "data:text/javascript,${encodeURIComponent(worker)}";
+      const worker = new Worker(url, { type: "module" });
+      worker.onmessage = ({ data }) => {
+        console.log(data);
+        worker.terminate();
+      };
+    `,
+      { flags: ["--allow-ffi", "--allow-read"] },
+    ),
+    "true\n",
+  );
+});
+
+Deno.test("IoContext says how to build the library", async () => {
+  using folder = temporaryFolder();
+  copyTree(folder.path);
+  const complaint = await complaintOf({ cwd: folder.path });
+  assertMatch(
+    complaint,
+    /^NotFound Cannot find the library of kio; .*deno task build/,
+  );
+  assertMatch(complaint, /ffi\/build\/libkio\.so: cannot open shared object/);
+});
+
+Deno.test("build.ts makes what a copy of the checkout needs", async () => {
+  using folder = temporaryFolder();
+  copyTree(folder.path);
+  const build = ["run", "-A", `${folder.path}/ffi/build.ts`];
+  assertPrinted(
+    await run(Deno.execPath(), build),
+    "built ffi/build/libkio.so\n",
+  );
+  assertPrinted(await run(Deno.execPath(), build), "");
+  assertPrinted(await runScript(OPEN, { cwd: folder.path }), "true\n");
+});
+
+/** A copy of the checkout with the library in the folder of its programs. */
+function copyTreeWithLibrary(folder: string): void {
+  copyTree(folder);
+  Deno.mkdirSync(`${folder}/.kio`);
+  Deno.copyFileSync(`${ROOT}ffi/build/libkio.so`, `${folder}/.kio/libkio.so`);
+}
+
+Deno.test("IoContext finds the library beside the main module", async () => {
+  using folder = temporaryFolder();
+  copyTreeWithLibrary(folder.path);
+  assertPrinted(await runScript(OPEN, { cwd: folder.path }), "true\n");
+});
+
+Deno.test("IoContext tries all places that --allow-ffi names", async () => {
+  using folder = temporaryFolder();
+  copyTreeWithLibrary(folder.path);
+  assertPrinted(
+    await runScript(OPEN, {
+      cwd: folder.path,
+      flags: ["--allow-ffi=.kio/libkio.so"],
+    }),
+    "true\n",
+  );
+});
+
+Deno.test("KIO_LIB names the only library that is tried", async () => {
+  assertPrinted(
+    await runScript(OPEN, withLibrary(`${ROOT}ffi/build/libkio.so`)),
+    "true\n",
+  );
+  assertMatch(
+    await complaintOf(withLibrary("/nowhere/libkio.so")),
+    /^NotFound Cannot find the library of kio; .*deno task build.*\n.*\/nowhere\/libkio\.so/,
+  );
+});
+
+Deno.test("KIO_LIB is refused when it is relative", async () => {
+  assertMatch(
+    await complaintOf(withLibrary("ffi/build/libkio.so")),
+    /^TypeError Cannot use KIO_LIB: .*absolute/,
+  );
+});
+
+Deno.test("KIO_LIB means nothing without permission to read it", async () => {
+  assertPrinted(
+    await runScript(OPEN, { env: { KIO_LIB: "/nowhere/libkio.so" } }),
+    "true\n",
+  );
+});
+
+Deno.test("IoContext refuses a library of another version", async () => {
+  using folder = temporaryFolder();
+  const library = `${folder.path}/libkio.so`;
+  const sources = [
+    mutantOf("#define KIO_ABI 1\n", "#define KIO_ABI 99\n"),
+    '__attribute__((visibility("default"))) int kio_abi(void) { return 99; }',
+    '__attribute__((visibility("default"))) int other(void) { return 0; }',
+  ];
+  for (const source of sources) {
+    await compile(source, library);
+    assertMatch(
+      await complaintOf(withLibrary(library)),
+      /^Error Cannot use \/.*\/libkio\.so: it was built from another version of kio; .*deno task build/,
+    );
+  }
+});
+
+Deno.test("IoContext refuses a file that is no library", async () => {
+  using folder = temporaryFolder();
+  const library = `${folder.path}/libkio.so`;
+  Deno.writeTextFileSync(library, "no library");
+  assertMatch(
+    await complaintOf(withLibrary(library)),
+    /^NotFound Cannot find the library of kio; .*\n.*\/libkio\.so/,
+  );
+});

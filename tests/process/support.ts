@@ -1,0 +1,206 @@
+/**
+ * What the tests of this folder share: they start programs, talk to them, and
+ * end them whatever happens. To be run with `deno task test:process`.
+ */
+import { assert, assertEquals } from "@std/assert";
+
+/** The folder of the checkout, with a slash at its end. */
+export const ROOT = decodeURIComponent(
+  new URL("../../", import.meta.url).pathname,
+);
+
+/** How long a program may take before it counts as hanging. */
+const LIMIT_MS = 60_000;
+
+/** How a program ended, and all that it wrote. */
+export interface Ended {
+  code: number;
+  signal: Deno.Signal | null;
+  out: string;
+  err: string;
+}
+
+export interface ProgramOptions {
+  /** Written to its standard input, which is then closed. */
+  input?: string;
+  env?: Record<string, string>;
+  cwd?: string;
+}
+
+/** A program that runs beside the test; it is killed when the test ends. */
+export class Program implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+  readonly #ended: Promise<Ended>;
+  #out = "";
+  #err = "";
+  #onOutput = () => {};
+
+  constructor(
+    command: string,
+    args: string[],
+    { input, env, cwd = ROOT }: ProgramOptions = {},
+  ) {
+    this.#child = new Deno.Command(command, {
+      args,
+      cwd,
+      env: { NO_COLOR: "1", ...env },
+      stdin: input === undefined ? "null" : "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    this.#ended = this.#run(input);
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  async #run(input: string | undefined): Promise<Ended> {
+    const child = this.#child;
+    const limit = setTimeout(() => this.kill("SIGKILL"), LIMIT_MS);
+    if (input !== undefined) {
+      await new Blob([input]).stream().pipeTo(child.stdin);
+    }
+    const [{ code, signal }] = await Promise.all([
+      child.status,
+      this.#read(child.stdout, (text) => this.#out += text),
+      this.#read(child.stderr, (text) => this.#err += text),
+    ]);
+    clearTimeout(limit);
+    return { code, signal, out: this.#out, err: this.#err };
+  }
+
+  async #read(
+    stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+    add: (text: string) => void,
+  ): Promise<void> {
+    for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+      add(text);
+      this.#onOutput();
+    }
+  }
+
+  /** Waits until its output has something that matches. */
+  async printed(pattern: RegExp): Promise<RegExpExecArray> {
+    for (let isOver = false;;) {
+      const match = pattern.exec(this.#out);
+      if (match !== null) return match;
+      assert(!isOver, `no ${pattern} in\n${this.#out}${this.#err}`);
+      const more = new Promise<void>((resolve) => this.#onOutput = resolve);
+      isOver = await Promise.race([
+        more.then(() => false),
+        this.#ended.then(() => true),
+      ]);
+    }
+  }
+
+  kill(signal: Deno.Signal): void {
+    try {
+      this.#child.kill(signal);
+    } catch {
+      // It has ended.
+    }
+  }
+
+  /** Waits for its end; one that hangs is killed by `LIMIT_MS`. */
+  ended(): Promise<Ended> {
+    return this.#ended;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.kill("SIGKILL");
+    await this.#ended;
+  }
+}
+
+/** Runs a program to its end. */
+export async function run(
+  command: string,
+  args: string[],
+  options?: ProgramOptions,
+): Promise<Ended> {
+  await using program = new Program(command, args, options);
+  return await program.ended();
+}
+
+export interface ScriptOptions extends Omit<ProgramOptions, "input"> {
+  /** Options of `deno run`. */
+  flags?: string[];
+  /** What runs Deno: a command and its arguments, like `strace`. */
+  under?: string[];
+}
+
+/** Starts a script in Deno; it has the library as `kio`. */
+export function startScript(
+  script: string,
+  { flags = ["--allow-ffi"], under = [], ...options }: ScriptOptions = {},
+): Program {
+  const [command, ...args] = [
+    ...under,
+    Deno.execPath(),
+    "run",
+    "--no-prompt",
+    ...flags,
+    "-",
+  ];
+  const input = `import * as kio from "@kio/kio";\n${script}`;
+  return new Program(command, args, { ...options, input });
+}
+
+/** Runs a script to its end. */
+export async function runScript(
+  script: string,
+  options?: ScriptOptions,
+): Promise<Ended> {
+  await using program = startScript(script, options);
+  return await program.ended();
+}
+
+/** That a program ended well, with this output. */
+export function assertPrinted(ended: Ended, out: string): void {
+  assertEquals(ended, { code: 0, signal: null, out, err: "" });
+}
+
+/** The time that a process has spent on a processor, in ms. */
+export function cpuMs(pid: number): number {
+  const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
+  // The name, in parentheses, may hold anything; what follows are numbers.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  // User and system time, in ticks of 10 ms.
+  return 10 * (Number(fields[11]) + Number(fields[12]));
+}
+
+export function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** A folder that is gone at the end of the test. */
+export function temporaryFolder(): Disposable & { path: string } {
+  const path = Deno.makeTempDirSync();
+  return {
+    path,
+    [Symbol.dispose]: () => Deno.removeSync(path, { recursive: true }),
+  };
+}
+
+/** Compiles C to a shared library. */
+export async function compile(source: string, library: string): Promise<void> {
+  const flags = "-O2 -fPIC -shared -fvisibility=hidden -Wl,-z,nodelete";
+  const { code, err } = await run("cc", [
+    ...flags.split(" "),
+    "-x",
+    "c",
+    "-",
+    "-o",
+    library,
+    "-luring",
+  ], { input: source });
+  assertEquals(code, 0, err);
+}
+
+/** kio.c with some of its text replaced: what the tests have to notice. */
+export function mutantOf(from: string, to: string): string {
+  const source = Deno.readTextFileSync(`${ROOT}ffi/kio.c`);
+  assertEquals(source.split(from).length, 2, `not once in kio.c: ${from}`);
+  return source.replace(from, () => to);
+}
