@@ -33,7 +33,7 @@ export function loadBlockingShim(): BlockingShim {
 }
 
 function open(): Shim {
-  const tried: string[] = [];
+  const tried: Error[] = [];
   for (const path of candidates()) {
     const found = tryOpen(path, tried);
     if (found === undefined) continue;
@@ -46,8 +46,11 @@ function open(): Shim {
     loadedPath = path;
     return found;
   }
+  const refused = tried.find((e) => e instanceof Deno.errors.NotCapable);
+  if (refused !== undefined) throw refused;
+  const list = tried.map((error) => `  ${error.message}`).join("\n");
   throw new Deno.errors.NotFound(
-    `Cannot find the library of kio; ${BUILD_HINT}\n${tried.join("\n")}`,
+    `Cannot find the library of kio; ${BUILD_HINT}\n${list}`,
   );
 }
 
@@ -73,12 +76,16 @@ function candidates(): string[] {
   ].filter((path) => path !== undefined);
 }
 
-function fileBeside(name: string, base: string): string | undefined {
-  if (!base.startsWith("file:")) return undefined;
+/** Undefined for what is not in the file system; a worker has no main module. */
+function fileBeside(
+  name: string,
+  base: string | undefined,
+): string | undefined {
+  if (!base?.startsWith("file:")) return undefined;
   return decodeURIComponent(new URL(name, base).pathname);
 }
 
-function tryOpen(path: string, tried: string[]): Shim | undefined {
+function tryOpen(path: string, tried: Error[]): Shim | undefined {
   try {
     const library = Deno.dlopen(path, symbols);
     // The shim is linked `-z nodelete` and its functions carry their own data,
@@ -87,20 +94,19 @@ function tryOpen(path: string, tried: string[]): Shim | undefined {
     library.close();
     return library.symbols;
   } catch (cause) {
-    if (cause instanceof Deno.errors.NotCapable) {
-      throw new Deno.errors.NotCapable(
+    const error = cause instanceof Deno.errors.NotCapable
+      ? new Deno.errors.NotCapable(
         `Cannot open ${path}: run Deno with --allow-ffi`,
         { cause },
-      );
-    }
-    const message = cause instanceof Error ? cause.message : String(cause);
-    if (/register symbol/i.test(message)) {
+      )
+      : cause as Error;
+    if (/register symbol/i.test(error.message)) {
       throw new Error(
         `Cannot use ${path}: it was built from another version of kio; ${BUILD_HINT}`,
         { cause },
       );
     }
-    tried.push(`  ${message}`);
+    tried.push(error);
     return undefined;
   }
 }
