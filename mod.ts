@@ -1,5 +1,5 @@
 /**
- * Linux io_uring from TypeScript: files, sockets and timers at the speed of
+ * Linux io_uring from TypeScript: files, sockets and timers close to
  * plain C, with buffers that the caller owns and results instead of exceptions.
  *
  * An {@linkcode IoContext} owns a ring. Operations (`asyncRead`, `asyncRecv` …)

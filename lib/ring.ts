@@ -45,7 +45,7 @@ const STEPS_PER_CLOCK = 8;
  * goes to sleep in Deno's event loop. That costs a fraction of a wake-up
  * through the loop, and is done only while completions come in faster.
  */
-const LULL_MS = 0.15;
+const LULL_MS = 0.5;
 
 /** Quick wake-ups in a row after which lulls are worth it. */
 const LULL_AFTER = 2;
