@@ -1,6 +1,7 @@
 /**
- * Linux io_uring from TypeScript: files, sockets and timers close to
- * plain C, with buffers that the caller owns and results instead of exceptions.
+ * Linux io_uring from TypeScript: files, sockets and timers at close to the
+ * speed of plain C, with buffers that the caller owns and results instead of
+ * exceptions.
  *
  * An {@linkcode IoContext} owns a ring. Operations (`asyncRead`, `asyncRecv` …)
  * start at once, give a promise of a {@linkcode Result}, and can be bounded in
