@@ -335,6 +335,34 @@ kioTest(
   },
 );
 
+kioTest(
+  "late answers to cancels hit no operation that came after",
+  async (ctx) => {
+    using pair = unixPair();
+    await using file = await tempFile(ctx, bytes("x"));
+    // Most of these are done in the kernel before they are cancelled, so that
+    // there is nothing to cancel, and their completions fill several batches.
+    const reads = Array.from(
+      { length: 3000 },
+      () => asyncRead(ctx, file, new Uint8Array(1)),
+    );
+    const later: UringOp<number>[] = [];
+    for (const read of reads) {
+      // In the slots of those that are over.
+      void read.then(() => {
+        later.push(asyncRecv(ctx, pair.left, new Uint8Array(1)));
+      });
+      read.cancel();
+    }
+    const results = await Promise.all(reads);
+    assert(results.filter((result) => result.ok).length > 2000);
+    await turn(30);
+    assertEquals(ctx.pending, 3000);
+    value(await asyncSend(ctx, pair.right, new Uint8Array(3000)));
+    for (const op of later) assertEquals(value(await op), 1);
+  },
+);
+
 // ---- connections ------------------------------------------------------------------------------
 
 kioTest(
