@@ -80,6 +80,8 @@ struct mapping {
 
 /* What one JavaScript isolate has open; its thread is the only user. */
 struct isolate {
+	/* first: guard.c calls it */
+	void (*end)(void *);
 	struct kio *contexts;
 	struct mapping *mappings;
 };
@@ -248,9 +250,18 @@ EXPORT int kio_open(struct kio *k, double id, const char *path, int flags,
 				   mode));
 }
 
+/* The fd is gone whatever happens: who called has given it up. */
 EXPORT int kio_close(struct kio *k, double id, int fd)
 {
-	QUEUE(k, id, 0, io_uring_prep_close(sqe, fd));
+	struct io_uring_sqe *sqe;
+	int ret = sqe_begin(k, &sqe);
+
+	if (ret) {
+		close(fd);
+		return ret;
+	}
+	io_uring_prep_close(sqe, fd);
+	return sqe_end(k, sqe, id, 0);
 }
 
 EXPORT int kio_fsync(struct kio *k, double id, int fd, uint32_t flags)
@@ -821,6 +832,15 @@ static void isolate_end(void *argument)
 	isolate = NULL;
 }
 
+static struct isolate *isolate_begin(void)
+{
+	struct isolate *created = calloc(1, sizeof(*created));
+
+	if (created)
+		created->end = isolate_end;
+	return created;
+}
+
 /* Node-API, which only the host program provides. */
 __attribute__((weak)) int napi_add_env_cleanup_hook(void *env,
 						    void (*hook)(void *),
@@ -833,7 +853,7 @@ EXPORT void *napi_register_module_v1(void *env, void *exports)
 
 	if (isolate || !napi_add_env_cleanup_hook)
 		return exports;
-	created = calloc(1, sizeof(*created));
+	created = isolate_begin();
 	if (!created)
 		return exports;
 	if (napi_add_env_cleanup_hook(env, isolate_end, created)) {
@@ -842,6 +862,36 @@ EXPORT void *napi_register_module_v1(void *env, void *exports)
 	}
 	isolate = created;
 	return exports;
+}
+
+/* guard.c, compiled: ffi/build.ts says where it is. */
+__asm__(".section .rodata\n"
+	"guard_image: .incbin \"" KIO_GUARD_IMAGE "\"\n"
+	"guard_image_end:\n"
+	".previous\n");
+extern const char guard_image[], guard_image_end[];
+
+/* A copy of the guard for this isolate, as an fd to be opened and closed. */
+EXPORT int kio_guard_file(void)
+{
+	size_t size = (size_t)(guard_image_end - guard_image);
+	int fd = memfd_create("kio_guard", MFD_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, guard_image, size) != (ssize_t)size) {
+		close(fd);
+		return -ENOMEM;
+	}
+	return fd;
+}
+
+/* What the guard is to be armed with. */
+EXPORT void *kio_guarded(void)
+{
+	if (!isolate)
+		isolate = isolate_begin();
+	return isolate;
 }
 
 /* ---- memory that outlives what the kernel does with it --------------------- */

@@ -9,6 +9,7 @@
 #include "kio.c"
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <sys/wait.h>
 
 /* How long a test may take, in seconds. */
@@ -206,6 +207,30 @@ static void test_guard_is_armed_once_an_isolate(void)
 	guard_arm();
 	CHECK(hooks_added == 1);
 	guard_fire();
+}
+
+static void test_guard_by_library_ends_its_own_isolate(void)
+{
+	int fds = count_fds();
+	int32_t status = 0;
+	char path[64];
+	int fd = kio_guard_file();
+	void *guard;
+	void (*arm)(void *);
+
+	CHECK(fcntl(fd, F_GETFD) == FD_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	guard = dlopen(path, RTLD_NOW);
+	CHECK(guard);
+	*(void **)&arm = dlsym(guard, "kio_guard_arm");
+	CHECK(arm);
+	arm(kio_guarded());
+	CHECK(kio_guarded() == isolate);
+	CHECK(close(fd) == 0);
+	CHECK(kio_context_open(8, 32, 8, &status));
+	CHECK(dlclose(guard) == 0);
+	CHECK(isolate == NULL);
+	CHECK(count_fds() == fds);
 }
 
 static void test_close_leaves_no_fd(void)
@@ -1067,6 +1092,7 @@ static const struct test {
 	TEST(open_without_guard_is_refused),
 	TEST(open_is_refused_when_the_host_takes_no_hook),
 	TEST(guard_is_armed_once_an_isolate),
+	TEST(guard_by_library_ends_its_own_isolate),
 	TEST(close_leaves_no_fd),
 	TEST(open_that_fails_leaves_no_fd),
 	TEST(contexts_of_an_isolate_are_independent),

@@ -1,4 +1,4 @@
-import { blockingSymbols, symbols } from "./symbols.ts";
+import { blockingSymbols, guardSymbols, symbols } from "./symbols.ts";
 
 /** The functions of the shim, bound. */
 export type Shim = Deno.DynamicLibrary<typeof symbols>["symbols"];
@@ -42,7 +42,7 @@ function open(): Shim {
         `Cannot use ${path}: it was built from another version of kio; ${BUILD_HINT}`,
       );
     }
-    armGuard(path);
+    armGuard(found, path);
     loadedPath = path;
     return found;
   }
@@ -114,9 +114,30 @@ function tryOpen(path: string, tried: Error[]): Shim | undefined {
 /**
  * Has Deno call the shim when this isolate ends, in whatever way, before its
  * buffers are freed: the kernel may still be writing to them. No event of
- * JavaScript covers a terminated worker, a cleanup hook of Node-API does.
+ * JavaScript covers a terminated worker. Two things of Deno do: a library that
+ * it closes then, and the cleanup hooks of Node-API. A worker gets the former
+ * where it may, as Deno leaks two fds with the latter; elsewhere the library
+ * would be a leak to the resource sanitizer of tests.
  */
-function armGuard(path: string): void {
+function armGuard(shim: Shim, path: string): void {
+  if ("WorkerGlobalScope" in globalThis && armByLibrary(shim)) return;
   const { process } = globalThis as unknown as { process: NodeProcess };
   process.dlopen({ exports: {} }, path);
+}
+
+function armByLibrary(shim: Shim): boolean {
+  const fd = shim.kio_guard_file();
+  if (fd < 0) return false;
+  const path = `/proc/self/fd/${fd}`;
+  try {
+    // Asked first, because dlopen() without permission may prompt.
+    const { state } = Deno.permissions.querySync({ name: "ffi", path });
+    if (state !== "granted") return false;
+    Deno.dlopen(path, guardSymbols).symbols.kio_guard_arm(shim.kio_guarded());
+    return true;
+  } catch {
+    return false;
+  } finally {
+    shim.kio_fd_close(fd);
+  }
 }

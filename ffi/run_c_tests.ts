@@ -2,35 +2,28 @@
  * Compiles kio_test.c, which includes kio.c, with the address and undefined
  * behaviour sanitizers, and runs it: `deno task test:c`.
  */
+import { compile, compileGuard, pathOf, WARNINGS } from "./compile.ts";
 
 const FLAGS = [
   "-std=gnu11",
   "-O1",
   "-g",
-  "-Wall",
-  "-Wextra",
-  "-Werror",
+  ...WARNINGS,
   "-fsanitize=address,undefined",
   "-fno-sanitize-recover=all",
   "-fno-omit-frame-pointer",
 ];
 
-function run(command: string, args: string[]): number {
-  return new Deno.Command(command, {
-    args,
+const folder = Deno.makeTempDirSync();
+try {
+  const program = `${folder}/kio_test`;
+  const guard = compileGuard(folder);
+  compile([...FLAGS, guard, pathOf("kio_test.c"), "-o", program, "-luring"]);
+  const { code } = new Deno.Command(program, {
     stdout: "inherit",
     stderr: "inherit",
-  })
-    .outputSync().code;
+  }).outputSync();
+  Deno.exitCode = code;
+} finally {
+  Deno.removeSync(folder, { recursive: true });
 }
-
-const folder = Deno.makeTempDirSync();
-const program = `${folder}/kio_test`;
-const source = decodeURIComponent(
-  new URL("kio_test.c", import.meta.url).pathname,
-);
-const compiler = Deno.env.get("CC") ?? "cc";
-const code = run(compiler, [...FLAGS, source, "-o", program, "-luring"]) ||
-  run(program, []);
-Deno.removeSync(folder, { recursive: true });
-Deno.exitCode = code;

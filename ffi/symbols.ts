@@ -5,6 +5,8 @@ export const symbols = {
   kio_abort: { parameters: ["buffer" /* const char *message */], result: "void" },
   kio_now_ms: { parameters: [], result: "f64" },
 
+  kio_guard_file: { parameters: [], result: "i32" },
+  kio_guarded: { parameters: [], result: "pointer" },
   kio_context_open: { parameters: ["u32" /* entries */, "u32" /* cq_entries */, "u32" /* kernel_workers */, "buffer" /* int32_t *status */], result: "pointer" },
   kio_context_close: { parameters: ["pointer" /* struct kio *k */], result: "void" },
   kio_ring_fd: { parameters: ["pointer" /* const struct kio *k */], result: "i32" },
@@ -63,5 +65,13 @@ export const blockingSymbols = {
     parameters: ["i32" /* event_fd */],
     result: "i32",
     nonblocking: true,
+  },
+} as const satisfies Deno.ForeignLibraryInterface;
+
+/** The function of guard.c. */
+export const guardSymbols = {
+  kio_guard_arm: {
+    parameters: ["pointer" /* void *guarded */],
+    result: "void",
   },
 } as const satisfies Deno.ForeignLibraryInterface;

@@ -346,10 +346,9 @@ export function asyncClose(
   const ring = ringOf(ctx, operation);
   const file = checkFd(fd, operation);
   return start(ring, operation, file, null, (shim, handle, id) => {
-    const status = shim.kio_close(handle, id, file);
     // From here on it is the operation that owns the fd.
-    if (status === 0 && typeof fd !== "number") fd.release?.();
-    return status;
+    if (typeof fd !== "number") fd.release?.();
+    return shim.kio_close(handle, id, file);
   });
 }
 

@@ -788,7 +788,7 @@ const OPENING_HINTS: Record<string, string> = {
     ": the limit of locked memory is used up (ulimit -l); raise it or use fewer entries",
   EMFILE: ": the limit of open files is reached (ulimit -n)",
   EOPNOTSUPP:
-    ": this Deno does not run the cleanup hooks of Node-API that make it safe",
+    ": this Deno has nothing that would make the end of a program safe (Node-API)",
 };
 
 function openingError(errno: number): Error {

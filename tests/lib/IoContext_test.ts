@@ -741,6 +741,29 @@ kioTest(
 );
 
 kioTest(
+  "[Symbol.dispose]() closes a socket whose asyncClose() waits in a chain",
+  async () => {
+    using pair = unixPair();
+    for (const turns of [0, 1]) {
+      const doomed = unixPair();
+      const { fd } = doomed.left;
+      const ctx = new IoContext(4);
+      const ops = link(ctx, () => [
+        asyncRecv(ctx, pair.left, buffer()),
+        asyncClose(ctx, doomed.left),
+      ]);
+      for (let i = 0; i < turns; i++) await turn();
+      ctx[Symbol.dispose]();
+      for (const op of ops) await op;
+      const wasLeft = isOpen(fd);
+      if (wasLeft) new Socket(fd)[Symbol.dispose]();
+      doomed.right[Symbol.dispose]();
+      assert(!wasLeft);
+    }
+  },
+);
+
+kioTest(
   "[Symbol.dispose]() while [Symbol.asyncDispose]() is under way",
   async () => {
     using pair = unixPair();

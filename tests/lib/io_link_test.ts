@@ -500,6 +500,28 @@ kioTest(
   },
 );
 
+kioTest(
+  "link() without room for an asyncClose() leaves no fd without an owner",
+  async (ctx) => {
+    await using file = await tempFile(ctx);
+    using pair = unixPair();
+    const number = pair.right.release();
+    const { fd } = pair.left;
+    const ops = link(ctx, () => [
+      ...Array.from({ length: 64 }, () => asyncFsync(ctx, file)),
+      asyncClose(ctx, pair.left),
+      asyncClose(ctx, number),
+    ]);
+    const [owned, given] = (await Promise.all(ops)).slice(-2);
+    assertEquals(codes([owned, given]), "E2BIG,E2BIG");
+    // Either it is gone, as asyncClose() says, or the socket still has it.
+    assert(pair.left.fd === fd || !isOpen(fd));
+    const wasLeft = isOpen(number);
+    if (wasLeft) value(await asyncClose(ctx, number));
+    assert(!wasLeft, "the fd is gone whatever the result");
+  },
+);
+
 kioTest("link() of a full chain can be cancelled", async (ctx) => {
   using pair = unixPair();
   const ops = link(

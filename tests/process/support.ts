@@ -3,6 +3,7 @@
  * end them whatever happens. To be run with `deno task test:process`.
  */
 import { assert, assertEquals } from "@std/assert";
+import { compileShim } from "../../ffi/compile.ts";
 
 /** The folder of the checkout, with a slash at its end. */
 export const ROOT = decodeURIComponent(
@@ -183,19 +184,11 @@ export function temporaryFolder(): Disposable & { path: string } {
   };
 }
 
-/** Compiles C to a shared library. */
-export async function compile(source: string, library: string): Promise<void> {
-  const flags = "-O2 -fPIC -shared -fvisibility=hidden -Wl,-z,nodelete";
-  const { code, err } = await run("cc", [
-    ...flags.split(" "),
-    "-x",
-    "c",
-    "-",
-    "-o",
-    library,
-    "-luring",
-  ], { input: source });
-  assertEquals(code, 0, err);
+/** Compiles kio.c, or what stands for it, to a shared library. */
+export function compile(source: string, library: string): void {
+  using folder = temporaryFolder();
+  Deno.writeTextFileSync(`${folder.path}/kio.c`, source);
+  compileShim(`${folder.path}/kio.c`, library);
 }
 
 /** kio.c with some of its text replaced: what the tests have to notice. */

@@ -1,0 +1,21 @@
+/*
+ * guard.c - a library whose only purpose is to be closed: Deno does that when
+ * the isolate that opened it ends, in whatever way, and before it frees the
+ * isolate's buffers. kio.c carries it, and hands each worker a copy of its own,
+ * as the loader unmaps a file only when nobody else has it open.
+ */
+#include <stddef.h>
+
+/* Points to the function to be called with it. */
+static void (**isolate)(void *);
+
+__attribute__((visibility("default"))) void kio_guard_arm(void *guarded)
+{
+	isolate = guarded;
+}
+
+__attribute__((destructor)) static void end(void)
+{
+	if (isolate)
+		(*isolate)(isolate);
+}
