@@ -51,6 +51,11 @@
 #define UD_MAKES_FD (1ULL << 52)
 #define UD_TIMER (UD_INTERNAL | (1ULL << 60))
 #define UD_IGNORED (UD_INTERNAL | (2ULL << 60))
+#define UD_WAIT (UD_INTERNAL | (3ULL << 60))
+
+/* How long a step waits for a completion: at least half of that, at most 1.5
+ * times. */
+#define WAIT_NS 500000
 
 struct kio {
 	struct io_uring ring;
@@ -67,6 +72,7 @@ struct kio {
 	struct io_uring_sqe *chain_last;
 	/* Set by kio_wide_offset() for the next operation whose offset is NaN. */
 	uint64_t wide_offset;
+	bool wait_armed;
 	bool timer_armed;
 	double timer_deadline_ms;
 	struct __kernel_timespec timer_at;
@@ -119,19 +125,13 @@ static bool has_work(const struct kio *k)
 
 /*
  * Publishes the prepared SQEs, all but the last `keep` (a chain that is still
- * being built must reach the kernel whole), and enters it once. wait_ns > 0
- * sleeps until a completion is there or the time is over.
+ * being built must reach the kernel whole), and enters it once.
  */
-static int enter(struct kio *k, uint32_t keep, uint32_t flags, double wait_ns)
+static int enter(struct kio *k, uint32_t keep, uint32_t wait_count,
+		 uint32_t flags)
 {
 	struct io_uring_sq *sq = &k->ring.sq;
 	uint32_t tail = *sq->ktail;
-	struct __kernel_timespec ts = {
-		.tv_sec = (long long)(wait_ns / 1e9),
-		.tv_nsec = (long long)wait_ns % 1000000000,
-	};
-	struct io_uring_getevents_arg arg = { .ts = (uint64_t)(uintptr_t)&ts };
-	bool wait = wait_ns > 0;
 	int ret;
 
 	for (uint32_t end = sq->sqe_tail - keep; sq->sqe_head != end;
@@ -140,12 +140,9 @@ static int enter(struct kio *k, uint32_t keep, uint32_t flags, double wait_ns)
 			sq->sqe_head & *sq->kring_mask;
 	io_uring_smp_store_release(sq->ktail, tail);
 
-	flags |= k->enter_flags;
-	if (wait)
-		flags |= IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
 	ret = (int)syscall(__NR_io_uring_enter, k->ring.enter_ring_fd,
-			   tail - io_uring_smp_load_acquire(sq->khead), wait,
-			   flags, wait ? &arg : NULL, wait ? sizeof(arg) : 0);
+			   tail - io_uring_smp_load_acquire(sq->khead),
+			   wait_count, flags | k->enter_flags, NULL, 0);
 	return ret < 0 ? -errno : ret;
 }
 
@@ -477,6 +474,8 @@ static bool internal_reported(struct kio *k, const struct io_uring_cqe *cqe)
 {
 	if (cqe->user_data == UD_TIMER)
 		k->timer_armed = false;
+	if (cqe->user_data == UD_WAIT)
+		k->wait_armed = false;
 	return cqe->user_data < UD_TIMER && cqe->res == -ENOENT;
 }
 
@@ -520,14 +519,33 @@ static uint32_t harvest(struct kio *k, int32_t *out, uint32_t capacity)
 }
 
 /*
+ * Enters the kernel and sleeps until a completion is there, or for about
+ * WAIT_NS. The end is set by a timeout in the ring that serves several waits:
+ * one of its own for each, armed and cancelled again, makes a wait of 150 us
+ * longer by half where timers are virtual.
+ */
+static int enter_and_wait(struct kio *k)
+{
+	static struct __kernel_timespec period = { .tv_nsec = WAIT_NS };
+	struct io_uring_sqe *sqe;
+
+	if (!k->wait_armed && !sqe_begin(k, &sqe)) {
+		io_uring_prep_timeout(sqe, &period, 0, 0);
+		sqe->user_data = UD_WAIT;
+		k->wait_armed = true;
+	}
+	return enter(k, 0, k->wait_armed, IORING_ENTER_GETEVENTS);
+}
+
+/*
  * One turn of the ring: submits what is queued, lets the kernel post what is
- * done and copies up to `capacity` completions. wait_ns > 0 sleeps that long
+ * done and copies up to `capacity` completions. With `wait` it sleeps a while
  * for the first one. Returns their number, or an error when there are none;
  * what could not be submitted stays queued.
  */
-EXPORT int kio_step(struct kio *k, int32_t *out, uint32_t capacity,
-		    double wait_ns)
+EXPORT int kio_step(struct kio *k, int32_t *out, uint32_t capacity, bool wait)
 {
+	double start_ms = wait ? kio_now_ms() : 0;
 	uint32_t count = 0, fresh;
 	int ret = 0;
 
@@ -543,15 +561,20 @@ EXPORT int kio_step(struct kio *k, int32_t *out, uint32_t capacity,
 	 * longer batch (so kio_arm() asks the kernel itself).
 	 */
 	do {
-		if (wait_ns > 0 || has_work(k))
-			ret = enter(k, 0, IORING_ENTER_GETEVENTS, wait_ns);
+		if (wait)
+			ret = enter_and_wait(k);
+		else if (has_work(k))
+			ret = enter(k, 0, 0, IORING_ENTER_GETEVENTS);
 		else if (io_uring_sq_ready(&k->ring))
 			ret = enter(k, 0, 0, 0);
-		wait_ns = 0;
 		fresh = harvest(k, out + 4 * count, capacity - count);
 		count += fresh;
-	} while (ret >= 0 && fresh && count < capacity && has_work(k));
-	if (count || ret == -ETIME || ret == -EINTR)
+		/* the timeout may be one that was nearly over at the start */
+		wait = wait && !count && ret >= 0 &&
+		       (kio_now_ms() - start_ms) * 1e6 < WAIT_NS / 2;
+	} while (wait ||
+		 (ret >= 0 && fresh && count < capacity && has_work(k)));
+	if (count || ret == -EINTR)
 		return (int)count;
 	return ret < 0 ? ret : 0;
 }
@@ -584,6 +607,18 @@ static int arm_timer(struct kio *k, double deadline_ms)
 	return 0;
 }
 
+/* Takes back the timeout of a wait, which would end a sleep for nothing. */
+static void disarm_wait(struct kio *k)
+{
+	struct io_uring_sqe *sqe;
+
+	if (sqe_begin(k, &sqe))
+		return;
+	io_uring_prep_timeout_remove(sqe, UD_WAIT, 0);
+	sqe->user_data = UD_IGNORED;
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+}
+
 /*
  * Before the thread sleeps in an event loop of its own: from now on a
  * completion makes the eventfd readable, and so does deadline_ms (0: none)
@@ -599,12 +634,16 @@ EXPORT int kio_arm(struct kio *k, double deadline_ms)
 {
 	struct pollfd ring = { .fd = k->ring.ring_fd, .events = POLLIN };
 
+	if (k->wait_armed) {
+		disarm_wait(k);
+		return 0;
+	}
 	if (deadline_ms > 0 && arm_timer(k, deadline_ms))
 		return 0;
 	io_uring_cq_eventfd_toggle(&k->ring, true);
 	k->armed = true;
 	atomic_thread_fence(memory_order_seq_cst);
-	if (enter(k, 0, IORING_ENTER_GETEVENTS, 0) >= 0 &&
+	if (enter(k, 0, 0, IORING_ENTER_GETEVENTS) >= 0 &&
 	    !io_uring_sq_ready(&k->ring) && poll(&ring, 1, 0) == 0)
 		return 1;
 	io_uring_cq_eventfd_toggle(&k->ring, false);
@@ -794,7 +833,7 @@ static void context_drain(struct kio *k)
 	kio_chain(k, false);
 	while (k->in_flight) {
 		kio_cancel_all(k);
-		enter(k, 0, IORING_ENTER_GETEVENTS, 50e6);
+		enter_and_wait(k);
 		harvest(k, NULL, UINT32_MAX);
 		if (!told && kio_now_ms() - start_ms > 5000) {
 			fprintf(stderr,

@@ -11,7 +11,7 @@ export const symbols = {
   kio_context_close: { parameters: ["pointer" /* struct kio *k */], result: "void" },
   kio_ring_fd: { parameters: ["pointer" /* const struct kio *k */], result: "i32" },
   kio_event_fd: { parameters: ["pointer" /* const struct kio *k */], result: "i32" },
-  kio_step: { parameters: ["pointer" /* struct kio *k */, "buffer" /* int32_t *out */, "u32" /* capacity */, "f64" /* wait_ns */], result: "i32" },
+  kio_step: { parameters: ["pointer" /* struct kio *k */, "buffer" /* int32_t *out */, "u32" /* capacity */, "bool" /* wait */], result: "i32" },
   kio_arm: { parameters: ["pointer" /* struct kio *k */, "f64" /* deadline_ms */], result: "i32" },
   kio_wake_self: { parameters: ["pointer" /* struct kio *k */], result: "void" },
   kio_chain: { parameters: ["pointer" /* struct kio *k */, "bool" /* on */], result: "void" },

@@ -41,9 +41,10 @@ const TURN_MS_MAX = 2;
 const STEPS_PER_CLOCK = 8;
 
 /**
- * A lull: how long the thread waits in the kernel for a completion before it
- * goes to sleep in Deno's event loop. That costs a fraction of a wake-up
- * through the loop, and is done only while completions come in faster.
+ * A lull: how long, about, the thread waits in the kernel for a completion
+ * before it goes to sleep in Deno's event loop: WAIT_NS of kio.c. That costs a
+ * fraction of a wake-up through the loop, and is done only while completions
+ * come in faster.
  */
 const LULL_MS = 0.5;
 
@@ -65,9 +66,6 @@ const CANCEL_RETRY_MS = 5;
 
 /** Until the next try when the kernel has no memory for a submission. */
 const SUBMIT_RETRY_MS = 1;
-
-/** Pause between two cancels while a context is closed synchronously. */
-const DRAIN_WAIT_NS = 50e6;
 
 /** Parts of the high half of user_data, see kio.c. */
 const MESSAGE_MASK = 0x7fffffff;
@@ -587,7 +585,7 @@ export class Ring {
         if (this.#closed) return;
       }
       hop = true;
-      const settled = this.step(this.#lullNs());
+      const settled = this.step(this.#isLull());
       if (this.#closed) return;
       if (settled < 0) {
         // Out of memory or the like: what is queued stays queued.
@@ -614,13 +612,13 @@ export class Ring {
     }
   }
 
-  /** How long the next step may wait in the kernel. */
-  #lullNs(): number {
-    if (this.#quickWakes < LULL_AFTER || this.#pending === 0) return 0;
+  /** Whether the next step may wait in the kernel. */
+  #isLull(): boolean {
+    if (this.#quickWakes < LULL_AFTER || this.#pending === 0) return false;
     const nowMs = this.shim.kio_now_ms();
     const { nextMs } = this.timers;
-    const waitMs = nextMs === 0 ? LULL_MS : Math.min(LULL_MS, nextMs - nowMs);
-    return waitMs <= 0 || nowMs < this.#noLullsUntilMs ? 0 : waitMs * 1e6;
+    return nowMs >= this.#noLullsUntilMs &&
+      (nextMs === 0 || nextMs >= nowMs + LULL_MS);
   }
 
   /** Leaves the thread to Deno until the ring has something to say. */
@@ -645,7 +643,7 @@ export class Ring {
    * The whole batch is taken over before any of it is settled, and no code of
    * the user runs until all is.
    */
-  step(waitNs: number): number {
+  step(wait: boolean): number {
     // In this order: what times out at once has been submitted once.
     this.sendCancels();
     if (this.timers.size > 0) this.#expire();
@@ -654,7 +652,7 @@ export class Ring {
       this.handle,
       this.#out,
       BATCH_SIZE,
-      waitNs,
+      wait,
     );
     if (count < 0) {
       if (count === -EAGAIN || count === -EBUSY || count === -ENOMEM) {
@@ -734,10 +732,11 @@ export class Ring {
   /** Cancels and drains without giving the thread back, then closes. */
   closeNow(): void {
     if (this.#closed) return;
+    if (this.#chaining) this.endChain();
     this.closing = true;
     for (const op of this.live()) op.cancel();
     while (this.#pending > 0) {
-      this.step(DRAIN_WAIT_NS);
+      this.step(true);
       // A link of a chain may have started since.
       if (this.#pending > 0) this.shim.kio_cancel_all(this.handle);
     }
