@@ -30,6 +30,7 @@ export {
   type Task,
 } from "./lib/IoContext.ts";
 export * from "./lib/io.ts";
+export * from "./lib/files.ts";
 export * from "./lib/constants.ts";
 export {
   type Failure,

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -34,6 +35,7 @@
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
 #define KIO_OP_FTRUNCATE 55	    /* Linux 6.9 */
+#define KIO_REGISTER_SEND_MSG_RING 31 /* Linux 6.13 */
 #define KIO_ENTER_NO_IOWAIT (1U << 7) /* Linux 6.15 */
 #define KIO_FEAT_NO_IOWAIT (1U << 17)
 
@@ -245,6 +247,42 @@ EXPORT int kio_open(struct kio *k, double id, const char *path, int flags,
 	QUEUE(k, id, 0,
 	      io_uring_prep_openat(sqe, AT_FDCWD, path, flags | O_CLOEXEC,
 				   mode));
+}
+
+/* how: a struct open_how */
+EXPORT int kio_openat2(struct kio *k, double id, int directory,
+		       const char *path, void *how)
+{
+	QUEUE(k, id, 0, io_uring_prep_openat2(sqe, directory, path, how));
+}
+
+/* stat: room for a struct statx */
+EXPORT int kio_fstat(struct kio *k, double id, int fd, void *stat)
+{
+	QUEUE(k, id, 0,
+	      io_uring_prep_statx(sqe, fd, "", AT_EMPTY_PATH,
+				  STATX_BASIC_STATS, stat));
+}
+
+EXPORT int kio_rename(struct kio *k, double id, const char *from,
+		      const char *to, uint32_t flags)
+{
+	QUEUE(k, id, 0,
+	      io_uring_prep_renameat(sqe, AT_FDCWD, from, AT_FDCWD, to, flags));
+}
+
+EXPORT int kio_unlink(struct kio *k, double id, const char *path, int flags)
+{
+	QUEUE(k, id, 0, io_uring_prep_unlinkat(sqe, AT_FDCWD, path, flags));
+}
+
+/* An offset below 0 is the file's own position, the only one a pipe has. */
+EXPORT int kio_splice(struct kio *k, double id, int from, double from_offset,
+		      int to, double to_offset, uint32_t length, uint32_t flags)
+{
+	QUEUE(k, id, 0,
+	      io_uring_prep_splice(sqe, from, (int64_t)from_offset, to,
+				   (int64_t)to_offset, length, flags));
 }
 
 /* The fd is gone whatever happens: who called has given it up. */
@@ -671,6 +709,37 @@ EXPORT int kio_event_wait(int event_fd)
 	return read(event_fd, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
+/*
+ * Sends a message to a ring of this process, without one of the caller's own.
+ * Before Linux 6.13 one is made for it.
+ */
+EXPORT int kio_ring_message(int ring_fd, int result, double user_data)
+{
+	struct io_uring_sqe message;
+	struct io_uring_cqe *cqe;
+	struct io_uring ring;
+	int ret;
+
+	memset(&message, 0, sizeof(message));
+	io_uring_prep_msg_ring(&message, ring_fd, (uint32_t)result,
+			       UD_MESSAGE | (uint64_t)user_data, 0);
+	ret = (int)syscall(__NR_io_uring_register, -1,
+			   KIO_REGISTER_SEND_MSG_RING, &message, 1);
+	if (ret >= 0 || errno != EINVAL)
+		return ret < 0 ? -errno : 0;
+	ret = io_uring_queue_init(1, &ring, 0);
+	if (ret)
+		return ret;
+	*io_uring_get_sqe(&ring) = message;
+	ret = io_uring_submit_and_wait(&ring, 1);
+	if (ret >= 0)
+		ret = io_uring_wait_cqe(&ring, &cqe);
+	if (ret >= 0)
+		ret = cqe->res;
+	io_uring_queue_exit(&ring);
+	return ret;
+}
+
 /* ---- fixed files ---------------------------------------------------------- */
 
 EXPORT int kio_files_register(struct kio *k, const int32_t *fds,
@@ -1032,6 +1101,54 @@ EXPORT int kio_nonblocking_set(int fd, bool on)
 		return -errno;
 	return result_of(fcntl(fd, F_SETFL,
 			       on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK));
+}
+
+/*
+ * Makes a pipe of about `size` bytes: fds[0] to read, fds[1] to write. Returns
+ * the size that it has: the system may grant less (pipe-max-size, and the
+ * pages that a user may have in pipes).
+ */
+EXPORT int kio_pipe(int32_t *fds, int size)
+{
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	fcntl(fds[1], F_SETPIPE_SZ, size);
+	return fcntl(fds[1], F_GETPIPE_SZ);
+}
+
+/* ---- names: what blocks ------------------------------------------------------ */
+
+/*
+ * Looks a name up: up to `capacity` addresses go to `out`, 132 bytes each:
+ * a struct sockaddr_storage and its length. Returns their number, or an error:
+ * -errno, or -1000 + one of EAI_*, which are negative.
+ */
+EXPORT int kio_resolve(const char *host, uint32_t port, char *out,
+		       uint32_t capacity)
+{
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
+				  .ai_flags = AI_NUMERICSERV };
+	struct addrinfo *list, *at;
+	char service[16];
+	uint32_t count = 0;
+	int ret;
+
+	snprintf(service, sizeof(service), "%u", port);
+	ret = getaddrinfo(host, service, &hints, &list);
+	if (ret == EAI_SYSTEM)
+		return -errno;
+	if (ret)
+		return ret - 1000;
+	for (at = list; at && count < capacity; at = at->ai_next, count++) {
+		uint32_t length = at->ai_addrlen;
+
+		memcpy(out, at->ai_addr, length);
+		memcpy(out + sizeof(struct sockaddr_storage), &length,
+		       sizeof(length));
+		out += sizeof(struct sockaddr_storage) + sizeof(length);
+	}
+	freeaddrinfo(list);
+	return (int)count;
 }
 
 /* Never retried: the fd is gone whatever close(2) says. */

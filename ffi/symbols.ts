@@ -25,6 +25,11 @@ export const symbols = {
   kio_readv: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* const void *vectors */, "u32" /* count */, "f64" /* offset */], result: "i32" },
   kio_writev: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* const void *vectors */, "u32" /* count */, "f64" /* offset */], result: "i32" },
   kio_open: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "buffer" /* const char *path */, "i32" /* flags */, "u32" /* mode */], result: "i32" },
+  kio_openat2: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* directory */, "buffer" /* const char *path */, "buffer" /* struct open_how *how */], result: "i32" },
+  kio_fstat: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* struct statx *stat */], result: "i32" },
+  kio_rename: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "buffer" /* const char *from */, "buffer" /* const char *to */, "u32" /* flags */], result: "i32" },
+  kio_unlink: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "buffer" /* const char *path */, "i32" /* flags */], result: "i32" },
+  kio_splice: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* from */, "f64" /* from_offset */, "i32" /* to */, "f64" /* to_offset */, "u32" /* length */, "u32" /* flags */], result: "i32" },
   kio_close: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */], result: "i32" },
   kio_fsync: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "u32" /* flags */], result: "i32" },
   kio_fallocate: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "i32" /* mode */, "f64" /* offset */, "f64" /* length */], result: "i32" },
@@ -41,6 +46,8 @@ export const symbols = {
   kio_vector_set: { parameters: ["buffer" /* struct iovec *vectors */, "u32" /* index */, "buffer" /* void *data */, "f64" /* length */], result: "void" },
   kio_message_init: { parameters: ["buffer" /* char *message */, "u32" /* name_length */, "u32" /* count */, "buffer" /* void *control */, "u32" /* control_length */], result: "void" },
 
+  kio_ring_message: { parameters: ["i32" /* ring_fd */, "i32" /* result */, "f64" /* user_data */], result: "i32" },
+
   kio_files_register: { parameters: ["pointer" /* struct kio *k */, "buffer" /* const int32_t *fds */, "u32" /* count */], result: "i32" },
   kio_files_update: { parameters: ["pointer" /* struct kio *k */, "u32" /* offset */, "buffer" /* const int32_t *fds */, "u32" /* count */], result: "i32" },
   kio_files_unregister: { parameters: ["pointer" /* struct kio *k */], result: "i32" },
@@ -56,6 +63,8 @@ export const symbols = {
   kio_option_set: { parameters: ["i32" /* fd */, "i32" /* level */, "i32" /* name */, "i32" /* value */], result: "i32" },
   kio_option_get: { parameters: ["i32" /* fd */, "i32" /* level */, "i32" /* name */], result: "i32" },
   kio_nonblocking_set: { parameters: ["i32" /* fd */, "bool" /* on */], result: "i32" },
+  kio_pipe: { parameters: ["buffer" /* int32_t *fds */, "i32" /* size */], result: "i32" },
+  kio_resolve: { parameters: ["buffer" /* const char *host */, "u32" /* port */, "buffer" /* char *out */, "u32" /* capacity */], result: "i32" },
   kio_fd_close: { parameters: ["i32" /* fd */], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;
 

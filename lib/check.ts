@@ -17,7 +17,7 @@ export type Offset = number | bigint | typeof CURRENT_POSITION;
 export const CURRENT_POSITION: unique symbol = Symbol("CURRENT_POSITION");
 
 /** What Linux transfers at most at a time: 2 GiB less a page. */
-const TRANSFER_MAX = 0x7ffff000;
+export const TRANSFER_MAX = 0x7ffff000;
 const OFFSET_MAX = 2n ** 63n - 1n;
 
 // Deno checks integers of FFI calls only until they are optimised, and cuts
@@ -113,6 +113,19 @@ export function checkDelay(delayMs: number, name: string, verb: string): void {
     `Cannot ${verb}: ${name} must be a number of milliseconds from 0 to 2^53 - 1, got ${
       String(delayMs)
     }`,
+  );
+}
+
+/** A path, as the kernel takes it. */
+export function checkPath(
+  path: string,
+  operation: Operation,
+): Uint8Array<ArrayBuffer> {
+  if (typeof path === "string" && !path.includes("\0")) {
+    return new TextEncoder().encode(`${path}\0`);
+  }
+  throw new TypeError(
+    `Cannot ${operation.verb}: path must be a string without NUL`,
   );
 }
 

@@ -73,3 +73,28 @@ export const SHUT_RD = 0;
 export const SHUT_WR = 1;
 /** Neither. */
 export const SHUT_RDWR = 2;
+
+/** Nothing outside of the directory; see openat2(2). */
+export const RESOLVE_BENEATH = 0x08;
+/** The directory is the root that `..` and absolute paths end at. */
+export const RESOLVE_IN_ROOT = 0x10;
+/** No symbolic links at all. */
+export const RESOLVE_NO_SYMLINKS = 0x04;
+/** No links of /proc that lead anywhere. */
+export const RESOLVE_NO_MAGICLINKS = 0x02;
+/** No other file systems. */
+export const RESOLVE_NO_XDEV = 0x01;
+
+/** Fail with EEXIST if the new name is taken; see renameat2(2). */
+export const RENAME_NOREPLACE = 0x1;
+/** Swap the two files. */
+export const RENAME_EXCHANGE = 0x2;
+/** Remove a directory; see unlinkat(2). */
+export const AT_REMOVEDIR = 0x200;
+
+/** Move pages instead of copying them, a hint; see splice(2). */
+export const SPLICE_F_MOVE = 0x1;
+/** Do not wait for the pipe. */
+export const SPLICE_F_NONBLOCK = 0x2;
+/** More is to follow: do not send a small packet yet. */
+export const SPLICE_F_MORE = 0x4;

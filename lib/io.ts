@@ -8,21 +8,26 @@ import {
   checkFunction,
   checkInteger,
   checkOffset,
+  checkOptions,
+  checkPath,
   type Fd,
   type Offset,
+  TRANSFER_MAX,
 } from "./check.ts";
 import { type IoContext, ringOf } from "./IoContext.ts";
+import { loadShim } from "../ffi/load.ts";
 import * as operations from "./operations.ts";
 import type { Operation } from "./operations.ts";
-import { type Pinned, PinnedGroup, type Ring } from "./ring.ts";
+import { DONE, failure, type Result } from "./result.ts";
+import { PinnedGroup, type Ring, WAKE_TAG } from "./ring.ts";
 import {
   ADDRESS_SIZE,
   addressFromBytes,
   bytesOfAddress,
   SocketAddress,
 } from "./SocketAddress.ts";
+import { start } from "./start.ts";
 import type { UringOp } from "./UringOp.ts";
-import type { Shim } from "../ffi/load.ts";
 
 /** Buffers of one operation at most: IOV_MAX of the kernel. */
 const VECTORS_MAX = 1024;
@@ -89,19 +94,15 @@ export function asyncOpen(
 ): UringOp<number> {
   const operation = operations.OPEN;
   const ring = ringOf(ctx, operation);
-  if (typeof path !== "string" || path.includes("\0")) {
-    throw new TypeError("Cannot open: path must be a string without NUL");
-  }
+  const name = checkPath(path, operation);
   const bits = checkFlags(flags, operation);
   const permissions = checkInteger(mode, 0o7777, "mode", operation.verb);
-  const terminated = new TextEncoder().encode(`${path}\0`);
   return start(
     ring,
     operation,
     -1,
-    terminated,
-    (shim, handle, id) =>
-      shim.kio_open(handle, id, terminated, bits, permissions),
+    name,
+    (shim, handle, id) => shim.kio_open(handle, id, name, bits, permissions),
   );
 }
 
@@ -467,6 +468,90 @@ export function asyncFtruncate(
     null,
     (shim, handle, id) => shim.kio_ftruncate(handle, id, file, size),
   );
+}
+
+/** What `asyncSplice()` moves from where to where. */
+export interface SpliceOptions {
+  /** Where in the source, 0 to 2^53 - 1; its own position if left out, which is
+   * all that a pipe or a socket has. */
+  fromOffset?: number;
+  /** Where in the destination, likewise. */
+  toOffset?: number;
+  /** `SPLICE_F_MOVE`, `SPLICE_F_MORE` …
+   * @default {0} */
+  flags?: number;
+}
+
+/**
+ * Moves bytes between a pipe and something else without copying them through
+ * this process. See splice(2); `asyncSendfile()` is made of it.
+ *
+ * A splice that has to wait holds a thread of the kernel: with a non-blocking
+ * socket it gives `EAGAIN` instead, and `asyncPoll()` waits.
+ *
+ * @param ctx The context.
+ * @param from Where from; it or `to` must be a pipe.
+ * @param to Where to.
+ * @param length Bytes, 1 to 2147479552.
+ * @param options Offsets and flags.
+ * @returns The number of bytes, often fewer than asked for; 0 at the end of
+ * `from`. `EINVAL` if none is a pipe, `ESPIPE` for an offset where there are
+ * none, `EAGAIN`, `EPIPE` …
+ * @throws {RangeError} If an argument is out of range; {TypeError} as
+ * `asyncClose()`.
+ */
+export function asyncSplice(
+  ctx: IoContext,
+  from: Fd,
+  to: Fd,
+  length: number,
+  options: SpliceOptions = {},
+): UringOp<number> {
+  const operation = operations.SPLICE;
+  const ring = ringOf(ctx, operation);
+  checkOptions(options, operation.verb);
+  const { fromOffset, toOffset, flags = 0 } = options;
+  const source = checkFd(from, operation);
+  const destination = checkFd(to, operation);
+  const bytes = checkInteger(
+    length,
+    TRANSFER_MAX,
+    "length",
+    operation.verb,
+    1,
+  );
+  const at = positionFor(fromOffset, "fromOffset", operation);
+  const toAt = positionFor(toOffset, "toOffset", operation);
+  const bits = checkFlags(flags, operation);
+  return start(
+    ring,
+    operation,
+    source,
+    null,
+    (shim, handle, id) =>
+      shim.kio_splice(
+        handle,
+        id,
+        source,
+        at,
+        destination,
+        toAt,
+        bytes,
+        bits,
+      ),
+    null,
+    destination,
+  );
+}
+
+/** An offset of asyncSplice(); -1 for none. */
+function positionFor(
+  offset: number | undefined,
+  name: string,
+  operation: Operation,
+): number {
+  if (offset === undefined) return -1;
+  return checkInteger(offset, Number.MAX_SAFE_INTEGER, name, operation.verb);
 }
 
 // ---- sockets -----------------------------------------------------------------
@@ -851,24 +936,50 @@ export function asyncMsgRing(
   const operation = operations.MSG_RING;
   const ring = ringOf(ctx, operation);
   const target = checkFd(targetRingFd, operation);
-  if ((result | 0) !== result) {
-    throw new RangeError(
-      `Cannot ${operation.verb}: result must be an int32, got ${result}`,
-    );
-  }
-  const tag = checkInteger(
-    userData,
-    Number.MAX_SAFE_INTEGER,
-    "userData",
-    operation.verb,
-  );
+  checkMessage(result, userData, operation);
   return start(
     ring,
     operation,
     target,
     null,
     (shim, handle, id) =>
-      shim.kio_msg_ring(handle, id, target, result | 0, tag),
+      shim.kio_msg_ring(handle, id, target, result | 0, userData + 0),
+  );
+}
+
+/**
+ * Wakes a ring of this process by a message, like `asyncMsgRing()` but at once
+ * and without a context: any thread may call it. On Linux before 6.13 a small
+ * ring is made for it, which takes some 50 µs.
+ *
+ * @param ringFd `ringFd` of the context to be woken.
+ * @param result Any int32.
+ * @param userData An integer from 0 to 2^53 - 1; with `WAKE_TAG`, if left out,
+ * the target only wakes up.
+ * @returns As `asyncMsgRing()`; the message is in the target's queue.
+ * @throws {RangeError} If an argument is out of range.
+ */
+export function wake(
+  ringFd: number,
+  result = 0,
+  userData: number = WAKE_TAG,
+): Result<void> {
+  const operation = operations.WAKE;
+  const target = checkFd(ringFd, operation);
+  checkMessage(result, userData, operation);
+  const status = loadShim().kio_ring_message(target, result | 0, userData + 0);
+  return status < 0 ? failure(-status) : DONE;
+}
+
+function checkMessage(
+  result: number,
+  userData: number,
+  operation: Operation,
+): void {
+  checkInteger(userData, Number.MAX_SAFE_INTEGER, "userData", operation.verb);
+  if ((result | 0) === result) return;
+  throw new RangeError(
+    `Cannot ${operation.verb}: result must be an int32, got ${result}`,
   );
 }
 
@@ -914,24 +1025,6 @@ export function link<const T>(ctx: IoContext, queue: () => T): T {
 }
 
 // ---- what operations are made of -----------------------------------------------
-
-/**
- * Takes a slot, has the shim prepare the SQE, and enters the operation. What
- * programs do most (read, write, receive, send) has these lines in place: the
- * closure costs 15 ns an operation.
- */
-function start<T>(
-  ring: Ring,
-  operation: Operation,
-  fd: number,
-  pinned: Pinned,
-  prepare: (shim: Shim, handle: Deno.PointerObject, id: number) => number,
-  decode: ((result: number) => T) | null = null,
-): UringOp<T> {
-  const slot = ring.take(operation);
-  const status = prepare(ring.shim, ring.handle, ring.idOf(slot, operation));
-  return ring.queued(slot, operation, fd, pinned, status, decode);
-}
 
 function checkAddress(
   address: SocketAddress,

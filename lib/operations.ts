@@ -28,6 +28,11 @@ export const WRITEV = operation("asyncWritev", "write", Yields.COUNT);
 export const READ_FIXED = operation("asyncReadFixed", "read", Yields.COUNT);
 export const WRITE_FIXED = operation("asyncWriteFixed", "write", Yields.COUNT);
 export const OPEN = operation("asyncOpen", "open", Yields.FD);
+export const OPENAT2 = operation("asyncOpenat2", "open", Yields.FD);
+export const FSTAT = operation("asyncFstat", "stat", Yields.DECODED);
+export const RENAME = operation("asyncRename", "rename", Yields.NOTHING);
+export const UNLINK = operation("asyncUnlink", "unlink", Yields.NOTHING);
+export const SPLICE = operation("asyncSplice", "splice", Yields.COUNT);
 export const CLOSE = operation("asyncClose", "close", Yields.NOTHING);
 export const FSYNC = operation("asyncFsync", "fsync", Yields.NOTHING);
 export const FDATASYNC = operation(
@@ -77,4 +82,5 @@ export const MSG_RING = operation(
   "message a ring",
   Yields.NOTHING,
 );
+export const WAKE = operation("wake", "wake a ring", Yields.NOTHING);
 export const LINK = operation("link", "link", Yields.NOTHING);

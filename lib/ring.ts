@@ -111,6 +111,8 @@ const ERRNO_SHIFT = 8;
 /** What few operations have. */
 interface Extra<T> {
   decode?: (result: number) => T;
+  otherFd?: number;
+  onCancel?: () => void;
   signals?: AbortSignal[];
   onAbort?: () => void;
 }
@@ -136,7 +138,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     slot: number,
     operation: Operation,
     pinned: Pinned,
-    decode: ((result: number) => T) | null,
+    extra: Extra<T> | null,
   ) {
     super(takeSettle);
     this.#settle = settleOfLast;
@@ -144,7 +146,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     this.#slot = slot;
     this.#operation = operation;
     this.#pinned = pinned;
-    this.#extra = decode === null ? null : { decode };
+    this.#extra = extra;
   }
 
   withTimeout(timeoutMs: number): this {
@@ -182,7 +184,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     // It takes no time, and who called it has given up the fd.
     if (this.#operation === CLOSE) return;
     this.#flags |= CANCELLED;
-    if (this.#flags & ASLEEP) this.#conclude(-ECANCELED);
+    if (this.#flags & ASLEEP) this.#end(-ECANCELED);
     else ring.requestCancel(this);
   }
 
@@ -194,8 +196,8 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     });
   }
 
-  /** Gives the slot back and the result out. */
-  #conclude(result: number): void {
+  /** Gives the slot back. */
+  #release(): void {
     this.#ring.release(this.#slot);
     this.#pinned = null;
     const extra = this.#extra;
@@ -204,6 +206,19 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
         signal.removeEventListener("abort", extra.onAbort);
       }
     }
+  }
+
+  /** Ends what the kernel has no part in (any more). */
+  #end(result: number): void {
+    const onCancel = this.#extra?.onCancel;
+    this.#conclude(result);
+    onCancel?.();
+  }
+
+  /** Gives the slot back and the result out. */
+  #conclude(result: number): void {
+    this.#release();
+    const extra = this.#extra;
     if (result < 0) {
       this.#settle(failure(-result));
       return;
@@ -235,6 +250,11 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
 
   static conclude(op: Op<unknown>, result: number): void {
     op.#conclude(result);
+  }
+
+  static settleWith<T>(op: Op<T>, result: Result<T>): void {
+    op.#release();
+    op.#settle(result);
   }
 
   /** Its completion has come. */
@@ -271,7 +291,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   static expire(op: Op<unknown>): void {
     const flags = op.#flags;
     if (flags & ASLEEP) {
-      op.#conclude(flags & TIMED_OUT ? -ETIMEDOUT : -(flags >> ERRNO_SHIFT));
+      op.#end(flags & TIMED_OUT ? -ETIMEDOUT : -(flags >> ERRNO_SHIFT));
       return;
     }
     if (op.#operation === CLOSE) return;
@@ -298,6 +318,11 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
 
   static putToSleep(op: Op<unknown>): void {
     op.#flags |= ASLEEP;
+  }
+
+  /** Whether that is its second fd. */
+  static uses(op: Op<unknown>, fd: number): boolean {
+    return op.#extra?.otherFd === fd;
   }
 
   static nameOf(op: Op<unknown>): string {
@@ -447,8 +472,14 @@ export class Ring {
     pinned: Pinned,
     status: number,
     decode: ((result: number) => T) | null = null,
+    otherFd = -1,
   ): UringOp<T> {
-    const op = new Op<T>(this, slot, operation, pinned, decode);
+    const extra = decode !== null
+      ? { decode }
+      : otherFd >= 0
+      ? { otherFd }
+      : null;
+    const op = new Op<T>(this, slot, operation, pinned, extra);
     this.#ops[slot] = op;
     this.#fds[slot] = fd;
     this.#pending++;
@@ -464,13 +495,38 @@ export class Ring {
   /** Enters an operation that only waits for its time. */
   sleeping(slot: number, operation: Operation, delayMs: number): UringOp<void> {
     const op = new Op<void>(this, slot, operation, null, null);
+    this.timers.set(slot, this.shim.kio_now_ms() + delayMs);
+    this.#enterAsleep(slot, op);
+    return op;
+  }
+
+  /**
+   * Enters what the kernel has no part in, and gives what settles it. A cancel
+   * or a timeout settles it at once, and calls `onCancel`; what comes later is
+   * nobody's.
+   */
+  external<T>(
+    slot: number,
+    operation: Operation,
+    onCancel: () => void,
+  ): { op: UringOp<T>; settle: (result: Result<T>) => void } {
+    const op = new Op<T>(this, slot, operation, null, { onCancel });
+    this.#enterAsleep(slot, op);
+    const settle = (result: Result<T>) => {
+      if (!this.holds(slot, op)) return;
+      Op.settleWith(op, result);
+      // Nothing may be left that keeps the process alive.
+      this.schedule();
+    };
+    return { op, settle };
+  }
+
+  #enterAsleep(slot: number, op: Op<unknown>): void {
     this.#ops[slot] = op;
     this.#fds[slot] = -1;
     this.#pending++;
     Op.putToSleep(op);
-    this.timers.set(slot, this.shim.kio_now_ms() + delayMs);
     this.schedule();
-    return op;
   }
 
   /** Closes the fd of an operation. */
@@ -498,7 +554,8 @@ export class Ring {
     const ops: Op<unknown>[] = [];
     for (let slot = 0; slot < this.#ops.length; slot++) {
       const op = this.#ops[slot];
-      if (op !== undefined && (fd === undefined || this.#fds[slot] === fd)) {
+      if (op === undefined) continue;
+      if (fd === undefined || this.#fds[slot] === fd || Op.uses(op, fd)) {
         ops.push(op);
       }
     }
