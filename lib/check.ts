@@ -95,6 +95,14 @@ export function checkOptions(options: unknown, verb: string): void {
   );
 }
 
+/** What can abort. */
+export function checkSignal(signal: unknown, verb: string): void {
+  if (signal instanceof AbortSignal) return;
+  throw new TypeError(
+    `Cannot ${verb}: expected an AbortSignal, got ${typeof signal}`,
+  );
+}
+
 /** An array, which cannot say that it has another length than it has. */
 export function checkArray(array: unknown, of: string, verb: string): void {
   if (Array.isArray(array)) return;

@@ -1,5 +1,5 @@
 import { loadShim, type Shim } from "../ffi/load.ts";
-import { type Buffer, checkDelay } from "./check.ts";
+import { type Buffer, checkDelay, checkSignal } from "./check.ts";
 import {
   EAGAIN,
   EBUSY,
@@ -162,11 +162,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   }
 
   withSignal(signal: AbortSignal): this {
-    if (!(signal instanceof AbortSignal)) {
-      throw new TypeError(
-        `Cannot attach a signal: expected an AbortSignal, got ${typeof signal}`,
-      );
-    }
+    checkSignal(signal, "attach a signal");
     if (!this.#ring.holds(this.#slot, this)) return this;
     if (signal.aborted) {
       this.cancel();

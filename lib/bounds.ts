@@ -1,0 +1,54 @@
+import { loadShim } from "../ffi/load.ts";
+import { checkDelay, checkOptions, checkSignal } from "./check.ts";
+import type { UringOp } from "./UringOp.ts";
+
+/** What bounds a transfer of several operations as a whole. */
+export interface BoundOptions {
+  /** Milliseconds from now, 0 or more and finite: then it ends with
+   * `ETIMEDOUT`. */
+  timeout?: number;
+  /** When aborted, it ends with `ECANCELED`. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Bounds operations that follow each other: none outlives the time or the
+ * signal. One listener and no object for each of them.
+ */
+export class Bounds implements Disposable {
+  readonly #deadlineMs: number;
+  readonly #signal: AbortSignal | undefined;
+  #current: UringOp<unknown> | undefined;
+  readonly #onAbort = () => this.#current?.cancel();
+
+  constructor(options: BoundOptions, verb: string) {
+    checkOptions(options, verb);
+    const { timeout, signal } = options;
+    if (timeout !== undefined) checkDelay(timeout, "timeout", verb);
+    if (signal !== undefined) checkSignal(signal, verb);
+    this.#deadlineMs = timeout === undefined
+      ? Infinity
+      : loadShim().kio_now_ms() + timeout;
+    this.#signal = signal;
+    signal?.addEventListener("abort", this.#onAbort, { once: true });
+  }
+
+  /** Bounds the next operation. */
+  of<T>(op: UringOp<T>): UringOp<T> {
+    this.#current = op;
+    if (this.#deadlineMs !== Infinity) op.withTimeout(this.remainingMs);
+    if (this.#signal?.aborted) op.cancel();
+    return op;
+  }
+
+  /** How much time is left; Infinity without a limit. */
+  get remainingMs(): number {
+    if (this.#deadlineMs === Infinity) return Infinity;
+    return Math.max(0, this.#deadlineMs - loadShim().kio_now_ms());
+  }
+
+  [Symbol.dispose](): void {
+    this.#current = undefined;
+    this.#signal?.removeEventListener("abort", this.#onAbort);
+  }
+}
