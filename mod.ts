@@ -48,4 +48,6 @@ export {
 } from "./lib/check.ts";
 export { pin } from "./lib/pin.ts";
 export { WAKE_TAG } from "./lib/ring.ts";
+export type { BoundOptions } from "./lib/bounds.ts";
 export * from "./net/net.ts";
+export * from "./helpers/io_helpers.ts";

@@ -204,25 +204,29 @@ static uint64_t offset_of(const struct kio *k, double offset)
 
 /* ---- operations ------------------------------------------------------- */
 
+/* at: where in the buffer; a transfer goes on there without a new view. */
+
 EXPORT void kio_wide_offset(struct kio *k, uint64_t offset)
 {
 	k->wide_offset = offset;
 }
 
 EXPORT int kio_read(struct kio *k, double id, int fd, void *buffer,
-		    uint32_t length, double offset, uint32_t flags)
+		    double at, uint32_t length, double offset,
+		    uint32_t flags)
 {
 	QUEUE(k, id, flags,
-	      io_uring_prep_read(sqe, fd, buffer, length,
+	      io_uring_prep_read(sqe, fd, (char *)buffer + (size_t)at, length,
 				 offset_of(k, offset)));
 }
 
 EXPORT int kio_write(struct kio *k, double id, int fd, const void *buffer,
-		     uint32_t length, double offset, uint32_t flags)
+		     double at, uint32_t length, double offset,
+		     uint32_t flags)
 {
 	QUEUE(k, id, flags,
-	      io_uring_prep_write(sqe, fd, buffer, length,
-				  offset_of(k, offset)));
+	      io_uring_prep_write(sqe, fd, (const char *)buffer + (size_t)at,
+				  length, offset_of(k, offset)));
 }
 
 EXPORT int kio_readv(struct kio *k, double id, int fd, const void *vectors,
@@ -352,18 +356,20 @@ EXPORT int kio_connect(struct kio *k, double id, int fd, const void *address,
 }
 
 EXPORT int kio_recv(struct kio *k, double id, int fd, void *buffer,
-		    uint32_t length, int flags)
+		    double at, uint32_t length, int flags)
 {
-	QUEUE(k, id, 0, io_uring_prep_recv(sqe, fd, buffer, length, flags));
+	QUEUE(k, id, 0,
+	      io_uring_prep_recv(sqe, fd, (char *)buffer + (size_t)at, length,
+				 flags));
 }
 
 /* Deno ignores SIGPIPE, other hosts may not. */
 EXPORT int kio_send(struct kio *k, double id, int fd, const void *buffer,
-		    uint32_t length, int flags)
+		    double at, uint32_t length, int flags)
 {
 	QUEUE(k, id, 0,
-	      io_uring_prep_send(sqe, fd, buffer, length,
-				 flags | MSG_NOSIGNAL));
+	      io_uring_prep_send(sqe, fd, (const char *)buffer + (size_t)at,
+				 length, flags | MSG_NOSIGNAL));
 }
 
 EXPORT int kio_recvmsg(struct kio *k, double id, int fd, void *message,

@@ -281,7 +281,7 @@ static void test_close_with_an_operation_in_flight_aborts(void)
 	int32_t fds[2];
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 0, 1, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	kio_context_close(k);
 }
@@ -296,10 +296,10 @@ static void test_step_reports_user_data_and_result(void)
 	char byte = 0;
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_send(k, id, fds[0], "abc", 3, 0) == 0);
+	CHECK(kio_send(k, id, fds[0], "abc", 0, 3, 0) == 0);
 	CHECK(k->in_flight == 1);
 	CHECK(result_of_one(k, (uint64_t)id) == 3);
-	CHECK(kio_recv(k, 2, fds[1], &byte, 1, 0) == 0);
+	CHECK(kio_recv(k, 2, fds[1], &byte, 0, 1, 0) == 0);
 	CHECK(result_of_one(k, 2) == 1 && byte == 'a');
 	context_close(k);
 	guard_fire();
@@ -339,7 +339,7 @@ static void test_arm_ends_a_wait_that_is_left(void)
 
 	CHECK(pipe2(fds, O_CLOEXEC) == 0);
 	CHECK(write(fds[1], "a", 1) == 1);
-	CHECK(kio_read(k, 1, fds[0], &byte, 1, 0, 0) == 0);
+	CHECK(kio_read(k, 1, fds[0], &byte, 0, 1, 0, 0) == 0);
 	CHECK(result_of_one(k, 1) == 1);
 	CHECK(k->wait_armed);
 	while (!kio_arm(k, 0))
@@ -380,7 +380,7 @@ static void test_step_loses_nothing_when_the_cq_overflows(void)
 	char byte;
 
 	for (int i = 0; i < 100; i++)
-		CHECK(kio_read(k, i, fd, &byte, 1, 0, 0) == 0);
+		CHECK(kio_read(k, i, fd, &byte, 0, 1, 0, 0) == 0);
 	collect(k, completions, 100);
 	for (int i = 0; i < 100; i++)
 		CHECK(result_for(completions, 100, i) == 0);
@@ -416,7 +416,7 @@ static void test_full_queue_submits_by_itself(void)
 	int fd = temporary_file();
 
 	for (int i = 0; i < 11; i++)
-		CHECK(kio_write(k, i, fd, "x", 1, i, 0) == 0);
+		CHECK(kio_write(k, i, fd, "x", 0, 1, i, 0) == 0);
 	CHECK(k->in_flight == 11);
 	collect(k, completions, 11);
 	for (int i = 0; i < 11; i++)
@@ -433,12 +433,12 @@ static void test_chain_runs_in_order_and_links_no_stranger(void)
 	int fd = temporary_file();
 	char byte;
 
-	CHECK(kio_write(k, 1, fd, "x", 1, 0, 0) == 0);
+	CHECK(kio_write(k, 1, fd, "x", 0, 1, 0, 0) == 0);
 	kio_chain(k, true);
-	CHECK(kio_read(k, 2, -1, &byte, 1, 0, 0) == 0);
-	CHECK(kio_write(k, 3, fd, "y", 1, 1, 0) == 0);
+	CHECK(kio_read(k, 2, -1, &byte, 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 3, fd, "y", 0, 1, 1, 0) == 0);
 	kio_chain(k, false);
-	CHECK(kio_write(k, 4, fd, "z", 1, 2, 0) == 0);
+	CHECK(kio_write(k, 4, fd, "z", 0, 1, 2, 0) == 0);
 	collect(k, completions, 4);
 	CHECK(result_for(completions, 4, 1) == 1);
 	CHECK(result_for(completions, 4, 2) == -EBADF);
@@ -457,15 +457,15 @@ static void test_chain_across_a_full_queue_stays_whole(void)
 	char byte;
 
 	CHECK(pipe2(fds, O_CLOEXEC | O_NONBLOCK) == 0);
-	CHECK(kio_write(k, 1, fds[1], "a", 1, 0, 0) == 0);
-	CHECK(kio_write(k, 2, fds[1], "b", 1, 0, 0) == 0);
+	CHECK(kio_write(k, 1, fds[1], "a", 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 2, fds[1], "b", 0, 1, 0, 0) == 0);
 	kio_chain(k, true);
-	CHECK(kio_write(k, 3, fds[1], "c", 1, 0, 0) == 0);
-	CHECK(kio_read(k, 4, -1, &byte, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 3, fds[1], "c", 0, 1, 0, 0) == 0);
+	CHECK(kio_read(k, 4, -1, &byte, 0, 1, 0, 0) == 0);
 	CHECK(bytes_in(fds[0]) == -EAGAIN);
-	CHECK(kio_write(k, 5, fds[1], "d", 1, 0, 0) == 0);
+	CHECK(kio_write(k, 5, fds[1], "d", 0, 1, 0, 0) == 0);
 	CHECK(bytes_in(fds[0]) == 2);
-	CHECK(kio_write(k, 6, fds[1], "e", 1, 0, 0) == 0);
+	CHECK(kio_write(k, 6, fds[1], "e", 0, 1, 0, 0) == 0);
 	kio_chain(k, false);
 	collect(k, completions, 6);
 	CHECK(result_for(completions, 6, 1) == 1);
@@ -506,8 +506,8 @@ static void test_retract_keeps_an_operation_from_happening(void)
 	struct completion completions[2];
 	int fd = temporary_file();
 
-	CHECK(kio_write(k, 1, fd, "x", 1, 0, 0) == 0);
-	CHECK(kio_write(k, 2, fd, "y", 1, 7, 0) == 0);
+	CHECK(kio_write(k, 1, fd, "x", 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 2, fd, "y", 0, 1, 7, 0) == 0);
 	CHECK(kio_retract(k, 2));
 	collect(k, completions, 2);
 	CHECK(result_for(completions, 2, 1) == 1);
@@ -528,8 +528,8 @@ static void test_cancel_of_the_first_link_stops_the_chain(void)
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
 	kio_chain(k, true);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
-	CHECK(kio_write(k, 2, fd, "x", 1, 0, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 0, 1, 0) == 0);
+	CHECK(kio_write(k, 2, fd, "x", 0, 1, 0, 0) == 0);
 	kio_chain(k, false);
 	CHECK(kio_cancel(k, 1) == 0);
 	collect(k, completions, 2);
@@ -550,9 +550,9 @@ static void test_cancel_within_a_chain_cancels_what_follows(void)
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
 	kio_chain(k, true);
-	CHECK(kio_write(k, 1, fd, "x", 1, 0, 0) == 0);
-	CHECK(kio_recv(k, 2, fds[0], &byte, 1, 0) == 0);
-	CHECK(kio_write(k, 3, fd, "y", 1, 1, 0) == 0);
+	CHECK(kio_write(k, 1, fd, "x", 0, 1, 0, 0) == 0);
+	CHECK(kio_recv(k, 2, fds[0], &byte, 0, 1, 0) == 0);
+	CHECK(kio_write(k, 3, fd, "y", 0, 1, 1, 0) == 0);
 	kio_chain(k, false);
 	CHECK(kio_cancel(k, 2) == 0);
 	for (int collected = 0; collected < 3;) {
@@ -586,7 +586,7 @@ static void test_cancel_in_flight_is_told_by_the_operation_only(void)
 	char byte;
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 0, 1, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	CHECK(kio_cancel(k, 1) == 0);
 	CHECK(k->in_flight == 1);
@@ -619,8 +619,8 @@ static void test_cancel_all_leaves_nothing_in_flight(void)
 	char bytes[2];
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], &bytes[0], 1, 0) == 0);
-	CHECK(kio_recv(k, 2, fds[1], &bytes[1], 1, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &bytes[0], 0, 1, 0) == 0);
+	CHECK(kio_recv(k, 2, fds[1], &bytes[1], 0, 1, 0) == 0);
 	CHECK(kio_poll(k, 3, fds[0], POLLIN) == 0);
 	CHECK(step_at_once(k) == 0);
 	CHECK(kio_cancel_all(k) == 0);
@@ -649,7 +649,7 @@ static void test_arm_makes_a_completion_readable_once(void)
 	char byte;
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 0, 1, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	fall_asleep(k, 0);
 	CHECK(!is_readable(k->event_fd));
@@ -670,7 +670,7 @@ static void test_step_switches_the_eventfd_off(void)
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
 	fall_asleep(k, 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 0, 1, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	CHECK(write(fds[1], "x", 1) == 1);
 	CHECK(!is_readable(k->event_fd));
@@ -686,7 +686,7 @@ static void test_arm_refuses_to_sleep_over_a_completion(void)
 	char byte;
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 0, 1, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	CHECK(write(fds[1], "x", 1) == 1);
 	CHECK(kio_arm(k, 0) == 0);
@@ -815,14 +815,14 @@ static void test_offsets_are_plain_current_or_wide(void)
 	struct kio *k = context_open(8);
 	int fd = temporary_file();
 
-	CHECK(kio_write(k, 1, fd, "ab", 2, 100, 0) == 0);
+	CHECK(kio_write(k, 1, fd, "ab", 0, 2, 100, 0) == 0);
 	CHECK(result_of_one(k, 1) == 2);
 	CHECK(lseek(fd, 0, SEEK_CUR) == 0);
-	CHECK(kio_write(k, 2, fd, "cd", 2, -1, 0) == 0);
+	CHECK(kio_write(k, 2, fd, "cd", 0, 2, -1, 0) == 0);
 	CHECK(result_of_one(k, 2) == 2);
 	CHECK(lseek(fd, 0, SEEK_CUR) == 2);
 	kio_wide_offset(k, 50);
-	CHECK(kio_write(k, 3, fd, "ef", 2, __builtin_nan(""), 0) == 0);
+	CHECK(kio_write(k, 3, fd, "ef", 0, 2, __builtin_nan(""), 0) == 0);
 	CHECK(result_of_one(k, 3) == 2);
 	CHECK(lseek(fd, 0, SEEK_DATA) == 0);
 	CHECK(lseek(fd, 0, SEEK_END) == 102);
@@ -839,13 +839,13 @@ static void test_registered_files_are_named_by_index(void)
 
 	CHECK(kio_files_unregister(k) == -ENXIO);
 	CHECK(kio_files_register(k, files, 2) == 0);
-	CHECK(kio_write(k, 1, 1, "ab", 2, 0, IOSQE_FIXED_FILE) == 0);
+	CHECK(kio_write(k, 1, 1, "ab", 0, 2, 0, IOSQE_FIXED_FILE) == 0);
 	CHECK(result_of_one(k, 1) == 2);
 	CHECK(pread(files[1], bytes, 2, 0) == 2 && bytes[1] == 'b');
-	CHECK(kio_read(k, 2, 0, bytes, 2, 0, IOSQE_FIXED_FILE) == 0);
+	CHECK(kio_read(k, 2, 0, bytes, 0, 2, 0, IOSQE_FIXED_FILE) == 0);
 	CHECK(result_of_one(k, 2) == -EBADF);
 	CHECK(kio_files_update(k, 0, &other, 1) == 1);
-	CHECK(kio_read(k, 3, 0, bytes, 2, 0, IOSQE_FIXED_FILE) == 0);
+	CHECK(kio_read(k, 3, 0, bytes, 0, 2, 0, IOSQE_FIXED_FILE) == 0);
 	CHECK(result_of_one(k, 3) == 0);
 	CHECK(kio_files_unregister(k) == 0);
 	context_close(k);
@@ -979,7 +979,7 @@ static void test_guard_takes_buffers_back_from_the_kernel(void)
 	char buffer[8] = "intact";
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], buffer, sizeof(buffer), 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], buffer, 0, sizeof(buffer), 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	guard_fire();
 	CHECK(write(fds[1], "kernel", 6) == 6);
@@ -999,7 +999,7 @@ static void test_guard_waits_for_what_cannot_be_cancelled(void)
 	memset(data, 'x', sizeof(data));
 	CHECK(write(fd, data, sizeof(data)) == sizeof(data));
 	/* To a thread of the kernel, which is not stopped in the middle. */
-	CHECK(kio_read(k, 1, fd, buffer, sizeof(buffer), 0, IOSQE_ASYNC) == 0);
+	CHECK(kio_read(k, 1, fd, buffer, 0, sizeof(buffer), 0, IOSQE_ASYNC) == 0);
 	CHECK(enter(k, 0, 0, 0) == 1);
 	while (buffer[0] != 'x')
 		atomic_signal_fence(memory_order_seq_cst);
@@ -1013,12 +1013,12 @@ static void test_guard_drops_what_was_not_submitted(void)
 	int fds[2];
 
 	CHECK(pipe2(fds, O_CLOEXEC) == 0);
-	CHECK(kio_write(k, 1, fds[1], "a", 1, 0, 0) == 0);
+	CHECK(kio_write(k, 1, fds[1], "a", 0, 1, 0, 0) == 0);
 	CHECK(step_at_once(k) == 1);
-	CHECK(kio_write(k, 2, fds[1], "b", 1, 0, 0) == 0);
+	CHECK(kio_write(k, 2, fds[1], "b", 0, 1, 0, 0) == 0);
 	kio_chain(k, true);
-	CHECK(kio_write(k, 3, fds[1], "c", 1, 0, 0) == 0);
-	CHECK(kio_write(k, 4, fds[1], "d", 1, 0, 0) == 0);
+	CHECK(kio_write(k, 3, fds[1], "c", 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 4, fds[1], "d", 0, 1, 0, 0) == 0);
 	guard_fire();
 	CHECK(bytes_in(fds[0]) == 1);
 }
@@ -1051,7 +1051,7 @@ static void test_guard_cancels_a_chain_to_its_end(void)
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
 	kio_chain(k, true);
 	for (int i = 0; i < 3; i++)
-		CHECK(kio_recv(k, i, fds[0], &bytes[i], 1, 0) == 0);
+		CHECK(kio_recv(k, i, fds[0], &bytes[i], 0, 1, 0) == 0);
 	kio_chain(k, false);
 	CHECK(step_at_once(k) == 0);
 	CHECK(k->in_flight == 3);

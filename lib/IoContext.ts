@@ -128,7 +128,7 @@ export class IoContext implements Disposable, AsyncDisposable {
    * @throws {TypeError} If the context is closed.
    */
   get ringFd(): number {
-    this.#checkOpen("get the ring fd");
+    this.#ring.checkOpen("get the ring fd");
     return this.#ring.shim.kio_ring_fd(this.#ring.handle);
   }
 
@@ -143,7 +143,7 @@ export class IoContext implements Disposable, AsyncDisposable {
   set onMessage(
     handler: ((result: number, userData: number) => void) | null,
   ) {
-    this.#checkOpen("set onMessage");
+    this.#ring.checkOpen("set onMessage");
     if (handler !== null) checkFunction(handler, "it", "set onMessage");
     this.#ring.onMessage = handler;
     this.#ring.schedule();
@@ -159,7 +159,7 @@ export class IoContext implements Disposable, AsyncDisposable {
    * @throws {TypeError} If the context is closed or running already.
    */
   run(tick?: () => void): Promise<void> {
-    this.#checkOpen("run");
+    this.#ring.checkOpen("run");
     if (tick !== undefined) checkFunction(tick, "tick", "run");
     if (this.#running !== null) {
       throw new TypeError(
@@ -207,7 +207,7 @@ export class IoContext implements Disposable, AsyncDisposable {
    * @throws What the task threw; {TypeError} if the context is closed.
    */
   async runUntilDone<T>(task: Task<T> | (() => Task<T>)): Promise<T> {
-    this.#checkOpen("run");
+    this.#ring.checkOpen("run");
     return await (typeof task === "function" ? task() : task);
   }
 
@@ -269,12 +269,12 @@ export class IoContext implements Disposable, AsyncDisposable {
    * @throws {TypeError} If the context is closed.
    */
   unregisterFiles(): Result<void> {
-    this.#checkOpen("unregister files");
+    this.#ring.checkOpen("unregister files");
     return doneOf(this.#ring.shim.kio_files_unregister(this.#ring.handle));
   }
 
   #fileTable(fds: readonly Fd[], verb: string): Int32Array<ArrayBuffer> {
-    this.#checkOpen(verb);
+    this.#ring.checkOpen(verb);
     checkArray(fds, "fds", verb);
     if (fds.length < 1 || fds.length > FIXED_FILES_MAX) {
       throw new RangeError(
@@ -297,7 +297,7 @@ export class IoContext implements Disposable, AsyncDisposable {
    * `ENOMEM` if there is no memory, {TypeError} if the context is closed.
    */
   allocate(size: number): Uint8Array<ArrayBuffer> {
-    this.#checkOpen("allocate");
+    this.#ring.checkOpen("allocate");
     checkInteger(size, MEMORY_MAX, "size", "allocate", 1);
     const memory = mapMemory(size);
     if (memory === undefined) {
@@ -322,14 +322,6 @@ export class IoContext implements Disposable, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#ring.close();
     this.stop();
-  }
-
-  #checkOpen(verb: string): void {
-    if (this.#ring.closing) {
-      throw new TypeError(
-        `Cannot ${verb}: the IoContext is closed; open a new one`,
-      );
-    }
   }
 }
 

@@ -1,5 +1,5 @@
 import { loadShim } from "../ffi/load.ts";
-import { checkDelay, checkOptions, checkSignal } from "./check.ts";
+import { checkBounds, checkOptions } from "./check.ts";
 import type { UringOp } from "./UringOp.ts";
 
 /** What bounds a transfer of several operations as a whole. */
@@ -13,19 +13,20 @@ export interface BoundOptions {
 
 /**
  * Bounds operations that follow each other: none outlives the time or the
- * signal. One listener and no object for each of them.
+ * signal. One listener for all of them.
  */
 export class Bounds implements Disposable {
   readonly #deadlineMs: number;
   readonly #signal: AbortSignal | undefined;
-  #current: UringOp<unknown> | undefined;
-  readonly #onAbort = () => this.#current?.cancel();
+  #current: readonly UringOp<unknown>[] = [];
+  readonly #onAbort = () => {
+    for (const op of this.#current) op.cancel();
+  };
 
   constructor(options: BoundOptions, verb: string) {
     checkOptions(options, verb);
     const { timeout, signal } = options;
-    if (timeout !== undefined) checkDelay(timeout, "timeout", verb);
-    if (signal !== undefined) checkSignal(signal, verb);
+    checkBounds(options, verb);
     this.#deadlineMs = timeout === undefined
       ? Infinity
       : loadShim().kio_now_ms() + timeout;
@@ -35,10 +36,17 @@ export class Bounds implements Disposable {
 
   /** Bounds the next operation. */
   of<T>(op: UringOp<T>): UringOp<T> {
-    this.#current = op;
-    if (this.#deadlineMs !== Infinity) op.withTimeout(this.remainingMs);
-    if (this.#signal?.aborted) op.cancel();
+    this.ofAll([op]);
     return op;
+  }
+
+  /** Bounds the operations that are next, instead of those before. */
+  ofAll(ops: readonly UringOp<unknown>[]): void {
+    this.#current = ops;
+    if (this.#deadlineMs !== Infinity) {
+      for (const op of ops) op.withTimeout(this.remainingMs);
+    }
+    if (this.#signal?.aborted) this.#onAbort();
   }
 
   /** How much time is left; Infinity without a limit. */
@@ -48,7 +56,7 @@ export class Bounds implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#current = undefined;
+    this.#current = [];
     this.#signal?.removeEventListener("abort", this.#onAbort);
   }
 }

@@ -38,8 +38,14 @@ export function checkFd(fd: Fd, operation: { verb: string }): number {
   );
 }
 
-/** The length of a buffer that is to be filled or sent, checked. */
+/** What one operation moves of a buffer at most, checked. */
 export function checkBuffer(buffer: Buffer, operation: Operation): number {
+  const length = checkMemory(buffer, operation);
+  return length <= TRANSFER_MAX ? length : TRANSFER_MAX;
+}
+
+/** The length of a buffer that is to be filled or sent, checked. */
+export function checkMemory(buffer: Buffer, operation: Operation): number {
   const isView = ArrayBuffer.isView(buffer);
   if (!isView && !(buffer instanceof ArrayBuffer)) {
     throw new TypeError(
@@ -47,7 +53,7 @@ export function checkBuffer(buffer: Buffer, operation: Operation): number {
     );
   }
   const length = buffer.byteLength;
-  if (length > 0) return length <= TRANSFER_MAX ? length : TRANSFER_MAX;
+  if (length > 0) return length;
   const memory = isView ? buffer.buffer : buffer;
   if (memory instanceof ArrayBuffer && memory.detached) {
     throw new TypeError(
@@ -101,6 +107,15 @@ export function checkSignal(signal: unknown, verb: string): void {
   throw new TypeError(
     `Cannot ${verb}: expected an AbortSignal, got ${typeof signal}`,
   );
+}
+
+/** What bounds a transfer. */
+export function checkBounds(
+  { timeout, signal }: { timeout?: number; signal?: AbortSignal },
+  verb: string,
+): void {
+  if (timeout !== undefined) checkDelay(timeout, "timeout", verb);
+  if (signal !== undefined) checkSignal(signal, verb);
 }
 
 /** An array, which cannot say that it has another length than it has. */

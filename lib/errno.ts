@@ -143,6 +143,7 @@ export const ERRNO_TEXT: ReadonlyMap<number, readonly [string, string]> =
   );
 
 // The ones that this library itself gives or looks at.
+export const EPERM = 1;
 export const EINTR = 4;
 export const EBADF = 9;
 export const EAGAIN = 11;
@@ -150,8 +151,9 @@ export const ENOMEM = 12;
 export const EBUSY = 16;
 export const ENFILE = 23;
 export const EMFILE = 24;
-export const EPERM = 1;
+export const EPIPE = 32;
 export const ENOSYS = 38;
+export const ENODATA = 61;
 export const EAFNOSUPPORT = 97;
 export const ENOBUFS = 105;
 export const ETIMEDOUT = 110;

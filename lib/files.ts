@@ -161,7 +161,7 @@ export function asyncFstat(ctx: IoContext, fd: Fd): UringOp<FileStat> {
     file,
     memory,
     (shim, handle, id) => shim.kio_fstat(handle, id, file, memory),
-    () => decodeStat(new DataView(memory.buffer)),
+    { decode: () => decodeStat(new DataView(memory.buffer)) },
   );
 }
 

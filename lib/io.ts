@@ -139,6 +139,7 @@ export function asyncRead(
     id,
     file,
     buffer,
+    0,
     length,
     at,
     0,
@@ -177,6 +178,7 @@ export function asyncWrite(
     id,
     file,
     data,
+    0,
     length,
     at,
     0,
@@ -218,7 +220,7 @@ export function asyncReadFixed(
     -1,
     buffer,
     (shim, handle, id) =>
-      shim.kio_read(handle, id, place, buffer, length, at, IOSQE_FIXED_FILE),
+      shim.kio_read(handle, id, place, buffer, 0, length, at, IOSQE_FIXED_FILE),
   );
 }
 
@@ -255,7 +257,7 @@ export function asyncWriteFixed(
     -1,
     data,
     (shim, handle, id) =>
-      shim.kio_write(handle, id, place, data, length, at, IOSQE_FIXED_FILE),
+      shim.kio_write(handle, id, place, data, 0, length, at, IOSQE_FIXED_FILE),
   );
 }
 
@@ -539,8 +541,7 @@ export function asyncSplice(
         bytes,
         bits,
       ),
-    null,
-    destination,
+    { otherFd: destination },
   );
 }
 
@@ -610,12 +611,14 @@ export function asyncAcceptFrom(ctx: IoContext, fd: Fd): UringOp<Accepted> {
     socket,
     memory,
     (shim, handle, id) => shim.kio_accept(handle, id, socket, memory),
-    (accepted) => ({
-      fd: accepted,
-      address: addressFromBytes(
-        memory.subarray(0, uint32At(memory, ADDRESS_SIZE)),
-      ),
-    }),
+    {
+      decode: (accepted) => ({
+        fd: accepted,
+        address: addressFromBytes(
+          memory.subarray(0, uint32At(memory, ADDRESS_SIZE)),
+        ),
+      }),
+    },
   );
 }
 
@@ -680,6 +683,7 @@ export function asyncRecv(
     id,
     socket,
     buffer,
+    0,
     length,
     bits,
   );
@@ -716,6 +720,7 @@ export function asyncSend(
     id,
     socket,
     data,
+    0,
     length,
     bits,
   );
@@ -819,18 +824,20 @@ export function asyncRecvmsg(
     socket,
     pinned,
     (shim, handle, id) => shim.kio_recvmsg(handle, id, socket, memory, bits),
-    (bytes) => {
-      const nameLength = uint32At(memory, MSG_NAMELEN_AT);
-      const from = memory.subarray(
-        MESSAGE_NAME_AT,
-        MESSAGE_NAME_AT + nameLength,
-      );
-      return {
-        bytes,
-        address: nameLength === 0 ? undefined : addressFromBytes(from),
-        control: room.subarray(0, uint32At(memory, MSG_CONTROLLEN_AT)),
-        flags: uint32At(memory, MSG_FLAGS_AT) & ~MSG_CMSG_CLOEXEC,
-      };
+    {
+      decode: (bytes) => {
+        const nameLength = uint32At(memory, MSG_NAMELEN_AT);
+        const from = memory.subarray(
+          MESSAGE_NAME_AT,
+          MESSAGE_NAME_AT + nameLength,
+        );
+        return {
+          bytes,
+          address: nameLength === 0 ? undefined : addressFromBytes(from),
+          control: room.subarray(0, uint32At(memory, MSG_CONTROLLEN_AT)),
+          flags: uint32At(memory, MSG_FLAGS_AT) & ~MSG_CMSG_CLOEXEC,
+        };
+      },
     },
   );
 }

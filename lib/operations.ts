@@ -28,10 +28,13 @@ export const WRITEV = operation("asyncWritev", "write", Yields.COUNT);
 export const READ_FIXED = operation("asyncReadFixed", "read", Yields.COUNT);
 export const WRITE_FIXED = operation("asyncWriteFixed", "write", Yields.COUNT);
 export const OPEN = operation("asyncOpen", "open", Yields.FD);
+export const READ_EXACT = operation("asyncReadExact", "read", Yields.COUNT);
+export const WRITE_EXACT = operation("asyncWriteExact", "write", Yields.COUNT);
 export const OPENAT2 = operation("asyncOpenat2", "open", Yields.FD);
 export const FSTAT = operation("asyncFstat", "stat", Yields.DECODED);
 export const RENAME = operation("asyncRename", "rename", Yields.NOTHING);
 export const UNLINK = operation("asyncUnlink", "unlink", Yields.NOTHING);
+export const SENDFILE = operation("asyncSendfile", "send a file", Yields.COUNT);
 export const SPLICE = operation("asyncSplice", "splice", Yields.COUNT);
 export const CLOSE = operation("asyncClose", "close", Yields.NOTHING);
 export const FSYNC = operation("asyncFsync", "fsync", Yields.NOTHING);
@@ -60,6 +63,8 @@ export const ACCEPT_FROM = operation(
 export const CONNECT = operation("asyncConnect", "connect", Yields.NOTHING);
 export const RECV = operation("asyncRecv", "receive", Yields.COUNT);
 export const SEND = operation("asyncSend", "send", Yields.COUNT);
+export const RECV_EXACT = operation("asyncRecvExact", "receive", Yields.COUNT);
+export const SEND_EXACT = operation("asyncSendExact", "send", Yields.COUNT);
 export const RECVMSG = operation(
   "asyncRecvmsg",
   "receive a message",

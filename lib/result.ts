@@ -2,7 +2,8 @@ import { ERRNO_TEXT } from "./errno.ts";
 
 /**
  * Why an operation failed, as the kernel says it: a plain value, no exception
- * and no stack trace. There is one shared, frozen `IoError` for each errno.
+ * and no stack trace. There is one shared, frozen `IoError` for each errno, but
+ * for transfers that tell how far they came.
  * Stands for `std::error_code`.
  */
 export interface IoError {
@@ -12,6 +13,8 @@ export interface IoError {
   readonly code: string;
   /** What it means: `"Connection timed out"`. */
   readonly message: string;
+  /** What an exact transfer had moved before it failed; else undefined. */
+  readonly bytesTransferred?: number;
 }
 
 /** What a failed operation gives. */
@@ -73,9 +76,18 @@ export function failure(errno: number): Failure {
   return known;
 }
 
-/** The value of a call that returns a number, or -errno. */
-export function resultOf(returned: number): Result<number> {
-  return returned < 0 ? failure(-returned) : success(returned);
+/** The failure of a transfer that had moved some bytes already. */
+export function shortFailure(errno: number, bytesTransferred: number): Failure {
+  const { code, message } = failure(errno).error;
+  return {
+    ok: false,
+    error: {
+      errno,
+      code,
+      message: `${message}, after ${bytesTransferred} bytes`,
+      bytesTransferred,
+    },
+  };
 }
 
 /** The class of `Deno.errors` that says the same as an errno. */

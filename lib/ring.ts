@@ -8,6 +8,7 @@ import {
   EMFILE,
   ENFILE,
   ENOBUFS,
+  ENODATA,
   ENOMEM,
   ETIMEDOUT,
 } from "./errno.ts";
@@ -18,7 +19,14 @@ import {
   type Operation,
   Yields,
 } from "./operations.ts";
-import { DONE, exceptionOf, failure, type Result, success } from "./result.ts";
+import {
+  DONE,
+  exceptionOf,
+  failure,
+  type Result,
+  shortFailure,
+  success,
+} from "./result.ts";
 import { grown, Timers } from "./timers.ts";
 import type { UringOp } from "./UringOp.ts";
 import { openWaker, type Waker } from "./waker.ts";
@@ -108,11 +116,29 @@ const NEVER_RAN = 4;
 const ASLEEP = 8;
 const ERRNO_SHIFT = 8;
 
+/** What goes on until all is moved. */
+export interface Transfer {
+  /** Bytes so far. */
+  moved: number;
+  readonly total: number;
+  /** Queues the rest; gives a status of the shim. */
+  prepare(
+    shim: Shim,
+    handle: Deno.PointerObject,
+    id: number,
+    moved: number,
+  ): number;
+}
+
 /** What few operations have. */
-interface Extra<T> {
+export interface Extra<T> {
+  /** Makes the value of a result of 0 or more. */
   decode?: (result: number) => T;
+  /** A second fd that it uses. */
   otherFd?: number;
+  /** Called when what the kernel has no part in is cancelled. */
   onCancel?: () => void;
+  transfer?: Transfer;
   signals?: AbortSignal[];
   onAbort?: () => void;
 }
@@ -215,6 +241,10 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   #conclude(result: number): void {
     this.#release();
     const extra = this.#extra;
+    if (extra?.transfer !== undefined) {
+      this.#settle(this.#outcomeOf(extra.transfer, result));
+      return;
+    }
     if (result < 0) {
       this.#settle(failure(-result));
       return;
@@ -229,6 +259,31 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
       default:
         this.#settle(success(result));
     }
+  }
+
+  /** Queues the rest of a transfer, if there is one and nobody is against it. */
+  #goOn(transfer: Transfer, result: number): boolean {
+    if (result > 0) transfer.moved += result;
+    const isShort = result > 0
+      ? transfer.moved < transfer.total
+      : result === -EINTR;
+    if (!isShort || this.#flags !== 0) return false;
+    const ring = this.#ring;
+    const id = ring.idOf(this.#slot, this.#operation);
+    const { shim, handle } = ring;
+    const status = transfer.prepare(shim, handle, id, transfer.moved);
+    if (status < 0) this.#conclude(status);
+    else ring.requeued();
+    return true;
+  }
+
+  #outcomeOf({ moved, total }: Transfer, result: number): Result<number> {
+    if (moved === total) return success(moved);
+    if (result <= 0) return shortFailure(-result || ENODATA, moved);
+    return shortFailure(
+      this.#flags & CANCELLED ? ECANCELED : ETIMEDOUT,
+      moved,
+    );
   }
 
   /** What the kernel's result means to the user. */
@@ -275,6 +330,8 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
       // Its chain has ended, but who called it has given up the fd.
       ring.closeFdOf(op.#slot);
     }
+    const transfer = op.#extra?.transfer;
+    if (transfer !== undefined && op.#goOn(transfer, result)) return;
     if (op.#flags === 0 && isShortOf(op.#operation, -result)) {
       op.#flags = ASLEEP | -result << ERRNO_SHIFT;
       ring.timers.set(op.#slot, ring.shim.kio_now_ms() + ACCEPT_PAUSE_MS);
@@ -375,6 +432,8 @@ export class Ring {
   /** Called after each batch of completions. */
   onBatch: (() => void) | null = null;
   onMessage: ((result: number, userData: number) => void) | null = null;
+  /** What is to be let go of with the ring. */
+  readonly onClose: (() => void)[] = [];
   /** Keeps the process alive though nothing is pending. */
   keepAlive = false;
   closing = false;
@@ -429,15 +488,23 @@ export class Ring {
     return this.#closed;
   }
 
+  /** Whether what is queued now is a link of a chain. */
+  get chaining(): boolean {
+    return this.#chaining;
+  }
+
+  checkOpen(verb: string): void {
+    if (!this.closing) return;
+    throw new TypeError(
+      `Cannot ${verb}: the IoContext is closed; open a new one`,
+    );
+  }
+
   // ---- the operation table ------------------------------------------------
 
   /** Takes a slot out of the table for an operation. */
   take(operation: Operation): number {
-    if (this.closing) {
-      throw new TypeError(
-        `Cannot ${operation.verb}: the IoContext is closed; open a new one`,
-      );
-    }
+    if (this.closing) this.checkOpen(operation.verb);
     if (this.#freeCount > 0) return this.#free[--this.#freeCount];
     const slot = this.#ops.length;
     if (slot >= this.#operationsMax) {
@@ -467,14 +534,8 @@ export class Ring {
     fd: number,
     pinned: Pinned,
     status: number,
-    decode: ((result: number) => T) | null = null,
-    otherFd = -1,
+    extra: Extra<T> | null = null,
   ): UringOp<T> {
-    const extra = decode !== null
-      ? { decode }
-      : otherFd >= 0
-      ? { otherFd }
-      : null;
     const op = new Op<T>(this, slot, operation, pinned, extra);
     this.#ops[slot] = op;
     this.#fds[slot] = fd;
@@ -486,6 +547,11 @@ export class Ring {
       this.schedule();
     }
     return op;
+  }
+
+  /** An operation was queued again. */
+  requeued(): void {
+    this.#queued++;
   }
 
   /** Enters an operation that only waits for its time. */
@@ -572,11 +638,11 @@ export class Ring {
 
   /** What is queued from now on is linked. */
   beginChain(): void {
-    if (this.closing || this.#chaining) {
-      const why = this.closing
-        ? "the IoContext is closed; open a new one"
-        : "a chain is being queued already; link() cannot be nested";
-      throw new TypeError(`Cannot link: ${why}`);
+    this.checkOpen("link");
+    if (this.#chaining) {
+      throw new TypeError(
+        "Cannot link: a chain is being queued already; link() cannot be nested",
+      );
     }
     this.#chaining = true;
     this.shim.kio_chain(this.handle, true);
@@ -809,6 +875,7 @@ export class Ring {
     rings.delete(this);
     this.#waker.close();
     this.shim.kio_context_close(this.handle);
+    for (const close of this.onClose) close();
   }
 }
 

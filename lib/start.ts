@@ -1,14 +1,12 @@
 import type { Shim } from "../ffi/load.ts";
 import type { Operation } from "./operations.ts";
-import type { Pinned, Ring } from "./ring.ts";
+import type { Extra, Pinned, Ring } from "./ring.ts";
 import type { UringOp } from "./UringOp.ts";
 
 /**
  * Takes a slot, has the shim prepare the SQE, and enters the operation. What
  * programs do most (read, write, receive, send) has these lines in place: the
  * closure costs 15 ns an operation.
- *
- * @param otherFd A second fd that the operation uses.
  */
 export function start<T>(
   ring: Ring,
@@ -16,10 +14,9 @@ export function start<T>(
   fd: number,
   pinned: Pinned,
   prepare: (shim: Shim, handle: Deno.PointerObject, id: number) => number,
-  decode: ((result: number) => T) | null = null,
-  otherFd = -1,
+  extra: Extra<T> | null = null,
 ): UringOp<T> {
   const slot = ring.take(operation);
   const status = prepare(ring.shim, ring.handle, ring.idOf(slot, operation));
-  return ring.queued(slot, operation, fd, pinned, status, decode, otherFd);
+  return ring.queued(slot, operation, fd, pinned, status, extra);
 }

@@ -1,0 +1,270 @@
+import type { BoundOptions } from "../lib/bounds.ts";
+import {
+  type Buffer,
+  checkBounds,
+  checkFd,
+  checkMemory,
+  checkOffset,
+  checkOptions,
+  type Fd,
+  type Offset,
+  TRANSFER_MAX,
+} from "../lib/check.ts";
+import { type IoContext, ringOf } from "../lib/IoContext.ts";
+import * as operations from "../lib/operations.ts";
+import type { Operation } from "../lib/operations.ts";
+import type { Ring, Transfer } from "../lib/ring.ts";
+import { start } from "../lib/start.ts";
+import type { UringOp } from "../lib/UringOp.ts";
+
+const MSG_WAITALL = 0x100;
+
+/**
+ * Receives until the buffer is full. Stands for `AsyncRecvExact`.
+ *
+ * Like all exact transfers it is one operation: what the kernel moved in part
+ * is followed by the rest without the program, a timeout, a signal or a cancel
+ * is for the whole, and it cannot be a link of a chain.
+ *
+ * @param ctx The context.
+ * @param fd The socket.
+ * @param buffer Where to, of any length; it must not be transferred until
+ * completion.
+ * @param options `timeout` and `signal` for the whole transfer.
+ * @returns The length of the buffer. `ENODATA` if the peer has closed its side
+ * before, `ETIMEDOUT`, `ECANCELED`, `ECONNRESET` …: `error.bytesTransferred`
+ * tells how many bytes are in the buffer.
+ * @throws {RangeError} If `fd` or `timeout` is out of range or `buffer` is
+ * empty; {TypeError} if an argument has the wrong type, `buffer` is detached,
+ * the context is closed, or it is called within `link()`.
+ *
+ * @example A length, then as many bytes
+ * ```ts
+ * import {
+ *   asyncRecvExact, asyncSendExact, IoContext, Socket, unwrap,
+ * } from "@kio/kio";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using ctx = new IoContext();
+ * const [left, right] = unwrap(Socket.pair());
+ * await asyncSendExact(ctx, left, new Uint8Array([2, 7, 8])).orThrow();
+ *
+ * const head = new Uint8Array(1);
+ * await asyncRecvExact(ctx, right, head, { timeout: 1000 }).orThrow();
+ * const body = new Uint8Array(head[0]);
+ * await asyncRecvExact(ctx, right, body, { timeout: 1000 }).orThrow();
+ * assertEquals([...body], [7, 8]);
+ * await Promise.all([left.close(), right.close()]);
+ * ```
+ */
+export function asyncRecvExact(
+  ctx: IoContext,
+  fd: Fd,
+  buffer: Buffer,
+  options: BoundOptions = {},
+): UringOp<number> {
+  const operation = operations.RECV_EXACT;
+  const ring = ringOf(ctx, operation);
+  const socket = checkFd(fd, operation);
+  const total = checkMemory(buffer, operation);
+  // With MSG_WAITALL the kernel itself waits for the rest, as a rule.
+  return exact(ring, operation, socket, buffer, options, {
+    moved: 0,
+    total,
+    prepare: (shim, handle, id, moved) =>
+      shim.kio_recv(
+        handle,
+        id,
+        socket,
+        buffer,
+        moved,
+        Math.min(total - moved, TRANSFER_MAX),
+        MSG_WAITALL,
+      ),
+  });
+}
+
+/**
+ * Sends all of the data. Stands for `AsyncSendExact`.
+ *
+ * @param ctx The context.
+ * @param fd The socket.
+ * @param data What to send, of any length; it must be neither transferred nor
+ * changed until completion.
+ * @param options `timeout` and `signal` for the whole transfer.
+ * @returns The length of the data. `EPIPE`, `ECONNRESET`, `ETIMEDOUT`,
+ * `ECANCELED` …: `error.bytesTransferred` tells how many bytes the kernel has
+ * taken. After that the connection is of little use: the peer has a part.
+ * @throws As `asyncRecvExact()`.
+ */
+export function asyncSendExact(
+  ctx: IoContext,
+  fd: Fd,
+  data: Buffer,
+  options: BoundOptions = {},
+): UringOp<number> {
+  const operation = operations.SEND_EXACT;
+  const ring = ringOf(ctx, operation);
+  const socket = checkFd(fd, operation);
+  const total = checkMemory(data, operation);
+  return exact(ring, operation, socket, data, options, {
+    moved: 0,
+    total,
+    prepare: (shim, handle, id, moved) =>
+      shim.kio_send(
+        handle,
+        id,
+        socket,
+        data,
+        moved,
+        Math.min(total - moved, TRANSFER_MAX),
+        MSG_WAITALL,
+      ),
+  });
+}
+
+/**
+ * Reads from a file until the buffer is full. Stands for `AsyncReadExact`.
+ *
+ * @param ctx The context.
+ * @param fd What to read from.
+ * @param buffer Where to, as for `asyncRecvExact()`.
+ * @param offset Where in the file, as for `asyncRead()`.
+ * @param options `timeout` and `signal` for the whole transfer.
+ * @returns The length of the buffer. `ENODATA` if the file ends before, else as
+ * `asyncRead()`: `error.bytesTransferred` tells how many bytes are in the
+ * buffer.
+ * @throws As `asyncRecvExact()`; {RangeError} too if `offset` is out of range.
+ */
+export function asyncReadExact(
+  ctx: IoContext,
+  fd: Fd,
+  buffer: Buffer,
+  offset: Offset = 0,
+  options: BoundOptions = {},
+): UringOp<number> {
+  const operation = operations.READ_EXACT;
+  const ring = ringOf(ctx, operation);
+  const file = checkFd(fd, operation);
+  const total = checkMemory(buffer, operation);
+  checkRange(ring, offset, total, operation);
+  return exact(ring, operation, file, buffer, options, {
+    moved: 0,
+    total,
+    prepare: (shim, handle, id, moved) =>
+      shim.kio_read(
+        handle,
+        id,
+        file,
+        buffer,
+        moved,
+        Math.min(total - moved, TRANSFER_MAX),
+        offsetAfter(ring, offset, moved, operation),
+        0,
+      ),
+  });
+}
+
+/**
+ * Writes all of the data to a file. Stands for `AsyncWriteExact`.
+ *
+ * @param ctx The context.
+ * @param fd What to write to.
+ * @param data What to write, as for `asyncSendExact()`.
+ * @param offset Where in the file, as for `asyncRead()`.
+ * @param options `timeout` and `signal` for the whole transfer.
+ * @returns The length of the data. As `asyncWrite()`, `ENODATA` if the file
+ * takes no more without saying why: `error.bytesTransferred` tells how many
+ * bytes are written.
+ * @throws As `asyncReadExact()`.
+ */
+export function asyncWriteExact(
+  ctx: IoContext,
+  fd: Fd,
+  data: Buffer,
+  offset: Offset = 0,
+  options: BoundOptions = {},
+): UringOp<number> {
+  const operation = operations.WRITE_EXACT;
+  const ring = ringOf(ctx, operation);
+  const file = checkFd(fd, operation);
+  const total = checkMemory(data, operation);
+  checkRange(ring, offset, total, operation);
+  return exact(ring, operation, file, data, options, {
+    moved: 0,
+    total,
+    prepare: (shim, handle, id, moved) =>
+      shim.kio_write(
+        handle,
+        id,
+        file,
+        data,
+        moved,
+        Math.min(total - moved, TRANSFER_MAX),
+        offsetAfter(ring, offset, moved, operation),
+        0,
+      ),
+  });
+}
+
+/** Starts a transfer that goes on by itself until all is moved. */
+function exact(
+  ring: Ring,
+  operation: Operation,
+  fd: number,
+  buffer: Buffer,
+  options: BoundOptions,
+  transfer: Transfer,
+): UringOp<number> {
+  checkOptions(options, operation.verb);
+  checkBounds(options, operation.verb);
+  if (ring.chaining) {
+    throw new TypeError(
+      `Cannot ${operation.verb} exactly in link(): a chain ends with a short transfer; use the plain operation`,
+    );
+  }
+  const op = start<number>(
+    ring,
+    operation,
+    fd,
+    buffer,
+    (shim, handle, id) => transfer.prepare(shim, handle, id, 0),
+    { transfer },
+  );
+  const { timeout, signal } = options;
+  if (timeout !== undefined) op.withTimeout(timeout);
+  if (signal !== undefined) op.withSignal(signal);
+  return op;
+}
+
+/** That the offset is one, and stays one until the end of the transfer. */
+function checkRange(
+  ring: Ring,
+  offset: Offset,
+  total: number,
+  operation: Operation,
+): void {
+  offsetAfter(ring, offset, 0, operation);
+  offsetAfter(ring, offset, total, operation);
+}
+
+/** The offset for the rest, as the shim takes it. */
+function offsetAfter(
+  ring: Ring,
+  offset: Offset,
+  moved: number,
+  operation: Operation,
+): number {
+  const at = typeof offset === "number"
+    ? offset + moved
+    : typeof offset === "bigint"
+    ? offset + BigInt(moved)
+    : offset;
+  return checkOffset(
+    at,
+    operation,
+    (wide) => ring.shim.kio_wide_offset(ring.handle, wide),
+  );
+}
+
+export { asyncSendfile } from "./sendfile.ts";
