@@ -44,6 +44,7 @@
  *   bit 63      a message from another ring; bits 0-62 are the sender's
  *   bit 62      the shim's own request: the timer, or a cancel of the operation
  *               in the bits below, which is reported when it found nothing
+ *   bits 53-57  step of a pump that ended it
  *   bit 52      the result is a new fd: whoever drops it has to close it
  *   bits 32-51  generation of the slot
  *   bits 0-31   slot in the operation table
@@ -51,6 +52,8 @@
 #define UD_MESSAGE (1ULL << 63)
 #define UD_INTERNAL (1ULL << 62)
 #define UD_MAKES_FD (1ULL << 52)
+#define UD_STEP_SHIFT 53
+#define UD_STEPS_MAX 32
 #define UD_TIMER (UD_INTERNAL | (1ULL << 60))
 #define UD_IGNORED (UD_INTERNAL | (2ULL << 60))
 #define UD_WAIT (UD_INTERNAL | (3ULL << 60))
@@ -474,12 +477,13 @@ EXPORT bool kio_retract(struct kio *k, double id)
 	struct io_uring_sqe *sqe;
 
 	for (uint32_t i = 0; (sqe = unsubmitted(k, i)); i++) {
-		uint8_t link = sqe->flags & IOSQE_IO_LINK;
+		uint8_t flags = sqe->flags &
+				(IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS);
 
 		if (sqe->user_data != (uint64_t)id)
 			continue;
 		io_uring_prep_read(sqe, -1, NULL, 0, 0);
-		sqe->flags |= link;
+		sqe->flags |= flags;
 		return true;
 	}
 	return false;
@@ -505,6 +509,57 @@ EXPORT void kio_chain(struct kio *k, bool on)
 	k->chaining = on;
 	k->chain_length = 0;
 	k->chain_last = NULL;
+}
+
+/*
+ * Pumps bytes out of a file, through a pipe, into something else: a chain of
+ * splices that is one operation. First the pipe is emptied, if it has `held`
+ * bytes; then it is filled and emptied by turns, up to `size` bytes at a time
+ * and `left` in all, as often as steps allow.
+ *
+ * Only one completion is posted, that of the step that ends the chain, as all
+ * others skip theirs: the last if all went well, or the first that failed or
+ * was short. It tells its step in user_data.
+ */
+EXPORT int kio_pump(struct kio *k, double id, int file, double offset,
+		    double left, int pipe_read, int pipe_write, uint32_t held,
+		    int to, uint32_t size, uint32_t steps)
+{
+	uint32_t entries = k->ring.sq.ring_entries, step = 0, length = held;
+	struct io_uring_sqe *sqe = NULL;
+	int ret = 0;
+
+	kio_chain(k, true);
+	for (; step < steps && step < entries && (length || left > 0); step++) {
+		ret = sqe_begin(k, &sqe);
+		if (ret)
+			break;
+		if (length) {
+			left -= held ? 0 : length;
+			held = 0;
+			io_uring_prep_splice(sqe, pipe_read, -1, to, -1, length,
+					     SPLICE_F_NONBLOCK |
+						     (left > 0 ? SPLICE_F_MORE :
+								 0));
+			length = 0;
+		} else {
+			length = left < size ? (uint32_t)left : size;
+			io_uring_prep_splice(sqe, file, (int64_t)offset,
+					     pipe_write, -1, length,
+					     SPLICE_F_NONBLOCK);
+			offset += length;
+		}
+		sqe->user_data = (uint64_t)id | (uint64_t)step << UD_STEP_SHIFT;
+		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	}
+	if (ret)
+		/* none of it was submitted: a chain stays whole */
+		k->ring.sq.sqe_tail -= k->chain_length;
+	else
+		sqe->flags &= (uint8_t)~IOSQE_CQE_SKIP_SUCCESS;
+	kio_chain(k, false);
+	k->in_flight += !ret;
+	return ret;
 }
 
 /* ---- completions --------------------------------------------------------- */

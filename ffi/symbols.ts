@@ -30,6 +30,7 @@ export const symbols = {
   kio_rename: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "buffer" /* const char *from */, "buffer" /* const char *to */, "u32" /* flags */], result: "i32" },
   kio_unlink: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "buffer" /* const char *path */, "i32" /* flags */], result: "i32" },
   kio_splice: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* from */, "f64" /* from_offset */, "i32" /* to */, "f64" /* to_offset */, "u32" /* length */, "u32" /* flags */], result: "i32" },
+  kio_pump: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* file */, "f64" /* offset */, "f64" /* left */, "i32" /* pipe_read */, "i32" /* pipe_write */, "u32" /* held */, "i32" /* to */, "u32" /* size */, "u32" /* steps */], result: "i32" },
   kio_close: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */], result: "i32" },
   kio_fsync: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "u32" /* flags */], result: "i32" },
   kio_fallocate: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "i32" /* mode */, "f64" /* offset */, "f64" /* length */], result: "i32" },

@@ -1,20 +1,20 @@
+import type { Shim } from "../ffi/load.ts";
 import type { BoundOptions } from "../lib/bounds.ts";
 import {
   type Buffer,
-  checkBounds,
   checkFd,
   checkMemory,
   checkOffset,
-  checkOptions,
   type Fd,
   type Offset,
   TRANSFER_MAX,
 } from "../lib/check.ts";
+import { EINTR } from "../lib/errno.ts";
 import { type IoContext, ringOf } from "../lib/IoContext.ts";
 import * as operations from "../lib/operations.ts";
 import type { Operation } from "../lib/operations.ts";
 import type { Ring, Transfer } from "../lib/ring.ts";
-import { start } from "../lib/start.ts";
+import { startTransfer } from "../lib/start.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 
 const MSG_WAITALL = 0x100;
@@ -68,20 +68,9 @@ export function asyncRecvExact(
   const socket = checkFd(fd, operation);
   const total = checkMemory(buffer, operation);
   // With MSG_WAITALL the kernel itself waits for the rest, as a rule.
-  return exact(ring, operation, socket, buffer, options, {
-    moved: 0,
-    total,
-    prepare: (shim, handle, id, moved) =>
-      shim.kio_recv(
-        handle,
-        id,
-        socket,
-        buffer,
-        moved,
-        Math.min(total - moved, TRANSFER_MAX),
-        MSG_WAITALL,
-      ),
-  });
+  const prepare: Prepare = (shim, handle, id, moved, length) =>
+    shim.kio_recv(handle, id, socket, buffer, moved, length, MSG_WAITALL);
+  return exact(ring, operation, socket, buffer, total, prepare, options);
 }
 
 /**
@@ -107,20 +96,9 @@ export function asyncSendExact(
   const ring = ringOf(ctx, operation);
   const socket = checkFd(fd, operation);
   const total = checkMemory(data, operation);
-  return exact(ring, operation, socket, data, options, {
-    moved: 0,
-    total,
-    prepare: (shim, handle, id, moved) =>
-      shim.kio_send(
-        handle,
-        id,
-        socket,
-        data,
-        moved,
-        Math.min(total - moved, TRANSFER_MAX),
-        MSG_WAITALL,
-      ),
-  });
+  const prepare: Prepare = (shim, handle, id, moved, length) =>
+    shim.kio_send(handle, id, socket, data, moved, length, MSG_WAITALL);
+  return exact(ring, operation, socket, data, total, prepare, options);
 }
 
 /**
@@ -148,21 +126,11 @@ export function asyncReadExact(
   const file = checkFd(fd, operation);
   const total = checkMemory(buffer, operation);
   checkRange(ring, offset, total, operation);
-  return exact(ring, operation, file, buffer, options, {
-    moved: 0,
-    total,
-    prepare: (shim, handle, id, moved) =>
-      shim.kio_read(
-        handle,
-        id,
-        file,
-        buffer,
-        moved,
-        Math.min(total - moved, TRANSFER_MAX),
-        offsetAfter(ring, offset, moved, operation),
-        0,
-      ),
-  });
+  const prepare: Prepare = (shim, handle, id, moved, length) => {
+    const at = offsetAfter(ring, offset, moved, operation);
+    return shim.kio_read(handle, id, file, buffer, moved, length, at, 0);
+  };
+  return exact(ring, operation, file, buffer, total, prepare, options);
 }
 
 /**
@@ -190,51 +158,56 @@ export function asyncWriteExact(
   const file = checkFd(fd, operation);
   const total = checkMemory(data, operation);
   checkRange(ring, offset, total, operation);
-  return exact(ring, operation, file, data, options, {
-    moved: 0,
-    total,
-    prepare: (shim, handle, id, moved) =>
-      shim.kio_write(
-        handle,
-        id,
-        file,
-        data,
-        moved,
-        Math.min(total - moved, TRANSFER_MAX),
-        offsetAfter(ring, offset, moved, operation),
-        0,
-      ),
-  });
+  const prepare: Prepare = (shim, handle, id, moved, length) => {
+    const at = offsetAfter(ring, offset, moved, operation);
+    return shim.kio_write(handle, id, file, data, moved, length, at, 0);
+  };
+  return exact(ring, operation, file, data, total, prepare, options);
 }
 
-/** Starts a transfer that goes on by itself until all is moved. */
+/** Queues one operation of an exact transfer. */
+type Prepare = (
+  shim: Shim,
+  handle: Deno.PointerObject,
+  id: number,
+  moved: number,
+  length: number,
+) => number;
+
+/** A transfer that fills or sends a buffer. */
+class ExactTransfer implements Transfer {
+  moved = 0;
+  readonly total: number;
+  readonly #prepare: Prepare;
+
+  constructor(total: number, prepare: Prepare) {
+    this.total = total;
+    this.#prepare = prepare;
+  }
+
+  prepare(shim: Shim, handle: Deno.PointerObject, id: number): number {
+    const length = Math.min(this.total - this.moved, TRANSFER_MAX);
+    return this.#prepare(shim, handle, id, this.moved, length);
+  }
+
+  advance(result: number): boolean {
+    if (result <= 0) return result === -EINTR;
+    this.moved += result;
+    return this.moved < this.total;
+  }
+}
+
 function exact(
   ring: Ring,
   operation: Operation,
   fd: number,
   buffer: Buffer,
+  total: number,
+  prepare: Prepare,
   options: BoundOptions,
-  transfer: Transfer,
 ): UringOp<number> {
-  checkOptions(options, operation.verb);
-  checkBounds(options, operation.verb);
-  if (ring.chaining) {
-    throw new TypeError(
-      `Cannot ${operation.verb} exactly in link(): a chain ends with a short transfer; use the plain operation`,
-    );
-  }
-  const op = start<number>(
-    ring,
-    operation,
-    fd,
-    buffer,
-    (shim, handle, id) => transfer.prepare(shim, handle, id, 0),
-    { transfer },
-  );
-  const { timeout, signal } = options;
-  if (timeout !== undefined) op.withTimeout(timeout);
-  if (signal !== undefined) op.withSignal(signal);
-  return op;
+  const transfer = new ExactTransfer(total, prepare);
+  return startTransfer(ring, operation, fd, buffer, { transfer }, options);
 }
 
 /** That the offset is one, and stays one until the end of the transfer. */

@@ -79,6 +79,8 @@ const SUBMIT_RETRY_MS = 1;
 const MESSAGE_MASK = 0x7fffffff;
 const CANCEL_FAILED = 0x40000000;
 const GENERATION_MASK = 0xfffff;
+const STEP_SHIFT = 21;
+const STEP_MASK = 0x1f;
 const SPAN = 2 ** 32;
 const MAKES_FD = 2 ** 52;
 
@@ -116,18 +118,17 @@ const NEVER_RAN = 4;
 const ASLEEP = 8;
 const ERRNO_SHIFT = 8;
 
-/** What goes on until all is moved. */
+/** What goes on, submission by submission, until all is moved. */
 export interface Transfer {
   /** Bytes so far. */
-  moved: number;
+  readonly moved: number;
   readonly total: number;
-  /** Queues the rest; gives a status of the shim. */
-  prepare(
-    shim: Shim,
-    handle: Deno.PointerObject,
-    id: number,
-    moved: number,
-  ): number;
+  /** Queues what is next; gives a status of the shim. */
+  prepare(shim: Shim, handle: Deno.PointerObject, id: number): number;
+  /** Takes in a result, of that step of a pump; whether there is a next. */
+  advance(result: number, step: number): boolean;
+  /** Called when it is over, well or not. */
+  end?(): void;
 }
 
 /** What few operations have. */
@@ -241,8 +242,10 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   #conclude(result: number): void {
     this.#release();
     const extra = this.#extra;
-    if (extra?.transfer !== undefined) {
-      this.#settle(this.#outcomeOf(extra.transfer, result));
+    const transfer = extra?.transfer;
+    if (transfer !== undefined) {
+      transfer.end?.();
+      this.#settle(this.#outcomeOf(transfer, result));
       return;
     }
     if (result < 0) {
@@ -261,17 +264,12 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     }
   }
 
-  /** Queues the rest of a transfer, if there is one and nobody is against it. */
-  #goOn(transfer: Transfer, result: number): boolean {
-    if (result > 0) transfer.moved += result;
-    const isShort = result > 0
-      ? transfer.moved < transfer.total
-      : result === -EINTR;
-    if (!isShort || this.#flags !== 0) return false;
+  /** Queues what is next of a transfer, if nobody is against it. */
+  #goOn(transfer: Transfer, result: number, step: number): boolean {
+    if (!transfer.advance(result, step) || this.#flags !== 0) return false;
     const ring = this.#ring;
     const id = ring.idOf(this.#slot, this.#operation);
-    const { shim, handle } = ring;
-    const status = transfer.prepare(shim, handle, id, transfer.moved);
+    const status = transfer.prepare(ring.shim, ring.handle, id);
     if (status < 0) this.#conclude(status);
     else ring.requeued();
     return true;
@@ -309,7 +307,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   }
 
   /** Its completion has come. */
-  static complete(op: Op<unknown>, result: number): void {
+  static complete(op: Op<unknown>, result: number, step: number): void {
     const ring = op.#ring;
     const pinned = op.#pinned;
     if (op.#flags & NEVER_RAN) {
@@ -331,7 +329,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
       ring.closeFdOf(op.#slot);
     }
     const transfer = op.#extra?.transfer;
-    if (transfer !== undefined && op.#goOn(transfer, result)) return;
+    if (transfer !== undefined && op.#goOn(transfer, result, step)) return;
     if (op.#flags === 0 && isShortOf(op.#operation, -result)) {
       op.#flags = ASLEEP | -result << ERRNO_SHIFT;
       ring.timers.set(op.#slot, ring.shim.kio_now_ms() + ACCEPT_PAUSE_MS);
@@ -810,7 +808,7 @@ export class Ring {
         }, result ${result}`,
       );
     }
-    Op.complete(op, result);
+    Op.complete(op, result, high >>> STEP_SHIFT & STEP_MASK);
   }
 
   #expire(): void {

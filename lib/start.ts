@@ -1,6 +1,8 @@
 import type { Shim } from "../ffi/load.ts";
+import type { BoundOptions } from "./bounds.ts";
+import { checkBounds, checkOptions } from "./check.ts";
 import type { Operation } from "./operations.ts";
-import type { Extra, Pinned, Ring } from "./ring.ts";
+import type { Extra, Pinned, Ring, Transfer } from "./ring.ts";
 import type { UringOp } from "./UringOp.ts";
 
 /**
@@ -19,4 +21,34 @@ export function start<T>(
   const slot = ring.take(operation);
   const status = prepare(ring.shim, ring.handle, ring.idOf(slot, operation));
   return ring.queued(slot, operation, fd, pinned, status, extra);
+}
+
+/** Starts a transfer that goes on by itself until all is moved. */
+export function startTransfer(
+  ring: Ring,
+  operation: Operation,
+  fd: number,
+  pinned: Pinned,
+  extra: Extra<number> & { transfer: Transfer },
+  options: BoundOptions,
+): UringOp<number> {
+  checkOptions(options, operation.verb);
+  checkBounds(options, operation.verb);
+  if (ring.chaining) {
+    throw new TypeError(
+      `Cannot ${operation.verb} all in link(): a chain ends with a short transfer; use the plain operation`,
+    );
+  }
+  const op = start<number>(
+    ring,
+    operation,
+    fd,
+    pinned,
+    (shim, handle, id) => extra.transfer.prepare(shim, handle, id),
+    extra,
+  );
+  const { timeout, signal } = options;
+  if (timeout !== undefined) op.withTimeout(timeout);
+  if (signal !== undefined) op.withSignal(signal);
+  return op;
 }

@@ -1,0 +1,448 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import {
+  asyncClose,
+  asyncFtruncate,
+  asyncOpen,
+  asyncPoll,
+  asyncRead,
+  asyncRecv,
+  asyncRecvExact,
+  asyncSend,
+  asyncSendfile,
+  asyncWriteExact,
+  CURRENT_POSITION,
+  IoContext,
+  link,
+  O_RDONLY,
+  O_WRONLY,
+  POLLIN,
+  type Result,
+  type Socket,
+} from "@kio/kio";
+import { loadShim } from "../../ffi/load.ts";
+import { pipePoolOf } from "../../helpers/pipe_pool.ts";
+import { ringOf } from "../../lib/IoContext.ts";
+import { SENDFILE } from "../../lib/operations.ts";
+import {
+  assertCode,
+  bytes,
+  kioTest,
+  openFds,
+  type Pair,
+  pattern,
+  randomOf,
+  statusOf,
+  tcpPair,
+  type TempFile,
+  tempFile,
+  turn,
+  unixPair,
+  value,
+} from "../support.ts";
+
+/** More than a socket and a pipe hold together. */
+const LARGE = 24 << 20;
+const DATA = pattern(LARGE);
+
+async function fileOf(
+  ctx: IoContext,
+  data: Uint8Array<ArrayBuffer>,
+): Promise<TempFile> {
+  const file = await tempFile(ctx);
+  value(await asyncWriteExact(ctx, file, data));
+  return file;
+}
+
+function movedOf(result: Result<number>): number {
+  return result.ok ? -1 : result.error.bytesTransferred!;
+}
+
+/** All that comes until the peer closes. */
+async function received(ctx: IoContext, socket: Socket): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  for (;;) {
+    const buffer = new Uint8Array(1 << 20);
+    const count = value(await asyncRecv(ctx, socket, buffer));
+    if (count === 0) break;
+    parts.push(buffer.subarray(0, count));
+  }
+  const all = new Uint8Array(parts.reduce((sum, p) => sum + p.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
+
+/** Pipes that are open, in the pool or in use. */
+function pipes(before: readonly number[]): number {
+  return openFds().filter((fd) => !before.includes(fd)).length / 2;
+}
+
+/** Closes the pipes of the pool: a test leaves no fd behind. */
+function emptyPool(ctx: IoContext): void {
+  pipePoolOf(ringOf(ctx, SENDFILE)).close();
+}
+
+for (
+  const [kind, open] of [
+    ["TCP", tcpPair],
+    ["unix", () => Promise.resolve(unixPair())],
+  ] as [string, (ctx: IoContext) => Promise<Pair>][]
+) {
+  kioTest(`asyncSendfile() sends all of a file, ${kind}`, async (ctx) => {
+    using pair = await open(ctx);
+    await using file = await fileOf(ctx, DATA);
+    const buffer = new Uint8Array(LARGE);
+    const [sent, got] = await Promise.all([
+      asyncSendfile(ctx, pair.left, file, 0, LARGE),
+      asyncRecvExact(ctx, pair.right, buffer),
+    ]);
+    assertEquals([value(sent), value(got)], [LARGE, LARGE]);
+    assert(buffer.every((byte, i) => byte === DATA[i]));
+    emptyPool(ctx);
+  });
+}
+
+kioTest("asyncSendfile() sends parts of any length and place", async (ctx) => {
+  using pair = unixPair();
+  const data = pattern(1 << 20, 3);
+  await using file = await fileOf(ctx, data);
+  const random = randomOf(17);
+  const lengths = [1, 4095, 4096, 4097, 65536, 65537, 300_000];
+  for (const length of lengths) {
+    const at = random(data.length - length);
+    const buffer = new Uint8Array(length);
+    const [sent, got] = await Promise.all([
+      asyncSendfile(ctx, pair.left, file, at, length),
+      asyncRecvExact(ctx, pair.right, buffer),
+    ]);
+    assertEquals([value(sent), value(got)], [length, length]);
+    assertEquals(buffer, data.subarray(at, at + length));
+  }
+  assertEquals(value(await asyncSendfile(ctx, pair.left, file, 7, 0)), 0);
+  emptyPool(ctx);
+});
+
+kioTest("asyncSendfile() sends to a pipe", async (ctx) => {
+  const data = pattern(1 << 20, 4);
+  await using file = await fileOf(ctx, data);
+  const fds = new Int32Array(2);
+  assertEquals(loadShim().kio_pipe(fds, 4096), 4096);
+  const sending = asyncSendfile(ctx, fds[1], file, 0, data.length);
+  const buffer = new Uint8Array(data.length);
+  for (let at = 0; at < data.length;) {
+    value(await asyncPoll(ctx, fds[0], POLLIN));
+    const piece = buffer.subarray(at, at + 5000);
+    at += value(await asyncRead(ctx, fds[0], piece, CURRENT_POSITION));
+  }
+  assertEquals(value(await sending), data.length);
+  assertEquals(buffer, data);
+  for (const fd of fds) value(await asyncClose(ctx, fd));
+  emptyPool(ctx);
+});
+
+kioTest("asyncSendfile() uses a pipe again", async (ctx) => {
+  using pair = unixPair();
+  await using file = await fileOf(ctx, pattern(100));
+  const before = openFds();
+  for (let i = 0; i < 20; i++) {
+    value(await asyncSendfile(ctx, pair.left, file, 0, 100));
+  }
+  assertEquals(pipes(before), 1);
+  emptyPool(ctx);
+  assertEquals(pipes(before), 0);
+});
+
+kioTest("asyncSendfile() keeps no more than 16 pipes", async (ctx) => {
+  await using file = await fileOf(ctx, pattern(1 << 20));
+  const before = openFds();
+  const pairs = Array.from({ length: 40 }, () => unixPair());
+  const inside = openFds();
+  const sends = pairs.map(({ left }) =>
+    asyncSendfile(ctx, left, file, 0, 1 << 20)
+  );
+  await turn(5);
+  assertEquals(pipes(inside), 40);
+  await Promise.all(
+    pairs.map(({ right }) =>
+      asyncRecvExact(ctx, right, new Uint8Array(1 << 20))
+    ),
+  );
+  for (const sent of sends) assertEquals(value(await sent), 1 << 20);
+  assertEquals(pipes(inside), 16);
+  for (const pair of pairs) pair[Symbol.dispose]();
+  emptyPool(ctx);
+  assertEquals(pipes(before), 0);
+});
+
+kioTest("asyncSendfile() gives ENODATA at the end of the file", async (ctx) => {
+  using pair = unixPair();
+  await using file = await fileOf(ctx, pattern(1000));
+  const sent = await asyncSendfile(ctx, pair.left, file, 400, 1000);
+  assertCode(sent, "ENODATA");
+  assertEquals(movedOf(sent), 600);
+  const beyond = await asyncSendfile(ctx, pair.left, file, 5000, 1);
+  assertCode(beyond, "ENODATA");
+  assertEquals(movedOf(beyond), 0);
+  emptyPool(ctx);
+});
+
+kioTest("asyncSendfile() of a file that shrinks gives ENODATA", async (ctx) => {
+  using pair = unixPair();
+  await using file = await fileOf(ctx, DATA);
+  const sending = asyncSendfile(ctx, pair.left, file, 0, LARGE);
+  await turn(20);
+  value(await asyncFtruncate(ctx, file, 100));
+  const receiving = received(ctx, pair.right);
+  const sent = await sending;
+  assertCode(sent, "ENODATA");
+  await pair.left.close();
+  const got = await receiving;
+  assertEquals(got.length, movedOf(sent));
+  emptyPool(ctx);
+});
+
+kioTest("asyncSendfile() to a peer that is gone gives EPIPE", async (ctx) => {
+  for (const open of [tcpPair, () => Promise.resolve(unixPair())]) {
+    using pair = await open(ctx);
+    await using file = await fileOf(ctx, DATA);
+    const sending = asyncSendfile(ctx, pair.left, file, 0, LARGE);
+    await turn(20);
+    await pair.right.close();
+    const sent = await sending;
+    assertCode(sent, "EPIPE", "ECONNRESET");
+    assert(movedOf(sent) > 0);
+  }
+  emptyPool(ctx);
+});
+
+kioTest(
+  "asyncSendfile() that is given up leaves no byte to the next",
+  async (ctx) => {
+    const secret = new Uint8Array(LARGE).fill(0xee);
+    const open = new Uint8Array(LARGE).fill(0x11);
+    await using secretFile = await fileOf(ctx, secret);
+    await using openFile = await fileOf(ctx, open);
+    const random = randomOf(23);
+    for (let round = 0; round < 12; round++) {
+      using victim = unixPair();
+      const abort = new AbortController();
+      const sending = asyncSendfile(ctx, victim.left, secretFile, 0, LARGE, {
+        signal: abort.signal,
+        timeout: round % 3 === 0 ? random(10) : 60_000,
+      });
+      await turn(random(15));
+      if (round % 3 === 1) abort.abort();
+      if (round % 3 === 2) await victim.right.close();
+      const sent = await sending;
+      assertCode(sent, "ETIMEDOUT", "ECANCELED", "EPIPE", "ECONNRESET");
+
+      using next = unixPair();
+      const buffer = new Uint8Array(1 << 20);
+      const [result, got] = await Promise.all([
+        asyncSendfile(ctx, next.left, openFile, 0, buffer.length),
+        asyncRecvExact(ctx, next.right, buffer),
+      ]);
+      assertEquals([value(result), value(got)], [buffer.length, buffer.length]);
+      assert(buffer.every((byte) => byte === 0x11), "foreign bytes");
+    }
+    emptyPool(ctx);
+  },
+);
+
+kioTest("asyncSendfile() sends what it says, up to a timeout", async (ctx) => {
+  using pair = await tcpPair(ctx);
+  await using file = await fileOf(ctx, DATA);
+  const sent = await asyncSendfile(ctx, pair.left, file, 0, LARGE, {
+    timeout: 50,
+  });
+  assertCode(sent, "ETIMEDOUT");
+  const moved = movedOf(sent);
+  assert(moved > 0 && moved < LARGE);
+  const receiving = received(ctx, pair.right);
+  await pair.left.close();
+  const got = await receiving;
+  assertEquals(got.length, moved);
+  assert(got.every((byte, i) => byte === DATA[i]));
+  emptyPool(ctx);
+});
+
+kioTest("asyncSendfile() ends when its socket is closed", async (ctx) => {
+  using pair = unixPair();
+  await using file = await fileOf(ctx, DATA);
+  const sending = asyncSendfile(ctx, pair.left, file, 0, LARGE);
+  await turn(20);
+  await pair.left.close();
+  assertCode(await sending, "ECANCELED", "EPIPE");
+  emptyPool(ctx);
+});
+
+kioTest(
+  "asyncSendfile() that is cancelled at once sends nothing",
+  async (ctx) => {
+    using pair = unixPair();
+    await using file = await fileOf(ctx, pattern(100));
+    const sending = asyncSendfile(ctx, pair.left, file, 0, 100);
+    sending.cancel();
+    const sent = await sending;
+    assertCode(sent, "ECANCELED");
+    assertEquals(movedOf(sent), 0);
+    const aborted = AbortSignal.abort();
+    assertCode(
+      await asyncSendfile(ctx, pair.left, file, 0, 100, { signal: aborted }),
+      "ECANCELED",
+    );
+    value(await asyncSend(ctx, pair.left, bytes("x")));
+    assertEquals(value(await asyncRecv(ctx, pair.right, new Uint8Array(9))), 1);
+    emptyPool(ctx);
+  },
+);
+
+kioTest(
+  "asyncSendfile() to 500 stalled readers holds few threads",
+  async (ctx) => {
+    await using file = await fileOf(ctx, pattern(4 << 20));
+    const pairs = Array.from({ length: 500 }, () => unixPair());
+    const threads = await statusOf("Threads");
+    const sends = pairs.map(({ left }) =>
+      asyncSendfile(ctx, left, file, 0, 4 << 20)
+    );
+    await turn(300);
+    // Those that have moved the first bytes linger for some seconds.
+    const more = await statusOf("Threads") - threads;
+    assert(more <= 8, `${more} more threads`);
+    // Others are served as before.
+    using pair = unixPair();
+    const buffer = new Uint8Array(1000);
+    const [sent] = await Promise.all([
+      asyncSendfile(ctx, pair.left, file, 0, 1000),
+      asyncRecvExact(ctx, pair.right, buffer),
+    ]);
+    assertEquals(value(sent), 1000);
+    await Promise.all(pairs.map(({ right }) => right.close()));
+    for (const stalled of sends) {
+      assertCode(await stalled, "EPIPE", "ECONNRESET");
+    }
+    await Promise.all(pairs.map(({ left }) => left.close()));
+    emptyPool(ctx);
+  },
+  { entries: 256 },
+);
+
+kioTest("asyncSendfile() pending when its context is closed", async () => {
+  for (const how of ["dispose", "asyncDispose"]) {
+    using pair = unixPair();
+    const outer = new IoContext(16);
+    const file = await fileOf(outer, DATA);
+    const ctx = new IoContext(16);
+    const sending = asyncSendfile(ctx, pair.left, file, 0, LARGE);
+    await turn(20);
+    if (how === "dispose") ctx[Symbol.dispose]();
+    else await ctx[Symbol.asyncDispose]();
+    assertCode(await sending, "ECANCELED");
+    await file[Symbol.asyncDispose]();
+    outer[Symbol.dispose]();
+  }
+});
+
+kioTest("asyncSendfile() closes its pipes with its context", async () => {
+  using pair = unixPair();
+  const before = openFds();
+  const ctx = new IoContext(16);
+  const file = await fileOf(ctx, pattern(100));
+  value(await asyncSendfile(ctx, pair.left, file, 0, 100));
+  await file[Symbol.asyncDispose]();
+  ctx[Symbol.dispose]();
+  await turn(5);
+  assertEquals(openFds(), before);
+});
+
+for (const entries of [1, 2, 4]) {
+  kioTest(`asyncSendfile() with a queue of ${entries}`, async (ctx) => {
+    using pair = unixPair();
+    const data = pattern(3 << 20, entries);
+    await using file = await fileOf(ctx, data);
+    const buffer = new Uint8Array(data.length);
+    const [sent, got] = await Promise.all([
+      asyncSendfile(ctx, pair.left, file, 0, data.length),
+      asyncRecvExact(ctx, pair.right, buffer),
+    ]);
+    assertEquals([value(sent), value(got)], [data.length, data.length]);
+    assertEquals(buffer, data);
+    emptyPool(ctx);
+  }, { entries });
+}
+
+kioTest("asyncSendfile() of 100 files at a time mixes nothing", async (ctx) => {
+  const sends = await Promise.all(
+    Array.from({ length: 100 }, async (_, i) => {
+      const data = pattern(200_000 + i, i);
+      const file = await fileOf(ctx, data);
+      const pair = unixPair();
+      const buffer = new Uint8Array(data.length);
+      const [sent, got] = await Promise.all([
+        asyncSendfile(ctx, pair.left, file, 0, data.length),
+        asyncRecvExact(ctx, pair.right, buffer),
+      ]);
+      pair[Symbol.dispose]();
+      await file[Symbol.asyncDispose]();
+      return { sent, got, isSame: buffer.every((b, at) => b === data[at]) };
+    }),
+  );
+  for (const { sent, got, isSame } of sends) {
+    assert(value(sent) === value(got) && isSame);
+  }
+  emptyPool(ctx);
+});
+
+kioTest("asyncSendfile() gives errors of what cannot be sent", async (ctx) => {
+  using pair = unixPair();
+  await using file = await fileOf(ctx, pattern(100));
+  const folder = value(await asyncOpen(ctx, "/tmp", O_RDONLY));
+  const writeOnly = value(await asyncOpen(ctx, "/dev/null", O_WRONLY));
+  const cases: [number | Socket, number | TempFile, string][] = [
+    [pair.left, folder, "EINVAL"],
+    [pair.left, writeOnly, "EBADF"],
+    [pair.left, 4000, "EBADF"],
+    [4000, file, "EBADF"],
+  ];
+  for (const [to, from, code] of cases) {
+    const sent = await asyncSendfile(ctx, to, from, 0, 10);
+    assertCode(sent, code, "EISDIR");
+    assertEquals(movedOf(sent), 0);
+  }
+  for (const fd of [folder, writeOnly]) value(await asyncClose(ctx, fd));
+  emptyPool(ctx);
+});
+
+kioTest("asyncSendfile() refuses what makes no sense", async (ctx) => {
+  using pair = unixPair();
+  await using file = await fileOf(ctx, pattern(100));
+  const before = openFds();
+  // deno-lint-ignore no-explicit-any
+  const bad = (value: unknown) => value as any;
+  const { left } = pair;
+  const calls: [() => unknown, ErrorConstructor][] = [
+    [() => asyncSendfile(bad({}), left, file, 0, 1), TypeError],
+    [() => asyncSendfile(ctx, -1, file, 0, 1), RangeError],
+    [() => asyncSendfile(ctx, left, 1.5, 0, 1), RangeError],
+    [() => asyncSendfile(ctx, left, file, -1, 1), RangeError],
+    [() => asyncSendfile(ctx, left, file, 0, -1), RangeError],
+    [() => asyncSendfile(ctx, left, file, 0, NaN), RangeError],
+    [() => asyncSendfile(ctx, left, file, 2 ** 53 - 1, 1), RangeError],
+    [() => asyncSendfile(ctx, left, file, bad(0n), 1), RangeError],
+    [() => asyncSendfile(ctx, left, file, 0, 1, { timeout: -1 }), RangeError],
+    [() => asyncSendfile(ctx, left, file, 0, 1, bad(7)), TypeError],
+    [
+      () => link(ctx, () => asyncSendfile(ctx, left, file, 0, 1)),
+      TypeError,
+    ],
+  ];
+  for (const [call, error] of calls) assertThrows(call, error, "Cannot ");
+  assertEquals([ctx.pending, openFds()], [0, before]);
+  const closed = new IoContext(4);
+  closed[Symbol.dispose]();
+  assertThrows(() => asyncSendfile(closed, left, file, 0, 1), TypeError);
+});
