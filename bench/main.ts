@@ -14,6 +14,7 @@ import { echo } from "./suites/echo.ts";
 import { file } from "./suites/file.ts";
 import { heap } from "./suites/heap.ts";
 import { log } from "./suites/log.ts";
+import { sendfile } from "./suites/sendfile.ts";
 import { timers } from "./suites/timers.ts";
 import { wake } from "./suites/wake.ts";
 
@@ -23,6 +24,7 @@ const SUITES: Record<string, (options: Options) => Suite | Promise<Suite>> = {
   log,
   timers,
   wake,
+  sendfile,
   heap,
 };
 

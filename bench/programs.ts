@@ -19,6 +19,8 @@ const C_PROGRAMS = [
   "load",
   "log",
   "rusage",
+  "sendfile",
+  "sink",
   "steady",
   "waker",
 ];

@@ -1,8 +1,9 @@
-/** `file.c` on kio. Usage: file_kio.ts PATH BLOCKS DEPTH SECONDS */
+/** `file.c` on kio. Usage: file_kio.ts PATH BLOCKS DEPTH SECONDS [exact] */
 
 import {
   asyncOpen,
   asyncRead,
+  asyncReadExact,
   IoContext,
   O_RDONLY,
   unwrap,
@@ -13,6 +14,7 @@ const BLOCK_BYTES = 4096;
 
 const [path, ...numbers] = Deno.args;
 const [blocks, depth, seconds] = numbers.map(Number);
+const read = Deno.args[4] === "exact" ? asyncReadExact : asyncRead;
 if (path === undefined || seconds === undefined) {
   throw new TypeError("Usage: file_kio.ts PATH BLOCKS DEPTH SECONDS");
 }
@@ -28,9 +30,7 @@ async function readBlocks(): Promise<void> {
   const number = new Uint32Array(buffer.buffer, 0, 1);
   do {
     const block = random() % blocks!;
-    const length = unwrap(
-      await asyncRead(ctx, fd, buffer, block * BLOCK_BYTES),
-    );
+    const length = unwrap(await read(ctx, fd, buffer, block * BLOCK_BYTES));
     if (length !== BLOCK_BYTES || number[0] !== block) {
       throw new Error("Cannot trust the read: another block came");
     }

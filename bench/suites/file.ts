@@ -24,6 +24,7 @@ const DEPTHS = [1, 32];
 const FIO_BATCH = 16;
 
 const KIO = "kio";
+const EXACT = "kio, asyncReadExact";
 const C = "C, liburing";
 const FIO = "fio";
 
@@ -87,6 +88,7 @@ function peersAt(depth: number, seconds: number): Peer[] {
   );
   return [
     window(KIO, deno("ffi", "file_kio.ts", ...args)),
+    window(EXACT, deno("ffi", "file_kio.ts", ...args, "exact")),
     window(C, c("file", ...args)),
     fio(FIO),
     ...(depth < FIO_BATCH ? [] : [batched]),
@@ -102,11 +104,12 @@ function bar(
   base: string,
   limit: number,
   figures: Figures,
+  peer = KIO,
 ): Bar {
   const title = titleOf(depth);
   return {
-    text: `${title}: of ${base}`,
-    figure: figures.compare(title, KIO, base, "opsPerS", ratio),
+    text: `${title}: ${peer} of ${base}`,
+    figure: figures.compare(title, peer, base, "opsPerS", ratio),
     limit,
     kind: "at least",
   };
@@ -140,6 +143,8 @@ export async function file({ seconds }: Options): Promise<Suite> {
       bar(32, FIO, 1.05, figures),
       bar(1, C, 0.75, figures),
       bar(32, C, 0.75, figures),
+      bar(1, KIO, 0.9, figures, EXACT),
+      bar(32, KIO, 0.9, figures, EXACT),
     ],
   };
 }
