@@ -8,10 +8,9 @@
  */
 import {
   asyncConnect,
-  asyncRecv,
-  asyncSend,
+  asyncRecvExact,
+  asyncSendExact,
   IoContext,
-  MSG_WAITALL,
   Socket,
   SocketAddress,
   type Task,
@@ -109,13 +108,9 @@ async function exchange(
   const size = Math.round(SIZE_MAX ** Math.random());
   const at = Math.floor(Math.random() * (noise.length - size));
   const message = noise.subarray(at, at + size);
-  for (let sent = 0; sent < size;) {
-    sent += await asyncSend(ctx, socket, message.subarray(sent)).orThrow();
-  }
+  await asyncSendExact(ctx, socket, message).orThrow();
   const answer = buffer.subarray(0, size);
-  // All of it at once, however many pieces it comes in.
-  const count = await asyncRecv(ctx, socket, answer, MSG_WAITALL).orThrow();
-  if (count !== size) throw new Error(`${count} of ${size} bytes came back`);
+  await asyncRecvExact(ctx, socket, answer).orThrow();
   for (let i = 0; i < size; i++) {
     if (answer[i] !== message[i]) throw new Error(`byte ${i} came back wrong`);
   }

@@ -6,7 +6,7 @@
 import {
   asyncAccept,
   asyncRecv,
-  asyncSend,
+  asyncSendExact,
   IoContext,
   Socket,
   SocketAddress,
@@ -48,21 +48,14 @@ async function echo(socket: Socket): Task<void> {
   while (socket.fd !== -1) {
     const received = await asyncRecv(ctx, socket, buffer);
     // An error, such as a reset, ends this connection and no other.
-    if (!received.ok || received.value === 0) break;
-    await sendAll(socket, buffer.subarray(0, received.value));
+    if (!received.ok || received.value === 0 || socket.fd === -1) break;
+    const data = buffer.subarray(0, received.value);
+    const sent = await asyncSendExact(ctx, socket, data);
+    bytes += sent.ok ? sent.value : sent.error.bytesTransferred ?? 0;
+    if (!sent.ok) break;
   }
   await socket.close();
   connections.delete(socket);
-}
-
-/** The kernel may take only a part of what it is given, so: again. */
-async function sendAll(socket: Socket, data: Uint8Array): Task<void> {
-  while (data.length > 0 && socket.fd !== -1) {
-    const sent = await asyncSend(ctx, socket, data);
-    if (!sent.ok) return socket.close();
-    bytes += sent.value;
-    data = data.subarray(sent.value);
-  }
 }
 
 function listen(address: SocketAddress): Socket {
