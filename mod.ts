@@ -39,6 +39,7 @@ export {
   type Success,
   unwrap,
 } from "./lib/result.ts";
+export type { ContextStats, PendingOperation } from "./lib/stats.ts";
 export type { UringOp } from "./lib/UringOp.ts";
 export {
   type Buffer,

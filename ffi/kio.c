@@ -77,6 +77,8 @@ struct kio {
 	struct io_uring_sqe *chain_last;
 	/* Set by kio_wide_offset() for the next operation whose offset is NaN. */
 	uint64_t wide_offset;
+	/* for kio_stats() */
+	uint64_t entries, submissions, completions, overflows;
 	bool wait_armed;
 	bool timer_armed;
 	double timer_deadline_ms;
@@ -148,7 +150,13 @@ static int enter(struct kio *k, uint32_t keep, uint32_t wait_count,
 	ret = (int)syscall(__NR_io_uring_enter, k->ring.enter_ring_fd,
 			   tail - io_uring_smp_load_acquire(sq->khead),
 			   wait_count, flags | k->enter_flags, NULL, 0);
-	return ret < 0 ? -errno : ret;
+	k->entries++;
+	if (ret < 0)
+		return -errno;
+	k->submissions += (uint32_t)ret;
+	if (IO_URING_READ_ONCE(*k->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW)
+		k->overflows++;
+	return ret;
 }
 
 /*
@@ -613,6 +621,7 @@ static uint32_t harvest(struct kio *k, int32_t *out, uint32_t capacity)
 		}
 		count++;
 	}
+	k->completions += head - *cq->khead;
 	io_uring_smp_store_release(cq->khead, head);
 	return count;
 }
@@ -913,6 +922,16 @@ EXPORT int kio_ring_fd(const struct kio *k)
 	return k->ring.ring_fd;
 }
 
+/* What the kernel was asked and has answered; overflows are entries that left
+ * completions waiting for room. */
+EXPORT void kio_stats(const struct kio *k, double *out)
+{
+	*out++ = (double)k->entries;
+	*out++ = (double)k->submissions;
+	*out++ = (double)k->completions;
+	*out = (double)k->overflows;
+}
+
 EXPORT int kio_event_fd(const struct kio *k)
 {
 	return k->event_fd;
@@ -1210,6 +1229,15 @@ EXPORT int kio_resolve(const char *host, uint32_t port, char *out,
 	}
 	freeaddrinfo(list);
 	return (int)count;
+}
+
+/* What an fd is, as /proc says it; returns the length. */
+EXPORT int kio_fd_target(int fd, char *out, uint32_t capacity)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return result_of((int)readlink(path, out, capacity));
 }
 
 /* Never retried: the fd is gone whatever close(2) says. */

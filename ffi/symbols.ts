@@ -10,6 +10,7 @@ export const symbols = {
   kio_context_open: { parameters: ["u32" /* entries */, "u32" /* cq_entries */, "u32" /* kernel_workers */, "buffer" /* int32_t *status */], result: "pointer" },
   kio_context_close: { parameters: ["pointer" /* struct kio *k */], result: "void" },
   kio_ring_fd: { parameters: ["pointer" /* const struct kio *k */], result: "i32" },
+  kio_stats: { parameters: ["pointer" /* const struct kio *k */, "buffer" /* double *out */], result: "void" },
   kio_event_fd: { parameters: ["pointer" /* const struct kio *k */], result: "i32" },
   kio_step: { parameters: ["pointer" /* struct kio *k */, "buffer" /* int32_t *out */, "u32" /* capacity */, "bool" /* wait */], result: "i32" },
   kio_arm: { parameters: ["pointer" /* struct kio *k */, "f64" /* deadline_ms */], result: "i32" },
@@ -66,6 +67,7 @@ export const symbols = {
   kio_nonblocking_set: { parameters: ["i32" /* fd */, "bool" /* on */], result: "i32" },
   kio_pipe: { parameters: ["buffer" /* int32_t *fds */, "i32" /* size */], result: "i32" },
   kio_resolve: { parameters: ["buffer" /* const char *host */, "u32" /* port */, "buffer" /* char *out */, "u32" /* capacity */], result: "i32" },
+  kio_fd_target: { parameters: ["i32" /* fd */, "buffer" /* char *out */, "u32" /* capacity */], result: "i32" },
   kio_fd_close: { parameters: ["i32" /* fd */], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;
 

@@ -28,6 +28,12 @@ import {
   success,
 } from "./result.ts";
 import { grown, Timers } from "./timers.ts";
+import {
+  type ContextStats,
+  describe,
+  type PendingOperation,
+  Tally,
+} from "./stats.ts";
 import type { UringOp } from "./UringOp.ts";
 import { openWaker, type Waker } from "./waker.ts";
 
@@ -87,6 +93,10 @@ const MAKES_FD = 2 ** 52;
 /** user_data that wakes a ring and means nothing else. */
 export const WAKE_TAG: number = Number.MAX_SAFE_INTEGER;
 
+/** Where this library is, and what of it an operation is started through. */
+const ROOT = new URL("../", import.meta.url).href;
+const FOLDERS = ["lib/", "net/", "helpers/"].map((name) => ROOT + name);
+
 /** Awaiting it costs one microtask. */
 const HOP = Promise.resolve();
 
@@ -101,6 +111,11 @@ export class PinnedGroup {
   constructor(memory: Uint8Array, buffers: readonly Buffer[]) {
     this.memory = memory;
     this.buffers = buffers;
+  }
+
+  /** Bytes of the buffers. */
+  get size(): number {
+    return this.buffers.reduce((sum, { byteLength }) => sum + byteLength, 0);
   }
 
   /** 0 if one of the buffers was taken away. */
@@ -207,6 +222,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     // It takes no time, and who called it has given up the fd.
     if (this.#operation === CLOSE) return;
     this.#flags |= CANCELLED;
+    ring.tally.cancels++;
     if (this.#flags & ASLEEP) this.#end(-ECANCELED);
     else ring.requestCancel(this);
   }
@@ -249,6 +265,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
       return;
     }
     if (result < 0) {
+      this.#ring.tally.addError(-result);
       this.#settle(failure(-result));
       return;
     }
@@ -277,11 +294,10 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
 
   #outcomeOf({ moved, total }: Transfer, result: number): Result<number> {
     if (moved === total) return success(moved);
-    if (result <= 0) return shortFailure(-result || ENODATA, moved);
-    return shortFailure(
-      this.#flags & CANCELLED ? ECANCELED : ETIMEDOUT,
-      moved,
-    );
+    const ended = this.#flags & CANCELLED ? ECANCELED : ETIMEDOUT;
+    const errno = result > 0 ? ended : -result || ENODATA;
+    this.#ring.tally.addError(errno);
+    return shortFailure(errno, moved);
   }
 
   /** What the kernel's result means to the user. */
@@ -302,6 +318,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   }
 
   static settleWith<T>(op: Op<T>, result: Result<T>): void {
+    if (!result.ok) op.#ring.tally.addError(result.error.errno);
     op.#release();
     op.#settle(result);
   }
@@ -342,11 +359,15 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   static expire(op: Op<unknown>): void {
     const flags = op.#flags;
     if (flags & ASLEEP) {
+      if (flags & TIMED_OUT) op.#ring.tally.timeouts++;
       op.#end(flags & TIMED_OUT ? -ETIMEDOUT : -(flags >> ERRNO_SHIFT));
       return;
     }
     if (op.#operation === CLOSE) return;
-    if (!(flags & CANCELLED)) op.#flags |= TIMED_OUT;
+    if (!(flags & (CANCELLED | TIMED_OUT))) {
+      op.#flags |= TIMED_OUT;
+      op.#ring.tally.timeouts++;
+    }
     op.#ring.requestCancel(op);
   }
 
@@ -376,14 +397,28 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     return op.#extra?.otherFd === fd;
   }
 
-  static nameOf(op: Op<unknown>): string {
-    return op.#operation.name;
+  /** What it is, as far as it knows itself. */
+  static describe(op: Op<unknown>): {
+    operation: string;
+    bytes: number;
+    isCancelled: boolean;
+  } {
+    return {
+      operation: op.#operation.name,
+      bytes: sizeOf(op.#pinned),
+      isCancelled: (op.#flags & CANCELLED) !== 0,
+    };
   }
 }
 
 // A subclass loses the engine's fast paths for await only because of this
 // property: 130 ns an operation instead of 480.
 Object.defineProperty(Op.prototype, "constructor", { value: Promise });
+
+function sizeOf(pinned: Pinned): number {
+  if (pinned === null) return 0;
+  return pinned instanceof PinnedGroup ? pinned.size : pinned.byteLength;
+}
 
 function isDetached(pinned: { readonly byteLength: number }): boolean {
   if (pinned instanceof PinnedGroup) return true;
@@ -416,6 +451,7 @@ export interface RingOptions {
   entries: number;
   kernelWorkersMax: number;
   operationsMax: number;
+  trace: boolean;
 }
 
 /**
@@ -427,6 +463,7 @@ export class Ring {
   readonly shim: Shim;
   readonly handle: Deno.PointerObject;
   readonly timers = new Timers();
+  readonly tally = new Tally();
   /** Called after each batch of completions. */
   onBatch: (() => void) | null = null;
   onMessage: ((result: number, userData: number) => void) | null = null;
@@ -442,17 +479,25 @@ export class Ring {
   #ops: (Op<unknown> | undefined)[] = [];
   #generations = new Int32Array(64);
   #fds = new Int32Array(64);
+  #startedMs = new Float64Array(64);
+  /** Where operations were started, by slot, with the option `trace`. */
+  readonly #traces: Error[] | null;
   /** Free slots, as a stack. */
   #free = new Int32Array(64);
   #freeCount = 0;
 
   readonly #waker: Waker;
   readonly #out = new Int32Array(4 * BATCH_SIZE);
+  /** What the shim has counted. */
+  readonly #counted = new Float64Array(4);
   /** Operations queued since the last step. */
   #queued = 0;
   /** Operations that the last step settled: as many may follow. */
   #expected = 1;
   #drive: DriveState = Drive.IDLE;
+  /** When the clock was looked at last; some milliseconds old at most while
+   * the drive runs. */
+  #nowMs = 0;
   /** When the thread was left to Deno. */
   #leftMs = 0;
   #quickWakes = 0;
@@ -464,6 +509,7 @@ export class Ring {
   constructor(options: RingOptions) {
     this.shim = loadShim();
     this.#operationsMax = options.operationsMax;
+    this.#traces = options.trace ? [] : null;
     const status = new Int32Array(1);
     const handle = this.shim.kio_context_open(
       options.entries,
@@ -514,6 +560,9 @@ export class Ring {
       this.#generations = grown(this.#generations, slot + 1);
       this.#fds = grown(this.#fds, slot + 1);
       this.#free = grown(this.#free, slot + 1);
+      const startedMs = new Float64Array(this.#fds.length);
+      startedMs.set(this.#startedMs);
+      this.#startedMs = startedMs;
     }
     this.#ops.push(undefined);
     return slot;
@@ -537,12 +586,16 @@ export class Ring {
     const op = new Op<T>(this, slot, operation, pinned, extra);
     this.#ops[slot] = op;
     this.#fds[slot] = fd;
-    this.#pending++;
+    if (++this.#pending > this.tally.pendingMax) {
+      this.tally.pendingMax = this.#pending;
+    }
     if (status < 0) {
       Op.conclude(op, status);
     } else {
       this.#queued++;
       this.schedule();
+      this.#startedMs[slot] = this.#nowMs;
+      if (this.#traces !== null) this.#trace(this.#traces, slot);
     }
     return op;
   }
@@ -584,9 +637,17 @@ export class Ring {
   #enterAsleep(slot: number, op: Op<unknown>): void {
     this.#ops[slot] = op;
     this.#fds[slot] = -1;
-    this.#pending++;
+    if (++this.#pending > this.tally.pendingMax) {
+      this.tally.pendingMax = this.#pending;
+    }
     Op.putToSleep(op);
     this.schedule();
+    this.#startedMs[slot] = this.#nowMs;
+    if (this.#traces !== null) this.#trace(this.#traces, slot);
+  }
+
+  #trace(traces: Error[], slot: number): void {
+    traces[slot] = new Error("started");
   }
 
   /** Closes the fd of an operation. */
@@ -606,6 +667,7 @@ export class Ring {
     this.#fds[slot] = -1;
     this.#free[this.#freeCount++] = slot;
     this.#pending--;
+    this.tally.completed++;
     if (this.timers.size > 0) this.timers.delete(slot);
   }
 
@@ -622,9 +684,42 @@ export class Ring {
     return ops;
   }
 
+  /** What is pending, the oldest first. */
+  inspect(): PendingOperation[] {
+    const nowMs = this.shim.kio_now_ms();
+    const pending: PendingOperation[] = [];
+    for (let slot = 0; slot < this.#ops.length; slot++) {
+      const op = this.#ops[slot];
+      if (op === undefined) continue;
+      const fd = this.#fds[slot];
+      pending.push({
+        ...Op.describe(op),
+        fd,
+        target: fd < 0 ? "" : this.#targetOf(fd),
+        ageMs: Math.max(0, nowMs - this.#startedMs[slot]),
+        leftMs: Math.max(0, this.timers.of(slot) - nowMs),
+        stack: stackOf(this.#traces?.[slot]),
+      });
+    }
+    return pending.sort((a, b) => b.ageMs - a.ageMs);
+  }
+
+  #targetOf(fd: number): string {
+    const path = new Uint8Array(512);
+    const length = this.shim.kio_fd_target(fd, path, path.length);
+    return length < 0 ? "" : new TextDecoder().decode(path.subarray(0, length));
+  }
+
+  stats(): ContextStats {
+    if (!this.#closed) this.shim.kio_stats(this.handle, this.#counted);
+    return this.tally.stats(this.#pending, this.#counted);
+  }
+
   /** Ends the process over a broken invariant, with what was going on. */
   abort(message: string): never {
-    const lines = this.live().slice(0, 100).map((op) => `\n  ${Op.nameOf(op)}`);
+    const lines = this.inspect().slice(0, 100).map((op) =>
+      `\n  ${describe(op)}`
+    );
     const text = `${message}\n${this.#pending} operations pending:${
       lines.join("")
     }\0`;
@@ -673,6 +768,7 @@ export class Ring {
   /** Makes sure that what is queued is submitted soon. */
   schedule(): void {
     if (this.#drive !== Drive.IDLE) return;
+    this.#nowMs = this.shim.kio_now_ms();
     this.#expected = 1;
     void this.#run(true);
   }
@@ -680,7 +776,8 @@ export class Ring {
   /** The eventfd is readable, which may be old news. */
   #onWake(): void {
     if (this.#drive === Drive.RUNNING || this.#closed) return;
-    const nowMs = this.shim.kio_now_ms();
+    const nowMs = this.#nowMs = this.shim.kio_now_ms();
+    this.tally.wakeUps++;
     const awayMs = nowMs - this.#leftMs;
     if (this.#drive === Drive.IDLE) {
       this.#quickWakes = awayMs < LULL_MS ? this.#quickWakes + 1 : 0;
@@ -716,7 +813,7 @@ export class Ring {
         if (this.#sleep()) return;
       }
       if (steps++ % STEPS_PER_CLOCK === 0) {
-        const nowMs = this.shim.kio_now_ms();
+        const nowMs = this.#nowMs = this.shim.kio_now_ms();
         if (endMs === 0) endMs = nowMs + TURN_MS_MAX;
         else if (nowMs > endMs) {
           // Deno polls its own events only when nothing is left to run: go
@@ -732,7 +829,7 @@ export class Ring {
   /** Whether the next step may wait in the kernel. */
   #isLull(): boolean {
     if (this.#quickWakes < LULL_AFTER || this.#pending === 0) return false;
-    const nowMs = this.shim.kio_now_ms();
+    const nowMs = this.#nowMs = this.shim.kio_now_ms();
     const { nextMs } = this.timers;
     return nowMs >= this.#noLullsUntilMs &&
       (nextMs === 0 || nextMs >= nowMs + LULL_MS);
@@ -869,6 +966,7 @@ export class Ring {
   }
 
   #destroy(): void {
+    this.shim.kio_stats(this.handle, this.#counted);
     this.#closed = true;
     rings.delete(this);
     this.#waker.close();
@@ -894,6 +992,13 @@ export function cancelOn(fd: number): Promise<unknown> | undefined {
     ring.sendCancels();
   }
   return ops.length === 0 ? undefined : Promise.all(ops);
+}
+
+/** Where an operation was started, without the frames of the library. */
+function stackOf(trace: Error | undefined): string {
+  const lines = trace?.stack?.split("\n").slice(1) ?? [];
+  const isOurs = (line: string) => FOLDERS.some((it) => line.includes(it));
+  return lines.filter((line) => !isOurs(line)).join("\n");
 }
 
 const OPENING_HINTS: Record<string, string> = {

@@ -37,8 +37,13 @@ export class Timers {
 
   /** Whether a slot has a deadline before the given time. */
   isBefore(slot: number, timeMs: number): boolean {
+    return this.of(slot) <= timeMs;
+  }
+
+  /** The deadline of a slot; Infinity if it has none. */
+  of(slot: number): number {
     const place = slot < this.#places.length ? this.#places[slot] : 0;
-    return place !== 0 && this.#deadlinesMs[place - 1] <= timeMs;
+    return place === 0 ? Infinity : this.#deadlinesMs[place - 1];
   }
 
   /** Takes the deadline of a slot away; does nothing if there is none. */

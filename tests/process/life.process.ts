@@ -3,9 +3,12 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import {
   assertPrinted,
   cpuMs,
+  ROOT,
+  run,
   runScript,
   sleep,
   startScript,
+  temporaryFolder,
 } from "./support.ts";
 
 const PENDING = `
@@ -171,4 +174,29 @@ Deno.test("IoContext that is busy leaves their turn to others", async () => {
   for (const [name, least] of Object.entries(enough)) {
     assert(counts[name] >= least, `${name} had too few turns: ${out}`);
   }
+});
+
+Deno.test("trace shows a failing test where it left an operation", async () => {
+  using folder = temporaryFolder();
+  const file = `${folder.path}/leak_test.ts`;
+  Deno.writeTextFileSync(
+    file,
+    `import { asyncSleep, IoContext } from "@kio/kio";
+function forgets(ctx: IoContext) {
+  void asyncSleep(ctx, 60_000);
+}
+Deno.test("leaks", () => {
+  using ctx = new IoContext({ trace: true });
+  forgets(ctx);
+});
+`,
+  );
+  const config = `--config=${ROOT}deno.json`;
+  const args = ["test", "--allow-ffi", "--no-lock", config, file];
+  const { code, out } = await run(Deno.execPath(), args);
+  assertEquals(code, 1);
+  assertMatch(
+    out,
+    /asyncSleep for \d+ ms .*\n +at forgets \(.*leak_test\.ts:3/,
+  );
 });

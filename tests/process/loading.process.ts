@@ -35,7 +35,16 @@ function withLibrary(path: string): ScriptOptions {
 
 /** A copy of the checkout, without what was built. */
 function copyTree(folder: string): void {
-  for (const name of ["deno.json", "mod.ts", "tools", "ffi", "lib", "net"]) {
+  const parts = [
+    "deno.json",
+    "mod.ts",
+    "tools",
+    "ffi",
+    "lib",
+    "net",
+    "helpers",
+  ];
+  for (const name of parts) {
     copy(ROOT + name, `${folder}/${name}`);
   }
 }
