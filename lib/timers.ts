@@ -37,7 +37,8 @@ export class Timers {
 
   /** Whether a slot has a deadline before the given time. */
   isBefore(slot: number, timeMs: number): boolean {
-    return this.of(slot) <= timeMs;
+    const deadlineMs = this.of(slot);
+    return deadlineMs <= timeMs && deadlineMs !== Infinity;
   }
 
   /** The deadline of a slot; Infinity if it has none. */
