@@ -238,19 +238,22 @@ kioTest("asyncOpenat2() reports what is wrong with a file", async (ctx) => {
   }
 });
 
-kioTest("asyncOpenat2() keeps its path until it is done", async (ctx) => {
+kioTest("asyncOpenat2() keeps its path until it is submitted", async (ctx) => {
   await using proc = await directory(ctx, "/proc");
+  const flags = O_RDONLY;
   const ops = Array.from(
     { length: 40 },
-    (_, i) => asyncOpenat2(ctx, proc, i % 2 ? "version" : "no/such", O_RDONLY),
+    (_, i) => asyncOpenat2(ctx, proc, i % 2 ? "version" : "no/such", flags),
   );
-  // What the kernel reads late would be overwritten by then.
-  for (let i = 0; i < 100; i++) new Uint8Array(65536).fill(0x41);
+  // Has garbage collected, and its place taken.
+  for (let i = 0; i < 200; i++) new Uint8Array(1 << 20);
+  const others = Array.from({ length: 1000 }, () => bytes("XXXXXXXX"));
   const results = await Promise.all(ops);
   for (const [i, result] of results.entries()) {
     assertEquals(result.ok, i % 2 === 1);
     if (result.ok) value(await asyncClose(ctx, result.value));
   }
+  assertEquals(others.length, 1000);
 });
 
 kioTest("asyncOpenat2() that is cancelled leaks no fd", async (ctx) => {
