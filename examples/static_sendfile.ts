@@ -110,19 +110,27 @@ class Connection {
   }
 
   /** Answers a request; false if the connection is of no use after that. */
-  async #answer(request: Request): Task<boolean> {
-    const found = files.known(request.path) ??
-      await files.lookUp(request.path);
+  #answer(request: Request): Task<boolean> {
+    const found = files.known(request.path);
+    // What is asked for most takes no detour.
+    return found?.body !== undefined && isPlain(request)
+      ? this.#send(found.answer)
+      : this.#answerWith(request, found);
+  }
+
+  async #answerWith(
+    request: Request,
+    known: ServedFile | undefined,
+  ): Task<boolean> {
+    const found = known ?? await files.lookUp(request.path);
     if (found === "folder") {
       return this.#answerPlainly(request, 301, { location: request.folder });
     }
     if (typeof found === "number") return this.#answerPlainly(request, found);
-    if (isPlain(request)) {
-      return found.body !== undefined
-        ? this.#send(found.answer)
-        : this.#sendFile(found, found.answer, 0, found.stat.size);
-    }
-    return this.#answerConditionally(request, found);
+    if (!isPlain(request)) return this.#answerConditionally(request, found);
+    return found.body !== undefined
+      ? this.#send(found.answer)
+      : this.#sendFile(found, found.answer, 0, found.stat.size);
   }
 
   async #answerConditionally(
