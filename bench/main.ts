@@ -10,11 +10,13 @@ import { buildPeers, firstLine } from "./programs.ts";
 import { print, save } from "./report.ts";
 import { measure } from "./rounds.ts";
 import type { Options, Suite } from "./suite.ts";
+import { copy } from "./suites/copy.ts";
 import { echo } from "./suites/echo.ts";
 import { file } from "./suites/file.ts";
 import { heap } from "./suites/heap.ts";
 import { log } from "./suites/log.ts";
 import { sendfile } from "./suites/sendfile.ts";
+import { staticFiles } from "./suites/static.ts";
 import { timers } from "./suites/timers.ts";
 import { wake } from "./suites/wake.ts";
 
@@ -25,6 +27,8 @@ const SUITES: Record<string, (options: Options) => Suite | Promise<Suite>> = {
   timers,
   wake,
   sendfile,
+  copy,
+  static: staticFiles,
   heap,
 };
 

@@ -108,6 +108,19 @@ export function denoWithFlags(
   ];
 }
 
+/** One of the examples, for Deno. */
+export function example(
+  name: string,
+  flags: readonly string[],
+  ...args: (string | number)[]
+): Command {
+  return [
+    ...[Deno.execPath(), "run", "--quiet", ...flags] as const,
+    here(`../examples/${name}`),
+    ...args.map(String),
+  ];
+}
+
 /** A program for Node. */
 export function node(name: string, ...args: (string | number)[]): Command {
   return ["node", here(`peers/${name}`), ...args.map(String)];

@@ -66,16 +66,29 @@ export class Server implements AsyncDisposable {
   }
 
   /** Starts it, and waits for the line that tells its port. */
-  static async start(command: Command): Promise<Server> {
+  static start(command: Command): Promise<Server> {
+    return Server.#start(command, "piped", ({ stdout }) => portFrom(stdout));
+  }
+
+  /** Starts what says nothing, and waits until it answers on its port. */
+  static startOn(command: Command, port: number): Promise<Server> {
+    return Server.#start(command, "null", (process) => answer(process, port));
+  }
+
+  static async #start(
+    command: Command,
+    stdout: "piped" | "null",
+    portOf: (process: Deno.ChildProcess) => Promise<number | null>,
+  ): Promise<Server> {
     const [program, ...args] = onCore(SERVER_CORE, command);
     const process = new Deno.Command(program, {
       args,
-      stdout: "piped",
+      stdout,
       stderr: "piped",
     }).spawn();
     const errors = new Response(process.stderr).text();
     const timer = setTimeout(() => process.kill("SIGKILL"), START_MAX_MS);
-    const port = await portFrom(process.stdout);
+    const port = await portOf(process);
     clearTimeout(timer);
     if (port !== null) return new Server(process, errors, port);
     const { code } = await process.status;
@@ -108,6 +121,30 @@ async function portFrom(
     if (port !== undefined && text.includes("\n")) return Number(port);
   }
   return null;
+}
+
+/** The port when something listens there, or null if the server ends before. */
+async function answer(
+  process: Deno.ChildProcess,
+  port: number,
+): Promise<number | null> {
+  let hasEnded = false;
+  void process.status.then(() => hasEnded = true);
+  while (!hasEnded) {
+    try {
+      (await Deno.connect({ hostname: "127.0.0.1", port })).close();
+      return port;
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+  return null;
+}
+
+/** A port that nobody listened on a moment ago. */
+export function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
 }
 
 /** What a program said last before it failed, in a line. */

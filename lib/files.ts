@@ -45,6 +45,7 @@ const TYPES: ReadonlyMap<number, FileType> = new Map([
   [0o010000, "pipe"],
   [0o060000, "block"],
   [0o020000, "character"],
+  [0, "anonymous"],
 ]);
 
 /** What `asyncOpenat2()` is told besides flags. */
@@ -107,7 +108,8 @@ export function asyncOpenat2(
   );
 }
 
-/** The kind of a file. */
+/** The kind of a file; `"anonymous"` is what has none: an eventfd, an epoll, a
+ * ring. */
 export type FileType =
   | "file"
   | "directory"
@@ -115,7 +117,8 @@ export type FileType =
   | "socket"
   | "pipe"
   | "block"
-  | "character";
+  | "character"
+  | "anonymous";
 
 /** What is known of a file. */
 export interface FileStat {
@@ -142,7 +145,8 @@ export interface FileStat {
 }
 
 /**
- * Tells size, kind and more of an open file. See fstat(2) and statx(2).
+ * Tells size, kind and more of an open file. See fstat(2) and statx(2). Within
+ * `link()` a failure of it does not end the chain: Linux goes on.
  *
  * @param ctx The context.
  * @param fd The file.
@@ -188,6 +192,7 @@ function decodeStat(view: DataView): FileStat {
 /**
  * Gives a file another name, and replaces what has that name in one step:
  * whoever opens it finds the old file or the new one, whole. See renameat2(2).
+ * Within `link()` a failure of it does not end the chain: Linux goes on.
  *
  * @param ctx The context.
  * @param from The path.
@@ -220,6 +225,7 @@ export function asyncRename(
 
 /**
  * Removes a name; the file goes with its last name and fd. See unlinkat(2).
+ * Within `link()` a failure of it does not end the chain: Linux goes on.
  *
  * @param ctx The context.
  * @param path The path.

@@ -1,0 +1,348 @@
+/**
+ * Serves the files of a folder over HTTP/1.1: small ones out of memory, large
+ * ones by sendfile. Ctrl-C stops it, after the answers that are under way.
+ *
+ *     deno task static [--root DIR] [--port 8080] [--host 127.0.0.1]
+ *
+ * GET and HEAD, index.html for folders, ranges, conditional requests, keep-alive
+ * and pipelining. Nothing hidden and nothing behind a symbolic link is served.
+ * A change of a file is seen after two seconds at the latest.
+ */
+import {
+  asyncAccept,
+  asyncOpen,
+  asyncRecv,
+  asyncSend,
+  asyncSendfile,
+  asyncShutdown,
+  IoContext,
+  MSG_MORE,
+  MSG_WAITALL,
+  O_DIRECTORY,
+  O_RDONLY,
+  SHUT_WR,
+  Socket,
+  SocketAddress,
+  type Task,
+  TcpListener,
+} from "@kio/kio";
+import { Buffer } from "node:buffer";
+import { parseArgs } from "node:util";
+import { FileCache, type ServedFile } from "./static/file_cache.ts";
+import { parseRange, parseRequest, type Request } from "./static/request.ts";
+import {
+  type AnyStatus,
+  headOf,
+  joined,
+  plainAnswer,
+} from "./static/response.ts";
+
+const CONNECTIONS_MAX = 1024;
+const HEAD_MAX = 8 * 1024;
+/** How long a connection may be silent between two requests. */
+const IDLE_MS = 15_000;
+/** How long a request may take to come in, from its first byte. */
+const REQUEST_MS = 10_000;
+/** How long a client may take to receive an answer, or a part of that size of a
+ * large one: 35 KiB/s. */
+const SEND_MS = 30_000;
+const PART_SIZE = 1024 * 1024;
+/** How long the rest of what a client sends is awaited after the last answer. */
+const LINGER_MS = 2000;
+const TICK_MS = 500;
+
+/** A client. One timer looks after the deadlines of all: a timeout for each
+ * operation would cost more than parsing a request. */
+class Connection {
+  readonly #socket: Socket;
+  readonly #buffer = Buffer.alloc(HEAD_MAX);
+  /** What was received and not yet answered. */
+  #text = "";
+  deadlineMs = nowMs + IDLE_MS;
+  /** Waits for a request, of which nothing has come. */
+  isIdle = true;
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+  }
+
+  /** Ends whatever it is doing. */
+  close(): Promise<void> {
+    return this.#socket.close();
+  }
+
+  /** Answers requests until one side has had enough. */
+  async serve(): Task<void> {
+    let goesOn = true;
+    while (goesOn) {
+      const head = await this.#receiveHead();
+      if (head === undefined) return;
+      const request = typeof head === "string" ? parseRequest(head) : head;
+      this.deadlineMs = nowMs + SEND_MS;
+      goesOn = typeof request === "number"
+        ? await this.#refuse(request)
+        : await this.#answer(request);
+    }
+    await this.#linger();
+  }
+
+  /** The next request, without its last line end; undefined if there is none. */
+  async #receiveHead(): Task<string | 431 | undefined> {
+    for (;;) {
+      const end = this.#text.indexOf("\r\n\r\n");
+      if (end >= 0 && end <= HEAD_MAX) {
+        const head = this.#text.slice(0, end);
+        this.#text = this.#text.slice(end + 4);
+        return head;
+      }
+      if (this.#text.length > HEAD_MAX) return 431;
+      const wasIdle = this.isIdle;
+      this.isIdle = this.#text === "";
+      if (this.isIdle) {
+        if (isStopping) return undefined;
+        this.deadlineMs = nowMs + IDLE_MS;
+      } else if (wasIdle) this.deadlineMs = nowMs + REQUEST_MS;
+      if (this.#socket.fd === -1) return undefined;
+      const received = await asyncRecv(ctx, this.#socket, this.#buffer);
+      if (!received.ok || received.value === 0) return undefined;
+      this.#text += this.#buffer.toString("latin1", 0, received.value);
+    }
+  }
+
+  /** Answers a request; false if the connection is of no use after that. */
+  #answer(request: Request): Task<boolean> {
+    const found = files.known(request.path);
+    // What is asked for most takes no detour.
+    return found?.body !== undefined && isPlain(request)
+      ? this.#send(found.answer)
+      : this.#answerWith(request, found);
+  }
+
+  async #answerWith(
+    request: Request,
+    known: ServedFile | undefined,
+  ): Task<boolean> {
+    const found = known ?? await files.lookUp(request.path);
+    if (found === "folder") {
+      return this.#answerPlainly(request, 301, { location: request.folder });
+    }
+    if (typeof found === "number") return this.#answerPlainly(request, found);
+    if (!isPlain(request)) return this.#answerConditionally(request, found);
+    return found.body !== undefined
+      ? this.#send(found.answer)
+      : this.#sendFile(found, found.answer, 0, found.stat.size);
+  }
+
+  async #answerConditionally(
+    { method, keepAlive, headers }: Request,
+    file: ServedFile,
+  ): Task<boolean> {
+    const { etag, lastModified, type, stat: { size } } = file;
+    const fields = { etag, lastModified, close: !keepAlive };
+    if (isUnchanged(headers, file)) {
+      return await this.#send(headOf(304, fields)) && keepAlive;
+    }
+    const ifRange = headers.get("if-range");
+    const isRangeWanted = method === "GET" &&
+      (ifRange === undefined || ifRange === etag);
+    const header = isRangeWanted ? headers.get("range") : undefined;
+    const range = parseRange(header, size);
+    if (range === undefined && size > 0) {
+      const contentRange = `bytes */${size}`;
+      const head = headOf(416, { ...fields, contentRange, length: 0 });
+      return await this.#send(head) && keepAlive;
+    }
+    const { offset, length } = range ?? { offset: 0, length: size };
+    const isPart = length < size;
+    const head = headOf(isPart ? 206 : 200, {
+      ...fields,
+      type,
+      length,
+      contentRange: isPart
+        ? `bytes ${offset}-${offset + length - 1}/${size}`
+        : undefined,
+    });
+    const isSent = method === "HEAD"
+      ? this.#send(head)
+      : file.body !== undefined
+      ? this.#send(joined(head, file.body.subarray(offset, offset + length)))
+      : this.#sendFile(file, head, offset, length);
+    return await isSent && keepAlive;
+  }
+
+  async #answerPlainly(
+    { method, keepAlive }: Request,
+    status: AnyStatus,
+    fields: { location?: string } = {},
+  ): Task<boolean> {
+    const answer = plainAnswer(status, method === "GET", {
+      ...fields,
+      close: !keepAlive,
+    });
+    return await this.#send(answer) && keepAlive;
+  }
+
+  /** Where the next request begins is not known after that. */
+  async #refuse(status: AnyStatus): Task<false> {
+    await this.#send(plainAnswer(status, true, { close: true }));
+    return false;
+  }
+
+  /** Sends all of it; false if that failed. */
+  async #send(data: Uint8Array, flags = 0): Task<boolean> {
+    if (this.#socket.fd === -1) return false;
+    const sent = await asyncSend(
+      ctx,
+      this.#socket,
+      data,
+      flags | MSG_WAITALL,
+    );
+    return sent.ok && sent.value === data.length;
+  }
+
+  /** Sends a head, and a part of a file without copying it. */
+  async #sendFile(
+    file: ServedFile,
+    head: Uint8Array,
+    offset: number,
+    length: number,
+  ): Task<boolean> {
+    if (!files.acquire(file)) return false;
+    try {
+      // The head waits for the first bytes of the file to share their packet.
+      if (!await this.#send(head, MSG_MORE)) return false;
+      const end = offset + length;
+      for (let at = offset; at < end; at += PART_SIZE) {
+        if (this.#socket.fd === -1) return false;
+        this.deadlineMs = nowMs + SEND_MS;
+        const count = Math.min(PART_SIZE, end - at);
+        const sent = await asyncSendfile(ctx, this.#socket, file.fd, at, count);
+        // The client is gone, or the file has become shorter: it learns that
+        // by the end of the connection.
+        if (!sent.ok) return false;
+      }
+      return true;
+    } finally {
+      files.release(file);
+    }
+  }
+
+  /** Lets the last answer arrive: closing a socket with bytes that were not
+   * received resets the connection, and that may overtake it. */
+  async #linger(): Task<void> {
+    if (this.#socket.fd === -1) return;
+    this.deadlineMs = nowMs + LINGER_MS;
+    await asyncShutdown(ctx, this.#socket, SHUT_WR);
+    while (this.#socket.fd !== -1) {
+      const received = await asyncRecv(ctx, this.#socket, this.#buffer);
+      if (!received.ok || received.value === 0) return;
+    }
+  }
+}
+
+/** Whether the answer is that which the cache holds ready. */
+function isPlain({ method, keepAlive, headers }: Request): boolean {
+  return method === "GET" && keepAlive && !headers.has("range") &&
+    !headers.has("if-none-match") && !headers.has("if-modified-since");
+}
+
+/** Whether the client has the file as it is. */
+function isUnchanged(
+  headers: ReadonlyMap<string, string>,
+  { etag, lastModified }: ServedFile,
+): boolean {
+  const known = headers.get("if-none-match");
+  if (known !== undefined) {
+    return known === "*" ||
+      known.split(",").some((tag) => tag.trim().replace(/^W\//, "") === etag);
+  }
+  const since = Date.parse(headers.get("if-modified-since") ?? "");
+  return Date.parse(lastModified) <= since;
+}
+
+// ---- the server ---------------------------------------------------------------------
+
+/** Starts to serve each connection, until the listener is closed. */
+async function acceptAll(): Task<void> {
+  while (listener.fd !== -1) {
+    const accepted = await asyncAccept(ctx, listener);
+    if (!accepted.ok) continue;
+    const connection = new Connection(new Socket(accepted.value));
+    connections.set(
+      connection,
+      connection.serve().finally(async () => {
+        await connection.close();
+        connections.delete(connection);
+        onLeave();
+      }),
+    );
+    // Further clients wait in the backlog.
+    while (connections.size >= CONNECTIONS_MAX) {
+      await new Promise<void>((resolve) => onLeave = resolve);
+    }
+  }
+}
+
+function tick(): void {
+  nowMs = performance.now();
+  files.tick(nowMs);
+  for (const connection of connections.keys()) {
+    if (connection.deadlineMs < nowMs) void connection.close();
+  }
+}
+
+/** No new connections and no new requests on those there are. */
+function stop(): void {
+  isStopping = true;
+  void listener.close();
+  onLeave();
+  for (const connection of connections.keys()) {
+    if (connection.isIdle) void connection.close();
+  }
+}
+
+function fail(message: string, code: number): never {
+  console.error(message);
+  Deno.exit(code);
+}
+
+function requestedOf(args: string[]): { address: SocketAddress; root: string } {
+  const options = {
+    root: { type: "string", default: "." },
+    port: { type: "string", default: "8080" },
+    host: { type: "string", default: "127.0.0.1" },
+  } as const;
+  try {
+    const { root, port, host } = parseArgs({ args, options }).values;
+    const name = host.includes(":") ? `[${host}]` : host;
+    return { root, address: SocketAddress.parse(`${name}:${port}`) };
+  } catch (error) {
+    fail(
+      `${(error as Error).message}
+usage: deno task static [--root DIR] [--port 8080] [--host 127.0.0.1]`,
+      2,
+    );
+  }
+}
+
+const { address, root } = requestedOf(Deno.args);
+using ctx = new IoContext();
+const folder = await asyncOpen(ctx, root, O_RDONLY | O_DIRECTORY);
+if (!folder.ok) fail(`Cannot serve ${root}: ${folder.error.message}`, 1);
+const bound = TcpListener.bind(address, { reusePort: false });
+if (!bound.ok) fail(`Cannot listen on ${address}: ${bound.error.message}`, 1);
+const listener = bound.value;
+const files = new FileCache(ctx, folder.value);
+const connections = new Map<Connection, Task<void>>();
+let nowMs = performance.now();
+let isStopping = false;
+let onLeave = () => {};
+
+console.log(`serving ${root} on http://${listener.localAddress}/`);
+const ticking = setInterval(tick, TICK_MS);
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  Deno.addSignalListener(signal, stop);
+}
+await acceptAll();
+await Promise.all(connections.values());
+clearInterval(ticking);

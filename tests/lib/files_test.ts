@@ -1,0 +1,653 @@
+import {
+  assert,
+  assertEquals,
+  assertNotEquals,
+  assertThrows,
+} from "@std/assert";
+import {
+  asyncClose,
+  asyncFallocate,
+  asyncFstat,
+  asyncFtruncate,
+  asyncOpen,
+  asyncOpenat2,
+  asyncRead,
+  asyncRename,
+  asyncUnlink,
+  asyncWrite,
+  AT_REMOVEDIR,
+  FALLOC_FL_KEEP_SIZE,
+  type FileStat,
+  IoContext,
+  link,
+  O_CREAT,
+  O_DIRECTORY,
+  O_EXCL,
+  O_NOFOLLOW,
+  O_RDONLY,
+  O_RDWR,
+  O_TMPFILE,
+  O_TRUNC,
+  O_WRONLY,
+  type OpenHow,
+  RENAME_EXCHANGE,
+  RENAME_NOREPLACE,
+  RESOLVE_BENEATH,
+  RESOLVE_IN_ROOT,
+  RESOLVE_NO_MAGICLINKS,
+  RESOLVE_NO_SYMLINKS,
+  RESOLVE_NO_XDEV,
+  type UringOp,
+} from "@kio/kio";
+import { loadShim } from "../../ffi/load.ts";
+import {
+  assertCode,
+  bytes,
+  contentOf,
+  isOpen,
+  kioTest,
+  pattern,
+  procText,
+  TempFile,
+  tempFile,
+  text,
+  turn,
+  unixPair,
+  value,
+} from "../support.ts";
+
+const NO_FD = 4000;
+/** A number without a constant: it opens what something is, not its content. */
+const O_PATH = 0o10000000;
+
+/** Opens a directory, to be closed at the end of the block. */
+async function directory(ctx: IoContext, path: string): Promise<TempFile> {
+  return new TempFile(
+    ctx,
+    value(await asyncOpen(ctx, path, O_RDONLY | O_DIRECTORY)),
+  );
+}
+
+/** A name in /tmp that nothing has. */
+function freeName(): string {
+  return `/tmp/kio-test-${crypto.randomUUID()}`;
+}
+
+/** Names in /tmp, of which none is left at the end of the block. */
+class Names implements AsyncDisposable {
+  readonly #ctx: IoContext;
+  readonly #paths: string[] = [];
+
+  constructor(ctx: IoContext) {
+    this.#ctx = ctx;
+  }
+
+  /** A name that nothing has. */
+  free(): string {
+    const path = freeName();
+    this.#paths.push(path);
+    return path;
+  }
+
+  /** A file with that content. */
+  async file(content: string): Promise<string> {
+    const path = this.free();
+    const flags = O_WRONLY | O_CREAT | O_EXCL;
+    const fd = value(await asyncOpen(this.#ctx, path, flags, 0o600));
+    value(await asyncWrite(this.#ctx, fd, bytes(content)));
+    value(await asyncClose(this.#ctx, fd));
+    return path;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const path of this.#paths) {
+      const result = await asyncUnlink(this.#ctx, path);
+      if (!result.ok) assertCode(result, "ENOENT");
+    }
+  }
+}
+
+/** What a file holds; undefined if there is none. */
+async function read(ctx: IoContext, path: string): Promise<string | undefined> {
+  const opened = await asyncOpen(ctx, path, O_RDONLY);
+  if (!opened.ok) {
+    assertCode(opened, "ENOENT");
+    return undefined;
+  }
+  await using file = new TempFile(ctx, opened.value);
+  return text(await contentOf(ctx, file));
+}
+
+// ---- asyncOpenat2 -------------------------------------------------------------------
+
+kioTest("asyncOpenat2() opens relative to a directory", async (ctx) => {
+  await using proc = await directory(ctx, "/proc");
+  const opened = await asyncOpenat2(ctx, proc, "version", O_RDONLY);
+  await using file = new TempFile(ctx, value(opened));
+  assert(text(await contentOf(ctx, file)).startsWith("Linux version "));
+});
+
+kioTest("asyncOpenat2() takes an absolute path without rules", async (ctx) => {
+  const opened = await asyncOpenat2(ctx, NO_FD, "/proc/version", O_RDONLY);
+  await using _ = new TempFile(ctx, value(opened));
+});
+
+kioTest("asyncOpenat2() gives fds that are not inherited", async (ctx) => {
+  await using tmp = await directory(ctx, "/tmp");
+  const opened = await asyncOpenat2(ctx, tmp, ".", O_TMPFILE | O_RDWR);
+  await using file = new TempFile(ctx, value(opened));
+  const info = await procText(`/proc/self/fdinfo/${file.fd}`);
+  const flags = parseInt(/^flags:\s*(\d+)/m.exec(info!)![1], 8);
+  assertEquals(flags & 0o2000000, 0o2000000);
+});
+
+kioTest("asyncOpenat2() creates with the mode given, or 0644", async (ctx) => {
+  await using tmp = await directory(ctx, "/tmp");
+  const made = async (how?: OpenHow) => {
+    const opened = await asyncOpenat2(ctx, tmp, ".", O_TMPFILE | O_RDWR, how);
+    await using file = new TempFile(ctx, value(opened));
+    return value(await asyncFstat(ctx, file)).mode;
+  };
+  assertEquals(await made({ mode: 0o400 }), 0o400);
+  // The umask may take something of it.
+  const usual = await made();
+  assertEquals(usual & ~0o644, 0);
+  assertEquals(await made({ mode: 0o644 }), usual);
+});
+
+kioTest("asyncOpenat2() ignores the mode of what exists", async (ctx) => {
+  await using names = new Names(ctx);
+  await using tmp = await directory(ctx, "/tmp");
+  const name = (await names.file("x")).slice("/tmp/".length);
+  for (const flags of [O_RDONLY, O_RDWR | O_CREAT, O_WRONLY | O_TRUNC]) {
+    const opened = await asyncOpenat2(ctx, tmp, name, flags, { mode: 0o777 });
+    await using file = new TempFile(ctx, value(opened));
+    assertEquals(value(await asyncFstat(ctx, file)).mode, 0o600);
+  }
+});
+
+/** Paths from /proc, by what they may do with which rules. */
+const RESOLUTIONS: [path: string, resolve: number, code: string | undefined][] =
+  [
+    ["version", RESOLVE_BENEATH, undefined],
+    ["sys/../version", RESOLVE_BENEATH, undefined],
+    ["./version", RESOLVE_BENEATH, undefined],
+    ["../proc/version", RESOLVE_BENEATH, "EXDEV"],
+    ["sys/../../proc/version", RESOLVE_BENEATH, "EXDEV"],
+    ["..", RESOLVE_BENEATH, "EXDEV"],
+    ["/proc/version", RESOLVE_BENEATH, "EXDEV"],
+    ["//proc/version", RESOLVE_BENEATH, "EXDEV"],
+    // A link of the ordinary kind, to the number of the process.
+    ["self/stat", RESOLVE_BENEATH, undefined],
+    ["self/stat", RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS, undefined],
+    ["self/stat", RESOLVE_NO_SYMLINKS, "ELOOP"],
+    ["self/cwd", 0, undefined],
+    ["self/cwd", RESOLVE_NO_MAGICLINKS, "ELOOP"],
+    ["self/root/etc/passwd", RESOLVE_NO_MAGICLINKS, "ELOOP"],
+    ["self/cwd", RESOLVE_BENEATH, "EXDEV"],
+    ["self/cwd", RESOLVE_NO_SYMLINKS, "ELOOP"],
+    ["/version", RESOLVE_IN_ROOT, undefined],
+    ["../../../version", RESOLVE_IN_ROOT, undefined],
+    ["/etc/passwd", RESOLVE_IN_ROOT, "ENOENT"],
+    ["../etc/passwd", RESOLVE_IN_ROOT, "ENOENT"],
+    ["../etc/passwd", RESOLVE_NO_XDEV, "EXDEV"],
+    ["version", RESOLVE_NO_XDEV, undefined],
+    ["no/such", RESOLVE_BENEATH, "ENOENT"],
+    ["version/x", RESOLVE_BENEATH, "ENOTDIR"],
+    ["", RESOLVE_BENEATH, "ENOENT"],
+    ["x".repeat(256), RESOLVE_BENEATH, "ENOENT"],
+    ["x/".repeat(3000), RESOLVE_BENEATH, "ENAMETOOLONG"],
+    // Rules that the kernel does not know, and two that contradict each other.
+    ["version", 0x80, "EINVAL"],
+    ["version", RESOLVE_BENEATH | RESOLVE_IN_ROOT, "EINVAL"],
+  ];
+
+for (const [path, resolve, code] of RESOLUTIONS) {
+  const shown = path.length > 40 ? `${path.slice(0, 8)}…` : path;
+  kioTest(
+    `asyncOpenat2() of "${shown}" by the rules 0x${resolve.toString(16)}: ${
+      code ?? "opened"
+    }`,
+    async (ctx) => {
+      await using proc = await directory(ctx, "/proc");
+      const result = await asyncOpenat2(ctx, proc, path, O_RDONLY, { resolve });
+      if (result.ok) await asyncClose(ctx, result.value);
+      assertEquals(result.ok ? undefined : result.error.code, code);
+    },
+  );
+}
+
+kioTest("asyncOpenat2() reports what is wrong with a file", async (ctx) => {
+  await using names = new Names(ctx);
+  await using tmp = await directory(ctx, "/tmp");
+  const name = (await names.file("x")).slice("/tmp/".length);
+  await using file = await tempFile(ctx);
+  const codes: [at: number, path: string, flags: number, code: string][] = [
+    [tmp.fd, name, O_WRONLY | O_CREAT | O_EXCL, "EEXIST"],
+    [tmp.fd, name, O_RDONLY | O_DIRECTORY, "ENOTDIR"],
+    [tmp.fd, ".", O_WRONLY, "EISDIR"],
+    [tmp.fd, ".", O_RDONLY | O_CREAT, "EISDIR"],
+    [NO_FD, "x", O_RDONLY, "EBADF"],
+    [file.fd, "x", O_RDONLY, "ENOTDIR"],
+    // open(2) would not say anything about these.
+    [tmp.fd, name, 0x40000000, "EINVAL"],
+    [tmp.fd, name, O_PATH | O_TRUNC, "EINVAL"],
+  ];
+  for (const [at, path, flags, code] of codes) {
+    assertCode(await asyncOpenat2(ctx, at, path, flags), code);
+  }
+});
+
+kioTest("asyncOpenat2() keeps its path until it is submitted", async (ctx) => {
+  await using proc = await directory(ctx, "/proc");
+  const flags = O_RDONLY;
+  const ops = Array.from(
+    { length: 40 },
+    (_, i) => asyncOpenat2(ctx, proc, i % 2 ? "version" : "no/such", flags),
+  );
+  // Has garbage collected, and its place taken.
+  for (let i = 0; i < 200; i++) new Uint8Array(1 << 20);
+  const others = Array.from({ length: 1000 }, () => bytes("XXXXXXXX"));
+  const results = await Promise.all(ops);
+  for (const [i, result] of results.entries()) {
+    assertEquals(result.ok, i % 2 === 1);
+    if (result.ok) value(await asyncClose(ctx, result.value));
+  }
+  assertEquals(others.length, 1000);
+});
+
+kioTest("asyncOpenat2() that is cancelled leaks no fd", async (ctx) => {
+  await using proc = await directory(ctx, "/proc");
+  await using tmp = await directory(ctx, "/tmp");
+  const cancels: ((op: UringOp<number>) => unknown)[] = [
+    (op) => op.cancel(),
+    (op) => op.withTimeout(0),
+    (op) => op.withSignal(AbortSignal.abort()),
+    (op) => queueMicrotask(() => op.cancel()),
+    (op) => turn().then(() => op.cancel()),
+  ];
+  for (let round = 0; round < 20; round++) {
+    const ops = cancels.flatMap((cancel) =>
+      [
+        asyncOpenat2(ctx, proc, "version", O_RDONLY),
+        // What is created is not tried inline: a thread of the kernel does it.
+        asyncOpenat2(ctx, tmp, ".", O_TMPFILE | O_RDWR),
+      ].map((op) => {
+        cancel(op);
+        return op;
+      })
+    );
+    for (const op of ops) {
+      const result = await op;
+      if (result.ok) value(await asyncClose(ctx, result.value));
+      else assertCode(result, "ECANCELED", "ETIMEDOUT");
+    }
+  }
+});
+
+kioTest(
+  "asyncOpenat2() of a context that is closed meanwhile leaks no fd",
+  async (outer) => {
+    await using tmp = await directory(outer, "/tmp");
+    for (let round = 0; round < 50; round++) {
+      const ctx = new IoContext();
+      const op = asyncOpenat2(ctx, tmp, ".", O_TMPFILE | O_RDWR);
+      if (round % 2) await Promise.resolve();
+      ctx[Symbol.dispose]();
+      const result = await op;
+      if (result.ok) value(await asyncClose(outer, result.value));
+      else assertCode(result, "ECANCELED");
+    }
+  },
+);
+
+// ---- asyncFstat ---------------------------------------------------------------------
+
+async function stat(
+  ctx: IoContext,
+  file: { fd: number } | number,
+): Promise<FileStat> {
+  return value(await asyncFstat(ctx, file));
+}
+
+kioTest("asyncFstat() tells what a file is", async (ctx) => {
+  await using file = await tempFile(ctx, pattern(5000));
+  const info = await procText(`/proc/self/fdinfo/${file.fd}`);
+  const status = await procText("/proc/self/status");
+  const idOf = (name: string) =>
+    Number(
+      new RegExp(`^${name}:(?:\\s*\\d+){3}\\s*(\\d+)`, "m").exec(status!)![1],
+    );
+  const got = await stat(ctx, file);
+  assert(Math.abs(got.modifiedMs - Date.now()) < 60_000, `${got.modifiedMs}`);
+  assertEquals(got, {
+    type: "file",
+    mode: 0o600,
+    size: 5000,
+    allocated: got.allocated,
+    modifiedMs: got.modifiedMs,
+    inode: BigInt(/^ino:\s*(\d+)/m.exec(info!)![1]),
+    device: got.device,
+    links: 0,
+    uid: idOf("Uid"),
+    gid: idOf("Gid"),
+  });
+});
+
+kioTest("asyncFstat() tells the kinds of files apart", async (ctx) => {
+  using pair = unixPair();
+  const fds = new Int32Array(2);
+  loadShim().kio_pipe(fds, 4096);
+  const kinds: [path: string, flags: number, type: string][] = [
+    ["/tmp", O_RDONLY, "directory"],
+    ["/dev/null", O_RDONLY, "character"],
+    ["/proc/self", O_PATH | O_NOFOLLOW, "symlink"],
+    ["/proc/version", O_RDONLY, "file"],
+  ];
+  for (const [path, flags, type] of kinds) {
+    await using file = new TempFile(
+      ctx,
+      value(await asyncOpen(ctx, path, flags)),
+    );
+    assertEquals((await stat(ctx, file)).type, type);
+  }
+  assertEquals((await stat(ctx, fds[0])).type, "pipe");
+  assertEquals((await stat(ctx, pair.left)).type, "socket");
+  // A ring, an epoll, an eventfd have no kind of their own.
+  assertEquals((await stat(ctx, ctx.ringFd)).type, "anonymous");
+  for (const fd of fds) value(await asyncClose(ctx, fd));
+});
+
+kioTest("asyncFstat() tells sizes above 4 GiB and holes", async (ctx) => {
+  await using file = await tempFile(ctx);
+  const size = 2 ** 40 + 5;
+  value(await asyncFtruncate(ctx, file, size));
+  assertEquals(await stat(ctx, file).then((s) => [s.size, s.allocated]), [
+    size,
+    0,
+  ]);
+  value(await asyncFallocate(ctx, file, FALLOC_FL_KEEP_SIZE, 0, 1 << 20));
+  const { allocated } = await stat(ctx, file);
+  assert(allocated >= 1 << 20 && allocated < 2 << 20, `${allocated}`);
+});
+
+kioTest("asyncFstat() tells special permission bits", async (ctx) => {
+  const mode = 0o6700;
+  const fd = value(await asyncOpen(ctx, "/tmp", O_TMPFILE | O_RDWR, mode));
+  await using file = new TempFile(ctx, fd);
+  assertEquals((await stat(ctx, file)).mode, mode);
+});
+
+kioTest("asyncFstat() tells identity by inode and device", async (ctx) => {
+  await using names = new Names(ctx);
+  const path = await names.file("x");
+  const open = async (path: string) =>
+    new TempFile(ctx, value(await asyncOpen(ctx, path, O_RDONLY)));
+  await using first = await open(path);
+  await using second = await open(path);
+  await using other = await tempFile(ctx);
+  await using proc = await open("/proc/version");
+  const [a, b, c, d] = await Promise.all(
+    [first, second, other, proc].map((file) => stat(ctx, file)),
+  );
+  assertEquals([a.inode, a.device], [b.inode, b.device]);
+  assertNotEquals(a.inode, c.inode);
+  assertEquals(a.device, c.device);
+  assertNotEquals(a.device, d.device);
+  assertEquals(a.links, 1);
+});
+
+kioTest("asyncFstat() fails with EBADF for what is not open", async (ctx) => {
+  assertCode(await asyncFstat(ctx, NO_FD), "EBADF");
+});
+
+kioTest(
+  "asyncFstat() that is cancelled tells so or its result",
+  async (ctx) => {
+    await using file = await tempFile(ctx, bytes("abc"));
+    for (let round = 0; round < 50; round++) {
+      const ops = [
+        asyncFstat(ctx, file),
+        asyncFstat(ctx, file).withTimeout(0),
+        asyncFstat(ctx, file).withSignal(AbortSignal.timeout(0)),
+      ];
+      if (round % 2) await turn();
+      ops[0].cancel();
+      for (const result of await Promise.all(ops)) {
+        if (result.ok) assertEquals(result.value.size, 3);
+        else assertCode(result, "ECANCELED", "ETIMEDOUT");
+      }
+    }
+  },
+);
+
+// ---- asyncRename ----------------------------------------------------------------------
+
+kioTest("asyncRename() gives a file another name", async (ctx) => {
+  await using names = new Names(ctx);
+  const from = await names.file("abc");
+  const to = names.free();
+  value(await asyncRename(ctx, from, to));
+  assertEquals(await read(ctx, from), undefined);
+  assertEquals(await read(ctx, to), "abc");
+});
+
+kioTest("asyncRename() replaces what has the name", async (ctx) => {
+  await using names = new Names(ctx);
+  const from = await names.file("new");
+  const to = await names.file("old");
+  await using old = new TempFile(
+    ctx,
+    value(await asyncOpen(ctx, to, O_RDONLY)),
+  );
+  value(await asyncRename(ctx, from, to));
+  assertEquals(await read(ctx, to), "new");
+  // Whoever has the old one open still has all of it.
+  assertEquals(text(await contentOf(ctx, old)), "old");
+});
+
+kioTest("asyncRename() with RENAME_NOREPLACE replaces nothing", async (ctx) => {
+  await using names = new Names(ctx);
+  const [from, to] = [await names.file("new"), await names.file("old")];
+  assertCode(await asyncRename(ctx, from, to, RENAME_NOREPLACE), "EEXIST");
+  assertEquals([await read(ctx, from), await read(ctx, to)], ["new", "old"]);
+  const free = names.free();
+  value(await asyncRename(ctx, from, free, RENAME_NOREPLACE));
+  assertEquals(await read(ctx, free), "new");
+});
+
+kioTest("asyncRename() with RENAME_EXCHANGE swaps", async (ctx) => {
+  await using names = new Names(ctx);
+  const [left, right] = [await names.file("left"), await names.file("right")];
+  value(await asyncRename(ctx, left, right, RENAME_EXCHANGE));
+  assertEquals([await read(ctx, left), await read(ctx, right)], [
+    "right",
+    "left",
+  ]);
+  assertCode(
+    await asyncRename(ctx, left, names.free(), RENAME_EXCHANGE),
+    "ENOENT",
+  );
+});
+
+kioTest("asyncRename() reports what is wrong", async (ctx) => {
+  await using names = new Names(ctx);
+  const path = await names.file("x");
+  const codes: [from: string, to: string, flags: number, code: string][] = [
+    [names.free(), path, 0, "ENOENT"],
+    [path, `${freeName()}/x`, 0, "ENOENT"],
+    [path, "/proc/x", 0, "EXDEV"],
+    [path, "/tmp", 0, "EBUSY EISDIR EEXIST ENOTEMPTY"],
+    [path, `${path}/x`, 0, "ENOTDIR"],
+    [path, `/tmp/${"x".repeat(256)}`, 0, "ENAMETOOLONG"],
+    ["", path, 0, "ENOENT"],
+    [path, "", 0, "ENOENT"],
+    [path, names.free(), RENAME_NOREPLACE | RENAME_EXCHANGE, "EINVAL"],
+    [path, names.free(), 0x40000000, "EINVAL"],
+  ];
+  for (const [from, to, flags, code] of codes) {
+    const result = await asyncRename(ctx, from, to, flags);
+    assertCode(result, ...code.split(" "));
+  }
+  assertEquals(await read(ctx, path), "x");
+});
+
+kioTest("asyncRename() takes names of any bytes but NUL", async (ctx) => {
+  await using names = new Names(ctx);
+  const from = await names.file("abc");
+  const to = `${names.free()} ü\n\t"'\\\u{1f40c}\x01`;
+  value(await asyncRename(ctx, from, to));
+  assertEquals(await read(ctx, to), "abc");
+  value(await asyncUnlink(ctx, to));
+});
+
+kioTest("asyncRename() is done or not, whatever cancels it", async (ctx) => {
+  await using names = new Names(ctx);
+  const from = await names.file("abc");
+  const to = names.free();
+  const cancels: ((op: UringOp<void>) => UringOp<void>)[] = [
+    (op) => (op.cancel(), op),
+    (op) => op.withTimeout(0),
+    (op) => (queueMicrotask(() => op.cancel()), op),
+    (op) => (void turn().then(() => op.cancel()), op),
+  ];
+  for (let round = 0; round < 40; round++) {
+    const cancel = cancels[round % cancels.length];
+    const result = await cancel(asyncRename(ctx, from, to));
+    const [before, after] = [await read(ctx, from), await read(ctx, to)];
+    if (result.ok) {
+      assertEquals([before, after], [undefined, "abc"]);
+      value(await asyncRename(ctx, to, from));
+    } else {
+      assertCode(result, "ECANCELED", "ETIMEDOUT");
+      assertEquals([before, after], ["abc", undefined]);
+    }
+  }
+});
+
+// ---- asyncUnlink ----------------------------------------------------------------------
+
+kioTest("asyncUnlink() removes a name, not what is open", async (ctx) => {
+  await using names = new Names(ctx);
+  const path = await names.file("abc");
+  const fd = value(await asyncOpen(ctx, path, O_RDONLY));
+  await using file = new TempFile(ctx, fd);
+  value(await asyncUnlink(ctx, path));
+  assertEquals(await read(ctx, path), undefined);
+  assertEquals(text(await contentOf(ctx, file)), "abc");
+  assertEquals((await stat(ctx, file)).links, 0);
+});
+
+kioTest("asyncUnlink() reports what is wrong", async (ctx) => {
+  await using names = new Names(ctx);
+  const path = await names.file("x");
+  const codes: [path: string, flags: number, code: string][] = [
+    [freeName(), 0, "ENOENT"],
+    ["", 0, "ENOENT"],
+    [`${path}/x`, 0, "ENOTDIR"],
+    [path, AT_REMOVEDIR, "ENOTDIR"],
+    // Who is not root may not remove it either way.
+    ["/tmp", 0, "EISDIR EACCES EBUSY"],
+    ["/tmp", AT_REMOVEDIR, "ENOTEMPTY EACCES EBUSY"],
+    [path, 0x1, "EINVAL"],
+  ];
+  for (const [path, flags, code] of codes) {
+    assertCode(await asyncUnlink(ctx, path, flags), ...code.split(" "));
+  }
+  assertEquals(await read(ctx, path), "x");
+});
+
+kioTest("asyncUnlink() never happens when cancelled at once", async (ctx) => {
+  await using names = new Names(ctx);
+  const path = await names.file("abc");
+  const op = asyncUnlink(ctx, path);
+  op.cancel();
+  assertCode(await op, "ECANCELED");
+  assertCode(
+    await asyncUnlink(ctx, path).withSignal(AbortSignal.abort()),
+    "ECANCELED",
+  );
+  assertEquals(await read(ctx, path), "abc");
+});
+
+kioTest("asyncUnlink() is done or not, whatever cancels it", async (ctx) => {
+  await using names = new Names(ctx);
+  for (let round = 0; round < 40; round++) {
+    const path = await names.file("abc");
+    const op = asyncUnlink(ctx, path);
+    if (round % 2) void turn().then(() => op.cancel());
+    else op.withTimeout(0);
+    const result = await op;
+    if (!result.ok) assertCode(result, "ECANCELED", "ETIMEDOUT");
+    assertEquals(await read(ctx, path), result.ok ? undefined : "abc");
+  }
+});
+
+kioTest("operations on files run in the order of their chain", async (ctx) => {
+  await using names = new Names(ctx);
+  const from = await names.file("x");
+  const [first, second] = [names.free(), names.free()];
+  for (let round = 0; round < 20; round++) {
+    const results = await Promise.all(link(ctx, () => [
+      asyncRename(ctx, from, first),
+      asyncRename(ctx, first, second),
+      asyncRename(ctx, second, from),
+    ]));
+    results.forEach(value);
+  }
+  assertEquals(await read(ctx, from), "x");
+});
+
+kioTest("asyncOpenat2() that fails ends its chain", async (ctx) => {
+  await using names = new Names(ctx);
+  const path = await names.file("x");
+  const [opened, removed] = link(ctx, () => [
+    asyncOpenat2(ctx, NO_FD, "x", O_RDONLY),
+    asyncUnlink(ctx, path),
+  ]);
+  assertCode(await opened, "EBADF");
+  assertCode(await removed, "ECANCELED");
+  assertEquals(await read(ctx, path), "x");
+});
+
+// ---- all of them ------------------------------------------------------------------------
+
+kioTest("operations on files of a closed context throw", (outer) => {
+  const ctx = new IoContext();
+  ctx[Symbol.dispose]();
+  for (
+    const operation of [
+      () => asyncOpenat2(ctx, 0, "/x", O_RDONLY),
+      () => asyncFstat(ctx, 0),
+      () => asyncRename(ctx, "/x", "/y"),
+      () => asyncUnlink(ctx, "/x"),
+    ]
+  ) {
+    assertThrows(operation, TypeError, "the IoContext is closed");
+  }
+  assertEquals(outer.pending, 0);
+});
+
+kioTest("operations on files are exceptions where wanted", async (ctx) => {
+  const failing: [op: Promise<unknown>, name: string, verb: string][] = [
+    [asyncOpenat2(ctx, NO_FD, "x", 0).orThrow(), "asyncOpenat2", "open"],
+    [asyncFstat(ctx, NO_FD).orThrow(), "asyncFstat", "stat"],
+    [asyncRename(ctx, freeName(), "/tmp/x").orThrow(), "asyncRename", "rename"],
+    [asyncUnlink(ctx, freeName()).orThrow(), "asyncUnlink", "unlink"],
+  ];
+  for (const [op, name, verb] of failing) {
+    const error = await op.then(() => undefined, (error) => error);
+    assertEquals(error?.operation, name);
+    assert(error.message.startsWith(`Cannot ${verb}: `), error.message);
+  }
+});
+
+kioTest("an fd that asyncOpenat2() gave is the caller's", async (ctx) => {
+  await using proc = await directory(ctx, "/proc");
+  const fd = value(await asyncOpenat2(ctx, proc, "version", O_RDONLY));
+  assert(isOpen(fd));
+  const buffer = new Uint8Array(16);
+  assertEquals(value(await asyncRead(ctx, fd, buffer)), 16);
+  value(await asyncClose(ctx, fd));
+  assert(!isOpen(fd));
+});

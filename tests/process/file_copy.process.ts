@@ -1,0 +1,228 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { type Ended, Program, run, sleep, temporaryFolder } from "./support.ts";
+
+const COPY = ["run", "--allow-ffi", "--allow-sys", "examples/file_copy.ts"];
+
+function copy(...args: string[]): Promise<Ended> {
+  return run(Deno.execPath(), [...COPY, ...args]);
+}
+
+/** Bytes that tell where they are. */
+function pattern(length: number): Uint8Array {
+  return Uint8Array.from({ length }, (_, i) => (i * 31 + (i >> 8)) & 255);
+}
+
+/** The names in a folder. */
+function namesIn(folder: string): string[] {
+  return [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
+}
+
+const SUMMARY = /^copied [\d.]+ ([GMK]i)?B in \d+\.\d\d s \(.*\/s\)\n$/;
+
+Deno.test("file_copy copies every byte of files of any size", async () => {
+  using folder = temporaryFolder();
+  const source = `${folder.path}/source`;
+  const target = `${folder.path}/target`;
+  const sizes = [0, 1, 4095, 4096, 4097, 262_143, 262_144, 262_145, 5_000_001];
+  for (const size of sizes) {
+    const data = pattern(size);
+    Deno.writeFileSync(source, data);
+    const { code, out, err } = await copy(source, target);
+    assertEquals([code, out], [0, ""], err);
+    assertMatch(err, SUMMARY);
+    assertEquals(Deno.readFileSync(target), data);
+  }
+  assertEquals(namesIn(folder.path), ["source", "target"]);
+});
+
+for (
+  const [depth, size] of [["1", "4K"], ["3", "8K"], ["64", "4096"], ["2", "4M"]]
+) {
+  Deno.test(`file_copy copies with ${depth} × ${size} in flight`, async () => {
+    using folder = temporaryFolder();
+    const data = pattern(3_000_001);
+    Deno.writeFileSync(`${folder.path}/source`, data);
+    const ended = await copy(
+      ...["--queue-depth", depth, "--block-size", size, "--quiet"],
+      ...[`${folder.path}/source`, `${folder.path}/target`],
+    );
+    assertEquals(ended, { code: 0, signal: null, out: "", err: "" });
+    assertEquals(Deno.readFileSync(`${folder.path}/target`), data);
+  });
+}
+
+Deno.test("file_copy keeps permission bits, whatever the umask", async () => {
+  using folder = temporaryFolder();
+  const source = `${folder.path}/source`;
+  Deno.writeTextFileSync(source, "x");
+  for (const mode of [0o751, 0o666, 0o400]) {
+    Deno.chmodSync(source, mode);
+    const target = `${folder.path}/${mode}`;
+    const { code, err } = await run("sh", [
+      ...["-c", 'umask 077; exec "$@"', "sh"],
+      ...[Deno.execPath(), ...COPY, source, target],
+    ]);
+    assertEquals(code, 0, err);
+    assertEquals(Deno.statSync(target).mode! & 0o7777, mode);
+  }
+});
+
+Deno.test("file_copy replaces a file in one step", async () => {
+  using folder = temporaryFolder();
+  const target = `${folder.path}/target`;
+  Deno.writeTextFileSync(`${folder.path}/source`, "new");
+  Deno.writeTextFileSync(target, "old and longer");
+  using old = Deno.openSync(target);
+  assertEquals((await copy(`${folder.path}/source`, target)).code, 0);
+  assertEquals(Deno.readTextFileSync(target), "new");
+  // Whoever has the old one open still has all of it.
+  const buffer = new Uint8Array(64);
+  assertEquals(old.readSync(buffer), 14);
+});
+
+Deno.test("file_copy keeps holes", async () => {
+  using folder = temporaryFolder();
+  const source = `${folder.path}/source`;
+  const target = `${folder.path}/target`;
+  const size = 40 * 2 ** 20 + 5;
+  {
+    using file = Deno.openSync(source, { write: true, create: true });
+    // Within a block, over the end of one, far away, and nothing at the end.
+    for (const at of [4096 * 3 + 7, 262_144 - 2, 30 * 2 ** 20]) {
+      file.seekSync(at, Deno.SeekMode.Start);
+      file.writeSync(new TextEncoder().encode("data"));
+    }
+    file.truncateSync(size);
+  }
+  const { code, err } = await copy(source, target);
+  assertEquals(code, 0, err);
+  assertEquals(Deno.readFileSync(target), Deno.readFileSync(source));
+  const [from, to] = [source, target].map((path) => Deno.statSync(path));
+  assertEquals(to.size, size);
+  assert(to.blocks! <= from.blocks!, `${to.blocks} blocks, not ${from.blocks}`);
+});
+
+Deno.test("file_copy copies zeros that are no holes as data", async () => {
+  using folder = temporaryFolder();
+  const source = `${folder.path}/source`;
+  const target = `${folder.path}/target`;
+  Deno.writeFileSync(source, new Uint8Array(1 << 20));
+  assertEquals((await copy(source, target)).code, 0);
+  assert(Deno.statSync(target).blocks! * 512 >= 1 << 20);
+});
+
+Deno.test("file_copy says when a file ends before its size", async () => {
+  using folder = temporaryFolder();
+  // A file with a size of a page and a content of a line.
+  const source = "/sys/kernel/mm/transparent_hugepage/enabled";
+  assertEquals(await copy(source, `${folder.path}/target`), {
+    code: 1,
+    signal: null,
+    out: "",
+    err: `Cannot copy ${source}: it has become shorter meanwhile\n`,
+  });
+  assertEquals(namesIn(folder.path), []);
+});
+
+Deno.test("file_copy says when a file has more than its size", async () => {
+  using folder = temporaryFolder();
+  const { code, err } = await copy("/proc/version", `${folder.path}/target`);
+  assertEquals(code, 0);
+  assertMatch(err, /^\/proc\/version has more than the 0 bytes /);
+  assertEquals(Deno.readFileSync(`${folder.path}/target`).length, 0);
+});
+
+Deno.test("file_copy refuses what would do harm, and leaves it alone", async () => {
+  using folder = temporaryFolder();
+  const path = (name: string) => `${folder.path}/${name}`;
+  Deno.writeTextFileSync(path("file"), "content");
+  Deno.linkSync(path("file"), path("same"));
+  Deno.symlinkSync(path("file"), path("link"));
+  Deno.mkdirSync(path("folder"));
+  const before = namesIn(folder.path);
+  const attempts: [source: string, target: string, says: RegExp][] = [
+    [path("file"), path("file"), /are the same file$/],
+    [path("file"), path("same"), /are the same file$/],
+    [path("link"), path("file"), /are the same file$/],
+    [path("same"), path("link"), /is a symbolic link; /],
+    [path("file"), path("folder"), /it is a directory$/],
+    [path("file"), "/dev/null", /it is a character$/],
+    [path("folder"), path("new"), /it is a directory, not a file$/],
+    ["/dev/zero", path("new"), /it is a character, not a file$/],
+    [path("missing"), path("new"), /missing: No such file or directory$/],
+    [path("file"), path("no/new"), /no: No such file or directory$/],
+    [path("file"), path("file/new"), /new: Not a directory$/],
+  ];
+  for (const [source, target, says] of attempts) {
+    const { code, out, err } = await copy(source, target);
+    assertEquals([code, out], [1, ""], err);
+    assertMatch(err.trim(), says);
+    assertEquals(err.split("\n").length, 2, err);
+  }
+  assertEquals(namesIn(folder.path), before);
+  assertEquals(Deno.readTextFileSync(path("file")), "content");
+});
+
+for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+  Deno.test(`file_copy leaves nothing behind on ${signal}`, async () => {
+    using folder = temporaryFolder();
+    Deno.writeTextFileSync(`${folder.path}/target`, "old");
+    const source = `${folder.path}/source`;
+    Deno.createSync(source).close();
+    // It takes minutes to look for data in that.
+    Deno.truncateSync(source, 2 ** 41);
+    await using program = new Program(Deno.execPath(), [
+      ...COPY,
+      source,
+      `${folder.path}/target`,
+    ]);
+    while (namesIn(folder.path).length < 3) await sleep(10);
+    program.kill(signal);
+    assertEquals(await program.ended(), {
+      code,
+      signal: null,
+      out: "",
+      err: "interrupted\n",
+    });
+    assertEquals(namesIn(folder.path), ["source", "target"]);
+    assertEquals(Deno.readTextFileSync(`${folder.path}/target`), "old");
+  });
+}
+
+Deno.test("file_copy shows its progress on a terminal", async () => {
+  using folder = temporaryFolder();
+  Deno.writeFileSync(`${folder.path}/source`, pattern(100_000));
+  const command = [Deno.execPath(), ...COPY, "source", "target"]
+    .map((part) => part.replace("examples/", `${Deno.cwd()}/examples/`));
+  const { out, code } = await run(
+    "script",
+    ["--quiet", "--return", "--command", command.join(" "), "/dev/null"],
+    { cwd: folder.path },
+  );
+  assertEquals(code, 0, out);
+  // The bar, which is taken away again, and the summary.
+  assertMatch(
+    out.replaceAll("\r", "|"),
+    // deno-lint-ignore no-control-regex -- What clears a line begins with ESC.
+    /^\|\x1b\[K\[ {20}\] 0 %, 0 B of 97\.7 KiB, 0 B\/s.*\|\x1b\[Kcopied 97\.7 KiB/,
+  );
+});
+
+Deno.test("file_copy explains its arguments", async () => {
+  const wrong = [
+    [],
+    ["/tmp/a"],
+    ["/tmp/a", "/tmp/b", "/tmp/c"],
+    ["/tmp/a", "/tmp/b", "--queue-depth", "0"],
+    ["/tmp/a", "/tmp/b", "--queue-depth", "x"],
+    ["/tmp/a", "/tmp/b", "--block-size", "1000"],
+    ["/tmp/a", "/tmp/b", "--block-size", "4G"],
+    ["/tmp/a", "/tmp/b", "--block-size", "1M", "--queue-depth", "2000"],
+    ["/tmp/a", "/tmp/b", "--fast"],
+  ];
+  for (const args of wrong) {
+    const { code, out, err } = await copy(...args);
+    assertEquals([code, out], [2, ""], args.join(" "));
+    assertMatch(err, /\nusage: deno task copy SOURCE TARGET \[--queue-depth /);
+  }
+});

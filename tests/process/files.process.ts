@@ -1,0 +1,96 @@
+/** Operations on files that need what kio cannot make: folders and FIFOs. */
+import { assertEquals } from "@std/assert";
+import {
+  asyncClose,
+  asyncOpen,
+  asyncOpenat2,
+  asyncUnlink,
+  AT_REMOVEDIR,
+  IoContext,
+  O_CREAT,
+  O_DIRECTORY,
+  O_RDONLY,
+  O_WRONLY,
+  RESOLVE_BENEATH,
+  RESOLVE_NO_SYMLINKS,
+  type Result,
+  type UringOp,
+} from "@kio/kio";
+import { run, temporaryFolder } from "./support.ts";
+
+function codeOf(result: Result<unknown>): string {
+  return result.ok ? "ok" : result.error.code;
+}
+
+function fdCount(): number {
+  return [...Deno.readDirSync("/proc/self/fd")].length;
+}
+
+Deno.test("asyncUnlink() removes an empty directory", async () => {
+  using folder = temporaryFolder();
+  using ctx = new IoContext();
+  const path = `${folder.path}/folder`;
+  Deno.mkdirSync(`${path}/full`, { recursive: true });
+  assertEquals(codeOf(await asyncUnlink(ctx, path, AT_REMOVEDIR)), "ENOTEMPTY");
+  assertEquals(codeOf(await asyncUnlink(ctx, `${path}/full`)), "EISDIR");
+  for (const name of ["/full", ""]) {
+    const result = await asyncUnlink(ctx, path + name, AT_REMOVEDIR);
+    assertEquals(codeOf(result), "ok");
+  }
+});
+
+Deno.test("asyncOpenat2() opens nothing outside by a link", async () => {
+  using folder = temporaryFolder();
+  using ctx = new IoContext();
+  const root = `${folder.path}/root`;
+  Deno.mkdirSync(`${root}/inner`, { recursive: true });
+  Deno.writeTextFileSync(`${folder.path}/secret`, "secret");
+  Deno.writeTextFileSync(`${root}/public`, "public");
+  Deno.symlinkSync("../secret", `${root}/relative`);
+  Deno.symlinkSync(`${folder.path}/secret`, `${root}/absolute`);
+  Deno.symlinkSync("..", `${root}/inner/up`);
+  const directory = await asyncOpen(ctx, root, O_RDONLY | O_DIRECTORY)
+    .orThrow();
+  const open = async (path: string, resolve: number) => {
+    const op = asyncOpenat2(ctx, directory, path, O_RDONLY, { resolve });
+    const result = await op;
+    if (result.ok) await asyncClose(ctx, result.value);
+    return codeOf(result);
+  };
+  assertEquals(await open("relative", 0), "ok");
+  for (const path of ["relative", "absolute", "inner/up/../secret"]) {
+    assertEquals(await open(path, RESOLVE_BENEATH), "EXDEV");
+  }
+  assertEquals(await open("inner/up/public", RESOLVE_BENEATH), "ok");
+  assertEquals(await open("inner/up/public", RESOLVE_NO_SYMLINKS), "ELOOP");
+  await asyncClose(ctx, directory);
+});
+
+const ENDS: Record<string, (op: UringOp<number>) => unknown> = {
+  ETIMEDOUT: (op) => op.withTimeout(20),
+  ECANCELED: (op) => op.withSignal(AbortSignal.timeout(20)),
+};
+
+for (const [code, end] of Object.entries(ENDS)) {
+  Deno.test(`asyncOpenat2() that waits for a FIFO ends with ${code}`, async () => {
+    using folder = temporaryFolder();
+    await run("mkfifo", [`${folder.path}/fifo`]);
+    const path = `${folder.path}/fifo`;
+    using ctx = new IoContext();
+    const before = fdCount();
+    // What may create is opened by a thread of the kernel, which waits.
+    const op = asyncOpenat2(ctx, 0, path, O_WRONLY | O_CREAT);
+    end(op);
+    assertEquals(codeOf(await op), code);
+    assertEquals(fdCount(), before);
+    // It waits for nothing any more: both sides can still come together.
+    const ends = await Promise.all([
+      asyncOpenat2(ctx, 0, path, O_RDONLY),
+      asyncOpenat2(ctx, 0, path, O_WRONLY | O_CREAT),
+    ]);
+    for (const result of ends) {
+      assertEquals(codeOf(result), "ok");
+      if (result.ok) await asyncClose(ctx, result.value);
+    }
+  });
+}
