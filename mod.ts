@@ -47,6 +47,15 @@ export {
   type Fd,
   type Offset,
 } from "./lib/check.ts";
+export {
+  BlockingPool,
+  type BlockingPoolOptions,
+  type FunctionJob,
+  type JobOptions,
+  type ModuleJob,
+  offload,
+} from "./lib/blocking_pool.ts";
+export type { BoundOptions } from "./lib/bounds.ts";
 export { pin } from "./lib/pin.ts";
 export { WAKE_TAG } from "./lib/ring.ts";
 export type { BoundOptions } from "./lib/bounds.ts";

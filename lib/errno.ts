@@ -1,5 +1,9 @@
-/** errno(3) on Linux: number, name, what it means. The same on every
- * architecture that this library runs on. */
+/**
+ * errno(3) on Linux: number, name, what it means. The same on every
+ * architecture that this library runs on. From 1001 on the errors of
+ * getaddrinfo(3), 1000 less their number, as that is negative and would else
+ * be taken for an errno.
+ */
 const TABLE = `
 1 EPERM Operation not permitted
 2 ENOENT No such file or directory
@@ -131,6 +135,17 @@ const TABLE = `
 130 EOWNERDEAD Owner died
 131 ENOTRECOVERABLE State not recoverable
 132 ERFKILL Operation not possible due to RF-kill
+1001 EAI_BADFLAGS Bad flags for the resolution of a name
+1002 EAI_NONAME Name or service not known
+1003 EAI_AGAIN Temporary failure in name resolution
+1004 EAI_FAIL Non-recoverable failure in name resolution
+1005 EAI_NODATA No address associated with the name
+1006 EAI_FAMILY Address family of the name not supported
+1007 EAI_SOCKTYPE Socket type of the name not supported
+1008 EAI_SERVICE Service not supported for the socket type
+1009 EAI_ADDRFAMILY Address family not supported for the name
+1010 EAI_MEMORY Memory allocation failure in name resolution
+1012 EAI_OVERFLOW Name is too long to be resolved
 `;
 
 /** The name and the meaning of each errno. */
@@ -149,6 +164,7 @@ export const EBADF = 9;
 export const EAGAIN = 11;
 export const ENOMEM = 12;
 export const EBUSY = 16;
+export const EINVAL = 22;
 export const ENFILE = 23;
 export const EMFILE = 24;
 export const EPIPE = 32;
@@ -158,3 +174,6 @@ export const EAFNOSUPPORT = 97;
 export const ENOBUFS = 105;
 export const ETIMEDOUT = 110;
 export const ECANCELED = 125;
+export const EOWNERDEAD = 130;
+export const EAI_NONAME = 1002;
+export const EAI_FAIL = 1004;

@@ -89,3 +89,14 @@ export const MSG_RING = operation(
 );
 export const WAKE = operation("wake", "wake a ring", Yields.NOTHING);
 export const LINK = operation("link", "link", Yields.NOTHING);
+export const OFFLOAD = operation("offload", "offload a job", Yields.DECODED);
+export const RESOLVE = operation(
+  "SocketAddress.resolveAsync",
+  "resolve a name",
+  Yields.DECODED,
+);
+export const RESOLVE_ALL = operation(
+  "SocketAddress.resolveAllAsync",
+  "resolve a name",
+  Yields.DECODED,
+);

@@ -1,4 +1,5 @@
 import type { Buffer } from "./check.ts";
+import { workerThreads } from "./worker_threads.ts";
 
 /**
  * Keeps a buffer from being taken away: from now on `transfer()`,
@@ -29,18 +30,6 @@ export function pin<T extends Buffer>(buffer: T): T {
   if (memory.detached) {
     throw new TypeError("Cannot pin: the buffer is detached");
   }
-  markAsUntransferable(memory);
+  workerThreads().markAsUntransferable(memory);
   return buffer;
-}
-
-/** Loaded when first used: the module takes milliseconds. */
-function markAsUntransferable(memory: ArrayBuffer): void {
-  const { process } = globalThis as unknown as {
-    process: {
-      getBuiltinModule(
-        name: "node:worker_threads",
-      ): { markAsUntransferable(memory: ArrayBuffer): void };
-    };
-  };
-  process.getBuiltinModule("node:worker_threads").markAsUntransferable(memory);
 }
