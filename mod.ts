@@ -55,7 +55,6 @@ export {
   type ModuleJob,
   offload,
 } from "./lib/blocking_pool.ts";
-export type { BoundOptions } from "./lib/bounds.ts";
 export { pin } from "./lib/pin.ts";
 export { WAKE_TAG } from "./lib/ring.ts";
 export type { BoundOptions } from "./lib/bounds.ts";

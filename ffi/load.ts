@@ -32,6 +32,12 @@ export function loadBlockingShim(): BlockingShim {
   return blockingShim ??= Deno.dlopen(loadedPath, blockingSymbols).symbols;
 }
 
+/** Where the shim was found, for threads that open it themselves. */
+export function shimPath(): string {
+  loadShim();
+  return loadedPath;
+}
+
 function open(): Shim {
   const tried: Error[] = [];
   for (const path of candidates()) {

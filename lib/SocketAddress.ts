@@ -1,3 +1,10 @@
+import { type BlockingPool, checkPool } from "./blocking_pool.ts";
+import { type IoContext, ringOf } from "./IoContext.ts";
+import { checkHost, lookUp, startLookUp } from "./names.ts";
+import { type Operation, RESOLVE, RESOLVE_ALL } from "./operations.ts";
+import { type Result, success } from "./result.ts";
+import type { UringOp } from "./UringOp.ts";
+
 /** The kind of an address. */
 export type AddressFamily = "ipv4" | "ipv6" | "unix";
 
@@ -16,6 +23,7 @@ const IPV4_SIZE = 16;
 const IPV6_AT = 8;
 const IPV6_SCOPE_AT = 24;
 const IPV6_SIZE = 28;
+const SCOPE_MAX = 2 ** 32 - 1;
 const PATH_AT = 2;
 /** Bytes of sun_path, with the NUL that ends it. */
 const PATH_SIZE = 108;
@@ -111,7 +119,7 @@ export class SocketAddress {
     checkPort(port);
     const [ip, scopeText, ...rest] = String(host).split("%");
     const groups = parseIpv6(ip);
-    const scope = scopeText === undefined ? 0 : decimal(scopeText, 2 ** 32 - 1);
+    const scope = scopeText === undefined ? 0 : decimal(scopeText, SCOPE_MAX);
     if (groups === undefined || rest.length > 0) {
       throw badAddress(host, "an IPv6 address");
     }
@@ -183,6 +191,114 @@ export class SocketAddress {
       : SocketAddress.v6(Number(port), ipv6);
   }
 
+  /**
+   * The address of a host, the first of `resolveAll()`. Stands for `Resolve`.
+   *
+   * @param host An address, or a name.
+   * @param port The port, 0 to 65535.
+   * @returns The address; else an error of `resolveAll()`.
+   * @throws {TypeError} If `host` is empty or has a NUL.
+   * @throws {RangeError} If `host` is too long or `port` out of range.
+   *
+   * @example Resolve at startup
+   * ```ts
+   * import { SocketAddress, unwrap } from "@kio/kio";
+   *
+   * const address = unwrap(SocketAddress.resolve("localhost", 8080));
+   * console.log(`${address}`);
+   * ```
+   */
+  static resolve(host: string, port: number): Result<SocketAddress> {
+    const all = SocketAddress.resolveAll(host, port);
+    return all.ok ? success(all.value[0]) : all;
+  }
+
+  /**
+   * All addresses of a host, as getaddrinfo(3) finds them: in `/etc/hosts`, the
+   * DNS or wherever `/etc/nsswitch.conf` says, in the order of RFC 6724, 64 at
+   * most. It blocks the thread, with everything in it, for seconds where a
+   * server does not answer: to be used at startup. A numeric address needs no
+   * look-up.
+   *
+   * @param host An address, or a name of up to 254 bytes, in ASCII
+   * (`xn--…` where it is not). A link-local address may have `%` and the name or
+   * number of its interface. Whatever else getaddrinfo(3) takes for an address
+   * is one, such as `127.1`.
+   * @param port The port, 0 to 65535.
+   * @returns One address at least. `EAI_NONAME` if there is no such name or it
+   * has no address, `EAI_AGAIN` if there is no answer now, `EAI_FAIL` if there
+   * will be none, other errors of getaddrinfo(3), `EMFILE` …
+   * @throws {TypeError} If `host` is empty or has a NUL.
+   * @throws {RangeError} If `host` is too long or `port` out of range.
+   */
+  static resolveAll(host: string, port: number): Result<SocketAddress[]> {
+    const name = checkHost(host);
+    const literal = literalAddress(host, port);
+    if (literal !== undefined) return success([literal]);
+    const found = lookUp(name, port);
+    return found.ok ? success(distinct(found.value)) : found;
+  }
+
+  /**
+   * The address of a host, the first of `resolveAllAsync()`. Stands for
+   * `ResolveAsync`.
+   *
+   * @param ctx The context.
+   * @param pool The threads to look it up.
+   * @param host An address, or a name.
+   * @param port The port, 0 to 65535.
+   * @returns The address; else an error of `resolveAllAsync()`.
+   * @throws {TypeError} If `host` is empty or has a NUL, or the context or the
+   * pool is closed.
+   * @throws {RangeError} If `host` is too long or `port` out of range.
+   *
+   * @example Resolve beside the event loop, for at most two seconds
+   * ```ts
+   * import { BlockingPool, IoContext, SocketAddress } from "@kio/kio";
+   *
+   * using ctx = new IoContext();
+   * await using pool = new BlockingPool(1);
+   * const found = await SocketAddress.resolveAsync(ctx, pool, "localhost", 80)
+   *   .withTimeout(2000);
+   * console.log(found.ok ? `${found.value}` : found.error.code);
+   * ```
+   */
+  static resolveAsync(
+    ctx: IoContext,
+    pool: BlockingPool,
+    host: string,
+    port: number,
+  ): UringOp<SocketAddress> {
+    const first = (all: SocketAddress[]) => all[0];
+    return startResolving(RESOLVE, ctx, pool, host, port, first);
+  }
+
+  /**
+   * All addresses of a host, as `resolveAll()` finds them, looked up in a thread
+   * of a pool; a numeric address needs none. A look-up that was cancelled keeps
+   * its thread until getaddrinfo(3) gives up, which can take half a minute.
+   *
+   * @param ctx The context.
+   * @param pool The threads to look it up.
+   * @param host An address, or a name.
+   * @param port The port, 0 to 65535.
+   * @returns One address at least. The errors of `resolveAll()`, `EAGAIN` if
+   * all threads are busy and the queue of the pool is full, `ECANCELED`;
+   * `EAI_FAIL` also if there is no thread, or an earlier job has ended it.
+   * @throws {TypeError} If `host` is empty or has a NUL, or the context or the
+   * pool is closed.
+   * @throws {RangeError} If `host` is too long or `port` out of range.
+   */
+  static resolveAllAsync(
+    ctx: IoContext,
+    pool: BlockingPool,
+    host: string,
+    port: number,
+  ): UringOp<SocketAddress[]> {
+    const all = (all: SocketAddress[]) => all;
+    return startResolving(RESOLVE_ALL, ctx, pool, host, port, all);
+  }
+
   /** The address and its port, in the form that `parse()` reads. */
   toString(): string {
     if (this.family === "ipv4") return `${this.host}:${this.port}`;
@@ -225,6 +341,44 @@ export class SocketAddress {
 /** AF_INET … of a family; undefined if there is no such family. */
 export function familyNumber(family: AddressFamily): number | undefined {
   return NUMBER_OF.get(family);
+}
+
+function startResolving<T>(
+  operation: Operation,
+  ctx: IoContext,
+  pool: BlockingPool,
+  host: string,
+  port: number,
+  pick: (all: SocketAddress[]) => T,
+): UringOp<T> {
+  const ring = ringOf(ctx, operation);
+  checkPool(pool, operation);
+  const name = checkHost(host);
+  const literal = literalAddress(host, port);
+  if (literal === undefined) {
+    const decode = (found: Iterable<Uint8Array>) => pick(distinct(found));
+    return startLookUp(pool, ring, operation, name, port, decode);
+  }
+  const slot = ring.take(operation);
+  const { op, settle } = ring.external<T>(slot, operation, () => {});
+  settle(success(pick([literal])));
+  return op;
+}
+
+/** The address that a host is, unless it is a name. */
+function literalAddress(host: string, port: number): SocketAddress | undefined {
+  checkPort(port);
+  if (parseIpv4(host) !== undefined) return SocketAddress.v4(port, host);
+  const [ip, scope = "0", ...rest] = host.split("%");
+  const isIpv6 = parseIpv6(ip) !== undefined && rest.length === 0 &&
+    decimal(scope, SCOPE_MAX) !== undefined;
+  return isIpv6 ? SocketAddress.v6(port, host) : undefined;
+}
+
+/** Each address once: `/etc/hosts` may name one in several lines. */
+function distinct(found: Iterable<Uint8Array>): SocketAddress[] {
+  const addresses = Array.from(found, addressFromBytes);
+  return [...new Map(addresses.map((it) => [`${it}`, it])).values()];
 }
 
 function badAddress(given: unknown, expected: string): TypeError {

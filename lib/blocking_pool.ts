@@ -66,8 +66,11 @@ export interface ModuleJob extends JobOptions {
 const THREADS_MAX = 256;
 const QUEUE_MAX = 2 ** 20;
 
+/** Throws unless it is a pool that takes jobs. */
+export let checkPool: (pool: BlockingPool, operation: Operation) => void;
+
 /**
- * Starts a job as an operation of a ring. What it is sent is cloned now: the
+ * Starts a job as an operation of a ring; the pool is checked. What it is sent is cloned now: the
  * caller may change it while the job waits for a thread.
  */
 export let startJob: <T>(
@@ -141,6 +144,18 @@ export class BlockingPool implements Disposable, AsyncDisposable {
   }
 
   static {
+    checkPool = (pool, { verb }) => {
+      if (!(pool instanceof BlockingPool)) {
+        throw new TypeError(
+          `Cannot ${verb}: expected a BlockingPool, got ${typeof pool}`,
+        );
+      }
+      if (!pool.#closing) return;
+      throw new TypeError(
+        `Cannot ${verb}: the BlockingPool is closed; make a new one`,
+      );
+    };
+
     startJob = <T>(
       pool: BlockingPool,
       ring: Ring,
@@ -149,12 +164,6 @@ export class BlockingPool implements Disposable, AsyncDisposable {
       transfer: readonly Transferable[],
       resultOf: (outcome: Outcome) => Result<T>,
     ) => {
-      checkPool(pool, operation);
-      if (pool.#closing) {
-        throw new TypeError(
-          `Cannot ${operation.verb}: the BlockingPool is closed; make a new one`,
-        );
-      }
       const { op, settle } = ring.external<T>(
         ring.take(operation),
         operation,
@@ -267,14 +276,6 @@ export class BlockingPool implements Disposable, AsyncDisposable {
 
 function isIdle([thread, job]: [PoolThread, Job | null]): boolean {
   return job === null && !thread.isEnding;
-}
-
-/** Whether it is a pool at all. */
-function checkPool(pool: unknown, operation: Operation): void {
-  if (pool instanceof BlockingPool) return;
-  throw new TypeError(
-    `Cannot ${operation.verb}: expected a BlockingPool, got ${typeof pool}`,
-  );
 }
 
 /** A copy for the thread, and in it what is moved. */

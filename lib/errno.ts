@@ -175,5 +175,4 @@ export const ENOBUFS = 105;
 export const ETIMEDOUT = 110;
 export const ECANCELED = 125;
 export const EOWNERDEAD = 130;
-export const EAI_NONAME = 1002;
 export const EAI_FAIL = 1004;

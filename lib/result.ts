@@ -7,7 +7,8 @@ import { ERRNO_TEXT } from "./errno.ts";
  * Stands for `std::error_code`.
  */
 export interface IoError {
-  /** The number of errno(3), above 0: 110. */
+  /** The number of errno(3), above 0: 110. From 1001 on it is an error of
+   * getaddrinfo(3), whose numbers are negative: 1000 less that number. */
   readonly errno: number;
   /** Its name: `"ETIMEDOUT"`. */
   readonly code: string;
@@ -96,6 +97,7 @@ const CLASSES: Record<string, new (message: string) => Error> = {
   EADDRINUSE: Deno.errors.AddrInUse,
   EADDRNOTAVAIL: Deno.errors.AddrNotAvailable,
   EAGAIN: Deno.errors.WouldBlock,
+  EAI_NONAME: Deno.errors.NotFound,
   EBADF: Deno.errors.BadResource,
   EBUSY: Deno.errors.Busy,
   ECANCELED: Deno.errors.Interrupted,

@@ -12,12 +12,14 @@ import {
   asyncOpen,
   asyncRead,
   asyncWrite,
+  BlockingPool,
   type Buffer,
   CURRENT_POSITION,
   IoContext,
   O_RDONLY,
   O_RDWR,
   O_TMPFILE,
+  offload,
   type Result,
   Socket,
   SocketAddress,
@@ -213,6 +215,23 @@ export function kioTest(
     await assertFds(outside, "after closing the context", swapsMax);
     await assertThreads(threadsMax);
   });
+}
+
+/** `kioTest()` for what starts and ends threads. */
+export function kioThreadTest(
+  name: string,
+  body: (ctx: IoContext) => Promise<void> | void,
+): void {
+  kioTest(name, body, { threads: true });
+}
+
+/** To be called before such tests are registered: Deno opens some fds of its
+ * own with the first threads of a process, and keeps them. */
+export async function warmUpThreads(): Promise<void> {
+  for (let i = 0; i < 4; i++) {
+    await using pool = new BlockingPool(2);
+    await Promise.all([1, 2].map((n) => offload(observer, pool, (n) => n, n)));
+  }
 }
 
 /** Waits for a promise, but not forever. */

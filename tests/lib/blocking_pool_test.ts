@@ -12,20 +12,9 @@ import {
   offload,
 } from "@kio/kio";
 import { workerThreads } from "../../lib/worker_threads.ts";
-import { immediate, kioTest as contextTest, turn } from "../support.ts";
+import { immediate, kioThreadTest, turn, warmUpThreads } from "../support.ts";
 
-const kioTest = (name: string, body: (ctx: Context) => Promise<void> | void) =>
-  contextTest(name, body, { threads: true });
-
-/** Deno opens some fds of its own with the first threads of a process. */
-async function warmUp(): Promise<void> {
-  using ctx = new IoContext(8);
-  for (let i = 0; i < 4; i++) {
-    await using pool = new BlockingPool(2);
-    await Promise.all([1, 2].map((n) => offload(ctx, pool, (n) => n, n)));
-  }
-}
-await warmUp();
+await warmUpThreads();
 
 /** What a blocked job and its test tell each other. */
 const STARTED = 0;
@@ -94,7 +83,7 @@ async function thrownBy(ctx: Context, run: () => unknown): Promise<Error> {
 
 // ---- values -----------------------------------------------------------------
 
-kioTest("offload() gives what the function returns", async (ctx) => {
+kioThreadTest("offload() gives what the function returns", async (ctx) => {
   await using pool = new BlockingPool(1);
   assertEquals(await offload(ctx, pool, (a: number, b) => a + b, 1, 2), 3);
   assertEquals(await offload(ctx, pool, async () => await "later"), "later");
@@ -107,7 +96,7 @@ kioTest("offload() gives what the function returns", async (ctx) => {
   assertEquals(await offload(ctx, pool, () => {}), undefined);
 });
 
-kioTest("offload() runs in another thread", async (ctx) => {
+kioThreadTest("offload() runs in another thread", async (ctx) => {
   await using pool = new BlockingPool(1);
   using gate = new Gate();
   const done = offload(ctx, pool, block, gate.cells);
@@ -116,7 +105,7 @@ kioTest("offload() runs in another thread", async (ctx) => {
   assertEquals(await done, "through");
 });
 
-kioTest(
+kioThreadTest(
   "offload() runs as many jobs at a time as there are threads",
   async (ctx) => {
     await using pool = new BlockingPool(2);
@@ -131,7 +120,7 @@ kioTest(
   },
 );
 
-kioTest(
+kioThreadTest(
   "offload() runs waiting jobs in their order, in kept threads",
   async (ctx) => {
     await using pool = new BlockingPool({ threads: 1 });
@@ -144,21 +133,24 @@ kioTest(
   },
 );
 
-kioTest("offload() copies the arguments when it is called", async (ctx) => {
-  await using pool = new BlockingPool(1);
-  const list = [1];
-  const bytes = new Uint8Array([1]);
-  const jobs = [1, 2].map(() =>
-    offload(ctx, pool, (...all: unknown[]) => all, list, bytes)
-  );
-  list.push(2);
-  bytes[0] = 2;
-  for (const job of jobs) {
-    assertEquals(await job, [[1], new Uint8Array([1])]);
-  }
-});
+kioThreadTest(
+  "offload() copies the arguments when it is called",
+  async (ctx) => {
+    await using pool = new BlockingPool(1);
+    const list = [1];
+    const bytes = new Uint8Array([1]);
+    const jobs = [1, 2].map(() =>
+      offload(ctx, pool, (...all: unknown[]) => all, list, bytes)
+    );
+    list.push(2);
+    bytes[0] = 2;
+    for (const job of jobs) {
+      assertEquals(await job, [[1], new Uint8Array([1])]);
+    }
+  },
+);
 
-kioTest(
+kioThreadTest(
   "offload() moves what is in transfer, when it is called",
   async (ctx) => {
     await using pool = new BlockingPool(1);
@@ -173,7 +165,7 @@ kioTest(
   },
 );
 
-kioTest("offload() moves the result with transferResult", async (ctx) => {
+kioThreadTest("offload() moves the result with transferResult", async (ctx) => {
   await using pool = new BlockingPool(1);
   // Whether it was moved shows in what the job has kept.
   const make = (shape: string) => {
@@ -207,7 +199,7 @@ kioTest("offload() moves the result with transferResult", async (ctx) => {
   }
 });
 
-kioTest("offload() shares shared memory", async (ctx) => {
+kioThreadTest("offload() shares shared memory", async (ctx) => {
   await using pool = new BlockingPool(1);
   const shared = new Uint8Array(new SharedArrayBuffer(1));
   await offload(ctx, pool, (shared) => void (shared[0] = 7), shared);
@@ -216,35 +208,38 @@ kioTest("offload() shares shared memory", async (ctx) => {
 
 // ---- what cannot be sent ------------------------------------------------------
 
-kioTest("offload() refuses arguments that cannot be cloned", async (ctx) => {
-  await using pool = new BlockingPool(1);
-  const job = (value: unknown) => value;
-  const error = assertThrows(
-    () => offload(ctx, pool, job, () => {}),
-    TypeError,
-    "Cannot offload a job: an argument cannot be cloned or moved: ",
-  );
-  assert(error.cause instanceof DOMException);
-  const moved = new Uint8Array(1);
-  moved.buffer.transfer();
-  for (const transfer of [[moved.buffer], [{}], [ctx.allocate(1).buffer]]) {
-    assertThrows(
-      () =>
-        offload(
-          ctx,
-          pool,
-          { run: job, transfer: transfer as ArrayBuffer[] },
-          1,
-        ),
+kioThreadTest(
+  "offload() refuses arguments that cannot be cloned",
+  async (ctx) => {
+    await using pool = new BlockingPool(1);
+    const job = (value: unknown) => value;
+    const error = assertThrows(
+      () => offload(ctx, pool, job, () => {}),
       TypeError,
-      "cannot be cloned or moved",
+      "Cannot offload a job: an argument cannot be cloned or moved: ",
     );
-  }
-  assertEquals([ctx.pending, pool.pending], [0, 0]);
-  assertEquals(await offload(ctx, pool, job, 1), 1);
-});
+    assert(error.cause instanceof DOMException);
+    const moved = new Uint8Array(1);
+    moved.buffer.transfer();
+    for (const transfer of [[moved.buffer], [{}], [ctx.allocate(1).buffer]]) {
+      assertThrows(
+        () =>
+          offload(
+            ctx,
+            pool,
+            { run: job, transfer: transfer as ArrayBuffer[] },
+            1,
+          ),
+        TypeError,
+        "cannot be cloned or moved",
+      );
+    }
+    assertEquals([ctx.pending, pool.pending], [0, 0]);
+    assertEquals(await offload(ctx, pool, job, 1), 1);
+  },
+);
 
-kioTest("offload() leaves memory where it is if it throws", (ctx) => {
+kioThreadTest("offload() leaves memory where it is if it throws", (ctx) => {
   using pool = new BlockingPool(1);
   const bytes = new Uint8Array(8);
   const closed = new IoContext(8);
@@ -256,7 +251,7 @@ kioTest("offload() leaves memory where it is if it throws", (ctx) => {
   assertEquals(bytes.byteLength, 8);
 });
 
-kioTest("offload() refuses functions without a text", (ctx) => {
+kioThreadTest("offload() refuses functions without a text", (ctx) => {
   using pool = new BlockingPool(1);
   class Job {
     method() {}
@@ -283,7 +278,7 @@ kioTest("offload() refuses functions without a text", (ctx) => {
   }
 });
 
-kioTest(
+kioThreadTest(
   "offload() names what a function that is not self-contained lacks",
   async (ctx) => {
     const outside = Math.random();
@@ -293,29 +288,36 @@ kioTest(
   },
 );
 
-kioTest("offload() refuses what is no job, no pool, no context", (ctx) => {
-  using pool = new BlockingPool(1);
-  const any = offload as (...args: unknown[]) => void;
-  const job = () => 1;
-  for (
-    const [args, Class, message] of [
-      [[{}, pool, job], TypeError, "must be an IoContext"],
-      [[ctx, {}, job], TypeError, "expected a BlockingPool"],
-      [[ctx, undefined, job], TypeError, "expected a BlockingPool"],
-      [[ctx, pool], TypeError, "options must be an object"],
-      [[ctx, pool, "job"], TypeError, "options must be an object"],
-      [[ctx, pool, { run: 1 }], TypeError, "the job must be a function"],
-      [[ctx, pool, { module: "./x.ts", name: "x" }], TypeError, "absolute"],
-      [[ctx, pool, { name: "x" }], TypeError, "not an absolute URL"],
-      [[ctx, pool, { run: job, timeout: -1 }], RangeError, "timeout"],
-      [[ctx, pool, { run: job, signal: {} }], TypeError, "AbortSignal"],
-      [[ctx, pool, { run: job, transfer: {} }], TypeError, "array of transfer"],
-    ] as const
-  ) {
-    assertThrows(() => any(...args), Class, message);
-  }
-  assertEquals([ctx.pending, pool.pending], [0, 0]);
-});
+kioThreadTest(
+  "offload() refuses what is no job, no pool, no context",
+  (ctx) => {
+    using pool = new BlockingPool(1);
+    const any = offload as (...args: unknown[]) => void;
+    const job = () => 1;
+    for (
+      const [args, Class, message] of [
+        [[{}, pool, job], TypeError, "must be an IoContext"],
+        [[ctx, {}, job], TypeError, "expected a BlockingPool"],
+        [[ctx, undefined, job], TypeError, "expected a BlockingPool"],
+        [[ctx, pool], TypeError, "options must be an object"],
+        [[ctx, pool, "job"], TypeError, "options must be an object"],
+        [[ctx, pool, { run: 1 }], TypeError, "the job must be a function"],
+        [[ctx, pool, { module: "./x.ts", name: "x" }], TypeError, "absolute"],
+        [[ctx, pool, { name: "x" }], TypeError, "not an absolute URL"],
+        [[ctx, pool, { run: job, timeout: -1 }], RangeError, "timeout"],
+        [[ctx, pool, { run: job, signal: {} }], TypeError, "AbortSignal"],
+        [
+          [ctx, pool, { run: job, transfer: {} }],
+          TypeError,
+          "array of transfer",
+        ],
+      ] as const
+    ) {
+      assertThrows(() => any(...args), Class, message);
+    }
+    assertEquals([ctx.pending, pool.pending], [0, 0]);
+  },
+);
 
 Deno.test("new BlockingPool() refuses numbers out of range", () => {
   for (const threads of [0, 257, 1.5, NaN, "1" as unknown as number]) {
@@ -327,7 +329,7 @@ Deno.test("new BlockingPool() refuses numbers out of range", () => {
   assertThrows(() => new BlockingPool(null as unknown as number), TypeError);
 });
 
-kioTest(
+kioThreadTest(
   "offload() rejects over a result that cannot be cloned",
   async (ctx) => {
     await using pool = new BlockingPool(1);
@@ -342,7 +344,7 @@ kioTest(
 
 // ---- exceptions -----------------------------------------------------------------
 
-kioTest(
+kioThreadTest(
   "offload() passes errors on with name, message, stack and cause",
   async (ctx) => {
     const error = await thrownBy(ctx, function namedJob() {
@@ -362,7 +364,7 @@ kioTest(
   },
 );
 
-kioTest(
+kioThreadTest(
   "offload() passes errors on with their class or its name",
   async (ctx) => {
     const missing = await thrownBy(ctx, () => {
@@ -400,7 +402,7 @@ kioTest(
   },
 );
 
-kioTest("offload() passes on what is no error as it is", async (ctx) => {
+kioThreadTest("offload() passes on what is no error as it is", async (ctx) => {
   for (const value of [5, "text", null, undefined, { deep: [1] }]) {
     await using pool = new BlockingPool(1);
     const job = (value: unknown) => {
@@ -411,7 +413,7 @@ kioTest("offload() passes on what is no error as it is", async (ctx) => {
   }
 });
 
-kioTest("offload() survives errors that are hostile", async (ctx) => {
+kioThreadTest("offload() survives errors that are hostile", async (ctx) => {
   const circular = await thrownBy(ctx, () => {
     const error = new Error("a");
     error.cause = new Error("b", { cause: error });
@@ -442,7 +444,7 @@ const MODULE = `data:text/javascript,
   export default async () => "default";
   export const number = 5;`;
 
-kioTest(
+kioThreadTest(
   "offload() runs an export of a module, loaded once a thread",
   async (ctx) => {
     await using pool = new BlockingPool(1);
@@ -454,7 +456,7 @@ kioTest(
   },
 );
 
-kioTest(
+kioThreadTest(
   "offload() rejects over a module or an export that is not there",
   async (ctx) => {
     await using pool = new BlockingPool(1);
@@ -483,17 +485,20 @@ kioTest(
 
 // ---- bounds -----------------------------------------------------------------------
 
-kioTest("offload() rejects with ETIMEDOUT after its timeout", async (ctx) => {
-  await using pool = new BlockingPool(1);
-  const run = () => new Promise<never>(() => {});
-  const error = await rejectionOf(offload(ctx, pool, { run, timeout: 10 }));
-  assert(error instanceof Deno.errors.TimedOut);
-  assertEquals([error.code, error.operation], ["ETIMEDOUT", "offload"]);
-  assertEquals([ctx.pending, pool.pending], [0, 0]);
-  assertEquals(await offload(ctx, pool, () => 1), 1);
-});
+kioThreadTest(
+  "offload() rejects with ETIMEDOUT after its timeout",
+  async (ctx) => {
+    await using pool = new BlockingPool(1);
+    const run = () => new Promise<never>(() => {});
+    const error = await rejectionOf(offload(ctx, pool, { run, timeout: 10 }));
+    assert(error instanceof Deno.errors.TimedOut);
+    assertEquals([error.code, error.operation], ["ETIMEDOUT", "offload"]);
+    assertEquals([ctx.pending, pool.pending], [0, 0]);
+    assertEquals(await offload(ctx, pool, () => 1), 1);
+  },
+);
 
-kioTest(
+kioThreadTest(
   "offload() rejects though its job still blocks, whose thread is replaced afterwards",
   async (ctx) => {
     await using pool = new BlockingPool(1);
@@ -515,7 +520,7 @@ kioTest(
   },
 );
 
-kioTest(
+kioThreadTest(
   "offload() never has more threads than allowed, whatever is given up",
   async (ctx) => {
     await using pool = new BlockingPool({ threads: 2, queueMax: 100 });
@@ -537,7 +542,7 @@ kioTest(
   },
 );
 
-kioTest(
+kioThreadTest(
   "offload() gives the result of a job that made it before its timeout",
   async (ctx) => {
     await using pool = new BlockingPool(1);
@@ -548,22 +553,25 @@ kioTest(
   },
 );
 
-kioTest("offload() never starts a job whose signal is aborted", async (ctx) => {
-  await using pool = new BlockingPool(1);
-  using gate = new Gate();
-  gate.open();
-  const job = { run: block, signal: AbortSignal.abort() };
-  await assertRejectsCode(offload(ctx, pool, job, gate.cells), "ECANCELED");
-  const controller = new AbortController();
-  const soon = { run: block, signal: controller.signal };
-  const aborted = offload(ctx, pool, soon, gate.cells);
-  controller.abort();
-  await assertRejectsCode(aborted, "ECANCELED");
-  assertEquals(await offload(ctx, pool, () => 1), 1);
-  assertEquals(gate.started, 0);
-});
+kioThreadTest(
+  "offload() never starts a job whose signal is aborted",
+  async (ctx) => {
+    await using pool = new BlockingPool(1);
+    using gate = new Gate();
+    gate.open();
+    const job = { run: block, signal: AbortSignal.abort() };
+    await assertRejectsCode(offload(ctx, pool, job, gate.cells), "ECANCELED");
+    const controller = new AbortController();
+    const soon = { run: block, signal: controller.signal };
+    const aborted = offload(ctx, pool, soon, gate.cells);
+    controller.abort();
+    await assertRejectsCode(aborted, "ECANCELED");
+    assertEquals(await offload(ctx, pool, () => 1), 1);
+    assertEquals(gate.started, 0);
+  },
+);
 
-kioTest(
+kioThreadTest(
   "offload() gives up a job that waits or runs when its signal is aborted",
   async (ctx) => {
     await using pool = new BlockingPool(1);
@@ -585,22 +593,25 @@ kioTest(
   },
 );
 
-kioTest("offload() rejects with EAGAIN when the queue is full", async (ctx) => {
-  await using pool = new BlockingPool({ threads: 1, queueMax: 1 });
-  using gate = new Gate();
-  const jobs = [1, 2].map(() => offload(ctx, pool, block, gate.cells));
-  for (const when of ["before it runs", "while it runs"]) {
-    const error = await rejectionOf(offload(ctx, pool, () => 1));
-    assertEquals([error.code, error.operation], ["EAGAIN", "offload"], when);
-    assert(error.message.includes("the queue is full"), error.message);
-    await gate.waitFor(1);
-  }
-  gate.open();
-  assertEquals(await Promise.all(jobs), ["through", "through"]);
-  assertEquals(await offload(ctx, pool, () => 1), 1);
-});
+kioThreadTest(
+  "offload() rejects with EAGAIN when the queue is full",
+  async (ctx) => {
+    await using pool = new BlockingPool({ threads: 1, queueMax: 1 });
+    using gate = new Gate();
+    const jobs = [1, 2].map(() => offload(ctx, pool, block, gate.cells));
+    for (const when of ["before it runs", "while it runs"]) {
+      const error = await rejectionOf(offload(ctx, pool, () => 1));
+      assertEquals([error.code, error.operation], ["EAGAIN", "offload"], when);
+      assert(error.message.includes("the queue is full"), error.message);
+      await gate.waitFor(1);
+    }
+    gate.open();
+    assertEquals(await Promise.all(jobs), ["through", "through"]);
+    assertEquals(await offload(ctx, pool, () => 1), 1);
+  },
+);
 
-kioTest(
+kioThreadTest(
   "offload() takes a job for each thread with queueMax 0",
   async (ctx) => {
     await using pool = new BlockingPool({ threads: 2, queueMax: 0 });
@@ -627,7 +638,7 @@ const endings: [string, () => unknown, string][] = [
 ];
 
 for (const [how, job, why] of endings) {
-  kioTest(
+  kioThreadTest(
     `offload() rejects with EOWNERDEAD over ${how}, and goes on`,
     async (ctx) => {
       await using pool = new BlockingPool(1);
@@ -641,7 +652,7 @@ for (const [how, job, why] of endings) {
   );
 }
 
-kioTest(
+kioThreadTest(
   "offload() passes on that there is no thread to be had",
   async (ctx) => {
     await using pool = new BlockingPool(1);
@@ -665,7 +676,7 @@ kioTest(
 
 // ---- contexts -------------------------------------------------------------------------
 
-kioTest(
+kioThreadTest(
   "offload() counts as pending, and closing the context gives it up",
   async (ctx) => {
     await using pool = new BlockingPool(1);
@@ -685,7 +696,7 @@ kioTest(
   },
 );
 
-kioTest("offload() takes jobs of several contexts", async (ctx) => {
+kioThreadTest("offload() takes jobs of several contexts", async (ctx) => {
   await using pool = new BlockingPool(1);
   using other = new IoContext(8);
   const jobs = [ctx, other].map((ctx, i) => offload(ctx, pool, (i) => i, i));
@@ -695,7 +706,7 @@ kioTest("offload() takes jobs of several contexts", async (ctx) => {
 
 // ---- the end --------------------------------------------------------------------------
 
-kioTest(
+kioThreadTest(
   "BlockingPool.close() waits for the jobs, then takes no more",
   async (ctx) => {
     const pool = new BlockingPool(1);
@@ -718,22 +729,25 @@ kioTest(
   },
 );
 
-kioTest("BlockingPool.close() with cancel gives the jobs up", async (ctx) => {
-  const pool = new BlockingPool(1);
-  using gate = new Gate();
-  const jobs = [1, 2].map(() => offload(ctx, pool, block, gate.cells));
-  const rejections = Promise.all(
-    jobs.map((job) => assertRejectsCode(job, "ECANCELED")),
-  );
-  await gate.waitFor(1);
-  const patient = pool.close();
-  await pool.close({ cancel: true }); // though the thread still blocks
-  await patient;
-  await rejections;
-  assertEquals([pool.pending, ctx.pending, gate.started], [0, 0, 1]);
-});
+kioThreadTest(
+  "BlockingPool.close() with cancel gives the jobs up",
+  async (ctx) => {
+    const pool = new BlockingPool(1);
+    using gate = new Gate();
+    const jobs = [1, 2].map(() => offload(ctx, pool, block, gate.cells));
+    const rejections = Promise.all(
+      jobs.map((job) => assertRejectsCode(job, "ECANCELED")),
+    );
+    await gate.waitFor(1);
+    const patient = pool.close();
+    await pool.close({ cancel: true }); // though the thread still blocks
+    await patient;
+    await rejections;
+    assertEquals([pool.pending, ctx.pending, gate.started], [0, 0, 1]);
+  },
+);
 
-kioTest(
+kioThreadTest(
   "BlockingPool[Symbol.dispose]() gives the jobs up at once",
   async (ctx) => {
     const pool = new BlockingPool(2);
@@ -747,8 +761,11 @@ kioTest(
   },
 );
 
-kioTest("BlockingPool.close() closes a pool that was never used", async () => {
-  const pool = new BlockingPool();
-  await pool.close();
-  await assertRejects(() => pool.close(null as never), TypeError, "options");
-});
+kioThreadTest(
+  "BlockingPool.close() closes a pool that was never used",
+  async () => {
+    const pool = new BlockingPool();
+    await pool.close();
+    await assertRejects(() => pool.close(null as never), TypeError, "options");
+  },
+);

@@ -1,0 +1,73 @@
+import { loadShim, shimPath } from "./load.ts";
+import { symbols } from "./symbols.ts";
+
+/** Addresses of one name at most; further ones are left out. */
+const ADDRESSES_MAX = 64;
+/** A struct sockaddr_storage and its length. */
+const RECORD_SIZE = 132;
+const RECORD_LENGTH_AT = 128;
+
+/** What `kio_resolve()` gives: a number of records or an error below 0. */
+export interface Resolved {
+  readonly status: number;
+  readonly records: Uint8Array;
+}
+
+/** Asks getaddrinfo(3), which may block for long. `host` ends with NUL. */
+export function resolve(host: Uint8Array<ArrayBuffer>, port: number): Resolved {
+  const records = new Uint8Array(ADDRESSES_MAX * RECORD_SIZE);
+  const { kio_resolve } = loadShim();
+  return { status: kio_resolve(host, port, records, ADDRESSES_MAX), records };
+}
+
+/** The same for a thread of its own: a self-contained function, as text, and
+ * its arguments. */
+export function resolveJob(
+  host: Uint8Array<ArrayBuffer>,
+  port: number,
+): { source: string; args: Parameters<typeof resolveInThread> } {
+  return {
+    source: `${resolveInThread}`,
+    args: [
+      shimPath(),
+      symbols.kio_resolve,
+      host,
+      port,
+      ADDRESSES_MAX,
+      RECORD_SIZE,
+    ],
+  };
+}
+
+/** It makes no ring, so its isolate needs no guard. */
+function resolveInThread(
+  path: string,
+  definition: typeof symbols.kio_resolve,
+  host: Uint8Array<ArrayBuffer>,
+  port: number,
+  addressesMax: number,
+  recordSize: number,
+): Resolved {
+  const library = Deno.dlopen(path, { kio_resolve: definition });
+  try {
+    const records = new Uint8Array(addressesMax * recordSize);
+    const { kio_resolve } = library.symbols;
+    const status = kio_resolve(host, port, records, addressesMax);
+    // What is sent back is copied.
+    const size = Math.max(status, 0) * recordSize;
+    return { status, records: records.slice(0, size) };
+  } finally {
+    library.close();
+  }
+}
+
+/** The struct sockaddr of each record. */
+export function* addressesIn(
+  { status, records }: Resolved,
+): Generator<Uint8Array> {
+  const view = new DataView(records.buffer);
+  for (let at = 0; at < status * RECORD_SIZE; at += RECORD_SIZE) {
+    const length = view.getUint32(at + RECORD_LENGTH_AT, true);
+    yield records.subarray(at, at + length);
+  }
+}
