@@ -1,11 +1,10 @@
 import type { BoundOptions } from "./bounds.ts";
 import {
   checkArray,
-  checkDelay,
+  checkBounds,
   checkFunction,
   checkInteger,
   checkOptions,
-  checkSignal,
 } from "./check.ts";
 import { EAGAIN, EINVAL, EOWNERDEAD } from "./errno.ts";
 import { type IoContext, ringOf } from "./IoContext.ts";
@@ -402,8 +401,7 @@ export function offload(
   const { transfer = [], transferResult = false, timeout, signal }: JobOptions =
     it;
   checkArray(transfer, "transfer", verb);
-  if (timeout !== undefined) checkDelay(timeout, "timeout", verb);
-  if (signal !== undefined) checkSignal(signal, verb);
+  checkBounds(it, verb);
   const what = "run" in it
     ? { source: sourceOf(it.run) }
     : { module: absolute(it.module), name: String(it.name) };

@@ -413,3 +413,10 @@ function checkSize(size: number): void {
 }
 
 export { type AddressFamily, SocketAddress } from "../lib/SocketAddress.ts";
+export type {
+  ConnectAttempt,
+  ConnectError,
+  ConnectFailure,
+  ConnectResult,
+} from "./connect.ts";
+export { type ConnectOptions, TcpStream } from "./TcpStream.ts";

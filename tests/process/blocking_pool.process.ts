@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import {
   assertPrinted,
+  ROOT,
   runScript,
   startScript,
   temporaryFolder,
@@ -116,4 +117,29 @@ Deno.test("offload() works in a worker, whose end ends its threads", async () =>
     { flags: ["-A"] },
   );
   assertPrinted(await program.ended(), "2\n");
+});
+
+Deno.test("TcpStream.connect() to a name needs --allow-ffi only, and lets the process exit", async () => {
+  const ended = await runScript(`
+    const ctx = new kio.IoContext();
+    const listener = kio.unwrap(kio.TcpListener.bind(0));
+    const { port } = listener.localAddress;
+    const made = await kio.TcpStream.connect(ctx, "localhost", port);
+    console.log(kio.unwrap(made).peerAddress.port === port);
+  `);
+  assertPrinted(ended, "true\n");
+});
+
+Deno.test("SocketAddress.resolveAsync() works where --allow-ffi is limited to the library", async () => {
+  const library = `${ROOT}ffi/build/libkio.so`;
+  const ended = await runScript(
+    `
+    const ctx = new kio.IoContext();
+    const pool = new kio.BlockingPool(1);
+    const found = await kio.SocketAddress.resolveAsync(ctx, pool, "localhost", 1);
+    console.log(kio.unwrap(found).port);
+  `,
+    { flags: [`--allow-ffi=${library}`] },
+  );
+  assertPrinted(ended, "1\n");
 });
