@@ -6,7 +6,9 @@
  * An {@linkcode IoContext} owns a ring. Operations (`asyncRead`, `asyncRecv` …)
  * start at once, give a promise of a {@linkcode Result}, and can be bounded in
  * time, cancelled or tied to an `AbortSignal`. Sockets are in
- * {@linkcode Socket}, {@linkcode TcpListener} and {@linkcode SocketAddress}.
+ * {@linkcode Socket}, {@linkcode TcpListener}, {@linkcode TcpStream} and
+ * {@linkcode SocketAddress}, threads for what blocks in
+ * {@linkcode BlockingPool} and {@linkcode offload}.
  * Needs Linux 6.1 or later and `--allow-ffi`.
  *
  * @example Echo

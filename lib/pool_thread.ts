@@ -33,9 +33,9 @@ export interface ThreadOwner {
 /**
  * A thread that does one job at a time. It never keeps the process alive: the
  * jobs do, as pending operations of their contexts. Its messages go through a
- * port of its own, which the jobs do not get to see, and which is closed when
- * the thread has really ended: its `exit` event comes as soon as it was told
- * to, while it may go on in native code or in a loop for long.
+ * port of its own, because that is closed when the thread has really ended: the
+ * `exit` event comes as soon as it was told to, while it may go on in native
+ * code or in a loop for long.
  */
 export class PoolThread {
   readonly #worker: WorkerHandle;
