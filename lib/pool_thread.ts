@@ -32,49 +32,55 @@ export interface ThreadOwner {
 
 /**
  * A thread that does one job at a time. It never keeps the process alive: the
- * jobs do, as pending operations of their contexts. Its messages go through a
- * port of its own, because that is closed when the thread has really ended: the
- * `exit` event comes as soon as it was told to, while it may go on in native
- * code or in a loop for long.
+ * jobs do, as pending operations of their contexts.
+ *
+ * Each job has a channel of its own, whose end here is closed when the job has
+ * replied, or when the thread has really ended: its `exit` event comes as soon
+ * as it was told to end, while it may go on in native code or in a loop for
+ * long. An idle thread has no channel, as the resource sanitizer of tests would
+ * report it.
  */
 export class PoolThread {
+  readonly #owner: ThreadOwner;
   readonly #worker: WorkerHandle;
-  readonly #port: Port;
+  readonly #end = Promise.withResolvers<void>();
   #isEnding = false;
-  /** When its last line has run. */
-  readonly ended: Promise<void>;
+  /** Of the job that has not replied. */
+  #port: Port | undefined;
+  #exitCode: number | undefined;
+  #cause: unknown;
 
   constructor(owner: ThreadOwner) {
-    const { MessageChannel, Worker } = workerThreads();
-    const { port1, port2 } = new MessageChannel();
-    const options = { workerData: port2, transferList: [port2] };
-    let worker: WorkerHandle;
-    try {
-      worker = new Worker(new URL(BOOTSTRAP), options);
-    } catch (error) {
-      port1.close();
-      throw error;
-    }
-    this.#worker = worker;
-    this.#port = port1;
-    port1.on(
-      "message",
-      (reply: Reply) => owner.onOutcome(this, outcomeOf(reply)),
-    );
-    let cause: unknown;
-    worker.on("error", (error) => cause = error);
-    const exited = new Promise<number>((exit) => worker.on("exit", exit));
-    const closed = new Promise<void>((close) => port1.on("close", close));
-    this.ended = Promise.all([exited, closed]).then(([exitCode]) =>
-      owner.onEnd(this, exitCode, cause)
-    );
-    // Adding a listener has made the port keep the process alive.
-    worker.unref();
-    port1.unref();
+    const { Worker } = workerThreads();
+    this.#owner = owner;
+    this.#worker = new Worker(new URL(BOOTSTRAP));
+    this.#worker.on("error", (error) => this.#cause = error);
+    this.#worker.on("exit", (exitCode) => {
+      this.#exitCode = exitCode;
+      this.#isEnding = true;
+      this.#checkEnd();
+    });
+    this.#worker.unref();
   }
 
   run(task: Task, transfer: readonly Transferable[]): void {
-    this.#port.postMessage(task, transfer);
+    const { MessageChannel } = workerThreads();
+    const { port1, port2 } = new MessageChannel();
+    this.#port = port1;
+    port1.on("message", (reply: Reply) => {
+      this.#port = undefined;
+      port1.close();
+      this.#owner.onOutcome(this, outcomeOf(reply));
+      this.#checkEnd();
+    });
+    port1.on("close", () => {
+      if (this.#port !== port1) return;
+      this.#port = undefined;
+      this.#checkEnd();
+    });
+    // Adding a listener has made the port keep the process alive.
+    port1.unref();
+    this.#worker.postMessage({ task, port: port2 }, [port2, ...transfer]);
   }
 
   /**
@@ -86,13 +92,20 @@ export class PoolThread {
     void this.#worker.terminate();
   }
 
+  /** Whether it takes no more jobs. */
   get isEnding(): boolean {
     return this.#isEnding;
   }
 
-  /** Keeps the process alive until it has ended. */
-  ref(): void {
-    this.#port.ref();
+  /** When its job, if it had one, runs no more. */
+  get ended(): Promise<void> {
+    return this.#end.promise;
+  }
+
+  #checkEnd(): void {
+    if (this.#exitCode === undefined || this.#port !== undefined) return;
+    this.#owner.onEnd(this, this.#exitCode, this.#cause);
+    this.#end.resolve();
   }
 }
 
@@ -103,30 +116,40 @@ function outcomeOf(reply: Reply): Outcome {
 /** What runs in a thread. It is sent there as text, with `pack()`. */
 function serve(packThrown: typeof pack): void {
   const { process } = globalThis as unknown as {
-    process: { getBuiltinModule(name: string): { workerData: Port } };
+    process: { getBuiltinModule(name: string): { parentPort: Port } };
   };
-  const port = process.getBuiltinModule("node:worker_threads").workerData;
+  const { parentPort } = process.getBuiltinModule("node:worker_threads");
   const evaluate = eval;
 
-  port.on("message", async ({ what, args, transferResult }: Task) => {
-    try {
-      const job = "source" in what
-        ? evaluate(`"use strict";(${what.source})\n//# sourceURL=kio:job`)
-        : (await import(what.module))[what.name];
-      if (typeof job !== "function") {
-        const { module, name } = what as { module: string; name: string };
-        throw new TypeError(
-          `Cannot offload a job: ${module} exports no function "${name}"`,
-        );
+  parentPort.on(
+    "message",
+    async ({ task, port }: { task: Task; port: Port }) => {
+      const { what, args, transferResult } = task;
+      const reply = replyTo.bind(null, port);
+      try {
+        const job = "source" in what
+          ? evaluate(`"use strict";(${what.source})\n//# sourceURL=kio:job`)
+          : (await import(what.module))[what.name];
+        if (typeof job !== "function") {
+          const { module, name } = what as { module: string; name: string };
+          throw new TypeError(
+            `Cannot offload a job: ${module} exports no function "${name}"`,
+          );
+        }
+        const value = await job(...args);
+        reply({ value }, transferResult ? memoryOf(value) : [], "returned");
+      } catch (error) {
+        reply({ thrown: packOrSay(error) }, [], "thrown");
       }
-      const value = await job(...args);
-      reply({ value }, transferResult ? memoryOf(value) : [], "returned");
-    } catch (error) {
-      reply({ thrown: packOrSay(error) }, [], "thrown");
-    }
-  });
+    },
+  );
 
-  function reply(message: Reply, transfer: ArrayBuffer[], how: string): void {
+  function replyTo(
+    port: Port,
+    message: Reply,
+    transfer: ArrayBuffer[],
+    how: string,
+  ): void {
     try {
       port.postMessage(message, transfer);
     } catch (error) {

@@ -1,10 +1,7 @@
 /** What `node:worker_threads` has, as far as needed: unlike the `Worker` of
  * the web, its threads need not keep the process alive. */
 export interface WorkerThreads {
-  readonly Worker: new (
-    module: URL,
-    options: { workerData: Port; transferList: Port[] },
-  ) => WorkerHandle;
+  readonly Worker: new (module: URL) => WorkerHandle;
   readonly MessageChannel: new () => { port1: Port; port2: Port };
   markAsUntransferable(memory: ArrayBuffer): void;
 }
@@ -13,6 +10,10 @@ export interface WorkerThreads {
 export interface WorkerHandle {
   on(event: "error", listener: (error: unknown) => void): void;
   on(event: "exit", listener: (exitCode: number) => void): void;
+  postMessage(
+    message: unknown,
+    transfer: readonly (Transferable | Port)[],
+  ): void;
   terminate(): Promise<number>;
   unref(): void;
 }
@@ -22,7 +23,6 @@ export interface Port {
   on(event: "close", listener: () => void): void;
   on<T>(event: "message", listener: (message: T) => void): void;
   postMessage(message: unknown, transfer: readonly Transferable[]): void;
-  ref(): void;
   unref(): void;
   close(): void;
 }

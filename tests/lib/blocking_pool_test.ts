@@ -594,6 +594,24 @@ kioThreadTest(
 );
 
 kioThreadTest(
+  "offload() can be given up at every stage, and goes on",
+  async (ctx) => {
+    await using pool = new BlockingPool(1);
+    for (let stage = 0; stage < 12; stage++) {
+      const controller = new AbortController();
+      const run = (n: number) => n;
+      const job = { run, signal: controller.signal };
+      const result = offload(ctx, pool, job, stage).catch(({ code }) => code);
+      for (let i = 0; i < stage % 6; i++) await null;
+      if (stage >= 6) await turn((stage - 6) / 4);
+      controller.abort();
+      assert([stage, "ECANCELED"].includes(await result));
+      assertEquals(await offload(ctx, pool, () => "next"), "next");
+    }
+  },
+);
+
+kioThreadTest(
   "offload() rejects with EAGAIN when the queue is full",
   async (ctx) => {
     await using pool = new BlockingPool({ threads: 1, queueMax: 1 });
@@ -651,6 +669,25 @@ for (const [how, job, why] of endings) {
     },
   );
 }
+
+kioThreadTest(
+  "offload() loses no result of a job whose thread ends afterwards",
+  async (ctx) => {
+    for (let round = 0; round < 8; round++) {
+      await using pool = new BlockingPool(1);
+      const job = (delayMs: number) => {
+        setTimeout(() => Deno.exit(), delayMs);
+        return delayMs;
+      };
+      assertEquals(await offload(ctx, pool, job, round % 2), round % 2);
+      // It may be taken by the thread that is about to end.
+      const next = await offload(ctx, pool, () => "next").catch((it) =>
+        it.code
+      );
+      assert(["next", "EOWNERDEAD"].includes(next), next);
+    }
+  },
+);
 
 kioThreadTest(
   "offload() passes on that there is no thread to be had",
@@ -769,3 +806,21 @@ kioThreadTest(
     await assertRejects(() => pool.close(null as never), TypeError, "options");
   },
 );
+
+{
+  // Not a kioTest(): the threads and fds are still there after the first.
+  let ctx: IoContext;
+  let pool: BlockingPool;
+
+  Deno.test("an idle BlockingPool is no leak to the sanitizers of tests", async () => {
+    ctx = new IoContext(8);
+    pool = new BlockingPool(1);
+    assertEquals(await offload(ctx, pool, () => 1), 1);
+  });
+
+  Deno.test("a BlockingPool serves one test after the other", async () => {
+    assertEquals(await offload(ctx, pool, () => 1), 1);
+    await pool.close();
+    ctx[Symbol.dispose]();
+  });
+}
