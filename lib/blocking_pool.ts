@@ -199,6 +199,7 @@ export class BlockingPool implements Disposable, AsyncDisposable {
     for (const [thread, job] of this.#threads) {
       if (job !== null) continue;
       thread.end();
+      thread.ref();
       ends.push(thread.ended);
     }
     await Promise.all(ends);

@@ -34,62 +34,44 @@ export interface ThreadOwner {
  * A thread that does one job at a time. It never keeps the process alive: the
  * jobs do, as pending operations of their contexts.
  *
- * Each job has a channel of its own, whose end here is closed when the job has
- * replied, or when the thread has really ended: its `exit` event comes as soon
- * as it was told to end, while it may go on in native code or in a loop for
- * long. An idle thread has no channel, as the resource sanitizer of tests would
- * report it.
+ * It is not ended by `terminate()` but asked to leave, which takes effect at the
+ * same point, when its code returns to the event loop: after `terminate()` the
+ * `exit` event comes at once, while the thread may go on in native code or in a
+ * loop for long.
  */
 export class PoolThread {
-  readonly #owner: ThreadOwner;
   readonly #worker: WorkerHandle;
-  readonly #end = Promise.withResolvers<void>();
   #isEnding = false;
-  /** Of the job that has not replied. */
-  #port: Port | undefined;
-  #exitCode: number | undefined;
-  #cause: unknown;
+  /** When its last line has run. */
+  readonly ended: Promise<void>;
 
   constructor(owner: ThreadOwner) {
     const { Worker } = workerThreads();
-    this.#owner = owner;
-    this.#worker = new Worker(new URL(BOOTSTRAP));
-    this.#worker.on("error", (error) => this.#cause = error);
-    this.#worker.on("exit", (exitCode) => {
-      this.#exitCode = exitCode;
-      this.#isEnding = true;
-      this.#checkEnd();
+    const worker = new Worker(new URL(BOOTSTRAP));
+    let cause: unknown;
+    worker.on("message", (reply: Reply) => {
+      owner.onOutcome(this, outcomeOf(reply));
     });
-    this.#worker.unref();
+    worker.on("error", (error) => cause = error);
+    this.ended = new Promise((resolve) => {
+      worker.on("exit", (exitCode) => {
+        this.#isEnding = true;
+        owner.onEnd(this, exitCode, cause);
+        resolve();
+      });
+    });
+    worker.unref();
+    this.#worker = worker;
   }
 
   run(task: Task, transfer: readonly Transferable[]): void {
-    const { MessageChannel } = workerThreads();
-    const { port1, port2 } = new MessageChannel();
-    this.#port = port1;
-    port1.on("message", (reply: Reply) => {
-      this.#port = undefined;
-      port1.close();
-      this.#owner.onOutcome(this, outcomeOf(reply));
-      this.#checkEnd();
-    });
-    port1.on("close", () => {
-      if (this.#port !== port1) return;
-      this.#port = undefined;
-      this.#checkEnd();
-    });
-    // Adding a listener has made the port keep the process alive.
-    port1.unref();
-    this.#worker.postMessage({ task, port: port2 }, [port2, ...transfer]);
+    this.#worker.postMessage(task, transfer);
   }
 
-  /**
-   * Tells the thread to end, which it does when the code that it is running
-   * returns to its event loop.
-   */
+  /** Has it end as soon as the code that it is running lets it. */
   end(): void {
     this.#isEnding = true;
-    void this.#worker.terminate();
+    this.#worker.postMessage(null, []);
   }
 
   /** Whether it takes no more jobs. */
@@ -97,15 +79,9 @@ export class PoolThread {
     return this.#isEnding;
   }
 
-  /** When its job, if it had one, runs no more. */
-  get ended(): Promise<void> {
-    return this.#end.promise;
-  }
-
-  #checkEnd(): void {
-    if (this.#exitCode === undefined || this.#port !== undefined) return;
-    this.#owner.onEnd(this, this.#exitCode, this.#cause);
-    this.#end.resolve();
+  /** Keeps the process alive until it has ended. */
+  ref(): void {
+    this.#worker.ref();
   }
 }
 
@@ -116,16 +92,21 @@ function outcomeOf(reply: Reply): Outcome {
 /** What runs in a thread. It is sent there as text, with `pack()`. */
 function serve(packThrown: typeof pack): void {
   const { process } = globalThis as unknown as {
-    process: { getBuiltinModule(name: string): { parentPort: Port } };
+    process: {
+      getBuiltinModule(name: string): { parentPort: Port };
+      exit(): never;
+    };
   };
   const { parentPort } = process.getBuiltinModule("node:worker_threads");
+  // As they are before any job has changed them.
+  const exit = process.exit.bind(process);
   const evaluate = eval;
 
   parentPort.on(
     "message",
-    async ({ task, port }: { task: Task; port: Port }) => {
+    async (task: Task | null) => {
+      if (task === null) return exit();
       const { what, args, transferResult } = task;
-      const reply = replyTo.bind(null, port);
       try {
         const job = "source" in what
           ? evaluate(`"use strict";(${what.source})\n//# sourceURL=kio:job`)
@@ -144,19 +125,14 @@ function serve(packThrown: typeof pack): void {
     },
   );
 
-  function replyTo(
-    port: Port,
-    message: Reply,
-    transfer: ArrayBuffer[],
-    how: string,
-  ): void {
+  function reply(message: Reply, transfer: ArrayBuffer[], how: string): void {
     try {
-      port.postMessage(message, transfer);
+      parentPort.postMessage(message, transfer);
     } catch (error) {
       const refused = new TypeError(
         `Cannot offload a job: what it has ${how} cannot be sent: ${error}`,
       );
-      port.postMessage({ thrown: packThrown(refused) }, []);
+      parentPort.postMessage({ thrown: packThrown(refused) }, []);
     }
   }
 
