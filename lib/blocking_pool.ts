@@ -315,9 +315,9 @@ function endedError(exitCode: number, cause: unknown): Error {
  * (`{ run, timeout: 1000 }`, `{ module, name, signal }`):
  *
  * - A self-contained function. Its text is sent and evaluated in the thread, in
- *   strict mode, each time: it can use its parameters, globals (`Deno`,
- *   `process`, `fetch` …) and what it imports itself with `await import()`, but
- *   nothing else from outside of it, no variable, no import, no `this`.
+ *   strict mode: it can use its parameters, globals (`Deno`, `process`, `fetch`
+ *   …) and what it imports itself with `await import()`, but nothing else from
+ *   outside of it, no variable, no import, no `this`.
  * - An export of a module, `{ module, name }`. It is loaded once for each
  *   thread. For a file that needs `--allow-read`, for a module of another host
  *   `--allow-import`; all else here needs no permission but `--allow-ffi`.

@@ -101,6 +101,7 @@ function serve(packThrown: typeof pack): void {
   // As they are before any job has changed them.
   const exit = process.exit.bind(process);
   const evaluate = eval;
+  const functions = new Map<string, unknown>();
 
   parentPort.on(
     "message",
@@ -109,7 +110,7 @@ function serve(packThrown: typeof pack): void {
       const { what, args, transferResult } = task;
       try {
         const job = "source" in what
-          ? evaluate(`"use strict";(${what.source})\n//# sourceURL=kio:job`)
+          ? evaluated(what.source)
           : (await import(what.module))[what.name];
         if (typeof job !== "function") {
           const { module, name } = what as { module: string; name: string };
@@ -124,6 +125,16 @@ function serve(packThrown: typeof pack): void {
       }
     },
   );
+
+  /** Each text once: Deno keeps half a kilobyte of every evaluation. */
+  function evaluated(source: string): unknown {
+    const KEPT_MAX = 256;
+    if (functions.has(source)) return functions.get(source);
+    if (functions.size === KEPT_MAX) functions.clear();
+    const run = evaluate(`"use strict";(${source})\n//# sourceURL=kio:job`);
+    functions.set(source, run);
+    return run;
+  }
 
   function reply(message: Reply, transfer: ArrayBuffer[], how: string): void {
     try {

@@ -279,6 +279,19 @@ kioThreadTest("offload() refuses functions without a text", (ctx) => {
 });
 
 kioThreadTest(
+  "offload() tells functions apart by their text, however many",
+  async (ctx) => {
+    await using pool = new BlockingPool(1);
+    for (let round = 0; round < 2; round++) {
+      for (let i = 0; i < 300; i++) {
+        const run = new Function(`return ${i}`) as () => number;
+        assertEquals(await offload(ctx, pool, run), i);
+      }
+    }
+  },
+);
+
+kioThreadTest(
   "offload() names what a function that is not self-contained lacks",
   async (ctx) => {
     const outside = Math.random();
