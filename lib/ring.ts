@@ -304,8 +304,6 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   #outcome(result: number): number {
     const flags = this.#flags;
     if (result >= 0) return result;
-    // The kernel's own codes for "interrupted, restart" are not errnos.
-    if (result <= -512 && result >= -516) result = -EINTR;
     if (result !== -ECANCELED && result !== -EINTR) return result;
     if (flags & CANCELLED) return -ECANCELED;
     return flags & TIMED_OUT ? -ETIMEDOUT : result;
@@ -331,6 +329,9 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
       op.#conclude(op.#outcome(-ECANCELED));
       return;
     }
+    // The kernel's own codes for "interrupted, restart" are not errnos. A signal
+    // to the process brings them about in the kernel's threads.
+    if (result <= -512 && result >= -516) result = -EINTR;
     if (pinned !== null && pinned.byteLength === 0 && isDetached(pinned)) {
       ring.abort(
         `${op.#operation.name}: a buffer was transferred or detached while the kernel was using it; its memory may be corrupt. pin() prevents this`,
