@@ -131,14 +131,12 @@ async function readHeaders(input: Input): Task<Map<string, string>> {
   for (let count = 0; count <= HEADERS_MAX; count++) {
     const line = await input.line();
     if (line === "") return headers;
-    const match = /^([^\s:]+):[ \t]*(.*?)[ \t]*$/.exec(line);
+    const match = /^([^\s:]+):(.*)$/.exec(line);
     if (match === null) throw new Error("a header makes no sense");
     const name = match[1].toLowerCase();
+    const value = match[2].trim();
     const before = headers.get(name);
-    headers.set(
-      name,
-      before === undefined ? match[2] : `${before},${match[2]}`,
-    );
+    headers.set(name, before === undefined ? value : `${before},${value}`);
   }
   throw new Error("too many headers");
 }
@@ -157,7 +155,7 @@ async function readBody(
   const length = headers.get("content-length");
   if (coding !== undefined || length === undefined) return await input.skip();
   // The same number twice is no contradiction.
-  const [first, ...others] = length.split(/\s*,\s*/);
+  const [first, ...others] = length.split(",").map((one) => one.trim());
   if (!/^\d{1,15}$/.test(first) || others.some((other) => other !== first)) {
     throw new Error("its content-length makes no sense");
   }

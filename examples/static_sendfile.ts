@@ -124,7 +124,11 @@ class Connection {
   ): Task<boolean> {
     const found = known ?? await files.lookUp(request.path);
     if (found === "folder") {
-      return this.#answerPlainly(request, 301, { location: request.folder });
+      const location = request.folder;
+      // A folder by the name of index.html is nothing.
+      return location === undefined
+        ? this.#answerPlainly(request, 404)
+        : this.#answerPlainly(request, 301, { location });
     }
     if (typeof found === "number") return this.#answerPlainly(request, found);
     if (!isPlain(request)) return this.#answerConditionally(request, found);

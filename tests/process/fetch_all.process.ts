@@ -90,6 +90,14 @@ const ANSWERS: Record<string, [parts: string[], says: string]> = {
     ["HTTP/1.0 404 Not Found\r\nContent-Length: 3\r\n\r\nabc"],
     "404, 3 bytes",
   ],
+  "with headers that are hard to read": [
+    [
+      OK,
+      `A:x${" ".repeat(8000)}x\r\n`.repeat(90),
+      `Content-Length: 3${" ".repeat(8000)}\r\n\r\nabc`,
+    ],
+    "200, 3 bytes",
+  ],
   "without a reason": [
     ["HTTP/1.1 418\r\nContent-Length: 0\r\n\r\n"],
     "418, 0 bytes",
