@@ -8,14 +8,11 @@
  * with 1 if not, with 2 for wrong arguments.
  */
 import {
-  asyncConnect,
   asyncRecv,
   asyncSendExact,
   IoContext,
-  type Result,
-  Socket,
-  SocketAddress,
   type Task,
+  TcpStream,
 } from "@kio/kio";
 import { parseArgs } from "node:util";
 
@@ -61,7 +58,7 @@ async function fetchWithTimeout(
       );
     }
     const name = hostname.replace(/^\[|\]$/g, "");
-    const opened = await connect(ctx, name, Number(port || 80), {
+    const opened = await TcpStream.connect(ctx, name, Number(port || 80), {
       timeout: remainingMs(),
     });
     if (!opened.ok) throw new Error(opened.error.message);
@@ -82,27 +79,6 @@ async function fetchWithTimeout(
   }
   response.ms = performance.now() - startMs;
   return response;
-}
-
-/** Connects to a literal address. */
-async function connect(
-  ctx: IoContext,
-  host: string,
-  port: number,
-  { timeout }: { timeout: number },
-): Task<Result<Socket>> {
-  const literal = host === "localhost" ? "127.0.0.1" : host;
-  const address = literal.includes(":")
-    ? SocketAddress.v6(port, literal)
-    : SocketAddress.v4(port, literal);
-  const opened = Socket.open(address.family);
-  if (!opened.ok) return opened;
-  const socket = opened.value;
-  const connected = await asyncConnect(ctx, socket, address)
-    .withTimeout(timeout);
-  if (connected.ok) return opened;
-  await socket.close();
-  return connected;
 }
 
 // ---- HTTP ---------------------------------------------------------------------------
