@@ -8,14 +8,11 @@
  * with 1 if not, with 2 for wrong arguments.
  */
 import {
-  asyncConnect,
   asyncRecv,
   asyncSendExact,
   IoContext,
-  type Result,
-  Socket,
-  SocketAddress,
   type Task,
+  TcpStream,
 } from "@kio/kio";
 import { parseArgs } from "node:util";
 
@@ -61,7 +58,7 @@ async function fetchWithTimeout(
       );
     }
     const name = hostname.replace(/^\[|\]$/g, "");
-    const opened = await connect(ctx, name, Number(port || 80), {
+    const opened = await TcpStream.connect(ctx, name, Number(port || 80), {
       timeout: remainingMs(),
     });
     if (!opened.ok) throw new Error(opened.error.message);
@@ -82,27 +79,6 @@ async function fetchWithTimeout(
   }
   response.ms = performance.now() - startMs;
   return response;
-}
-
-/** Connects to a literal address. */
-async function connect(
-  ctx: IoContext,
-  host: string,
-  port: number,
-  { timeout }: { timeout: number },
-): Task<Result<Socket>> {
-  const literal = host === "localhost" ? "127.0.0.1" : host;
-  const address = literal.includes(":")
-    ? SocketAddress.v6(port, literal)
-    : SocketAddress.v4(port, literal);
-  const opened = Socket.open(address.family);
-  if (!opened.ok) return opened;
-  const socket = opened.value;
-  const connected = await asyncConnect(ctx, socket, address)
-    .withTimeout(timeout);
-  if (connected.ok) return opened;
-  await socket.close();
-  return connected;
 }
 
 // ---- HTTP ---------------------------------------------------------------------------
@@ -131,14 +107,12 @@ async function readHeaders(input: Input): Task<Map<string, string>> {
   for (let count = 0; count <= HEADERS_MAX; count++) {
     const line = await input.line();
     if (line === "") return headers;
-    const match = /^([^\s:]+):[ \t]*(.*?)[ \t]*$/.exec(line);
+    const match = /^([^\s:]+):(.*)$/.exec(line);
     if (match === null) throw new Error("a header makes no sense");
     const name = match[1].toLowerCase();
+    const value = match[2].trim();
     const before = headers.get(name);
-    headers.set(
-      name,
-      before === undefined ? match[2] : `${before},${match[2]}`,
-    );
+    headers.set(name, before === undefined ? value : `${before},${value}`);
   }
   throw new Error("too many headers");
 }
@@ -157,7 +131,7 @@ async function readBody(
   const length = headers.get("content-length");
   if (coding !== undefined || length === undefined) return await input.skip();
   // The same number twice is no contradiction.
-  const [first, ...others] = length.split(/\s*,\s*/);
+  const [first, ...others] = length.split(",").map((one) => one.trim());
   if (!/^\d{1,15}$/.test(first) || others.some((other) => other !== first)) {
     throw new Error("its content-length makes no sense");
   }

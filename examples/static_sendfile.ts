@@ -1,6 +1,7 @@
 /**
  * Serves the files of a folder over HTTP/1.1: small ones out of memory, large
- * ones by sendfile. Ctrl-C stops it, after the answers that are under way.
+ * ones by sendfile. Ctrl-C stops it after the answers that are under way, once
+ * more at once.
  *
  *     deno task static [--root DIR] [--port 8080] [--host 127.0.0.1]
  *
@@ -60,7 +61,7 @@ class Connection {
   #text = "";
   deadlineMs = nowMs + IDLE_MS;
   /** Waits for a request, of which nothing has come. */
-  isIdle = true;
+  isIdle = false;
 
   constructor(socket: Socket) {
     this.#socket = socket;
@@ -88,6 +89,7 @@ class Connection {
 
   /** The next request, without its last line end; undefined if there is none. */
   async #receiveHead(): Task<string | 431 | undefined> {
+    this.deadlineMs = nowMs + REQUEST_MS;
     for (;;) {
       const end = this.#text.indexOf("\r\n\r\n");
       if (end >= 0 && end <= HEAD_MAX) {
@@ -96,15 +98,18 @@ class Connection {
         return head;
       }
       if (this.#text.length > HEAD_MAX) return 431;
-      const wasIdle = this.isIdle;
-      this.isIdle = this.#text === "";
-      if (this.isIdle) {
+      if (this.#text === "") {
         if (isStopping) return undefined;
+        this.isIdle = true;
         this.deadlineMs = nowMs + IDLE_MS;
-      } else if (wasIdle) this.deadlineMs = nowMs + REQUEST_MS;
+      }
       if (this.#socket.fd === -1) return undefined;
       const received = await asyncRecv(ctx, this.#socket, this.#buffer);
       if (!received.ok || received.value === 0) return undefined;
+      if (this.isIdle) {
+        this.isIdle = false;
+        this.deadlineMs = nowMs + REQUEST_MS;
+      }
       this.#text += this.#buffer.toString("latin1", 0, received.value);
     }
   }
@@ -124,7 +129,11 @@ class Connection {
   ): Task<boolean> {
     const found = known ?? await files.lookUp(request.path);
     if (found === "folder") {
-      return this.#answerPlainly(request, 301, { location: request.folder });
+      const location = request.folder;
+      // A folder by the name of index.html is nothing.
+      return location === undefined
+        ? this.#answerPlainly(request, 404)
+        : this.#answerPlainly(request, 301, { location });
     }
     if (typeof found === "number") return this.#answerPlainly(request, found);
     if (!isPlain(request)) return this.#answerConditionally(request, found);
@@ -291,14 +300,15 @@ function tick(): void {
   }
 }
 
-/** No new connections and no new requests on those there are. */
+/** No new connections and no new requests on those there are; the second time
+ * no connections at all. */
 function stop(): void {
+  for (const connection of connections.keys()) {
+    if (isStopping || connection.isIdle) void connection.close();
+  }
   isStopping = true;
   void listener.close();
   onLeave();
-  for (const connection of connections.keys()) {
-    if (connection.isIdle) void connection.close();
-  }
 }
 
 function fail(message: string, code: number): never {

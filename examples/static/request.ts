@@ -4,8 +4,9 @@ export interface Request {
   method: "GET" | "HEAD";
   /** The file, relative to the root and decoded. */
   path: string;
-  /** The target with a slash at the end of its path, as it was sent. */
-  folder: string;
+  /** The target as it was sent, with the slash that its path lacks; undefined if
+   * it has one. */
+  folder: string | undefined;
   /** Whether the connection stays open. */
   keepAlive: boolean;
   /** Those that change the answer, by name in lower case. */
@@ -40,7 +41,7 @@ const REQUEST_LINE =
  * see something else in. */
 const HEADER =
   // deno-lint-ignore no-control-regex -- Control characters are the point.
-  /([\w!#$%&'*+.^`|~-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)(?:\r\n|$)/y;
+  /([\w!#$%&'*+.^`|~-]+):([^\x00-\x08\x0a-\x1f\x7f]*)(?:\r\n|$)/y;
 
 /**
  * @param head The request line and the headers, without the last line end.
@@ -64,7 +65,7 @@ export function parseRequest(head: string): Request | Status {
   return {
     method,
     path,
-    folder: `${line[2]}/${line[3] ?? ""}`,
+    folder: line[2].endsWith("/") ? undefined : `${line[2]}/${line[3] ?? ""}`,
     keepAlive: !isOld &&
       (connection === undefined || !CLOSE.test(connection)),
     headers,
@@ -83,7 +84,7 @@ function parseHeaders(
     if (header === null) return undefined;
     const name = header[1].toLowerCase();
     if (!WANTED.has(name)) continue;
-    const value = header[2].trimEnd();
+    const value = header[2].trim();
     const before = headers.get(name);
     // Two of these: a proxy in between may have gone by the other one.
     if (before !== undefined && SINGLE.has(name)) return undefined;

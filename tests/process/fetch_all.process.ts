@@ -90,6 +90,14 @@ const ANSWERS: Record<string, [parts: string[], says: string]> = {
     ["HTTP/1.0 404 Not Found\r\nContent-Length: 3\r\n\r\nabc"],
     "404, 3 bytes",
   ],
+  "with headers that are hard to read": [
+    [
+      OK,
+      `A:x${" ".repeat(8000)}x\r\n`.repeat(90),
+      `Content-Length: 3${" ".repeat(8000)}\r\n\r\nabc`,
+    ],
+    "200, 3 bytes",
+  ],
   "without a reason": [
     ["HTTP/1.1 418\r\nContent-Length: 0\r\n\r\n"],
     "418, 0 bytes",
@@ -250,12 +258,22 @@ Deno.test("fetch_all says why there is no answer", async () => {
     `http://127.0.0.1:${port}/`,
     "https://127.0.0.1/",
     "ftp://127.0.0.1/",
+    "http://no.such.name.invalid/",
   );
   assertEquals(code, 1);
-  const [refused, https, ftp] = out.split("\n");
-  assertMatch(refused, /: failed, Connection refused, \d+ ms$/);
+  const [refused, https, ftp, unknown] = out.split("\n");
+  assertMatch(refused, /: failed, Connection refused.*, \d+ ms$/);
+  assertMatch(unknown, /^http:\/\/no\.such\.name\.invalid\/: failed, .+ ms$/);
   assertMatch(https, /: failed, only http is possible here, not https, /);
   assertMatch(ftp, /: failed, only http is possible here, not ftp, /);
+});
+
+Deno.test("fetch_all looks names up", async () => {
+  await using server = new RawServer({ "/": [`${OK}\r\nhello`] });
+  const url = server.url("/").replace("127.0.0.1", "localhost");
+  const { code, out } = await fetchAll(url);
+  assertEquals(code, 0, out);
+  assertMatch(out, /: 200, 5 bytes, /);
 });
 
 Deno.test("fetch_all speaks IPv6", async () => {

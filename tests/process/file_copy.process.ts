@@ -163,6 +163,34 @@ Deno.test("file_copy refuses what would do harm, and leaves it alone", async () 
   assertEquals(Deno.readTextFileSync(path("file")), "content");
 });
 
+/** A folder on a disk of 1 MiB, in a name space of its own. */
+const SMALL_DISK = ["unshare", "--map-root-user", "--mount", "sh", "-c"];
+const { code: unshared } = await run(SMALL_DISK[0], [
+  ...SMALL_DISK.slice(1),
+  "mount -t tmpfs -o size=1M tmpfs /mnt",
+]);
+
+Deno.test({
+  name: "file_copy leaves nothing behind when the disk is full",
+  ignore: unshared !== 0,
+  async fn() {
+    using folder = temporaryFolder();
+    const source = `${folder.path}/source`;
+    Deno.writeFileSync(source, pattern(3_000_000));
+    const [command, ...args] = SMALL_DISK;
+    const { out, err } = await run(command, [
+      ...args,
+      `mount -t tmpfs -o size=1M tmpfs /mnt
+       echo old > /mnt/target
+       "$0" "$@" /mnt/target
+       echo $?; ls -A /mnt; cat /mnt/target`,
+      ...[Deno.execPath(), ...COPY, source],
+    ]);
+    assertEquals(out, "1\ntarget\nold\n");
+    assertMatch(err, /^Cannot copy .*: No space left on device.*\n$/);
+  },
+});
+
 for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
   Deno.test(`file_copy leaves nothing behind on ${signal}`, async () => {
     using folder = temporaryFolder();
