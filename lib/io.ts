@@ -993,8 +993,9 @@ function checkMessage(
 /**
  * Queues operations as a chain: each starts when the one before it has
  * succeeded. When one fails, or a read or write is short, those behind it
- * complete with `ECANCELED`. The kernel runs the whole chain for one call.
- * See IOSQE_IO_LINK in io_uring_enter(2).
+ * complete with `ECANCELED`. The kernel runs the whole chain for one call; it
+ * does not take notice of a failed `asyncFstat()`, `asyncRename()` or
+ * `asyncUnlink()` there. See IOSQE_IO_LINK in io_uring_enter(2).
  *
  * @typeParam T What `queue` returns, as a rule the operations.
  * @param ctx The context.
