@@ -6,6 +6,9 @@
  * Each test is a process of its own: a crash, a leak or a hang of one hides
  * nothing of the others, and every test starts with an unarmed guard.
  */
+static unsigned register_send_msg_ring = 31;
+#define KIO_REGISTER_SEND_MSG_RING register_send_msg_ring
+
 #include "kio.c"
 
 #include <dirent.h>
@@ -934,6 +937,50 @@ static void test_message_wakes_a_ring_that_sleeps(void)
 	guard_fire();
 }
 
+/* Whether the kernel has the call, or one below 6.13 is played. */
+static void check_ring_message(void)
+{
+	struct kio *to = context_open(2);
+	struct completion completions[COMPLETIONS_MAX];
+	int no_ring = temporary_file();
+	int fds = count_fds();
+	int ring_fd = kio_ring_fd(to);
+
+	fall_asleep(to, 0);
+	CHECK(kio_ring_message(ring_fd, -7, 9007199254740991.0) == 0);
+	CHECK(is_readable(to->event_fd));
+	collect(to, completions, 1);
+	CHECK(completions[0].user_data == (UD_MESSAGE | ((1ULL << 53) - 1)));
+	CHECK(completions[0].result == -7);
+
+	/* more than the completion queue has room for */
+	for (int i = 0; i < 100; i++)
+		CHECK(kio_ring_message(ring_fd, i, i) == 0);
+	collect(to, completions, 100);
+	for (int i = 0; i < 100; i++)
+		CHECK(completions[i].result == i &&
+		      completions[i].user_data == (UD_MESSAGE | (unsigned)i));
+
+	CHECK(kio_ring_message(no_ring, 0, 0) == -EBADFD);
+	CHECK(kio_ring_message(4000, 0, 0) == -EBADF);
+	CHECK(count_fds() == fds);
+	close(no_ring);
+	context_close(to);
+	CHECK(kio_ring_message(ring_fd, 0, 0) == -EBADF);
+	guard_fire();
+}
+
+static void test_ring_message_needs_no_ring(void)
+{
+	check_ring_message();
+}
+
+static void test_ring_message_works_on_kernels_without_the_call(void)
+{
+	register_send_msg_ring = 9999;
+	check_ring_message();
+}
+
 /* ---- files ---------------------------------------------------------------------------- */
 
 static void test_offsets_are_plain_current_or_wide(void)
@@ -1281,6 +1328,8 @@ static const struct test {
 	TEST(wake_makes_the_eventfd_readable),
 	TEST(message_carries_53_bits_and_a_result),
 	TEST(message_wakes_a_ring_that_sleeps),
+	TEST(ring_message_needs_no_ring),
+	TEST(ring_message_works_on_kernels_without_the_call),
 	TEST(offsets_are_plain_current_or_wide),
 	TEST(registered_files_are_named_by_index),
 	TEST(ftruncate_works_on_kernels_without_the_operation),
