@@ -8,11 +8,14 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <liburing.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -31,7 +34,7 @@
 #define EXPORT __attribute__((visibility("default")))
 
 /* Raised whenever a signature below changes; ffi/load.ts compares it. */
-#define KIO_ABI 1
+#define KIO_ABI 2
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
 #define KIO_OP_FTRUNCATE 55	    /* Linux 6.9 */
@@ -43,7 +46,7 @@
 
 /*
  * user_data of a completion:
- *   bit 63      a message from another ring; bits 0-62 are the sender's
+ *   bit 63      a message from another ring; bits 0-61 are the sender's
  *   bit 62      the shim's own request: the timer, or a cancel of the operation
  *               in the bits below, which is reported when it found nothing
  *   bits 53-57  step of a pump that ended it
@@ -59,14 +62,26 @@
 #define UD_TIMER (UD_INTERNAL | (1ULL << 60))
 #define UD_IGNORED (UD_INTERNAL | (2ULL << 60))
 #define UD_WAIT (UD_INTERNAL | (3ULL << 60))
+/* there is an fd in the inbox */
+#define UD_INBOX (UD_MESSAGE | UD_INTERNAL)
 
 /* How long a step waits for a completion: at least half of that, at most 1.5
  * times. */
 #define WAIT_NS 500000
 
+/* An fd on its way from one thread to another. */
+struct parcel {
+	struct parcel *next;
+	int fd;
+	double tag;
+};
+
 struct kio {
 	struct io_uring ring;
 	struct kio *next;
+	/* Under contexts_lock, as other threads use them. */
+	struct kio *next_of_all;
+	struct parcel *inbox, **inbox_end;
 	/* Operations of the table that the kernel still owns. */
 	uint32_t in_flight;
 	int32_t event_fd;
@@ -99,9 +114,18 @@ struct isolate {
 	void (*end)(void *);
 	struct kio *contexts;
 	struct mapping *mappings;
+	/* fds to be closed with the isolate, a bit each */
+	uint64_t *owned;
+	uint32_t owned_words;
+	/* closed last of all: whoever reads from its pipe knows */
+	int life_fd;
 };
 
 static __thread struct isolate *isolate;
+
+/* The contexts of all threads. */
+static pthread_mutex_t contexts_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct kio *all_contexts;
 
 EXPORT uint32_t kio_abi(void)
 {
@@ -121,6 +145,71 @@ EXPORT double kio_now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
+}
+
+/* ---- fds that end with the isolate -------------------------------------- */
+
+/* Numbers beyond are not noted; fs.nr_open is 2^20 if nobody has raised it. */
+#define OWNED_FDS_MAX (1 << 24)
+
+/*
+ * Has the fd closed when the isolate ends: fds belong to the process, and the
+ * connections of a worker that dies would stay open for ever.
+ */
+EXPORT void kio_fd_own(int fd)
+{
+	uint32_t word = (uint32_t)fd / 64;
+
+	if (!isolate || fd < 0 || fd >= OWNED_FDS_MAX)
+		return;
+	if (word >= isolate->owned_words) {
+		uint32_t words = isolate->owned_words ? isolate->owned_words : 8;
+		uint64_t *grown;
+
+		while (words <= word)
+			words *= 2;
+		grown = realloc(isolate->owned, words * sizeof(*grown));
+		if (!grown)
+			return;
+		memset(grown + isolate->owned_words, 0,
+		       (words - isolate->owned_words) * sizeof(*grown));
+		isolate->owned = grown;
+		isolate->owned_words = words;
+	}
+	isolate->owned[word] |= 1ULL << fd % 64;
+}
+
+EXPORT void kio_fd_disown(int fd)
+{
+	uint32_t word = (uint32_t)fd / 64;
+
+	if (isolate && fd >= 0 && word < isolate->owned_words)
+		isolate->owned[word] &= ~(1ULL << fd % 64);
+}
+
+static void owned_close(void)
+{
+	for (uint32_t word = 0; word < isolate->owned_words; word++)
+		for (uint64_t left = isolate->owned[word]; left;
+		     left &= left - 1)
+			close((int)(word * 64) + __builtin_ctzll(left));
+	free(isolate->owned);
+}
+
+/*
+ * Keeps a duplicate of an fd open until nothing of the isolate is left: the
+ * other end of the pipe hears of its end, whatever the cause.
+ */
+EXPORT int kio_life_begin(int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	if (copy < 0)
+		return -errno;
+	if (isolate->life_fd >= 0)
+		close(isolate->life_fd);
+	isolate->life_fd = copy;
+	return 0;
 }
 
 /* ---- entering the kernel ---------------------------------------------- */
@@ -308,6 +397,7 @@ EXPORT int kio_close(struct kio *k, double id, int fd)
 	struct io_uring_sqe *sqe;
 	int ret = sqe_begin(k, &sqe);
 
+	kio_fd_disown(fd);
 	if (ret) {
 		close(fd);
 		return ret;
@@ -785,7 +875,7 @@ EXPORT int kio_event_wait(int event_fd)
  * Sends a message to a ring of this process, without one of the caller's own.
  * Before Linux 6.13 one is made for it.
  */
-EXPORT int kio_ring_message(int ring_fd, int result, double user_data)
+static int ring_message(int ring_fd, int result, uint64_t user_data)
 {
 	struct io_uring_sqe message;
 	struct io_uring_cqe *cqe;
@@ -793,8 +883,8 @@ EXPORT int kio_ring_message(int ring_fd, int result, double user_data)
 	int ret;
 
 	memset(&message, 0, sizeof(message));
-	io_uring_prep_msg_ring(&message, ring_fd, (uint32_t)result,
-			       UD_MESSAGE | (uint64_t)user_data, 0);
+	io_uring_prep_msg_ring(&message, ring_fd, (uint32_t)result, user_data,
+			       0);
 	ret = (int)syscall(__NR_io_uring_register, -1,
 			   KIO_REGISTER_SEND_MSG_RING, &message, 1);
 	if (ret >= 0 || errno != EINVAL)
@@ -814,6 +904,94 @@ EXPORT int kio_ring_message(int ring_fd, int result, double user_data)
 		ret = cqe->res;
 	io_uring_queue_exit(&ring);
 	return ret;
+}
+
+EXPORT int kio_ring_message(int ring_fd, int result, double user_data)
+{
+	return ring_message(ring_fd, result, UD_MESSAGE | (uint64_t)user_data);
+}
+
+/* ---- fds from one thread to another ---------------------------------------- */
+
+/* The context that has the ring; under contexts_lock. */
+static struct kio *context_of(int ring_fd)
+{
+	struct kio *k = all_contexts;
+
+	while (k && k->ring.ring_fd != ring_fd)
+		k = k->next_of_all;
+	return k;
+}
+
+/* The first of an inbox, taken out of it; under contexts_lock. */
+static struct parcel *parcel_take(struct kio *k)
+{
+	struct parcel *parcel = k->inbox;
+
+	if (!parcel)
+		return NULL;
+	k->inbox = parcel->next;
+	if (!k->inbox)
+		k->inbox_end = &k->inbox;
+	return parcel;
+}
+
+/*
+ * Gives an fd to the context of another thread. It waits in the memory of that
+ * context, not in its ring: a message is lost if the thread dies before it has
+ * looked, and the fd would be. The message only says that there is something.
+ * Whatever is in there when the context ends is closed. After an error the fd
+ * is still the caller's.
+ */
+EXPORT int kio_fd_send(int ring_fd, int fd, double tag)
+{
+	struct parcel *parcel = malloc(sizeof(*parcel));
+	struct kio *to;
+	int ret = -EBADFD;
+
+	if (!parcel)
+		return -ENOMEM;
+	if (fcntl(fd, F_GETFD) < 0) {
+		free(parcel);
+		return -EBADF;
+	}
+	*parcel = (struct parcel){ .fd = fd, .tag = tag };
+	pthread_mutex_lock(&contexts_lock);
+	to = context_of(ring_fd);
+	/*
+	 * With something in the inbox the message is on its way already. It is
+	 * sent under the lock: if it fails, nobody has taken the fd yet.
+	 */
+	if (to)
+		ret = to->inbox ? 0 : ring_message(ring_fd, 0, UD_INBOX);
+	if (!ret) {
+		*to->inbox_end = parcel;
+		to->inbox_end = &parcel->next;
+	}
+	pthread_mutex_unlock(&contexts_lock);
+	if (ret)
+		free(parcel);
+	else
+		kio_fd_disown(fd);
+	return ret;
+}
+
+/* Takes an fd that another thread has given, with its tag; -1 if there is none.
+ */
+EXPORT int kio_fd_take(struct kio *k, double *tag)
+{
+	struct parcel *parcel;
+	int fd = -1;
+
+	pthread_mutex_lock(&contexts_lock);
+	parcel = parcel_take(k);
+	pthread_mutex_unlock(&contexts_lock);
+	if (parcel) {
+		fd = parcel->fd;
+		*tag = parcel->tag;
+		free(parcel);
+	}
+	return fd;
 }
 
 /* ---- fixed files ---------------------------------------------------------- */
@@ -912,6 +1090,11 @@ EXPORT struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
 	ring_probe(k);
 	k->next = isolate->contexts;
 	isolate->contexts = k;
+	k->inbox_end = &k->inbox;
+	pthread_mutex_lock(&contexts_lock);
+	k->next_of_all = all_contexts;
+	all_contexts = k;
+	pthread_mutex_unlock(&contexts_lock);
 	return k;
 
 fail_event_fd:
@@ -946,10 +1129,20 @@ EXPORT int kio_event_fd(const struct kio *k)
 static void context_destroy(struct kio *k)
 {
 	struct kio **at = &isolate->contexts;
+	struct parcel *parcel;
 
 	while (*at != k)
 		at = &(*at)->next;
 	*at = k->next;
+	pthread_mutex_lock(&contexts_lock);
+	for (at = &all_contexts; *at != k;)
+		at = &(*at)->next_of_all;
+	*at = k->next_of_all;
+	pthread_mutex_unlock(&contexts_lock);
+	while ((parcel = parcel_take(k))) {
+		close(parcel->fd);
+		free(parcel);
+	}
 	io_uring_queue_exit(&k->ring);
 	free(k);
 }
@@ -1022,6 +1215,9 @@ static void isolate_end(void *argument)
 		munmap(mapping->address, mapping->size);
 		free(mapping);
 	}
+	owned_close();
+	if (isolate->life_fd >= 0)
+		close(isolate->life_fd);
 	free(isolate);
 	isolate = NULL;
 }
@@ -1030,8 +1226,10 @@ static struct isolate *isolate_begin(void)
 {
 	struct isolate *created = calloc(1, sizeof(*created));
 
-	if (created)
+	if (created) {
 		created->end = isolate_end;
+		created->life_fd = -1;
+	}
 	return created;
 }
 
@@ -1149,21 +1347,6 @@ EXPORT int kio_socket_listen(int fd, int backlog)
 	return result_of(listen(fd, backlog));
 }
 
-EXPORT int kio_socket_shutdown(int fd, int how)
-{
-	return result_of(shutdown(fd, how));
-}
-
-/* Fills a struct sockaddr_storage; returns the length of the address. */
-EXPORT int kio_socket_name(int fd, bool peer, void *address)
-{
-	socklen_t length = sizeof(struct sockaddr_storage);
-	int ret = peer ? getpeername(fd, address, &length) :
-			 getsockname(fd, address, &length);
-
-	return ret < 0 ? -errno : (int)length;
-}
-
 EXPORT int kio_option_set(int fd, int level, int name, int value)
 {
 	return result_of(setsockopt(fd, level, name, &value, sizeof(value)));
@@ -1177,6 +1360,41 @@ EXPORT int kio_option_get(int fd, int level, int name)
 	int ret = getsockopt(fd, level, name, &value, &length);
 
 	return ret < 0 ? -errno : value;
+}
+
+/*
+ * A listener takes no new connections from now on, and those that wait can
+ * still be accepted. Closing it or shutdown(2) would reset them. A filter that
+ * drops all packets keeps the others out: who connects tries again, and finds
+ * another listener or none.
+ */
+EXPORT int kio_socket_refuse(int fd)
+{
+	struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
+	struct sock_fprog program = { .len = 1, .filter = &drop };
+	int listens = kio_option_get(fd, SOL_SOCKET, SO_ACCEPTCONN);
+
+	if (listens <= 0)
+		return listens < 0 ? listens : -EINVAL;
+	if (kio_option_get(fd, SOL_SOCKET, SO_DOMAIN) == AF_UNIX)
+		return result_of(shutdown(fd, SHUT_RD));
+	return result_of(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
+				    sizeof(program)));
+}
+
+EXPORT int kio_socket_shutdown(int fd, int how)
+{
+	return result_of(shutdown(fd, how));
+}
+
+/* Fills a struct sockaddr_storage; returns the length of the address. */
+EXPORT int kio_socket_name(int fd, bool peer, void *address)
+{
+	socklen_t length = sizeof(struct sockaddr_storage);
+	int ret = peer ? getpeername(fd, address, &length) :
+			 getsockname(fd, address, &length);
+
+	return ret < 0 ? -errno : (int)length;
 }
 
 EXPORT int kio_nonblocking_set(int fd, bool on)
@@ -1249,5 +1467,52 @@ EXPORT int kio_fd_target(int fd, char *out, uint32_t capacity)
 /* Never retried: the fd is gone whatever close(2) says. */
 EXPORT int kio_fd_close(int fd)
 {
+	kio_fd_disown(fd);
 	return result_of(close(fd));
+}
+
+/* ---- threads ------------------------------------------------------------------ */
+
+EXPORT int kio_thread_id(void)
+{
+	return (int)syscall(SYS_gettid);
+}
+
+/* What a thread of this process has spent on a processor; below 0 (-errno) if
+ * there is none. */
+EXPORT double kio_thread_cpu_ms(int thread_id)
+{
+	/* as the kernel makes the clock of a thread: man clock_getcpuclockid */
+	clockid_t clock = (clockid_t)(~(unsigned)thread_id << 3 | 6);
+	struct timespec ts;
+
+	if (clock_gettime(clock, &ts) < 0)
+		return -errno;
+	return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
+}
+
+/* CPUs of a mask; the kernel has 8192 at most. */
+union cpus {
+	cpu_set_t set;
+	char bits[8192 / 8];
+};
+
+/*
+ * Keeps this thread on one CPU: the index-th of those that the process may use,
+ * counted round and round. Returns its number.
+ */
+EXPORT int kio_thread_pin(uint32_t index)
+{
+	union cpus all = { 0 }, one = { 0 };
+	int cpu = 0;
+
+	if (sched_getaffinity(getpid(), sizeof(all), &all.set) < 0)
+		return -errno;
+	index %= (uint32_t)CPU_COUNT_S(sizeof(all), &all.set);
+	while (!CPU_ISSET_S(cpu, sizeof(all), &all.set) || index-- > 0)
+		cpu++;
+	CPU_SET_S(cpu, sizeof(one), &one.set);
+	if (sched_setaffinity(0, sizeof(one), &one.set) < 0)
+		return -errno;
+	return cpu;
 }

@@ -8,7 +8,7 @@ export type BlockingShim = Deno.DynamicLibrary<
 >["symbols"];
 
 /** Has to be `KIO_ABI` of kio.c. */
-const ABI = 1;
+const ABI = 2;
 
 const BUILD_HINT = "in a checkout of kio, run: ./setup.sh && deno task build";
 

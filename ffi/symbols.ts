@@ -50,6 +50,9 @@ export const symbols = {
 
   kio_ring_message: { parameters: ["i32" /* ring_fd */, "i32" /* result */, "f64" /* user_data */], result: "i32" },
 
+  kio_fd_send: { parameters: ["i32" /* ring_fd */, "i32" /* fd */, "f64" /* tag */], result: "i32" },
+  kio_fd_take: { parameters: ["pointer" /* struct kio *k */, "buffer" /* double *tag */], result: "i32" },
+
   kio_files_register: { parameters: ["pointer" /* struct kio *k */, "buffer" /* const int32_t *fds */, "u32" /* count */], result: "i32" },
   kio_files_update: { parameters: ["pointer" /* struct kio *k */, "u32" /* offset */, "buffer" /* const int32_t *fds */, "u32" /* count */], result: "i32" },
   kio_files_unregister: { parameters: ["pointer" /* struct kio *k */], result: "i32" },
@@ -60,6 +63,7 @@ export const symbols = {
   kio_socket_pair: { parameters: ["i32" /* type */, "buffer" /* int32_t *fds */], result: "i32" },
   kio_socket_bind: { parameters: ["i32" /* fd */, "buffer" /* const void *address */, "u32" /* length */], result: "i32" },
   kio_socket_listen: { parameters: ["i32" /* fd */, "i32" /* backlog */], result: "i32" },
+  kio_socket_refuse: { parameters: ["i32" /* fd */], result: "i32" },
   kio_socket_shutdown: { parameters: ["i32" /* fd */, "i32" /* how */], result: "i32" },
   kio_socket_name: { parameters: ["i32" /* fd */, "bool" /* peer */, "buffer" /* void *address */], result: "i32" },
   kio_option_set: { parameters: ["i32" /* fd */, "i32" /* level */, "i32" /* name */, "i32" /* value */], result: "i32" },
@@ -69,6 +73,13 @@ export const symbols = {
   kio_resolve: { parameters: ["buffer" /* const char *host */, "u32" /* port */, "buffer" /* char *out */, "u32" /* capacity */], result: "i32" },
   kio_fd_target: { parameters: ["i32" /* fd */, "buffer" /* char *out */, "u32" /* capacity */], result: "i32" },
   kio_fd_close: { parameters: ["i32" /* fd */], result: "i32" },
+  kio_fd_own: { parameters: ["i32" /* fd */], result: "void" },
+  kio_fd_disown: { parameters: ["i32" /* fd */], result: "void" },
+  kio_life_begin: { parameters: ["i32" /* fd */], result: "i32" },
+
+  kio_thread_id: { parameters: [], result: "i32" },
+  kio_thread_cpu_ms: { parameters: ["i32" /* thread_id */], result: "f64" },
+  kio_thread_pin: { parameters: ["u32" /* index */], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
 /** The one call that blocks: it runs on a thread of Deno's pool. */

@@ -179,6 +179,26 @@ export class IoContext implements Disposable, AsyncDisposable {
   }
 
   /**
+   * Called with each fd that `handOver()` has given to this context, and the
+   * tag that came with it; the fd is the handler's to close. As long as there
+   * is no handler they wait. What still waits when the context is closed, or
+   * its thread ends in whatever way, is closed. It does not keep the process
+   * alive; `run()` does. An exception is reported like one of an event
+   * listener.
+   */
+  get onFd(): ((fd: number, tag: number) => void) | null {
+    return this.#ring.onFd;
+  }
+  set onFd(handler: ((fd: number, tag: number) => void) | null) {
+    this.#checkOpen("set onFd");
+    if (handler !== null) checkFunction(handler, "it", "set onFd");
+    this.#ring.onFd = handler;
+    // What has come before, but not within this assignment.
+    queueMicrotask(() => this.#ring.takeFds());
+    this.#ring.schedule();
+  }
+
+  /**
    * Waits until `stop()` is called, and keeps the process alive so long. The
    * operations of the context need neither this nor `runUntilDone()`. Stands
    * for `Run(tick)`; the thread is not blocked.

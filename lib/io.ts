@@ -978,6 +978,46 @@ export function wake(
   return status < 0 ? failure(-status) : DONE;
 }
 
+/**
+ * Gives an fd to another context of this process, whose thread then gets it by
+ * `onFd`: connections from one thread that accepts to those that serve. An fd
+ * number is valid in every thread, so what this is for is that somebody owns
+ * it: the caller until this returns a success, then the target context, which
+ * closes what it has not given to its `onFd` when it ends, and then `onFd`. It
+ * works at once and from any thread; on Linux before 6.13 waking a target that
+ * has none waiting takes some 50 µs.
+ *
+ * @param ringFd `ringFd` of the context that is to have the fd.
+ * @param fd The fd; of a `Socket`, what `release()` returns.
+ * @param tag An integer from 0 to 2^53 - 1 that comes with it.
+ * @returns After an error the fd is still the caller's: `EBADFD` if no open
+ * context has that ring, `EBADF` if `fd` is not open.
+ * @throws {RangeError} If an argument is out of range.
+ *
+ * @example From one context to another
+ * ```ts
+ * import { handOver, IoContext, Socket, unwrap } from "@kio/kio";
+ *
+ * using target = new IoContext();
+ * const { promise: arrived, resolve } = Promise.withResolvers<Socket>();
+ * target.onFd = (fd) => resolve(new Socket(fd));
+ * const running = target.run();
+ * const [left, right] = unwrap(Socket.pair());
+ * unwrap(handOver(target.ringFd, left.release()));
+ * await Promise.all([arrived.then((socket) => socket.close()), right.close()]);
+ * target.stop();
+ * await running;
+ * ```
+ */
+export function handOver(ringFd: number, fd: number, tag = 0): Result<void> {
+  const { verb } = operations.HAND_OVER;
+  const target = checkFd(ringFd, operations.HAND_OVER);
+  const given = checkInteger(fd, 2 ** 31 - 1, "fd", verb);
+  const number = checkInteger(tag, Number.MAX_SAFE_INTEGER, "tag", verb);
+  const status = loadShim().kio_fd_send(target, given, number);
+  return status < 0 ? failure(-status) : DONE;
+}
+
 function checkMessage(
   result: number,
   userData: number,

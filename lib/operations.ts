@@ -87,6 +87,11 @@ export const MSG_RING = operation(
   "message a ring",
   Yields.NOTHING,
 );
+export const HAND_OVER = operation(
+  "handOver",
+  "hand an fd over",
+  Yields.NOTHING,
+);
 export const WAKE = operation("wake", "wake a ring", Yields.NOTHING);
 export const LINK = operation("link", "link", Yields.NOTHING);
 export const OFFLOAD = operation("offload", "offload a job", Yields.DECODED);

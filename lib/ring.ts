@@ -84,6 +84,7 @@ const SUBMIT_RETRY_MS = 1;
 /** Parts of the high half of user_data, see kio.c. */
 const MESSAGE_MASK = 0x7fffffff;
 const CANCEL_FAILED = 0x40000000;
+const FD_HAS_COME = 0x40000000;
 const GENERATION_MASK = 0xfffff;
 const STEP_SHIFT = 21;
 const STEP_MASK = 0x1f;
@@ -470,6 +471,9 @@ export class Ring {
   onMessage: ((result: number, userData: number) => void) | null = null;
   /** What is to be let go of with the ring. */
   readonly onClose: (() => void)[] = [];
+  onFd: ((fd: number, tag: number) => void) | null = null;
+  /** Called when the thread is left to Deno, each time. */
+  onLeave: (() => void) | null = null;
   /** Keeps the process alive though nothing is pending. */
   keepAlive = false;
   closing = false;
@@ -506,6 +510,8 @@ export class Ring {
   #chaining = false;
   #cancels: Op<unknown>[] = [];
   #messages: number[] = [];
+  #hasFds = false;
+  readonly #tag = new Float64Array(1);
 
   constructor(options: RingOptions) {
     this.shim = loadShim();
@@ -849,6 +855,7 @@ export class Ring {
 
   #leave(drive: DriveState, keepAlive: boolean): void {
     this.#drive = drive;
+    this.onLeave?.();
     this.#leftMs = this.shim.kio_now_ms();
     this.#waker.watch(keepAlive);
   }
@@ -885,6 +892,10 @@ export class Ring {
 
   #complete(low: number, high: number, result: number): void {
     if (high < 0) {
+      if (high & FD_HAS_COME) {
+        this.#hasFds = true;
+        return;
+      }
       const userData = (high & MESSAGE_MASK) * SPAN + (low >>> 0);
       if (userData !== WAKE_TAG) this.#messages.push(result, userData);
       return;
@@ -921,6 +932,10 @@ export class Ring {
   /** The user's callbacks; any of them may close the context. */
   #afterBatch(): void {
     if (this.closing) return;
+    if (this.#hasFds) {
+      this.#hasFds = false;
+      this.takeFds();
+    }
     const messages = this.#messages;
     if (messages.length > 0) {
       this.#messages = [];
@@ -933,6 +948,20 @@ export class Ring {
       }
     }
     this.onBatch?.();
+  }
+
+  /** Gives out the fds that other threads have handed over. Without a handler
+   * they stay where they are, and are closed with the context. */
+  takeFds(): void {
+    while (this.onFd !== null && !this.closing) {
+      const fd = this.shim.kio_fd_take(this.handle, this.#tag);
+      if (fd < 0) return;
+      try {
+        this.onFd(fd, this.#tag[0]);
+      } catch (error) {
+        reportError(error);
+      }
+    }
   }
 
   // ---- the end --------------------------------------------------------------

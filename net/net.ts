@@ -56,11 +56,14 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Takes over an fd.
    *
-   * @param fd The fd of a socket: from now on this object closes it.
+   * @param fd The fd of a socket: from now on this object closes it. It is also
+   * closed when the thread ends in whatever way, a worker that is terminated
+   * for example: its peers see the end.
    * @throws {RangeError} If it is no integer from 0 to 2^31 - 1.
    */
   constructor(fd: number) {
     this.#fd = checkInteger(fd, 2 ** 31 - 1, "fd", "own a socket");
+    loadShim().kio_fd_own(this.#fd);
   }
 
   /**
@@ -113,6 +116,13 @@ export class Socket implements Disposable, AsyncDisposable {
    * @returns The fd, which is the caller's to close; -1 if there is none.
    */
   release(): number {
+    const fd = this.#take();
+    if (fd >= 0) loadShim().kio_fd_disown(fd);
+    return fd;
+  }
+
+  /** The fd, which is closed with the thread until it is closed. */
+  #take(): number {
     const fd = this.#fd;
     this.#fd = -1;
     return fd;
@@ -129,7 +139,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * socket and is not reported.
    */
   async close(): Promise<void> {
-    const fd = this.release();
+    const fd = this.#take();
     if (fd < 0) return;
     loadShim().kio_socket_shutdown(fd, SHUT_RDWR);
     await cancelOn(fd);
@@ -141,7 +151,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * fd is closed at once too if nothing is pending on it.
    */
   [Symbol.dispose](): void {
-    const fd = this.release();
+    const fd = this.#take();
     if (fd < 0) return;
     loadShim().kio_socket_shutdown(fd, SHUT_RDWR);
     const cancelled = cancelOn(fd);
@@ -182,6 +192,23 @@ export class Socket implements Disposable, AsyncDisposable {
     return this.#call(
       "listen",
       (fd) => loadShim().kio_socket_listen(fd, backlog),
+    );
+  }
+
+  /**
+   * Has a listener take no new connections, while those that wait can still be
+   * accepted: what comes before `close()`, which would reset them. Who connects
+   * meanwhile waits, and finds another listener of the address or none. It
+   * counts for all threads and processes that have this listener, and cannot be
+   * undone.
+   *
+   * @returns `EINVAL` if it does not listen.
+   * @throws {TypeError} If the socket is closed.
+   */
+  stopListening(): Result<void> {
+    return this.#call(
+      "stop listening",
+      (fd) => loadShim().kio_socket_refuse(fd),
     );
   }
 
