@@ -33,6 +33,8 @@ export {
 } from "./lib/IoContext.ts";
 export * from "./lib/io.ts";
 export * from "./lib/files.ts";
+export * from "./lib/join_pool.ts";
+export * from "./lib/worker_pool.ts";
 export * from "./lib/constants.ts";
 export {
   type Failure,
@@ -62,3 +64,5 @@ export { WAKE_TAG } from "./lib/ring.ts";
 export type { BoundOptions } from "./lib/bounds.ts";
 export * from "./net/net.ts";
 export * from "./helpers/io_helpers.ts";
+export * from "./net/accept_loop.ts";
+export * from "./net/connections.ts";

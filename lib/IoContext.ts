@@ -100,15 +100,8 @@ export class IoContext implements Disposable, AsyncDisposable {
       kernelWorkersMax = 64,
       trace = false,
     } = typeof options === "number" ? { entries: options } : options;
-    if (
-      !Number.isInteger(entries) || entries < 1 || entries > ENTRIES_MAX ||
-      (entries & (entries - 1)) !== 0
-    ) {
-      throw new RangeError(
-        `Cannot open an IoContext: entries must be a power of two from 1 to ${ENTRIES_MAX}, got ${entries}`,
-      );
-    }
     const verb = "open an IoContext";
+    checkEntries(entries, verb);
     checkInteger(operationsMax, 2 ** 24, "operationsMax", verb, 1);
     checkInteger(kernelWorkersMax, 65535, "kernelWorkersMax", verb, 1);
     this.#ring = new Ring({ entries, operationsMax, kernelWorkersMax, trace });
@@ -389,6 +382,19 @@ export class IoContext implements Disposable, AsyncDisposable {
       }`,
     );
   }
+}
+
+/** Places of a submission queue: a power of two. */
+export function checkEntries(entries: number, verb: string): void {
+  if (
+    Number.isInteger(entries) && entries >= 1 && entries <= ENTRIES_MAX &&
+    (entries & (entries - 1)) === 0
+  ) return;
+  throw new RangeError(
+    `Cannot ${verb}: entries must be a power of two from 1 to ${ENTRIES_MAX}, got ${
+      String(entries)
+    }`,
+  );
 }
 
 function doneOf(status: number): Result<void> {

@@ -159,6 +159,7 @@ export const ERRNO_TEXT: ReadonlyMap<number, readonly [string, string]> =
 
 // The ones that this library itself gives or looks at.
 export const EPERM = 1;
+export const ESRCH = 3;
 export const EINTR = 4;
 export const EBADF = 9;
 export const EAGAIN = 11;

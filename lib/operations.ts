@@ -93,6 +93,7 @@ export const HAND_OVER = operation(
   Yields.NOTHING,
 );
 export const WAKE = operation("wake", "wake a ring", Yields.NOTHING);
+export const JOIN_POOL = operation("joinPool", "join a pool", Yields.NOTHING);
 export const LINK = operation("link", "link", Yields.NOTHING);
 export const OFFLOAD = operation("offload", "offload a job", Yields.DECODED);
 export const RESOLVE = operation(

@@ -1,0 +1,17 @@
+/** A worker of `dedicated_acceptor.ts`. */
+import { Connections, joinPool } from "@kio/kio";
+import { echo } from "./pool_echo.ts";
+
+await joinPool(async ({ ctx, pool }) => {
+  const connections = new Connections(
+    ctx,
+    (socket) => echo(ctx, socket, pool),
+  );
+  ctx.onFd = (fd) => connections.add(fd);
+  const stopped = new Promise((resolve) => {
+    pool.stopping.addEventListener("abort", resolve, { once: true });
+  });
+  pool.ready();
+  await stopped;
+  await connections.finished();
+});

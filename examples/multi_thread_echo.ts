@@ -1,0 +1,52 @@
+/**
+ * The echo server on all cores: every worker accepts by itself, from one
+ * listener that they share or, with `--reuse-port`, each from its own, between
+ * which the kernel spreads the connections. Ctrl-C stops it, without a byte
+ * lost.
+ *
+ *     deno task threads [--host 0.0.0.0] [--port 8080] [--workers N] [--reuse-port]
+ */
+import {
+  type Result,
+  Socket,
+  type SocketAddress,
+  TcpListener,
+  unwrap,
+  WorkerPool,
+} from "@kio/kio";
+import { COUNTERS, orExit, parse, serveUntilSignal } from "./pool_echo.ts";
+
+const { address, workers, given } = parse("threads", ["reuse-port"]);
+const isShared = !given.has("reuse-port");
+const socket = orExit(
+  isShared ? TcpListener.bind(address, { reusePort: false }) : reserve(address),
+  `listen on ${address}`,
+);
+const pool = await WorkerPool.start(
+  import.meta.resolve("./multi_thread_echo_worker.ts"),
+  {
+    workers,
+    counters: COUNTERS,
+    restart: true,
+    data: isShared
+      ? { listener: socket.fd }
+      : { address: String(socket.localAddress) },
+  },
+);
+await serveUntilSignal(pool, socket.localAddress, () => {
+  // One that the workers share is for its owner to stop.
+  if (isShared) socket.stopListening();
+});
+await socket.close();
+
+/** Has the port, which may be any free one, without listening itself. */
+function reserve(address: SocketAddress): Result<Socket> {
+  const opened = Socket.open(address.family);
+  if (!opened.ok) return opened;
+  const socket = opened.value;
+  unwrap(socket.setReusePort());
+  const bound = socket.bind(address);
+  if (bound.ok) return opened;
+  socket[Symbol.dispose]();
+  return bound;
+}

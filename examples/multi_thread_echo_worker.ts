@@ -1,0 +1,28 @@
+/** A worker of `multi_thread_echo.ts`. */
+import {
+  acceptLoop,
+  Connections,
+  joinPool,
+  SocketAddress,
+  TcpListener,
+  unwrap,
+} from "@kio/kio";
+import { echo } from "./pool_echo.ts";
+
+/** The fd of the listener that is shared, or the address for one's own. */
+type Data = { listener: number } | { address: string };
+
+await joinPool<Data>(async ({ ctx, data, pool }) => {
+  const listener = "listener" in data
+    ? data.listener
+    : unwrap(TcpListener.bind(SocketAddress.parse(data.address)));
+  const connections = new Connections(
+    ctx,
+    (socket) => echo(ctx, socket, pool),
+  );
+  pool.ready();
+  await acceptLoop(ctx, listener, (fd) => connections.add(fd), pool.stopping);
+  // Its last connections are accepted: the port is free from now on.
+  if (typeof listener !== "number") await listener.close();
+  await connections.finished();
+});

@@ -1,0 +1,109 @@
+/** What the two pools of echo servers have in common. */
+import {
+  asyncRecv,
+  asyncSend,
+  type IoContext,
+  type PoolMembership,
+  type Socket,
+  SocketAddress,
+  type Task,
+  type WorkerPool,
+} from "@kio/kio";
+import { parseArgs } from "node:util";
+
+/** The counters that `echo()` keeps. */
+export const COUNTERS = ["connections", "bytes"];
+
+/** Milliseconds that clients have to finish after a signal. */
+const GRACE_MS = 5000;
+
+/** Serves a connection until its client or the pool ends it. */
+export async function echo(
+  ctx: IoContext,
+  socket: Socket,
+  pool: PoolMembership,
+): Task<void> {
+  pool.count("connections");
+  const buffer = new Uint8Array(16 * 1024);
+  for (;;) {
+    const received = await asyncRecv(ctx, socket, buffer)
+      .withSignal(pool.stopping);
+    if (!received.ok || received.value === 0) return;
+    // The kernel may take only a part of what it is given.
+    let data = buffer.subarray(0, received.value);
+    while (data.length > 0) {
+      const sent = await asyncSend(ctx, socket, data);
+      if (!sent.ok) return;
+      pool.count("bytes", sent.value);
+      data = data.subarray(sent.value);
+    }
+  }
+}
+
+/** Says where the pool listens, and what it has served after a signal. */
+export async function serveUntilSignal(
+  pool: WorkerPool,
+  address: SocketAddress | undefined,
+  stopAccepting: () => void | Task<void>,
+): Task<void> {
+  const stop = async () => {
+    await stopAccepting();
+    await pool.shutdown({ graceMs: GRACE_MS });
+  };
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(signal, stop);
+  }
+  console.log(`listening on ${address}`);
+  await pool.closed;
+  const { connections, bytes } = pool.stats().counters;
+  console.log(`served ${connections} connections, ${bytes} bytes`);
+}
+
+/** What was asked for; ends the program if that makes no sense. */
+export function parse(task: string, flags: string[] = []): {
+  address: SocketAddress;
+  workers: number;
+  given: Set<string>;
+} {
+  try {
+    const { values } = parseArgs({
+      args: Deno.args,
+      options: {
+        host: { type: "string", default: "0.0.0.0" },
+        port: { type: "string", default: "8080" },
+        workers: {
+          type: "string",
+          default: `${navigator.hardwareConcurrency}`,
+        },
+        ...Object.fromEntries(
+          flags.map((flag) => [flag, { type: "boolean" }] as const),
+        ),
+      },
+    });
+    const host = `${values.host}`;
+    const name = host.includes(":") ? `[${host}]` : host;
+    if (!/^[1-9]\d{0,2}$/.test(`${values.workers}`)) {
+      throw new RangeError(`no number of workers: ${values.workers}`);
+    }
+    return {
+      address: SocketAddress.parse(`${name}:${values.port}`),
+      workers: Number(values.workers),
+      given: new Set(flags.filter((flag) => flag in values)),
+    };
+  } catch (error) {
+    const more = flags.map((flag) => ` [--${flag}]`).join("");
+    console.error(`${(error as Error).message}
+usage: deno task ${task} [--host 0.0.0.0] [--port 8080] [--workers N]${more}`);
+    Deno.exit(2);
+  }
+}
+
+/** The value of a result, or the end of the program with what is wrong. */
+export function orExit<T>(
+  result: { ok: true; value: T } | { ok: false; error: { message: string } },
+  action: string,
+): T {
+  if (result.ok) return result.value;
+  console.error(`Cannot ${action}: ${result.error.message}`);
+  Deno.exit(1);
+}

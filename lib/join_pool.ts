@@ -1,0 +1,218 @@
+import { loadShim } from "../ffi/load.ts";
+import { checkFunction } from "./check.ts";
+import { IoContext, ringOf, type Task } from "./IoContext.ts";
+import { JOIN_POOL } from "./operations.ts";
+import {
+  Cells,
+  type FromWorker,
+  type Setup,
+  type ToWorker,
+  WORKER_NAME,
+} from "./pool_messages.ts";
+import { exceptionOf, failure } from "./result.ts";
+
+/** What the pool is to one of its workers. */
+export interface PoolMembership {
+  /** How many workers the pool has. */
+  readonly workers: number;
+  /** Aborted when the pool shuts down: accept no more, finish what there is,
+   * and return. */
+  readonly stopping: AbortSignal;
+  /** Says that this worker serves; `WorkerPool.start()` waits for all to do
+   * so. Does nothing the second time. */
+  ready(): void;
+  /**
+   * Adds to a counter, which `WorkerPool.stats()` reads.
+   *
+   * @param counter One of the `counters` that the pool was started with.
+   * @param amount Any finite number, 1 if left out.
+   * @throws {TypeError} If there is no such counter, {RangeError} if `amount`
+   * is not finite.
+   */
+  count(counter: string, amount?: number): void;
+}
+
+/**
+ * What a worker of a pool gets.
+ *
+ * @typeParam T What `data` of `WorkerPool.start()` is.
+ */
+export interface PoolWorker<T> {
+  /** The context of this worker, closed when its main function has ended. */
+  readonly ctx: IoContext;
+  /** 0 to the number of workers less 1; a worker that replaces another one has
+   * its index. */
+  readonly index: number;
+  /** A copy of `data` of `WorkerPool.start()`. */
+  readonly data: T;
+  /** The pool. */
+  readonly pool: PoolMembership;
+}
+
+/** The worker's side of `Worker`, which Deno's types for windows lack. */
+interface WorkerScope {
+  readonly name: string;
+  postMessage(message: FromWorker): void;
+}
+
+let hasJoined = false;
+
+/**
+ * Makes a worker one of the pool that has started it: opens its context, pins
+ * its thread if the pool is to be pinned, and runs `main`. When `main` returns,
+ * the context is closed and the worker ends; when it throws, the pool is told
+ * the error. To be called once by the module that `WorkerPool.start()` names.
+ *
+ * If `main` is not done in time after `pool.stopping`, its context is closed:
+ * its operations end with `ECANCELED`, new ones throw, and what it throws then
+ * is nobody's concern.
+ *
+ * @typeParam T What `data` of `WorkerPool.start()` is.
+ * @param main The work. It has to call `pool.ready()`, and to return some time
+ * after `pool.stopping` is aborted.
+ * @returns When the context is closed; errors of `main` go to the pool.
+ * @throws {TypeError} If this is no worker of a pool, or has joined already.
+ *
+ * @example A worker that serves connections
+ * ```ts ignore
+ * import {
+ *   acceptLoop, asyncRecv, asyncSend, Connections, joinPool,
+ * } from "@kio/kio";
+ *
+ * await joinPool<{ listener: number }>(async ({ ctx, data, pool }) => {
+ *   const connections = new Connections(ctx, async (socket) => {
+ *     const buffer = new Uint8Array(4096);
+ *     for (;;) {
+ *       const received = await asyncRecv(ctx, socket, buffer)
+ *         .withSignal(pool.stopping);
+ *       if (!received.ok || received.value === 0) return;
+ *       await asyncSend(ctx, socket, buffer.subarray(0, received.value));
+ *     }
+ *   });
+ *   pool.ready();
+ *   const add = (fd: number) => connections.add(fd);
+ *   await acceptLoop(ctx, data.listener, add, pool.stopping);
+ *   await connections.finished();
+ * });
+ * ```
+ */
+export async function joinPool<T = unknown>(
+  main: (worker: PoolWorker<T>) => Task<void>,
+): Promise<void> {
+  checkFunction(main, "main", JOIN_POOL.verb);
+  const scope = globalThis as unknown as WorkerScope;
+  if (
+    !("WorkerGlobalScope" in globalThis) || !scope.name.startsWith(WORKER_NAME)
+  ) {
+    throw new TypeError(
+      "Cannot join a pool: this is no worker of one; let WorkerPool.start() run this module",
+    );
+  }
+  if (hasJoined) {
+    throw new TypeError(
+      "Cannot join a pool: this worker has joined already; call joinPool() once",
+    );
+  }
+  hasJoined = true;
+  const member = new Member<T>(scope);
+  try {
+    await member.run(main);
+  } catch (error) {
+    if (!member.isAborted) {
+      scope.postMessage({ kio: "failed", error: cloneableOf(error) });
+      return;
+    }
+  }
+  scope.postMessage({ kio: "done" });
+}
+
+/** A worker as it sees itself. */
+class Member<T> {
+  isAborted = false;
+  readonly #scope: WorkerScope;
+  readonly #setup = Promise.withResolvers<Setup>();
+  readonly #aborted = Promise.withResolvers<void>();
+  readonly #stopping = new AbortController();
+  #ctx: IoContext | undefined;
+
+  constructor(scope: WorkerScope) {
+    this.#scope = scope;
+    addEventListener("message", (event) => {
+      this.#onMessage((event as MessageEvent<ToWorker>).data);
+    });
+    // What is sent to a worker that does not listen yet is lost: so it asks.
+    scope.postMessage({ kio: "hello" });
+  }
+
+  #onMessage(message: ToWorker): void {
+    switch (message?.kio) {
+      case "setup":
+        this.#setup.resolve(message);
+        break;
+      case "stop":
+        // What was handed over before is to be served, too.
+        if (this.#ctx) ringOf(this.#ctx, JOIN_POOL).takeFds();
+        this.#stopping.abort();
+        break;
+      case "abort":
+        void this.#abort();
+    }
+  }
+
+  async #abort(): Promise<void> {
+    this.isAborted = true;
+    await this.#ctx?.[Symbol.asyncDispose]();
+    this.#aborted.resolve();
+  }
+
+  async run(main: (worker: PoolWorker<T>) => Task<void>): Promise<void> {
+    const setup = await this.#setup.promise;
+    const { index, workers, entries, data } = setup;
+    const shim = loadShim();
+    const alive = shim.kio_life_begin(setup.lifeFd);
+    if (alive < 0) throw exceptionOf(failure(-alive).error, "join a pool");
+    if (setup.pin) {
+      const cpu = shim.kio_thread_pin(index);
+      if (cpu < 0) throw exceptionOf(failure(-cpu).error, "pin a thread");
+    }
+    await using ctx = new IoContext({ entries });
+    this.#ctx = ctx;
+    const cells = new Cells(setup.counters, setup.cells);
+    const ring = ringOf(ctx, JOIN_POOL);
+    ring.onLeave = () => cells.pending = ring.pending;
+    const pool: PoolMembership = {
+      workers,
+      stopping: this.#stopping.signal,
+      ready: () => this.#scope.postMessage({ kio: "ready" }),
+      count: (counter, amount = 1) => count(cells, counter, amount),
+    };
+    this.#scope.postMessage({
+      kio: "joined",
+      ringFd: ctx.ringFd,
+      threadId: shim.kio_thread_id(),
+    });
+    const worker = { ctx, index, data: data as T, pool };
+    await Promise.race([main(worker), this.#aborted.promise]);
+  }
+}
+
+function count(cells: Cells, counter: string, amount: number): void {
+  if (!Number.isFinite(amount)) {
+    throw new RangeError(
+      `Cannot count: amount must be a finite number, got ${String(amount)}`,
+    );
+  }
+  if (cells.add(counter, amount)) return;
+  throw new TypeError(
+    `Cannot count: the pool has no counter "${counter}"; name it in the counters of WorkerPool.start()`,
+  );
+}
+
+/** An error as it can be sent: what it has besides is lost, not the error. */
+function cloneableOf(error: unknown): unknown {
+  try {
+    return structuredClone(error);
+  } catch {
+    return new Error(String(error));
+  }
+}
