@@ -976,7 +976,9 @@ EXPORT int kio_fd_send(int ring_fd, int fd, double tag)
 	return ret;
 }
 
-/* Takes an fd that another thread has given, with its tag; -1 if there is none.
+/*
+ * Takes an fd that another thread has given, with its tag; -1 if there is none.
+ * It ends with this isolate, unless that gives it to another.
  */
 EXPORT int kio_fd_take(struct kio *k, double *tag)
 {
@@ -988,6 +990,7 @@ EXPORT int kio_fd_take(struct kio *k, double *tag)
 	pthread_mutex_unlock(&contexts_lock);
 	if (parcel) {
 		fd = parcel->fd;
+		kio_fd_own(fd);
 		*tag = parcel->tag;
 		free(parcel);
 	}

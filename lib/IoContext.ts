@@ -173,10 +173,10 @@ export class IoContext implements Disposable, AsyncDisposable {
 
   /**
    * Called with each fd that `handOver()` has given to this context, and the
-   * tag that came with it; the fd is the handler's to close. As long as there
-   * is no handler they wait. What still waits when the context is closed, or
-   * its thread ends in whatever way, is closed. It does not keep the process
-   * alive; `run()` does. An exception is reported like one of an event
+   * tag that came with it; the fd is the handler's to close, and is closed at
+   * the latest with its thread. As long as there is no handler they wait. What
+   * still waits when the context is closed, or its thread ends in whatever way,
+   * is closed. It does not keep the process alive; `run()` does. An exception is reported like one of an event
    * listener.
    */
   get onFd(): ((fd: number, tag: number) => void) | null {

@@ -25,11 +25,11 @@ const WORKERS_MAX = 1024;
 const PIPE_SIZE = 4096;
 
 /** How long a worker may take to close its context when the time is over. */
-const ABORT_MS = 500;
+const ABORT_MS = 300;
 
-/** How long a worker may take to end after `terminate()`: Deno interrupts a
- * loop of JavaScript after two seconds. */
-const TERMINATE_MS = 5000;
+/** How long a worker may take to end after `terminate()`, which does not
+ * interrupt JavaScript: a thread that never comes back is given up. */
+const TERMINATE_MS = 500;
 
 /** How long what a worker has said before its end may take to arrive. */
 const LAST_WORDS_MS = 100;
@@ -500,8 +500,10 @@ export class WorkerPool implements AsyncDisposable {
    * not end by that either. Called again, it gives the same promise.
    *
    * @param options How long the workers may take.
-   * @returns How many workers had to be cut off. All have ended by then, their
-   * rings and sockets are closed.
+   * @returns How many workers had to be cut off, less than a second after
+   * `graceMs`. All have ended by then, their rings and sockets are closed. Only
+   * a thread in JavaScript that does not come back, which Deno does not
+   * interrupt, ends when it does, or by `Deno.exit()`.
    * @throws {RangeError} If `graceMs` is out of range.
    */
   shutdown(options: ShutdownOptions = {}): Promise<number> {
