@@ -396,12 +396,13 @@ export class WorkerPool implements AsyncDisposable {
   ): Promise<WorkerPool> {
     const pool = new WorkerPool(planOf(moduleUrl, options));
     try {
-      await Promise.all(pool.#places.map(({ life }) => life.ready));
+      await pool.#started();
     } catch (error) {
       await pool.#end(0);
       throw error;
     }
     pool.#isStarted = true;
+    pool.#endIfOver();
     return pool;
   }
 
@@ -411,6 +412,16 @@ export class WorkerPool implements AsyncDisposable {
     return this.#places.map(({ life }) =>
       life.state === "serving" ? life.ringFd : -1
     );
+  }
+
+  /** Waits until all serve; one that dies meanwhile is an error, too. */
+  async #started(): Promise<void> {
+    const { promise: died, reject } = Promise.withResolvers<never>();
+    for (const { life } of this.#places) {
+      void life.ended.then((error) => error && reject(error));
+    }
+    const ready = this.#places.map(({ life }) => life.ready);
+    await Promise.race([Promise.all(ready), died]);
   }
 
   #open(index: number, cells: Cells): Life {
@@ -432,6 +443,10 @@ export class WorkerPool implements AsyncDisposable {
         reportError(thrown);
       }
     }
+    this.#endIfOver();
+  }
+
+  #endIfOver(): void {
     const isOver = this.#places.every(({ life, timer }) =>
       life.state === "ended" && timer === undefined
     );

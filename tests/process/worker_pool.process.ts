@@ -164,7 +164,11 @@ function cpusOf(status: string): number[] {
 }
 
 const FAILING: [what: string, module: string, message: RegExp][] = [
-  ["is not there", "file:///nowhere/worker.js", /^Worker 0 failed: .*nowhere/],
+  [
+    "is not there",
+    "file:///nowhere/worker.js",
+    /^Worker \d failed: (Module not found.*nowhere|Type checking failed)/,
+  ],
   [
     "throws",
     rawModule(`throw new SyntaxError("of the module")`),
@@ -235,6 +239,20 @@ poolTest("start() ends the workers that are ready if one is not", async () => {
     ), Error) as Error;
   assertEquals(error.message, "Worker 2 failed: of worker 2");
   assert(error.cause instanceof RangeError);
+});
+
+poolTest("start() fails if a worker dies while others start", async () => {
+  const error = await assertRejects(() =>
+    start(moduleOf(`
+      if (index === 0) {
+        pool.ready();
+        throw new RangeError("early");
+      }
+      await kio.asyncSleep(ctx, 300);
+      pool.ready();
+      await stopped;
+    `)), Error) as Error;
+  assertEquals(error.message, "Worker 0 failed: early");
 });
 
 poolTest("start() refuses what makes no sense", async () => {
@@ -580,11 +598,13 @@ poolTest("restart of a worker that dies at once does not spin", async () => {
     moduleOf(`
       if (index === 0 && Atomics.add(data, 0, 1) > 0) throw new Error("early");
       pool.ready();
+      const told = new Promise((resolve) => ctx.onMessage = resolve);
+      await Promise.race([told, stopped]);
       if (index === 0) throw new Error("late");
-      await stopped;
     `),
     { restart: true, data: gate, onError: () => void deaths++ },
   );
+  unwrap(wake(pool.ringFds[0], 0, 0));
   await sleep(1000);
   // After 100, 200 and 400 ms: never more, however slow the machine is.
   assert(deaths >= 1 && deaths <= 4, `${deaths} deaths`);
