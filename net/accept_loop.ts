@@ -1,7 +1,7 @@
 import { loadShim } from "../ffi/load.ts";
 import { Bounds } from "../lib/bounds.ts";
 import { checkFunction, checkSignal, type Fd } from "../lib/check.ts";
-import { POLLIN } from "../lib/constants.ts";
+import { POLLIN, POLLRDHUP } from "../lib/constants.ts";
 import { type IoContext, ringOf } from "../lib/IoContext.ts";
 import { asyncAccept, asyncPoll } from "../lib/io.ts";
 import { ACCEPT } from "../lib/operations.ts";
@@ -77,7 +77,8 @@ export async function acceptLoop(
   if (listener instanceof Socket) listener.stopListening();
   while (!isClosed()) {
     // Asked first: an accept fails in the same way without fds to spare.
-    const waiting = await asyncPoll(ctx, listener, POLLIN).withTimeout(0);
+    const waiting = await asyncPoll(ctx, listener, POLLIN | POLLRDHUP)
+      .withTimeout(0);
     if (!waiting.ok || isClosed()) break;
     const accepted = await asyncAccept(ctx, listener).withTimeout(DRAIN_MS);
     if (accepted.ok) {
@@ -85,7 +86,11 @@ export async function acceptLoop(
       const { kio_option_set } = loadShim();
       kio_option_set(accepted.value, SOL_SOCKET, SO_DETACH_FILTER, 0);
       pass(accepted.value, onConnection);
-    } else if (FATAL.includes(accepted.error.code)) break;
+    } else if (
+      FATAL.includes(accepted.error.code) ||
+      // A unix listener that is shut down is always ready, with nothing in it.
+      waiting.value & POLLRDHUP && accepted.error.code === "ETIMEDOUT"
+    ) break;
   }
   return DONE;
 }
