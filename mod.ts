@@ -32,6 +32,7 @@ export {
   type Task,
 } from "./lib/IoContext.ts";
 export * from "./lib/io.ts";
+export * from "./lib/control.ts";
 export * from "./lib/files.ts";
 export * from "./lib/join_pool.ts";
 export * from "./lib/worker_pool.ts";

@@ -51,6 +51,8 @@ export const POLLRDHUP = 0x2000;
 export const MSG_OOB = 0x1;
 /** Receive without taking it out of the queue. */
 export const MSG_PEEK = 0x2;
+/** Some control data did not fit; `ReceivedMessage.flags` may have it. */
+export const MSG_CTRUNC = 0x8;
 /** Report the real length of a datagram that did not fit. */
 export const MSG_TRUNC = 0x20;
 /** Fail with EAGAIN instead of waiting. */

@@ -114,7 +114,7 @@ kioTest("handOver() reports what onFd throws, and goes on", async () => {
   assertEquals(reported, ["of 1", "of 2"]);
 });
 
-kioTest("handOver() that fails leaves the fd with the caller", async (ctx) => {
+kioTest("handOver() that fails leaves the fd with the caller", (ctx) => {
   using pair = unixPair();
   const { fd } = pair.right;
   const target = new IoContext(4);

@@ -1,0 +1,108 @@
+import { checkArray, checkFd, checkInteger, type Fd } from "./check.ts";
+
+/** struct cmsghdr: its size, and where its parts are; see cmsg(3). */
+const HEADER_SIZE = 16;
+const LEVEL_AT = 8;
+const TYPE_AT = 12;
+const ALIGNMENT = 8;
+
+const SOL_SOCKET = 1;
+const SCM_RIGHTS = 1;
+
+/** What the kernel passes at a time: SCM_MAX_FD. */
+const FDS_MAX = 253;
+
+/**
+ * Control data that sends fds to another process, over a unix socket, with
+ * `asyncSendmsg()`. The message needs at least one byte besides. The receiver
+ * gets fds of its own for the same files; these here are still to be closed by
+ * their owner, once they are sent. Stands for SCM_RIGHTS of unix(7); within
+ * this process `handOver()` is simpler.
+ *
+ * @param fds One to 253 fds.
+ * @returns What to pass as `control`.
+ * @throws {RangeError} If there are none or too many or an fd is out of range;
+ * {TypeError} if one is no fd.
+ *
+ * @example From one end of a socket to the other
+ * ```ts
+ * import {
+ *   asyncRecvmsg, asyncSendmsg, fdsFromControl, fdsToControl, IoContext,
+ *   roomForFds, Socket, unwrap,
+ * } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const [left, right] = unwrap(Socket.pair());
+ * const buffers = [new Uint8Array(1)];
+ * await asyncSendmsg(ctx, left, { buffers, control: fdsToControl([left]) });
+ * const received = await asyncRecvmsg(ctx, right, {
+ *   buffers,
+ *   control: roomForFds(1),
+ * }).orThrow();
+ * const [copy] = fdsFromControl(received.control).map((fd) => new Socket(fd));
+ * await Promise.all([left, right, copy].map((socket) => socket.close()));
+ * ```
+ */
+export function fdsToControl(fds: readonly Fd[]): Uint8Array<ArrayBuffer> {
+  const verb = "send fds";
+  checkArray(fds, "fds", verb);
+  checkInteger(fds.length, FDS_MAX, "their number", verb, 1);
+  const numbers = Array.from(fds, (fd) => checkFd(fd, { verb }));
+  const control = roomForFds(numbers.length);
+  const view = new DataView(control.buffer);
+  view.setBigUint64(0, BigInt(HEADER_SIZE + 4 * numbers.length), true);
+  view.setInt32(LEVEL_AT, SOL_SOCKET, true);
+  view.setInt32(TYPE_AT, SCM_RIGHTS, true);
+  numbers.forEach((fd, i) => view.setInt32(HEADER_SIZE + 4 * i, fd, true));
+  return control;
+}
+
+/**
+ * Room for control data with so many fds, for `asyncRecvmsg()`. What does not
+ * fit is closed by the kernel, which says so by `MSG_CTRUNC` in `flags`.
+ *
+ * @param count How many fds, 1 to 253.
+ * @returns What to pass as `control`.
+ * @throws {RangeError} If `count` is out of range.
+ */
+export function roomForFds(count: number): Uint8Array<ArrayBuffer> {
+  checkInteger(count, FDS_MAX, "count", "receive fds", 1);
+  return new Uint8Array(aligned(HEADER_SIZE + 4 * count));
+}
+
+/**
+ * The fds in control data that `asyncRecvmsg()` has received: all of them have
+ * to be closed by the caller. They are not inherited by other programs.
+ *
+ * @param control `control` of what was received.
+ * @returns The fds; none if there are none. Control data of other kinds is left
+ * out.
+ * @throws {TypeError} If `control` is no `Uint8Array`.
+ */
+export function fdsFromControl(control: Uint8Array): number[] {
+  if (!(control instanceof Uint8Array)) {
+    throw new TypeError(
+      `Cannot receive fds: control must be a Uint8Array, got ${typeof control}`,
+    );
+  }
+  const { buffer, byteOffset, byteLength } = control;
+  const view = new DataView(buffer, byteOffset, byteLength);
+  const fds: number[] = [];
+  for (let at = 0; at + HEADER_SIZE <= byteLength;) {
+    const length = Number(view.getBigUint64(at, true));
+    if (length < HEADER_SIZE || length > byteLength - at) break;
+    const isFds = view.getInt32(at + LEVEL_AT, true) === SOL_SOCKET &&
+      view.getInt32(at + TYPE_AT, true) === SCM_RIGHTS;
+    if (isFds) {
+      for (let from = HEADER_SIZE; from + 4 <= length; from += 4) {
+        fds.push(view.getInt32(at + from, true));
+      }
+    }
+    at += aligned(length);
+  }
+  return fds;
+}
+
+function aligned(size: number): number {
+  return Math.ceil(size / ALIGNMENT) * ALIGNMENT;
+}
