@@ -17,6 +17,7 @@ import { heap } from "./suites/heap.ts";
 import { log } from "./suites/log.ts";
 import { sendfile } from "./suites/sendfile.ts";
 import { staticFiles } from "./suites/static.ts";
+import { threads } from "./suites/threads.ts";
 import { timers } from "./suites/timers.ts";
 import { wake } from "./suites/wake.ts";
 
@@ -30,6 +31,7 @@ const SUITES: Record<string, (options: Options) => Suite | Promise<Suite>> = {
   copy,
   static: staticFiles,
   heap,
+  threads,
 };
 
 const NAMES = [...Object.keys(SUITES), "all"].join("|");

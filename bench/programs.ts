@@ -9,6 +9,8 @@ export const BUILD_FOLDER = here("build");
 export const SERVER_CORE = 0;
 /** The core that load generators have to themselves. */
 export const CLIENT_CORE = 1;
+/** Where servers with several threads run: beside the load generator. */
+export const BOTH_CORES = "0,1";
 
 /** A program and its arguments. */
 export type Command = readonly [program: string, ...args: string[]];
@@ -81,7 +83,7 @@ export function c(name: string, ...args: (string | number)[]): Command {
 
 /** A program for Deno, with the permissions it needs and no more. */
 export function deno(
-  permission: "ffi" | "net" | "read" | "none",
+  permission: "ffi" | "ffi,read" | "net" | "read" | "none",
   name: string,
   ...args: (string | number)[]
 ): Command {
@@ -89,7 +91,9 @@ export function deno(
     Deno.execPath(),
     "run",
     "--quiet",
-    ...(permission === "none" ? [] : [`--allow-${permission}`]),
+    ...(permission === "none"
+      ? []
+      : permission.split(",").map((name) => `--allow-${name}`)),
     here(`peers/${name}`),
     ...args.map(String),
   ];
@@ -131,7 +135,7 @@ export function bun(name: string, ...args: (string | number)[]): Command {
   return ["bun", here(`peers/${name}`), ...args.map(String)];
 }
 
-/** The command, on one core only. */
-export function onCore(core: number, command: Command): Command {
+/** The command, on one core only, or on those of a list like "0,1". */
+export function onCore(core: number | string, command: Command): Command {
   return ["taskset", "-c", String(core), ...command];
 }

@@ -66,13 +66,18 @@ export class Server implements AsyncDisposable {
   }
 
   /** Starts it, and waits for the line that tells its port. */
-  static start(command: Command): Promise<Server> {
-    return Server.#start(command, "piped", ({ stdout }) => portFrom(stdout));
+  static start(
+    command: Command,
+    cores: number | string = SERVER_CORE,
+  ): Promise<Server> {
+    const pinned = onCore(cores, command);
+    return Server.#start(pinned, "piped", ({ stdout }) => portFrom(stdout));
   }
 
   /** Starts what says nothing, and waits until it answers on its port. */
   static startOn(command: Command, port: number): Promise<Server> {
-    return Server.#start(command, "null", (process) => answer(process, port));
+    const pinned = onCore(SERVER_CORE, command);
+    return Server.#start(pinned, "null", (process) => answer(process, port));
   }
 
   static async #start(
@@ -80,7 +85,7 @@ export class Server implements AsyncDisposable {
     stdout: "piped" | "null",
     portOf: (process: Deno.ChildProcess) => Promise<number | null>,
   ): Promise<Server> {
-    const [program, ...args] = onCore(SERVER_CORE, command);
+    const [program, ...args] = command;
     const process = new Deno.Command(program, {
       args,
       stdout,

@@ -3,7 +3,10 @@
  * one-shot accept, receive into the connection's own buffer, send, repeat,
  * with one io_uring_enter for each batch of completions.
  *
- * Prints "listening PORT" and serves until it is killed.
+ * Prints "listening PORT" and serves until it is killed. With a number of
+ * threads each has a ring of its own, and accepts on the one listener.
+ *
+ * Usage: echo_liburing [THREADS]
  *
  * Tried and left out, since they moved the CPU time a request by no more than
  * the noise: POLL_FIRST on the receive, a silent send linked to the next
@@ -13,6 +16,7 @@
 #include "common.h"
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -30,7 +34,7 @@ struct connection {
 	char buffer[BUFFER_BYTES];
 };
 
-static struct io_uring ring;
+static __thread struct io_uring ring;
 
 static int listen_on_any_port(void)
 {
@@ -140,10 +144,11 @@ static void complete(const struct io_uring_cqe *cqe, int listener)
 	}
 }
 
-int main(void)
+static void *serve(void *argument)
 {
+	int listener = *(int *)argument;
+
 	ring_init(&ring, RING_ENTRIES, RING_ENTRIES * 2);
-	int listener = listen_on_any_port();
 	queue_accept(listener);
 
 	for (;;) {
@@ -161,4 +166,21 @@ int main(void)
 		}
 		io_uring_cq_advance(&ring, count);
 	}
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned threads =
+		argc > 1 ? (unsigned)number_argument(argv[1], "THREADS") : 1;
+	int listener = listen_on_any_port();
+
+	for (unsigned i = 1; i < threads; i++) {
+		pthread_t thread;
+		int error = pthread_create(&thread, NULL, serve, &listener);
+
+		if (error)
+			die("Cannot start a thread: %s", strerror(error));
+	}
+	serve(&listener);
 }

@@ -72,8 +72,9 @@ export async function loadServer(
   connections: number,
   bytes: number,
   seconds: number,
+  cores?: string,
 ): Promise<Sample> {
-  await using server = await Server.start(command);
+  await using server = await Server.start(command, cores);
   const figures = await runForJson(
     onCore(
       CLIENT_CORE,

@@ -1,0 +1,102 @@
+/**
+ * Figures of workers, one line of JSON.
+ * Usage: threads_meter.ts wake|message COUNT: the time in µs from a message in
+ * one thread to its handler in another, by `wake()` or `postMessage()`;
+ * threads_meter.ts idle SECONDS: CPU time of a pool that sleeps;
+ * threads_meter.ts start-kio|start-deno WORKERS: time and memory of a worker.
+ */
+
+import { loadShim } from "../../ffi/load.ts";
+import { wake, WorkerPool } from "../../mod.ts";
+
+const [what, argument] = Deno.args;
+const count = Number(argument);
+const POOL = import.meta.resolve("./threads_meter_worker.ts");
+const PLAIN = import.meta.resolve("./threads_meter_plain.ts");
+
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+function percentile(sorted: Float64Array, part: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))];
+}
+
+/** Sends messages to a worker that sleeps, and waits for what it has noted. */
+async function latency(send: () => void, cells: Float64Array): Promise<void> {
+  const us = new Float64Array(count);
+  // The first ones find code that is not compiled yet.
+  for (let i = -100; i < count; i++) {
+    cells[1] = 0;
+    cells[0] = loadShim().kio_now_ms();
+    send();
+    while (cells[1] === 0) await sleep(1);
+    if (i >= 0) us[i] = 1000 * (cells[1] - cells[0]);
+    await sleep(1 + i % 3);
+  }
+  us.sort();
+  const [p50Us, p99Us] = [0.5, 0.99].map((part) => percentile(us, part));
+  console.log(JSON.stringify({ p50Us, p99Us }));
+}
+
+function cells(): Float64Array {
+  return new Float64Array(new SharedArrayBuffer(16));
+}
+
+async function openPlain(data: Float64Array): Promise<Worker> {
+  const worker = new Worker(PLAIN, { type: "module" });
+  await new Promise<void>((resolve) => {
+    worker.onmessage = ({ data: answer }) =>
+      answer === "hello" ? worker.postMessage(data) : resolve();
+  });
+  return worker;
+}
+
+function residentMB(): number {
+  return Deno.memoryUsage().rss / 2 ** 20;
+}
+
+switch (what) {
+  case "wake": {
+    const data = cells();
+    await using pool = await WorkerPool.start(POOL, { workers: 1, data });
+    const [ringFd] = pool.ringFds;
+    await latency(() => void wake(ringFd, 0, 0), data);
+    break;
+  }
+  case "message": {
+    const data = cells();
+    const worker = await openPlain(data);
+    await latency(() => worker.postMessage(0), data);
+    worker.terminate();
+    break;
+  }
+  case "idle": {
+    const data = cells();
+    await using pool = await WorkerPool.start(POOL, { workers: 2, data });
+    await sleep(500);
+    const before = pool.stats().cpuMs;
+    await sleep(1000 * count);
+    const cpuMsPerS = (pool.stats().cpuMs - before) / count;
+    console.log(JSON.stringify({ cpuMsPerS }));
+    break;
+  }
+  case "start-kio":
+  case "start-deno": {
+    const isKio = what === "start-kio";
+    // One before, for what is made once.
+    const one = { workers: 1, data: cells() };
+    await using _ = await WorkerPool.start(POOL, one);
+    const beforeMB = residentMB();
+    const startMs = performance.now();
+    const pool = isKio
+      ? await WorkerPool.start(POOL, { ...one, workers: count })
+      : undefined;
+    const plain = isKio ? [] : await Promise.all(
+      Array.from({ length: count }, () => openPlain(cells())),
+    );
+    const ms = (performance.now() - startMs) / count;
+    const megabytes = (residentMB() - beforeMB) / count;
+    console.log(JSON.stringify({ ms, megabytes }));
+    await pool?.shutdown();
+    for (const worker of plain) worker.terminate();
+  }
+}
