@@ -1243,6 +1243,100 @@ static void test_guard_ignores_the_end_of_another_isolate(void)
 	guard_fire();
 }
 
+static void test_guard_closes_what_the_isolate_owns(void)
+{
+	int owned[2], released[2], closed[2], life[2];
+	struct kio *k = context_open(8);
+	int fds = count_fds();
+
+	CHECK(kio_socket_pair(SOCK_STREAM, owned) == 0);
+	CHECK(kio_socket_pair(SOCK_STREAM, released) == 0);
+	CHECK(kio_socket_pair(SOCK_STREAM, closed) == 0);
+	CHECK(kio_pipe(life, 4096) > 0);
+	CHECK(kio_life_begin(life[1]) == 0);
+	close(life[1]);
+	kio_fd_own(owned[0]);
+	kio_fd_own(released[0]);
+	kio_fd_disown(released[0]);
+	/* Closed by an operation: its number is somebody else's from then on. */
+	kio_fd_own(closed[0]);
+	CHECK(kio_close(k, 1, closed[0]) == 0);
+	CHECK(result_of_one(k, 1) == 0);
+	CHECK(dup(released[1]) == closed[0]);
+	/* What cannot be an fd is nobody's. */
+	kio_fd_own(-1);
+	kio_fd_own(0x7fffffff);
+	kio_fd_disown(0x7fffffff);
+	kio_fd_own(100000);
+	guard_fire();
+	CHECK(bytes_in(owned[1]) == 0);
+	/* a ring, its eventfd, one of a pair */
+	CHECK(fcntl(released[0], F_GETFD) >= 0);
+	CHECK(fcntl(closed[0], F_GETFD) >= 0);
+	CHECK(bytes_in(life[0]) == 0);
+	CHECK(count_fds() == fds - 2 + 6);
+}
+
+static void test_fd_is_handed_over_with_its_tag(void)
+{
+	struct kio *to = context_open(2);
+	struct completion completion;
+	int fds[2];
+	double tag = 0;
+
+	CHECK(kio_fd_take(to, &tag) == -1);
+	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
+	fall_asleep(to, 0);
+	CHECK(kio_fd_send(kio_ring_fd(to), fds[0], 7) == 0);
+	CHECK(is_readable(to->event_fd));
+	collect(to, &completion, 1);
+	CHECK(completion.user_data == UD_INBOX);
+	/* Told once for all that are there. */
+	CHECK(kio_fd_send(kio_ring_fd(to), fds[1], 9007199254740991.0) == 0);
+	CHECK(step_at_once(to) == 0);
+	CHECK(kio_fd_take(to, &tag) == fds[0] && tag == 7);
+	CHECK(kio_fd_take(to, &tag) == fds[1] && tag == 9007199254740991.0);
+	CHECK(kio_fd_take(to, &tag) == -1);
+	CHECK(kio_fd_send(kio_ring_fd(to), 4000, 0) == -EBADF);
+	CHECK(kio_fd_send(fds[0], fds[1], 0) == -EBADFD);
+	context_close(to);
+	guard_fire();
+	CHECK(fcntl(fds[0], F_GETFD) < 0);
+}
+
+static void test_fd_that_is_not_taken_is_closed(void)
+{
+	struct kio *to = context_open(2);
+	struct kio *dead = context_open(2);
+	int dead_fd = kio_ring_fd(dead);
+	int left[2], right[2];
+
+	CHECK(kio_socket_pair(SOCK_STREAM, left) == 0);
+	CHECK(kio_socket_pair(SOCK_STREAM, right) == 0);
+	CHECK(kio_fd_send(kio_ring_fd(to), left[0], 0) == 0);
+	CHECK(kio_fd_send(dead_fd, right[0], 0) == 0);
+	context_close(dead);
+	CHECK(bytes_in(right[1]) == 0);
+	CHECK(kio_fd_send(dead_fd, left[1], 0) == -EBADFD);
+	guard_fire();
+	CHECK(bytes_in(left[1]) == 0);
+}
+
+static void test_thread_is_pinned_round_and_round(void)
+{
+	cpu_set_t all;
+	int count, first;
+
+	CHECK(sched_getaffinity(0, sizeof(all), &all) == 0);
+	count = CPU_COUNT(&all);
+	CHECK(kio_thread_cpu_ms(kio_thread_id()) > 0);
+	CHECK(kio_thread_cpu_ms(0x3fffff) < 0);
+	first = kio_thread_pin((uint32_t)count);
+	CHECK(first >= 0 && CPU_ISSET(first, &all));
+	CHECK(sched_getaffinity(0, sizeof(all), &all) == 0);
+	CHECK(CPU_COUNT(&all) == 1 && CPU_ISSET(first, &all));
+}
+
 /* ---- memory ------------------------------------------------------------------------------------ */
 
 static bool is_mapped(const void *address)
@@ -1343,6 +1437,10 @@ static const struct test {
 	TEST(guard_closes_an_fd_that_nobody_will_hear_of),
 	TEST(guard_cancels_a_chain_to_its_end),
 	TEST(guard_ignores_the_end_of_another_isolate),
+	TEST(guard_closes_what_the_isolate_owns),
+	TEST(fd_is_handed_over_with_its_tag),
+	TEST(fd_that_is_not_taken_is_closed),
+	TEST(thread_is_pinned_round_and_round),
 	TEST(memory_is_zeroed_and_aligned_and_goes_away),
 	TEST(memory_that_is_not_there_is_null),
 };
