@@ -1385,6 +1385,29 @@ EXPORT int kio_socket_refuse(int fd)
 				    sizeof(program)));
 }
 
+EXPORT int kio_nonblocking_set(int fd, bool on)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	return result_of(fcntl(fd, F_SETFL,
+			       on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK));
+}
+
+/*
+ * Accepts what waits in the queue of a listener, -EAGAIN if there is nothing.
+ * Not by the ring: it would retry without end on a unix listener that is shut
+ * down, which is always ready.
+ */
+EXPORT int kio_accept_now(int fd)
+{
+	int ret = kio_nonblocking_set(fd, true);
+
+	return ret < 0 ? ret :
+			 result_of(accept4(fd, NULL, NULL, SOCK_CLOEXEC));
+}
+
 EXPORT int kio_socket_shutdown(int fd, int how)
 {
 	return result_of(shutdown(fd, how));
@@ -1398,16 +1421,6 @@ EXPORT int kio_socket_name(int fd, bool peer, void *address)
 			 getsockname(fd, address, &length);
 
 	return ret < 0 ? -errno : (int)length;
-}
-
-EXPORT int kio_nonblocking_set(int fd, bool on)
-{
-	int flags = fcntl(fd, F_GETFL);
-
-	if (flags < 0)
-		return -errno;
-	return result_of(fcntl(fd, F_SETFL,
-			       on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK));
 }
 
 /*

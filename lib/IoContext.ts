@@ -176,14 +176,14 @@ export class IoContext implements Disposable, AsyncDisposable {
    * tag that came with it; the fd is the handler's to close, and is closed at
    * the latest with its thread. As long as there is no handler they wait. What
    * still waits when the context is closed, or its thread ends in whatever way,
-   * is closed. It does not keep the process alive; `run()` does. An exception is reported like one of an event
-   * listener.
+   * is closed. It does not keep the process alive; `run()` does. An exception
+   * is reported like one of an event listener.
    */
   get onFd(): ((fd: number, tag: number) => void) | null {
     return this.#ring.onFd;
   }
   set onFd(handler: ((fd: number, tag: number) => void) | null) {
-    this.#checkOpen("set onFd");
+    this.#ring.checkOpen("set onFd");
     if (handler !== null) checkFunction(handler, "it", "set onFd");
     this.#ring.onFd = handler;
     // What has come before, but not within this assignment.

@@ -1,11 +1,10 @@
 import { loadShim } from "../ffi/load.ts";
 import { Bounds } from "../lib/bounds.ts";
 import { checkFunction, checkSignal, type Fd } from "../lib/check.ts";
-import { POLLIN, POLLRDHUP } from "../lib/constants.ts";
 import { type IoContext, ringOf } from "../lib/IoContext.ts";
-import { asyncAccept, asyncPoll } from "../lib/io.ts";
+import { asyncAccept, asyncSleep } from "../lib/io.ts";
 import { ACCEPT } from "../lib/operations.ts";
-import { DONE, type Result } from "../lib/result.ts";
+import { DONE, failure, type Result } from "../lib/result.ts";
 import { Socket } from "./net.ts";
 
 const SOL_SOCKET = 1;
@@ -15,8 +14,9 @@ const SO_DETACH_FILTER = 27;
  * that has left, or of a lack of fds. */
 const FATAL = ["EBADF", "EINVAL", "ENOTSOCK", "EOPNOTSUPP"];
 
-/** How long to wait for a connection that another thread may have taken. */
-const DRAIN_MS = 20;
+/** For want of fds or memory: there are some when a connection ends. */
+const SHORT = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"];
+const SHORT_MS = 10;
 
 /**
  * Accepts connections until the signal is aborted, and then those that wait to
@@ -75,22 +75,20 @@ export async function acceptLoop(
     }
   }
   if (listener instanceof Socket) listener.stopListening();
+  const { kio_accept_now, kio_option_set } = loadShim();
   while (!isClosed()) {
-    // Asked first: an accept fails in the same way without fds to spare.
-    const waiting = await asyncPoll(ctx, listener, POLLIN | POLLRDHUP)
-      .withTimeout(0);
-    if (!waiting.ok || isClosed()) break;
-    const accepted = await asyncAccept(ctx, listener).withTimeout(DRAIN_MS);
-    if (accepted.ok) {
+    const fd = kio_accept_now(
+      typeof listener === "number" ? listener : listener.fd,
+    );
+    if (fd >= 0) {
       // The kernel may have made it of a listener with the filter already.
-      const { kio_option_set } = loadShim();
-      kio_option_set(accepted.value, SOL_SOCKET, SO_DETACH_FILTER, 0);
-      pass(accepted.value, onConnection);
-    } else if (
-      FATAL.includes(accepted.error.code) ||
-      // A unix listener that is shut down is always ready, with nothing in it.
-      waiting.value & POLLRDHUP && accepted.error.code === "ETIMEDOUT"
-    ) break;
+      kio_option_set(fd, SOL_SOCKET, SO_DETACH_FILTER, 0);
+      pass(fd, onConnection);
+      continue;
+    }
+    const { code } = failure(-fd).error;
+    if (code === "EAGAIN" || FATAL.includes(code)) break;
+    if (SHORT.includes(code)) await asyncSleep(ctx, SHORT_MS);
   }
   return DONE;
 }
