@@ -31,12 +31,13 @@ async function leave(address) {
   const ctx = new kio.IoContext();
   const memory = kio.asyncOpen(ctx, "/proc/self/mem", kio.O_RDONLY);
   const fd = await memory.orThrow();
-  const [left, right] = kio.unwrap(kio.Socket.pair());
+  const [left] = kio.unwrap(kio.Socket.pair());
   for (let i = 0; i < 4; i++) kio.asyncRecv(ctx, left, new Uint8Array(4096));
   const buffer = new Uint8Array(${SIZE});
   kio.asyncRead(ctx, fd, buffer, address);
   while (buffer[0] !== 0xa5) await kio.asyncSleep(ctx, 1);
-  return [fd, left.fd, right.fd];
+  // The sockets are closed with the worker; worker_death.process.ts looks.
+  return [fd];
 }
 `;
 

@@ -529,12 +529,14 @@ for (const [what, how, message] of DYING) {
       moduleOf(`
         pool.ready();
         kio.asyncSleep(ctx, 1e6);
-        await kio.asyncSleep(ctx, 20);
+        const told = new Promise((resolve) => ctx.onMessage = resolve);
+        await Promise.race([told, stopped]);
         if (index === 0) { ${how}; }
         await stopped;
       `),
       { onError: (error, index) => told.resolve([error, index]) },
     );
+    unwrap(wake(pool.ringFds[0], 0, 0));
     const [error, index] = await told.promise;
     assertMatch(error.message, message);
     assertEquals(index, 0);
