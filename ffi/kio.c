@@ -1426,12 +1426,14 @@ EXPORT int kio_socket_name(int fd, bool peer, void *address)
 /*
  * Makes a pipe of about `size` bytes: fds[0] to read, fds[1] to write. Returns
  * the size that it has: the system may grant less (pipe-max-size, and the
- * pages that a user may have in pipes).
+ * pages that a user may have in pipes). It ends with the isolate.
  */
 EXPORT int kio_pipe(int32_t *fds, int size)
 {
 	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -errno;
+	kio_fd_own(fds[0]);
+	kio_fd_own(fds[1]);
 	fcntl(fds[1], F_SETPIPE_SZ, size);
 	return fcntl(fds[1], F_GETPIPE_SZ);
 }

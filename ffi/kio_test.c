@@ -370,6 +370,18 @@ static uint32_t pump_end(struct pump *p, double offset, double left,
 	return (uint32_t)(completion.user_data >> UD_STEP_SHIFT);
 }
 
+static void test_pipe_ends_with_the_isolate(void)
+{
+	int fds = count_fds();
+	int32_t pipe[2];
+
+	guard_arm();
+	CHECK(kio_pipe(pipe, 4096) == 4096);
+	CHECK(count_fds() == fds + 2);
+	guard_fire();
+	CHECK(count_fds() == fds);
+}
+
 static void test_pump_completes_once_with_its_last_step(void)
 {
 	struct pump p = pump_open(32);
@@ -1252,7 +1264,7 @@ static void test_guard_closes_what_the_isolate_owns(void)
 	CHECK(kio_socket_pair(SOCK_STREAM, owned) == 0);
 	CHECK(kio_socket_pair(SOCK_STREAM, released) == 0);
 	CHECK(kio_socket_pair(SOCK_STREAM, closed) == 0);
-	CHECK(kio_pipe(life, 4096) > 0);
+	CHECK(pipe2(life, O_CLOEXEC) == 0);
 	CHECK(kio_life_begin(life[1]) == 0);
 	close(life[1]);
 	kio_fd_own(owned[0]);
@@ -1392,6 +1404,7 @@ static const struct test {
 	TEST(step_reports_user_data_and_result),
 	TEST(step_with_nothing_to_do_returns_at_once),
 	TEST(read_goes_beyond_4_gib_of_a_buffer),
+	TEST(pipe_ends_with_the_isolate),
 	TEST(pump_completes_once_with_its_last_step),
 	TEST(pump_empties_the_pipe_first),
 	TEST(pump_ends_where_it_is_short),

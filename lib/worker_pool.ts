@@ -177,7 +177,6 @@ class Life {
     const fds = new Int32Array([-1, -1]);
     const made = loadShim().kio_pipe(fds, PIPE_SIZE);
     if (made < 0) this.#fail(`no pipe: ${failure(-made).error.message}`);
-    else for (const fd of fds) loadShim().kio_fd_own(fd);
     this.#lifeFd = fds[1];
     this.ended = this.#watch(ctx, fds[0]);
   }

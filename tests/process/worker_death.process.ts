@@ -29,10 +29,7 @@ function pipe() {
   const fds = new Int32Array(2);
   const shim = loadShim();
   shim.kio_pipe(fds, 65536);
-  for (const fd of fds) {
-    shim.kio_nonblocking_set(fd, false);
-    shim.kio_fd_own(fd);
-  }
+  for (const fd of fds) shim.kio_nonblocking_set(fd, false);
   return fds;
 }
 
