@@ -1,5 +1,6 @@
 /** How the library is found, and what is said when it is not. */
-import { assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { LIBRARY_NAME } from "../../ffi/cache.ts";
 import {
   assertPrinted,
   compile,
@@ -109,7 +110,7 @@ Deno.test("IoContext says how to build the library", async () => {
     complaint,
     /^NotFound Cannot find the library of kio; .*deno task build/,
   );
-  assertMatch(complaint, /ffi\/build\/libkio\.so: cannot open shared object/);
+  assertMatch(complaint, /ffi\/build\/libkio\.so: not there/);
 });
 
 Deno.test("build.ts makes what a copy of the checkout needs", async () => {
@@ -124,11 +125,27 @@ Deno.test("build.ts makes what a copy of the checkout needs", async () => {
   assertPrinted(await runScript(OPEN, { cwd: folder.path }), "true\n");
 });
 
+Deno.test("build.ts names the library after its sources", async () => {
+  using folder = temporaryFolder();
+  copyTree(folder.path);
+  const build = ["run", "-A", `${folder.path}/ffi/build.ts`];
+  const digest = () => Deno.readTextFileSync(`${folder.path}/ffi/digest.ts`);
+  await run(Deno.execPath(), build);
+  assertEquals(digest(), Deno.readTextFileSync(`${ROOT}ffi/digest.ts`));
+  const source = `${folder.path}/ffi/guard.c`;
+  Deno.writeTextFileSync(source, "/* changed */\n", { append: true });
+  await run(Deno.execPath(), build);
+  assertNotEquals(digest(), Deno.readTextFileSync(`${ROOT}ffi/digest.ts`));
+});
+
 /** A copy of the checkout with the library in the folder of its programs. */
 function copyTreeWithLibrary(folder: string): void {
   copyTree(folder);
   Deno.mkdirSync(`${folder}/.kio`);
-  Deno.copyFileSync(`${ROOT}ffi/build/libkio.so`, `${folder}/.kio/libkio.so`);
+  Deno.copyFileSync(
+    `${ROOT}ffi/build/libkio.so`,
+    `${folder}/.kio/${LIBRARY_NAME}`,
+  );
 }
 
 Deno.test("IoContext finds the library beside the main module", async () => {
@@ -143,7 +160,7 @@ Deno.test("IoContext tries all places that --allow-ffi names", async () => {
   assertPrinted(
     await runScript(OPEN, {
       cwd: folder.path,
-      flags: ["--allow-ffi=.kio/libkio.so"],
+      flags: ["--allow-ffi=.kio"],
     }),
     "true\n",
   );
@@ -197,6 +214,6 @@ Deno.test("IoContext refuses a file that is no library", async () => {
   Deno.writeTextFileSync(library, "no library");
   assertMatch(
     await complaintOf(withLibrary(library)),
-    /^NotFound Cannot find the library of kio; .*\n.*\/libkio\.so/,
+    /^Error Cannot use \/.*\/libkio\.so: .*(ELF|too short).*deno task build/,
   );
 });
