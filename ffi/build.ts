@@ -18,7 +18,6 @@
  */
 import { cacheFolder, LIBRARY_NAME, sealed } from "./cache.ts";
 import { compileShim, pathOf } from "./compile.ts";
-import { DIGEST } from "./digest.ts";
 import guardSource from "./guard.c" with { type: "text" };
 import kioSource from "./kio.c" with { type: "text" };
 import { openLibrary } from "./load.ts";
@@ -35,9 +34,8 @@ function modified(name: string): number {
   }
 }
 
-/** The library of the checkout, and the digest that names it when installed. */
-async function buildCheckout(): Promise<void> {
-  await writeDigest();
+/** The library of the checkout. */
+function buildCheckout(): void {
   if (modified(OUTPUT) > Math.max(...SOURCES.map(modified))) return;
   Deno.mkdirSync(pathOf("build"), { recursive: true });
   // Written beside and renamed: whoever has the old one loaded keeps it.
@@ -45,17 +43,6 @@ async function buildCheckout(): Promise<void> {
   compileShim(pathOf("kio.c"), output);
   Deno.renameSync(output, pathOf(OUTPUT));
   console.log(`built ffi/${OUTPUT}`);
-}
-
-async function writeDigest(): Promise<void> {
-  const sources = SOURCES.map((name) => Deno.readTextFileSync(pathOf(name)));
-  const bytes = new TextEncoder().encode(sources.join("\0"));
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes))
-    .toHex();
-  if (digest === DIGEST) return;
-  const path = pathOf("digest.ts");
-  const text = Deno.readTextFileSync(path);
-  Deno.writeTextFileSync(path, text.replace(/"[0-9a-f]*"/, `"${digest}"`));
 }
 
 /** Compiles what came with this module; the result has no debug information,
@@ -132,7 +119,7 @@ function projectFolder(): string {
   return path;
 }
 
-async function main(args: readonly string[]): Promise<void> {
+function main(args: readonly string[]): void {
   const isProject = args[0] === "--project";
   if (args.length > (isProject ? 1 : 0)) {
     throw new TypeError(
@@ -140,7 +127,7 @@ async function main(args: readonly string[]): Promise<void> {
     );
   }
   if (!isProject && import.meta.url.startsWith("file:")) {
-    return await buildCheckout();
+    return buildCheckout();
   }
   // First, so that nobody waits for a compiler in vain.
   const folder = isProject ? projectFolder() : cacheFolder(makeFolder);
@@ -149,7 +136,7 @@ async function main(args: readonly string[]): Promise<void> {
 
 if (import.meta.main) {
   try {
-    await main(Deno.args);
+    main(Deno.args);
   } catch (error) {
     console.error((error as Error).message);
     Deno.exit(1);

@@ -47,7 +47,7 @@ export function loadBlockingShim(): BlockingShim {
   return blockingShim ??= Deno.dlopen(loadedPath, blockingSymbols).symbols;
 }
 
-/** Where the shim was found, for threads that open it themselves. */
+/** Where the shim was found; threads open it themselves. */
 export function shimPath(): string {
   loadShim();
   return loadedPath;

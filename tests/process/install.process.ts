@@ -103,6 +103,14 @@ function assertRefused(ended: Ended, ...reasons: RegExp[]): void {
   for (const reason of reasons) assertMatch(ended.err, reason);
 }
 
+/** All that can be imported. */
+function parts(): string[] {
+  const { exports } = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`));
+  return Object.keys(exports).map((name) =>
+    `jsr:@kio/kio@${VERSION}${name.slice(1)}`
+  );
+}
+
 /** Undone at the end of the process: what the tests below start from. */
 let prepared: Promise<User> | undefined;
 
@@ -118,6 +126,8 @@ function installed(): Promise<User> {
     const { code, err } = await user.build([], env);
     assertEquals([code, err], [0, ""]);
     assertWorks(await user.program(PROGRAM, ["--allow-ffi"], env));
+    const cached = await user.deno(["cache", "--quiet", ...parts()], env);
+    assertEquals([cached.code, cached.err], [0, ""]);
     lastUrl = registry.url;
     return user;
   })();
@@ -196,16 +206,19 @@ Deno.test("jsr:@kio/kio works after one build, with --allow-ffi alone", async ()
 
 Deno.test("jsr:@kio/kio has its parts under their names", async () => {
   using user = await owner();
-  const { exports } = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`));
-  const names = Object.keys(exports).map((name) =>
-    `jsr:@kio/kio@${VERSION}${name.slice(1)}`
-  );
-  // The build reads the registry's cache only, like all here.
   const { code, err } = await user.program(
-    names.map((name) => `import ${JSON.stringify(name)};`).join("\n"),
+    parts().map((name) => `import ${JSON.stringify(name)};`).join("\n"),
     [],
   );
   assertEquals([code, err], [0, ""]);
+});
+
+Deno.test("jsr:@kio/kio/doctor tells where the library is", async () => {
+  using user = await owner();
+  const url = `jsr:@kio/kio@${VERSION}/doctor`;
+  const { code, out } = await user.deno(["run", "--quiet", "-A", url]);
+  assertEquals(code, 0, out);
+  assertMatch(out, new RegExp(`^ok +library +${user.library}$`, "m"));
 });
 
 Deno.test("build --project serves programs with a list of paths", async () => {
@@ -487,23 +500,15 @@ Deno.test({
 
 Deno.test("deno publish sends what users need and nothing else", async () => {
   const files = await publishedFiles();
-  const folders = files.filter((path) =>
-    !/^(lib|net|helpers)\/\w+\.ts$/.test(path)
-  );
-  assertEquals(folders, [
+  const modules = /^(ffi|lib|net|helpers)\/\w+\.ts$/;
+  assertEquals(files.filter((path) => !modules.test(path)), [
     "LICENSE",
     "README.md",
     "deno.json",
-    "ffi/build.ts",
-    "ffi/cache.ts",
-    "ffi/compile.ts",
-    "ffi/digest.ts",
+    "doctor.ts",
     "ffi/guard.c",
     "ffi/kio.c",
-    "ffi/load.ts",
-    "ffi/memory.ts",
-    "ffi/symbols.ts",
     "mod.ts",
   ]);
-  assert(files.includes("lib/IoContext.ts"));
+  assert(!files.includes("ffi/run_c_tests.ts"));
 });
