@@ -214,7 +214,7 @@ export function cacheFolder(make: (path: string) => void): string {
  */
 export function cachedLibrary(): string {
   const folder = cacheFolder((path) => {
-    throw new Deno.errors.NotFound(`${path}/${LIBRARY_NAME}: not there`);
+    throw new Deno.errors.NotFound(`${path}: not there`);
   });
   const path = `${folder}/${LIBRARY_NAME}`;
   const found = stat(path);
