@@ -1118,6 +1118,15 @@ EXPORT int kio_guard_file(void)
 	return fd;
 }
 
+/*
+ * The thread, which is part of the path of its guard: the loader takes two
+ * paths that are the same for the same library, and fds are used again.
+ */
+EXPORT int kio_thread_id(void)
+{
+	return gettid();
+}
+
 /* What the guard is to be armed with. */
 EXPORT void *kio_guarded(void)
 {

@@ -6,6 +6,7 @@ export const symbols = {
   kio_now_ms: { parameters: [], result: "f64" },
 
   kio_guard_file: { parameters: [], result: "i32" },
+  kio_thread_id: { parameters: [], result: "i32" },
   kio_guarded: { parameters: [], result: "pointer" },
   kio_context_open: { parameters: ["u32" /* entries */, "u32" /* cq_entries */, "u32" /* kernel_workers */, "buffer" /* int32_t *status */], result: "pointer" },
   kio_context_close: { parameters: ["pointer" /* struct kio *k */], result: "void" },
