@@ -31,6 +31,7 @@ export {
   type IoContextOptions,
   type Task,
 } from "./lib/IoContext.ts";
+export type { Capabilities, Feature, Support } from "./lib/capabilities.ts";
 export * from "./lib/io.ts";
 export * from "./lib/control.ts";
 export * from "./lib/files.ts";

@@ -1,18 +1,29 @@
 /**
- * Compiles kio.c to build/libkio.so, when it is older than its sources:
- * `deno task build`.
+ * Builds the library that everything needs, once for each version of kio:
+ *
+ * ```sh
+ * deno run -A jsr:@kio/kio/build             # for all programs of this user
+ * deno run -A jsr:@kio/kio/build --project   # for those of the current folder
+ * ```
+ *
+ * Needs a C compiler and the headers of liburing, and says which package to
+ * install if they are missing. The first form writes to the private cache of
+ * the user, `$XDG_CACHE_HOME/kio` or `$HOME/.cache/kio`, which only that user
+ * and root may be able to change; it serves programs with `--allow-ffi`. The
+ * second writes to `.kio/`, to be beside the main module; that serves programs
+ * with `--allow-ffi=.kio` too. In a checkout, `deno task build` writes
+ * ffi/build/libkio.so when it is older than its sources.
+ *
+ * @module
  */
+import { cacheFolder, LIBRARY_NAME, sealed } from "./cache.ts";
 import { compileShim, pathOf } from "./compile.ts";
+import guardSource from "./guard.c" with { type: "text" };
+import kioSource from "./kio.c" with { type: "text" };
+import { openLibrary } from "./load.ts";
 
 const SOURCES = ["kio.c", "guard.c", "compile.ts"];
 const OUTPUT = "build/libkio.so";
-
-const MISSING =
-  `Cannot compile the library of kio: it needs a C compiler and the headers of liburing.
-  Debian, Ubuntu:  apt-get install gcc libc6-dev liburing-dev
-  Fedora:          dnf install gcc liburing-devel
-  Arch:            pacman -S gcc liburing
-  Alpine:          apk add gcc musl-dev liburing-dev linux-headers`;
 
 function modified(name: string): number {
   try {
@@ -23,19 +34,111 @@ function modified(name: string): number {
   }
 }
 
-function build(): void {
+/** The library of the checkout. */
+function buildCheckout(): void {
   if (modified(OUTPUT) > Math.max(...SOURCES.map(modified))) return;
   Deno.mkdirSync(pathOf("build"), { recursive: true });
   // Written beside and renamed: whoever has the old one loaded keeps it.
   const output = pathOf(`${OUTPUT}.${Deno.pid}`);
-  try {
-    compileShim(pathOf("kio.c"), output);
-  } catch (error) {
-    console.error(`${MISSING}\n\n${(error as Error).message}`);
-    Deno.exit(1);
-  }
+  compileShim(pathOf("kio.c"), output);
   Deno.renameSync(output, pathOf(OUTPUT));
   console.log(`built ffi/${OUTPUT}`);
 }
 
-build();
+/** Compiles what came with this module; the result has no debug information,
+ * as it is read and checked at each start of a program. */
+function compileInstalled(): Uint8Array<ArrayBuffer> {
+  const folder = Deno.makeTempDirSync();
+  try {
+    Deno.writeTextFileSync(`${folder}/kio.c`, kioSource);
+    Deno.writeTextFileSync(`${folder}/guard.c`, guardSource);
+    compileShim(`${folder}/kio.c`, `${folder}/libkio.so`, {
+      guardSource: `${folder}/guard.c`,
+      flags: ["-s"],
+    });
+    return sealed(Deno.readFileSync(`${folder}/libkio.so`));
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+}
+
+/** Puts the library in place at once, for processes that build or load at the
+ * same time, after it was seen to work there. */
+function install(folder: string, library: Uint8Array): string {
+  const path = `${folder}/${LIBRARY_NAME}`;
+  const beside = `${folder}/.${crypto.randomUUID()}.so`;
+  try {
+    const file = Deno.openSync(beside, {
+      write: true,
+      createNew: true,
+      mode: 0o600,
+    });
+    try {
+      for (let at = 0; at < library.length;) {
+        at += file.writeSync(library.subarray(at));
+      }
+      file.syncSync();
+    } finally {
+      file.close();
+    }
+    openLibrary(beside);
+    Deno.renameSync(beside, path);
+  } catch (cause) {
+    try {
+      Deno.removeSync(beside);
+    } catch {
+      // It was not made.
+    }
+    throw new Error(
+      `Cannot build into ${folder}: ${(cause as Error).message}`,
+      { cause },
+    );
+  }
+  return path;
+}
+
+/** Two processes may make it at once. */
+function makeFolder(path: string): void {
+  try {
+    Deno.mkdirSync(path, { mode: 0o700 });
+  } catch (cause) {
+    if (cause instanceof Deno.errors.AlreadyExists) return;
+    throw new Error(
+      `Cannot make ${path}: ${
+        (cause as Error).message
+      }; set XDG_CACHE_HOME to a folder of yours, or build with --project`,
+      { cause },
+    );
+  }
+}
+
+/** The folder for programs of the current folder. */
+function projectFolder(): string {
+  const path = `${Deno.cwd()}/.kio`;
+  makeFolder(path);
+  return path;
+}
+
+function main(args: readonly string[]): void {
+  const isProject = args[0] === "--project";
+  if (args.length > (isProject ? 1 : 0)) {
+    throw new TypeError(
+      `Cannot build: unknown argument ${args.at(-1)}; there is only --project`,
+    );
+  }
+  if (!isProject && import.meta.url.startsWith("file:")) {
+    return buildCheckout();
+  }
+  // First, so that nobody waits for a compiler in vain.
+  const folder = isProject ? projectFolder() : cacheFolder(makeFolder);
+  console.log(`built ${install(folder, compileInstalled())}`);
+}
+
+if (import.meta.main) {
+  try {
+    main(Deno.args);
+  } catch (error) {
+    console.error((error as Error).message);
+    Deno.exit(1);
+  }
+}

@@ -1,5 +1,11 @@
 /** How the C of the library is compiled, by the build and by its tests. */
 
+const PACKAGES = `
+  Debian, Ubuntu:  apt-get install gcc libc6-dev liburing-dev
+  Fedora:          dnf install gcc glibc-devel liburing-devel
+  Arch:            pacman -S gcc liburing
+  Alpine:          apk add gcc musl-dev liburing-dev linux-headers`;
+
 export const WARNINGS: readonly string[] = ["-Wall", "-Wextra", "-Werror"];
 
 const LIBRARY = [
@@ -28,34 +34,59 @@ export function pathOf(name: string): string {
   return decodeURIComponent(new URL(name, import.meta.url).pathname);
 }
 
-/** Runs the C compiler; throws what it complains about. */
+/**
+ * Runs the C compiler (`CC`, else `cc`); throws what it complains about, and
+ * which packages to install if it or a header is missing.
+ */
 export function compile(args: readonly string[]): void {
-  const command = Deno.env.get("CC") ?? "cc";
-  let complaint = `${command}: not found`;
+  const command = Deno.env.get("CC") || "cc";
+  let complaint: string;
   try {
     const { success, stderr } = new Deno.Command(command, { args: [...args] })
       .outputSync();
     if (success) return;
     complaint = new TextDecoder().decode(stderr);
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    complaint = (error as Error).message;
+    if (error instanceof Deno.errors.NotFound) {
+      throw new Error(
+        `Cannot compile the library of kio: there is no C compiler "${command}"; install it:${PACKAGES}`,
+      );
+    }
   }
-  throw new Error(complaint);
+  const missing = /([\w./-]+\.h): No such file|cannot find (-l\S+)/.exec(
+    complaint,
+  );
+  throw new Error(
+    missing === null
+      ? `Cannot compile the library of kio: ${command} says:\n${complaint}`
+      : `Cannot compile the library of kio: ${
+        missing[1] ?? missing[2]
+      } is missing; install it:${PACKAGES}`,
+  );
 }
 
 /** Compiles the guard that kio.c carries; gives the flag that says where. */
-export function compileGuard(folder: string): string {
+export function compileGuard(
+  folder: string,
+  source = pathOf("guard.c"),
+): string {
   const image = `${folder}/guard.so`;
-  compile([...LIBRARY, pathOf("guard.c"), "-o", image]);
+  compile([...LIBRARY, source, "-o", image]);
   return `-DKIO_GUARD_IMAGE="${image}"`;
 }
 
 /** Compiles kio.c, or a variant of it, to a library. */
-export function compileShim(source: string, output: string): void {
+export function compileShim(
+  source: string,
+  output: string,
+  { guardSource, flags = [] }: { guardSource?: string; flags?: string[] } = {},
+): void {
   const folder = Deno.makeTempDirSync();
   try {
-    const guard = compileGuard(folder);
-    const args = [...LIBRARY, ...SHIM, guard, source, "-o", output];
+    const guard = compileGuard(folder, guardSource);
+    const args = [...LIBRARY, ...SHIM, ...flags, guard, source, "-o", output];
     try {
       // Where there is a static liburing the result needs libc only.
       compile([...args, "-l:liburing.a"]);

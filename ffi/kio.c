@@ -871,6 +871,15 @@ EXPORT int kio_event_wait(int event_fd)
 	return read(event_fd, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
+/* Linux 6.13; EINVAL before. */
+static int message_without_ring(struct io_uring_sqe *message)
+{
+	int ret = (int)syscall(__NR_io_uring_register, -1,
+			       KIO_REGISTER_SEND_MSG_RING, message, 1);
+
+	return ret < 0 ? -errno : 0;
+}
+
 /*
  * Sends a message to a ring of this process, without one of the caller's own.
  * Before Linux 6.13 one is made for it.
@@ -885,10 +894,9 @@ static int ring_message(int ring_fd, int result, uint64_t user_data)
 	memset(&message, 0, sizeof(message));
 	io_uring_prep_msg_ring(&message, ring_fd, (uint32_t)result, user_data,
 			       0);
-	ret = (int)syscall(__NR_io_uring_register, -1,
-			   KIO_REGISTER_SEND_MSG_RING, &message, 1);
-	if (ret >= 0 || errno != EINVAL)
-		return ret < 0 ? -errno : 0;
+	ret = message_without_ring(&message);
+	if (ret != -EINVAL)
+		return ret;
 	ret = io_uring_queue_init(1, &ring, 0);
 	if (ret)
 		return ret;
@@ -1107,6 +1115,42 @@ fail_ring:
 fail_memory:
 	free(k);
 	return NULL;
+}
+
+/*
+ * Asks the kernel what it has, by a context or (NULL) a ring of its own.
+ * opcodes: 256 places, 1 where it has the operation of that number.
+ * info: how the ring was set up, IORING_FEAT_*, and whether messages need no
+ * ring to be sent from.
+ */
+EXPORT int kio_probe(struct kio *k, uint8_t *opcodes, uint32_t *info)
+{
+	struct io_uring_sqe message;
+	struct io_uring_probe *probe;
+	struct kio own = { 0 };
+
+	if (!k) {
+		int ret = ring_init(&own, 1, 2);
+
+		if (ret)
+			return ret;
+	}
+	probe = io_uring_get_probe_ring(k ? &k->ring : &own.ring);
+	for (uint32_t i = 0; probe && i < probe->ops_len; i++)
+		opcodes[probe->ops[i].op] =
+			!!(probe->ops[i].flags & IO_URING_OP_SUPPORTED);
+	info[0] = (k ? k : &own)->ring.flags;
+	info[1] = (k ? k : &own)->ring.features;
+	/* to nobody: EBADF where it is known */
+	memset(&message, 0, sizeof(message));
+	io_uring_prep_msg_ring(&message, -1, 0, 0, 0);
+	info[2] = message_without_ring(&message) != -EINVAL;
+	if (!k)
+		io_uring_queue_exit(&own.ring);
+	if (!probe)
+		return -ENOMEM;
+	io_uring_free_probe(probe);
+	return 0;
 }
 
 EXPORT int kio_ring_fd(const struct kio *k)

@@ -277,6 +277,27 @@ static void test_contexts_of_an_isolate_are_independent(void)
 	guard_fire();
 }
 
+static void test_probe_tells_the_same_with_and_without_a_context(void)
+{
+	uint8_t own[256] = { 0 }, of_context[256] = { 0 };
+	uint32_t own_info[3], info_of_context[3];
+	int fds = count_fds();
+	struct kio *k;
+
+	/* No guard is armed yet: the kernel gets no buffer. */
+	CHECK(kio_probe(NULL, own, own_info) == 0);
+	CHECK(count_fds() == fds);
+	k = context_open(8);
+	CHECK(kio_probe(k, of_context, info_of_context) == 0);
+	CHECK(memcmp(own, of_context, sizeof(own)) == 0);
+	CHECK(memcmp(own_info, info_of_context, sizeof(own_info)) == 0);
+	CHECK(own[IORING_OP_READ] == 1 && own[255] == 0);
+	CHECK(own[KIO_OP_FTRUNCATE] == k->ring_ftruncate);
+	CHECK(own_info[0] & IORING_SETUP_CQSIZE);
+	context_close(k);
+	guard_fire();
+}
+
 static void test_close_with_an_operation_in_flight_aborts(void)
 {
 	struct kio *k = context_open(8);
@@ -1399,6 +1420,7 @@ static const struct test {
 	TEST(close_leaves_no_fd),
 	TEST(open_that_fails_leaves_no_fd),
 	TEST(contexts_of_an_isolate_are_independent),
+	TEST(probe_tells_the_same_with_and_without_a_context),
 	{ "close_with_an_operation_in_flight_aborts",
 	  test_close_with_an_operation_in_flight_aborts, SIGABRT },
 	TEST(step_reports_user_data_and_result),

@@ -1,3 +1,4 @@
+import { cachedLibrary, LIBRARY_NAME } from "./cache.ts";
 import { blockingSymbols, guardSymbols, symbols } from "./symbols.ts";
 
 /** The functions of the shim, bound. */
@@ -10,7 +11,8 @@ export type BlockingShim = Deno.DynamicLibrary<
 /** Has to be `KIO_ABI` of kio.c. */
 const ABI = 2;
 
-const BUILD_HINT = "in a checkout of kio, run: ./setup.sh && deno task build";
+/** How the library of this very version is built. */
+const BUILD = buildCommand(import.meta.url);
 
 interface NodeProcess {
   dlopen(module: { exports: unknown }, path: string): void;
@@ -19,6 +21,19 @@ interface NodeProcess {
 let shim: Shim | undefined;
 let blockingShim: BlockingShim | undefined;
 let loadedPath = "";
+
+function buildCommand(url: string): string {
+  if (url.startsWith("file:")) {
+    return "in a checkout of kio, run: ./setup.sh && deno task build";
+  }
+  const jsr = /^\/(@[^/]+\/[^/]+)\/([^/]+)\/ffi\/load\.ts$/.exec(
+    new URL(url).pathname,
+  );
+  const build = jsr === null
+    ? new URL("./build.ts", url).href
+    : `jsr:${jsr[1]}@${jsr[2]}/build`;
+  return `build it once, with: deno run -A ${build}`;
+}
 
 /** The shim; opened by the first call, which is why `import` needs nothing. */
 export function loadShim(): Shim {
@@ -32,7 +47,7 @@ export function loadBlockingShim(): BlockingShim {
   return blockingShim ??= Deno.dlopen(loadedPath, blockingSymbols).symbols;
 }
 
-/** Where the shim was found, for threads that open it themselves. */
+/** Where the shim was found; threads open it themselves. */
 export function shimPath(): string {
   loadShim();
   return loadedPath;
@@ -40,46 +55,73 @@ export function shimPath(): string {
 
 function open(): Shim {
   const tried: Error[] = [];
-  for (const path of candidates()) {
-    const found = tryOpen(path, tried);
-    if (found === undefined) continue;
-    if (found.kio_abi() !== ABI) {
-      throw new Error(
-        `Cannot use ${path}: it was built from another version of kio; ${BUILD_HINT}`,
-      );
+  for (const path of candidates(tried)) {
+    let found: Shim;
+    try {
+      found = openLibrary(path);
+    } catch (error) {
+      if (!isElsewhere(error)) throw error;
+      tried.push(error);
+      continue;
     }
     armGuard(found, path);
     loadedPath = path;
     return found;
   }
-  const refused = tried.find((e) => e instanceof Deno.errors.NotCapable);
-  if (refused !== undefined) throw refused;
+  if (tried.every(({ name }) => name === "NotCapable")) throw tried[0];
   const list = tried.map((error) => `  ${error.message}`).join("\n");
   throw new Deno.errors.NotFound(
-    `Cannot find the library of kio; ${BUILD_HINT}\n${list}`,
+    `Cannot find the library of kio; ${BUILD}\n${list}`,
   );
 }
 
-/** An explicit path is the only one; else the checkout, the main module's
- * folder, the system. Nothing here needs more than `--allow-ffi`. */
-function candidates(): string[] {
+/** Whether an error leaves it open that there is a library elsewhere. */
+function isElsewhere(error: unknown): error is Error {
+  return error instanceof Deno.errors.NotFound ||
+    error instanceof Deno.errors.NotCapable;
+}
+
+/** The places to look at, in this order; what is known to be of no use goes
+ * to `tried`. An explicit path is the only one. */
+function* candidates(tried: Error[]): Generator<string> {
+  const explicit = explicitPath();
+  if (explicit !== undefined) return yield explicit;
+  const checkout = fileBeside("./build/libkio.so", import.meta.url);
+  const others = [
+    fileBeside(`./.kio/${LIBRARY_NAME}`, Deno.mainModule),
+    "/usr/local/lib/kio/libkio.so",
+    "/usr/lib/kio/libkio.so",
+  ].filter((path) => path !== undefined);
+  if (![checkout, ...others].some((path) => path && isGranted(path))) {
+    // One question on a terminal, instead of one for each place.
+    Deno.permissions.requestSync({ name: "ffi" });
+  }
+  if (checkout !== undefined) yield checkout;
+  try {
+    yield cachedLibrary();
+  } catch (error) {
+    if (!isElsewhere(error)) throw error;
+    tried.push(error);
+  }
+  yield* others;
+}
+
+function explicitPath(): string | undefined {
   const granted = Deno.permissions.querySync({
     name: "env",
     variable: "KIO_LIB",
   }).state === "granted";
-  const explicit = granted ? Deno.env.get("KIO_LIB") : undefined;
-  if (explicit !== undefined && explicit !== "") {
-    if (explicit.startsWith("/")) return [explicit];
-    throw new TypeError(
-      `Cannot use KIO_LIB: it must be an absolute path, got "${explicit}"`,
-    );
-  }
-  return [
-    fileBeside("./build/libkio.so", import.meta.url),
-    fileBeside("./.kio/libkio.so", Deno.mainModule),
-    "/usr/local/lib/kio/libkio.so",
-    "/usr/lib/kio/libkio.so",
-  ].filter((path) => path !== undefined);
+  const path = granted ? Deno.env.get("KIO_LIB") : undefined;
+  if (path === undefined || path === "") return undefined;
+  if (path.startsWith("/")) return path;
+  throw new TypeError(
+    `Cannot use KIO_LIB: it must be an absolute path, got "${path}"`,
+  );
+}
+
+function isGranted(path: string): boolean {
+  const { state } = Deno.permissions.querySync({ name: "ffi", path });
+  return state === "granted";
 }
 
 /** Undefined for what is not in the file system; a worker has no main module. */
@@ -91,30 +133,50 @@ function fileBeside(
   return decodeURIComponent(new URL(name, base).pathname);
 }
 
-function tryOpen(path: string, tried: Error[]): Shim | undefined {
-  try {
-    const library = Deno.dlopen(path, symbols);
-    // The shim is linked `-z nodelete` and its functions carry their own data,
-    // so closing the handle unmaps nothing; an open one would be reported by
-    // the resource sanitizer of whoever makes a context inside a test.
-    library.close();
-    return library.symbols;
-  } catch (cause) {
-    const error = cause instanceof Deno.errors.NotCapable
-      ? new Deno.errors.NotCapable(
-        `Cannot open ${path}: run Deno with --allow-ffi`,
-        { cause },
-      )
-      : cause as Error;
-    if (/register symbol/i.test(error.message)) {
-      throw new Error(
-        `Cannot use ${path}: it was built from another version of kio; ${BUILD_HINT}`,
-        { cause },
-      );
-    }
-    tried.push(error);
-    return undefined;
+/**
+ * The functions of a library, which is of this version of kio.
+ *
+ * @throws {Deno.errors.NotFound} If there is no file, {Deno.errors.NotCapable}
+ * without permission, {Error} if there is something that cannot be used.
+ */
+export function openLibrary(path: string): Shim {
+  if (!isGranted(path)) {
+    throw new Deno.errors.NotCapable(
+      `Cannot open ${path}: run Deno with --allow-ffi`,
+    );
   }
+  let library: Deno.DynamicLibrary<typeof symbols>;
+  try {
+    library = Deno.dlopen(path, symbols);
+  } catch (cause) {
+    throw dlopenError(path, cause as Error);
+  }
+  // The shim is linked `-z nodelete` and its functions carry their own data,
+  // so closing the handle unmaps nothing; an open one would be reported by
+  // the resource sanitizer of whoever makes a context inside a test.
+  library.close();
+  if (library.symbols.kio_abi() !== ABI) throw staleError(path);
+  return library.symbols;
+}
+
+function staleError(path: string, cause?: Error): Error {
+  return new Error(
+    `Cannot use ${path}: it was built from another version of kio; ${BUILD}`,
+    { cause },
+  );
+}
+
+/** What the system's loader says, in terms of what to do. */
+function dlopenError(path: string, cause: Error): Error {
+  const { message } = cause;
+  if (/register symbol/i.test(message)) return staleError(path, cause);
+  if (/No such file/i.test(message)) {
+    return new Deno.errors.NotFound(`${path}: not there`, { cause });
+  }
+  const hint = /failed to map segment/i.test(message)
+    ? "; its file system may be mounted noexec: set XDG_CACHE_HOME to a folder elsewhere, or build with --project"
+    : `; ${BUILD}`;
+  return new Error(`Cannot use ${path}: ${message}${hint}`, { cause });
 }
 
 /**
@@ -134,7 +196,9 @@ function armGuard(shim: Shim, path: string): void {
 function armByLibrary(shim: Shim): boolean {
   const fd = shim.kio_guard_file();
   if (fd < 0) return false;
-  const path = `/proc/self/fd/${fd}`;
+  // The system's loader goes by the path: with the thread in it, it is no
+  // other guard's, also when that had an fd of the same number.
+  const path = `/proc/self/task/${shim.kio_thread_id()}/fd/${fd}`;
   try {
     // Asked first, because dlopen() without permission may prompt.
     const { state } = Deno.permissions.querySync({ name: "ffi", path });

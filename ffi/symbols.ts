@@ -9,6 +9,7 @@ export const symbols = {
   kio_guarded: { parameters: [], result: "pointer" },
   kio_context_open: { parameters: ["u32" /* entries */, "u32" /* cq_entries */, "u32" /* kernel_workers */, "buffer" /* int32_t *status */], result: "pointer" },
   kio_context_close: { parameters: ["pointer" /* struct kio *k */], result: "void" },
+  kio_probe: { parameters: ["pointer" /* struct kio *k */, "buffer" /* uint8_t *opcodes */, "buffer" /* uint32_t *info */], result: "i32" },
   kio_ring_fd: { parameters: ["pointer" /* const struct kio *k */], result: "i32" },
   kio_stats: { parameters: ["pointer" /* const struct kio *k */, "buffer" /* double *out */], result: "void" },
   kio_event_fd: { parameters: ["pointer" /* const struct kio *k */], result: "i32" },

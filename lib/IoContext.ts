@@ -8,6 +8,7 @@ import {
   type Fd,
 } from "./check.ts";
 import { ENOMEM } from "./errno.ts";
+import { type Capabilities, probe } from "./capabilities.ts";
 import type { Operation } from "./operations.ts";
 import { pin } from "./pin.ts";
 import { DONE, exceptionOf, failure, type Result } from "./result.ts";
@@ -77,6 +78,7 @@ export class IoContext implements Disposable, AsyncDisposable {
   readonly #ring: Ring;
   readonly #trace: boolean;
   #running: PromiseWithResolvers<void> | null = null;
+  #capabilities: Capabilities | undefined;
 
   /**
    * Opens an io_uring.
@@ -117,6 +119,36 @@ export class IoContext implements Disposable, AsyncDisposable {
         `Cannot ${operation.verb}: the first argument must be an IoContext`,
       );
     };
+  }
+
+  /**
+   * Tells which operations and features this kernel has, without a context.
+   * `deno run -A jsr:@kio/kio/doctor` prints it.
+   *
+   * @returns What was found now.
+   * @throws As the constructor does, if there is no io_uring or no library.
+   *
+   * @example Choose another way
+   * ```ts
+   * import { IoContext } from "@kio/kio";
+   *
+   * const { operations, features } = IoContext.probe();
+   * if (operations.asyncFtruncate !== "ring") console.log("before Linux 6.9");
+   * if (!features.DEFER_TASKRUN) console.log("before Linux 6.1");
+   * ```
+   */
+  static probe(): Capabilities {
+    return probe(null);
+  }
+
+  /**
+   * Which operations and features the kernel has for this context.
+   *
+   * @throws {TypeError} If the context is closed.
+   */
+  get capabilities(): Capabilities {
+    this.#ring.checkOpen("get the capabilities");
+    return this.#capabilities ??= probe(this.#ring.handle);
   }
 
   /** How many operations are queued or in the kernel's hands or asleep: 0 means

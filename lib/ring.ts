@@ -1043,7 +1043,8 @@ const OPENING_HINTS: Record<string, string> = {
     ": this Deno has nothing that would make the end of a program safe (Node-API)",
 };
 
-function openingError(errno: number): Error {
+/** Why there is no ring, and what to do about it. */
+export function openingError(errno: number): Error {
   const { error } = failure(errno);
   return exceptionOf(
     error,

@@ -12,6 +12,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import {
+  assertPrinted,
   compile,
   type Ended,
   mutantOf,
@@ -256,4 +257,56 @@ Deno.test("isolate_end() that did nothing would fail the next file", async () =>
   const library = compileMutant(folder.path, ...NO_GUARD);
   const { code, out } = await runTestFiles({ KIO_LIB: library });
   assert(code !== 0, out);
+});
+
+Deno.test("each worker has a guard of its own, though fds are used again", async () => {
+  const worker = `
+    import * as kio from "@kio/kio";
+    let ctx;
+    onmessage = async ({ data }) => {
+      ctx = new kio.IoContext();
+      if (data === "close") await ctx[Symbol.asyncDispose]();
+      postMessage(data);
+    };
+    postMessage("ready");
+  `;
+  assertPrinted(
+    await runScript(
+      `
+      const url = "data:text/javascript,${encodeURIComponent(worker)}";
+      const reply = (worker) =>
+        new Promise((resolve) => worker.onmessage = resolve);
+      const ask = (worker, what) => {
+        worker.postMessage(what);
+        return reply(worker);
+      };
+      const ringsOpen = () =>
+        [...Deno.readDirSync("/proc/self/fd")].filter(({ name }) => {
+          try {
+            return /io_uring/.test(Deno.readLinkSync("/proc/self/fd/" + name));
+          } catch {
+            return false;
+          }
+        }).length;
+      const workers = [];
+      for (let i = 0; i < 3; i++) {
+        workers.push(new Worker(url, { type: "module" }));
+        await reply(workers[i]);
+      }
+      // Closed again, so that the next guard gets the fd that this one had.
+      for (const worker of workers) await ask(worker, "close");
+      for (const worker of workers) await ask(worker, "open");
+      for (const [i, worker] of workers.entries()) {
+        worker.terminate();
+        const end = performance.now() + 10_000;
+        while (ringsOpen() > 2 - i && performance.now() < end) {
+          await new Promise((resolve) => setTimeout(resolve, 5));
+        }
+        console.log(ringsOpen());
+      }
+    `,
+      { flags: ["--allow-all"] },
+    ),
+    "2\n1\n0\n",
+  );
 });

@@ -3,18 +3,10 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import {
   assertPrinted,
   type Ended,
+  hasStrace,
   runScript,
   temporaryFolder,
 } from "./support.ts";
-
-async function hasStrace(): Promise<boolean> {
-  try {
-    await new Deno.Command("strace", { args: ["-V"], stdout: "null" }).output();
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 const ignore = !await hasStrace();
 

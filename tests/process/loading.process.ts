@@ -1,5 +1,6 @@
 /** How the library is found, and what is said when it is not. */
-import { assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { LIBRARY_NAME } from "../../ffi/cache.ts";
 import {
   assertPrinted,
   compile,
@@ -109,7 +110,7 @@ Deno.test("IoContext says how to build the library", async () => {
     complaint,
     /^NotFound Cannot find the library of kio; .*deno task build/,
   );
-  assertMatch(complaint, /ffi\/build\/libkio\.so: cannot open shared object/);
+  assertMatch(complaint, /ffi\/build\/libkio\.so: not there/);
 });
 
 Deno.test("build.ts makes what a copy of the checkout needs", async () => {
@@ -124,11 +125,30 @@ Deno.test("build.ts makes what a copy of the checkout needs", async () => {
   assertPrinted(await runScript(OPEN, { cwd: folder.path }), "true\n");
 });
 
+Deno.test("digest.ts changes with the sources of the library", async () => {
+  using folder = temporaryFolder();
+  copyTree(folder.path);
+  const digestOf = async () => {
+    const write = ["run", "-A", `${folder.path}/tools/digest.ts`];
+    assertPrinted(await run(Deno.execPath(), write), "");
+    return Deno.readTextFileSync(`${folder.path}/ffi/digest.ts`);
+  };
+  const digest = await digestOf();
+  assertMatch(digest, /"[0-9a-f]{64}"/);
+  assertEquals(await digestOf(), digest);
+  const source = `${folder.path}/ffi/guard.c`;
+  Deno.writeTextFileSync(source, "/* changed */\n", { append: true });
+  assertNotEquals(await digestOf(), digest);
+});
+
 /** A copy of the checkout with the library in the folder of its programs. */
 function copyTreeWithLibrary(folder: string): void {
   copyTree(folder);
   Deno.mkdirSync(`${folder}/.kio`);
-  Deno.copyFileSync(`${ROOT}ffi/build/libkio.so`, `${folder}/.kio/libkio.so`);
+  Deno.copyFileSync(
+    `${ROOT}ffi/build/libkio.so`,
+    `${folder}/.kio/${LIBRARY_NAME}`,
+  );
 }
 
 Deno.test("IoContext finds the library beside the main module", async () => {
@@ -143,7 +163,7 @@ Deno.test("IoContext tries all places that --allow-ffi names", async () => {
   assertPrinted(
     await runScript(OPEN, {
       cwd: folder.path,
-      flags: ["--allow-ffi=.kio/libkio.so"],
+      flags: ["--allow-ffi=.kio"],
     }),
     "true\n",
   );
@@ -197,6 +217,6 @@ Deno.test("IoContext refuses a file that is no library", async () => {
   Deno.writeTextFileSync(library, "no library");
   assertMatch(
     await complaintOf(withLibrary(library)),
-    /^NotFound Cannot find the library of kio; .*\n.*\/libkio\.so/,
+    /^Error Cannot use \/.*\/libkio\.so: .*(ELF|too short).*deno task build/,
   );
 });

@@ -124,6 +124,16 @@ export async function run(
   return await program.ended();
 }
 
+/** Whether there is the program that plays a kernel that fails. */
+export async function hasStrace(): Promise<boolean> {
+  try {
+    await new Deno.Command("strace", { args: ["-V"], stdout: "null" }).output();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 export interface ScriptOptions extends Omit<ProgramOptions, "input"> {
   /** Options of `deno run`. */
   flags?: string[];

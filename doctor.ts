@@ -1,0 +1,278 @@
+/**
+ * Examines this system: is everything there that kio needs, what is missing
+ * and how to get it, and which operations and features the kernel has.
+ *
+ * ```sh
+ * deno run -A jsr:@kio/kio/doctor
+ * ```
+ *
+ * Prints a line for each requirement: `ok`, `note` for what only costs
+ * something, `WRONG` for what keeps kio from running, with what to do about
+ * it. The exit code is 1 if anything is wrong.
+ *
+ * @module
+ */
+import { compile } from "./ffi/compile.ts";
+import { shimPath } from "./ffi/load.ts";
+import type { Capabilities } from "./lib/capabilities.ts";
+import { asyncSleep } from "./lib/io.ts";
+import { IoContext } from "./lib/IoContext.ts";
+import config from "./deno.json" with { type: "json" };
+
+/** What was found out about one requirement. */
+interface Finding {
+  name: string;
+  state: "ok" | "note" | "WRONG";
+  is: string;
+  fix?: string;
+}
+
+/** The oldest kernel that is tested, and what is comfortable. */
+const KERNEL_MIN = [6, 1];
+const MEMLOCK_MIN_BYTES = 8 << 20;
+const NOFILE_MIN = 1024;
+
+/** A file of /proc; empty if there is none. */
+function proc(path: string): string {
+  try {
+    return Deno.readTextFileSync(`/proc/${path}`).trim();
+  } catch {
+    return "";
+  }
+}
+
+function kernel(): Finding {
+  const is = Deno.osRelease();
+  const [major, minor] = is.split(".").map(Number);
+  const isOld = major < KERNEL_MIN[0] ||
+    (major === KERNEL_MIN[0] && minor < KERNEL_MIN[1]);
+  if (!isOld) return { name: "kernel", state: "ok", is };
+  return {
+    name: "kernel",
+    state: "note",
+    is,
+    fix: `kio is tested with Linux ${KERNEL_MIN.join(".")} and later`,
+  };
+}
+
+function architecture(): Finding {
+  const { arch, os } = Deno.build;
+  const isKnown = os === "linux" && (arch === "x86_64" || arch === "aarch64");
+  return {
+    name: "system",
+    state: isKnown ? "ok" : "WRONG",
+    is: `${os} on ${arch}, Deno ${Deno.version.deno}`,
+    fix: isKnown ? undefined : "kio needs Linux on x86_64 or aarch64",
+  };
+}
+
+function sysctl(): Finding {
+  const value = proc("sys/kernel/io_uring_disabled");
+  const name = "kernel.io_uring_disabled";
+  switch (value) {
+    case "":
+      return { name, state: "ok", is: "not there (before Linux 6.6)" };
+    case "0":
+      return { name, state: "ok", is: "0: allowed for all" };
+    case "1":
+      return {
+        name,
+        state: "note",
+        is: "1: for root and the members of kernel.io_uring_group",
+        fix: "for all: sysctl -w kernel.io_uring_disabled=0",
+      };
+  }
+  return {
+    name,
+    state: "WRONG",
+    is: `${value}: forbidden for all`,
+    fix: "sysctl -w kernel.io_uring_disabled=0",
+  };
+}
+
+function seccomp(): Finding {
+  const mode = /^Seccomp:\s*(\d)/m.exec(proc("self/status"))?.[1] ?? "0";
+  if (mode === "0") return { name: "seccomp", state: "ok", is: "no filter" };
+  return {
+    name: "seccomp",
+    state: "note",
+    is: `a filter (mode ${mode}), as containers have it`,
+    fix:
+      "if io_uring is refused below: docker run --security-opt seccomp=PROFILE, with a profile that allows io_uring_setup, io_uring_enter and io_uring_register",
+  };
+}
+
+/** The soft limit of a line of /proc/self/limits. */
+function limit(line: string): number {
+  const value = new RegExp(`^${line}\\s+(\\S+)`, "m").exec(proc("self/limits"));
+  return value === null || value[1] === "unlimited"
+    ? Infinity
+    : Number(value[1]);
+}
+
+function memlock(): Finding {
+  const bytes = limit("Max locked memory");
+  const isEnough = bytes >= MEMLOCK_MIN_BYTES || Deno.uid() === 0;
+  return {
+    name: "locked memory",
+    state: isEnough ? "ok" : "note",
+    is: bytes === Infinity ? "unlimited" : `${bytes / 1024} KiB`,
+    fix: isEnough ? undefined : "rings count here: ulimit -l 8192",
+  };
+}
+
+function nofile(): Finding {
+  const count = limit("Max open files");
+  const isEnough = count >= NOFILE_MIN;
+  return {
+    name: "open files",
+    state: isEnough ? "ok" : "note",
+    is: String(count),
+    fix: isEnough ? undefined : `each connection is one: ulimit -n 65536`,
+  };
+}
+
+/** Compiler and headers, by compiling; only the build needs them. */
+function compiler(hasLibrary: boolean): Finding {
+  const folder = Deno.makeTempDirSync();
+  try {
+    const source = `${folder}/probe.c`;
+    Deno.writeTextFileSync(source, "#include <liburing.h>\n");
+    compile(["-fsyntax-only", source]);
+    return {
+      name: "compiler, headers",
+      state: "ok",
+      is: `${Deno.env.get("CC") || "cc"}, liburing.h`,
+    };
+  } catch (error) {
+    return {
+      name: "compiler, headers",
+      state: hasLibrary ? "note" : "WRONG",
+      is: "not usable; only the build needs them",
+      fix: (error as Error).message,
+    };
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+}
+
+function library(): Finding {
+  try {
+    return { name: "library", state: "ok", is: shimPath() };
+  } catch (error) {
+    return {
+      name: "library",
+      state: "WRONG",
+      is: "not usable",
+      fix: (error as Error).message,
+    };
+  }
+}
+
+/** Whether a context works: what all the others are for. */
+async function uring(): Promise<Finding> {
+  try {
+    await using ctx = new IoContext();
+    await asyncSleep(ctx, 1).orThrow();
+    return { name: "io_uring", state: "ok", is: "works" };
+  } catch (error) {
+    return {
+      name: "io_uring",
+      state: "WRONG",
+      is: "refused",
+      fix: (error as Error).message,
+    };
+  }
+}
+
+function operationsOf({ operations }: Capabilities): Finding {
+  const by = (support: string) =>
+    Object.keys(operations).filter((name) => operations[name] === support);
+  const [none, syscall] = [by("none"), by("syscall")];
+  const count = by("ring").length;
+  if (none.length > 0) {
+    return {
+      name: "operations",
+      state: "WRONG",
+      is: `the kernel has not: ${none.join(", ")}`,
+      fix: "they fail with EINVAL; a later kernel has them",
+    };
+  }
+  return {
+    name: "operations",
+    state: "ok",
+    is: syscall.length === 0
+      ? `all ${count}`
+      : `${count}; by a system call of the thread: ${syscall.join(", ")}`,
+  };
+}
+
+/** What the kernel has, as rows of a table. */
+function tableOf({ operations, features }: Capabilities): [string, string][] {
+  return [
+    ...Object.entries(operations),
+    ...Object.entries(features).map(([name, isThere]): [string, string] => [
+      name,
+      isThere ? "yes" : "no",
+    ]),
+  ];
+}
+
+/** All of it; the capabilities only if there is an io_uring to be asked. */
+async function examine(): Promise<[Finding[], Capabilities?]> {
+  const found = library();
+  const hasLibrary = found.state === "ok";
+  const findings = [
+    architecture(),
+    kernel(),
+    sysctl(),
+    seccomp(),
+    memlock(),
+    nofile(),
+    compiler(hasLibrary),
+    found,
+  ];
+  if (!hasLibrary) return [findings];
+  const works = await uring();
+  findings.push(works);
+  if (works.state !== "ok") return [findings];
+  const capabilities = IoContext.probe();
+  return [[...findings, operationsOf(capabilities)], capabilities];
+}
+
+function print(findings: readonly Finding[], capabilities?: Capabilities) {
+  console.log(`kio ${config.version}`);
+  for (const { name, state, is, fix } of findings) {
+    console.log(`${state.padEnd(6)} ${name.padEnd(25)} ${is}`);
+    if (fix === undefined) continue;
+    for (const line of fix.trimEnd().split("\n")) {
+      console.log(`${" ".repeat(33)}${line}`);
+    }
+  }
+  if (capabilities === undefined) return;
+  console.log();
+  for (const [name, by] of tableOf(capabilities)) {
+    console.log(`${name.padEnd(18)} ${by}`);
+  }
+}
+
+/** Asked first: a system cannot be examined by halves. */
+function isPermitted(): boolean {
+  const names = ["env", "ffi", "read", "run", "sys", "write"] as const;
+  return names.every((name) =>
+    Deno.permissions.querySync({ name }).state === "granted"
+  );
+}
+
+async function main(): Promise<void> {
+  if (!isPermitted()) {
+    console.error("Cannot examine this system: run it with deno run -A");
+    Deno.exitCode = 1;
+    return;
+  }
+  const [findings, capabilities] = await examine();
+  print(findings, capabilities);
+  if (findings.some(({ state }) => state === "WRONG")) Deno.exitCode = 1;
+}
+
+if (import.meta.main) await main();

@@ -1,0 +1,89 @@
+/** What doctor.ts says of this system, and of worse ones. */
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { IoContext } from "@kio/kio";
+import { type Ended, hasStrace, ROOT, run } from "./support.ts";
+
+function examine(
+  env: Record<string, string> = {},
+  under: string[] = [],
+  flags = ["-A"],
+): Promise<Ended> {
+  const [command, ...args] = [
+    ...under,
+    Deno.execPath(),
+    "run",
+    "--no-prompt",
+    ...flags,
+    `${ROOT}doctor.ts`,
+  ];
+  return run(command, args, { env: { KIO_LIB: "", CC: "", ...env } });
+}
+
+Deno.test("doctor finds nothing wrong where the tests run", async () => {
+  const { code, out, err } = await examine();
+  assertEquals([code, err], [0, ""]);
+  assertMatch(out, /^kio \d+\.\d+\.\d+\n/);
+  assertMatch(out, /^ok +compiler, headers +cc, liburing\.h$/m);
+  assertMatch(out, /^ok +library +\/.*\/ffi\/build\/libkio\.so$/m);
+  assertMatch(out, /^ok +io_uring +works$/m);
+});
+
+Deno.test("doctor prints what IoContext.probe() finds", async () => {
+  const { out } = await examine();
+  const { operations, features } = IoContext.probe();
+  for (const [name, by] of Object.entries(operations)) {
+    assertStringIncludes(out, `${name.padEnd(18)} ${by}\n`);
+  }
+  for (const [name, isThere] of Object.entries(features)) {
+    assertStringIncludes(out, `${name.padEnd(18)} ${isThere ? "yes" : "no"}\n`);
+  }
+});
+
+Deno.test("doctor says how to build a library that is missing", async () => {
+  const { code, out } = await examine({ KIO_LIB: "/nowhere/libkio.so" });
+  assertEquals(code, 1);
+  assertMatch(out, /^WRONG +library .*\n.*deno task build\n/m);
+});
+
+Deno.test("doctor says what to install when the compiler is needed", async () => {
+  const missing = { CC: "no-such-compiler" };
+  const { code, out } = await examine(missing);
+  assertEquals(code, 0);
+  assertMatch(out, /^note +compiler, headers .*\n.*"no-such-compiler"/m);
+  assertMatch(out, /apt-get install gcc libc6-dev liburing-dev/);
+  const worse = await examine({ KIO_LIB: "/nowhere/libkio.so", ...missing });
+  assertEquals(worse.code, 1);
+  assertMatch(worse.out, /^WRONG +compiler, headers /m);
+});
+
+Deno.test({
+  name: "doctor says that io_uring is forbidden",
+  ignore: !await hasStrace(),
+  async fn() {
+    const { code, out } = await examine({}, [
+      "strace",
+      "--follow-forks",
+      "--output=/dev/null",
+      "--trace=io_uring_setup",
+      "--inject=io_uring_setup:error=EPERM",
+    ]);
+    assertEquals(code, 1);
+    assertMatch(out, /^WRONG +io_uring +refused\n.*seccomp filter/m);
+  },
+});
+
+Deno.test("doctor notes low limits", async () => {
+  const script = 'ulimit -n 200; ulimit -l 64; exec "$@"';
+  const { out } = await examine({}, ["sh", "-c", script, "sh"]);
+  assertMatch(out, /^note +open files +200\n.*ulimit -n/m);
+  assertMatch(out, /locked memory +64 KiB$/m);
+});
+
+Deno.test("doctor needs all permissions, and says so", async () => {
+  assertEquals(await examine({}, [], ["--allow-ffi"]), {
+    code: 1,
+    signal: null,
+    out: "",
+    err: "Cannot examine this system: run it with deno run -A\n",
+  });
+});

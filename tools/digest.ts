@@ -1,0 +1,18 @@
+/**
+ * Writes ffi/digest.ts, the name that the library of an installed package has:
+ * `deno task digest`, before a release. In a checkout nothing depends on it.
+ */
+const ffi = new URL("../ffi/", import.meta.url);
+const sources = ["kio.c", "guard.c", "compile.ts"].map((name) =>
+  Deno.readTextFileSync(new URL(name, ffi))
+);
+const bytes = new TextEncoder().encode(sources.join("\0"));
+const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+Deno.writeTextFileSync(
+  new URL("digest.ts", ffi),
+  `/** The sha256 of the C sources and of how they are compiled, at the last
+ * release: \`deno task digest\` writes it. */
+export const DIGEST =
+  "${digest.toHex()}";
+`,
+);
