@@ -196,8 +196,8 @@ function armGuard(shim: Shim, path: string): void {
 function armByLibrary(shim: Shim): boolean {
   const fd = shim.kio_guard_file();
   if (fd < 0) return false;
-  // The system's loader goes by the path: with the thread in it, it is no
-  // other guard's, also when that had an fd of the same number.
+  // The system's loader takes equal paths for one library: with the thread in
+  // it, it is no other guard's, also when that had an fd of the same number.
   const path = `/proc/self/task/${shim.kio_thread_id()}/fd/${fd}`;
   try {
     // Asked first, because dlopen() without permission may prompt.
