@@ -1,11 +1,14 @@
 /**
  * Compiles kio.c to build/libkio.so, when it is older than its sources:
- * `deno task build`.
+ * `deno task build`. With `--faults` it is build/libkio_faults.so, for tests
+ * against a kernel on a bad day: `deno task build:faults`.
  */
-import { compileShim, pathOf } from "./compile.ts";
+import { compileShim, FAULTS, pathOf } from "./compile.ts";
 
+const withFaults = Deno.args.includes("--faults");
 const SOURCES = ["kio.c", "guard.c", "compile.ts"];
-const OUTPUT = "build/libkio.so";
+if (withFaults) SOURCES.push("faults.c");
+const OUTPUT = withFaults ? "build/libkio_faults.so" : "build/libkio.so";
 
 const MISSING =
   `Cannot compile the library of kio: it needs a C compiler and the headers of liburing.
@@ -29,7 +32,7 @@ function build(): void {
   // Written beside and renamed: whoever has the old one loaded keeps it.
   const output = pathOf(`${OUTPUT}.${Deno.pid}`);
   try {
-    compileShim(pathOf("kio.c"), output);
+    compileShim(pathOf("kio.c"), output, withFaults ? FAULTS : []);
   } catch (error) {
     console.error(`${MISSING}\n\n${(error as Error).message}`);
     Deno.exit(1);

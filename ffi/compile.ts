@@ -50,12 +50,27 @@ export function compileGuard(folder: string): string {
   return `-DKIO_GUARD_IMAGE="${image}"`;
 }
 
+/** What makes kio.c the one that fails on demand: see faults.c. */
+export const FAULTS: readonly string[] = ["-DKIO_FAULTS"];
+
 /** Compiles kio.c, or a variant of it, to a library. */
-export function compileShim(source: string, output: string): void {
+export function compileShim(
+  source: string,
+  output: string,
+  options: readonly string[] = [],
+): void {
   const folder = Deno.makeTempDirSync();
   try {
     const guard = compileGuard(folder);
-    const args = [...LIBRARY, ...SHIM, guard, source, "-o", output];
+    const args = [
+      ...LIBRARY,
+      ...SHIM,
+      ...options,
+      guard,
+      source,
+      "-o",
+      output,
+    ];
     try {
       // Where there is a static liburing the result needs libc only.
       compile([...args, "-l:liburing.a"]);

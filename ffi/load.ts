@@ -1,4 +1,9 @@
-import { blockingSymbols, guardSymbols, symbols } from "./symbols.ts";
+import {
+  blockingSymbols,
+  faultSymbols,
+  guardSymbols,
+  symbols,
+} from "./symbols.ts";
 
 /** The functions of the shim, bound. */
 export type Shim = Deno.DynamicLibrary<typeof symbols>["symbols"];
@@ -6,6 +11,8 @@ export type Shim = Deno.DynamicLibrary<typeof symbols>["symbols"];
 export type BlockingShim = Deno.DynamicLibrary<
   typeof blockingSymbols
 >["symbols"];
+
+export type FaultShim = Deno.DynamicLibrary<typeof faultSymbols>["symbols"];
 
 /** Has to be `KIO_ABI` of kio.c. */
 const ABI = 1;
@@ -18,7 +25,9 @@ interface NodeProcess {
 
 let shim: Shim | undefined;
 let blockingShim: BlockingShim | undefined;
+let faultShim: FaultShim | undefined;
 let loadedPath = "";
+let libraryName = "libkio.so";
 
 /** The shim; opened by the first call, which is why `import` needs nothing. */
 export function loadShim(): Shim {
@@ -30,6 +39,38 @@ export function loadShim(): Shim {
 export function loadBlockingShim(): BlockingShim {
   loadShim();
   return blockingShim ??= Deno.dlopen(loadedPath, blockingSymbols).symbols;
+}
+
+/**
+ * The calls of the library that fails on demand, which from then on is the one
+ * that everything uses. Refused when the other is in use already.
+ */
+export function loadFaultShim(): FaultShim {
+  if (faultShim !== undefined) return faultShim;
+  const verb = "Cannot inject faults";
+  if (shim === undefined) {
+    libraryName = "libkio_faults.so";
+    try {
+      loadShim();
+    } catch (cause) {
+      libraryName = "libkio.so";
+      if (!(cause instanceof Deno.errors.NotFound)) throw cause;
+      throw new Deno.errors.NotFound(
+        `${verb}: the library for it is not built; in a checkout of kio, run: deno task build:faults\n${cause.message}`,
+      );
+    }
+  }
+  try {
+    const library = Deno.dlopen(loadedPath, faultSymbols);
+    // As for the other symbols: nothing is unmapped by that.
+    library.close();
+    return faultShim = library.symbols;
+  } catch (cause) {
+    throw new TypeError(
+      `${verb}: ${loadedPath}, which has no faults, is in use; call FaultPlan.load() before anything else of kio, and leave KIO_LIB unset`,
+      { cause },
+    );
+  }
 }
 
 function open(): Shim {
@@ -69,10 +110,10 @@ function candidates(): string[] {
     );
   }
   return [
-    fileBeside("./build/libkio.so", import.meta.url),
-    fileBeside("./.kio/libkio.so", Deno.mainModule),
-    "/usr/local/lib/kio/libkio.so",
-    "/usr/lib/kio/libkio.so",
+    fileBeside(`./build/${libraryName}`, import.meta.url),
+    fileBeside(`./.kio/${libraryName}`, Deno.mainModule),
+    `/usr/local/lib/kio/${libraryName}`,
+    `/usr/lib/kio/${libraryName}`,
   ].filter((path) => path !== undefined);
 }
 

@@ -85,3 +85,13 @@ export const guardSymbols = {
     result: "void",
   },
 } as const satisfies Deno.ForeignLibraryInterface;
+
+/** The functions of faults.c, which only the build for tests has. */
+// deno-fmt-ignore
+export const faultSymbols = {
+  kio_fault_install: { parameters: ["f64" /* seed */], result: "i32" },
+  kio_fault_rule: { parameters: ["u32" /* operation */, "i32" /* fd */, "f64" /* probability */, "u32" /* nth */, "u32" /* times */, "u32" /* kind */, "i32" /* value */], result: "i32" },
+  kio_fault_clear: { parameters: [], result: "void" },
+  kio_fault_count: { parameters: [], result: "u32" },
+  kio_fault_records: { parameters: ["buffer" /* int32_t *out */, "u32" /* capacity */], result: "u32" },
+} as const satisfies Deno.ForeignLibraryInterface;
