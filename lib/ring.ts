@@ -290,7 +290,10 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     if (result >= 0) return result;
     // The kernel's own codes for "interrupted, restart" are not errnos.
     if (result <= -512 && result >= -516) result = -EINTR;
-    if (result !== -ECANCELED && result !== -EINTR) return result;
+    // EAGAIN is what a last try gives when the wait was ended from here.
+    if (result !== -ECANCELED && result !== -EINTR && result !== -EAGAIN) {
+      return result;
+    }
     if (flags & CANCELLED) return -ECANCELED;
     return flags & TIMED_OUT ? -ETIMEDOUT : result;
   }

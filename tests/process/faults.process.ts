@@ -26,6 +26,7 @@ import {
   asyncWriteExact,
   type IoContext,
   link,
+  MSG_DONTWAIT,
   O_RDWR,
   O_TMPFILE,
   type Result,
@@ -443,6 +444,24 @@ kioTest(
     assertEquals(ctx.pending, 1);
     assertEquals(value(await received.withTimeout(1)), 4);
     assert(performance.now() - start >= 49);
+  },
+);
+
+kioTest(
+  "asyncSendfile() says why it ended, not what its last try gave",
+  async (ctx) => {
+    using _ = FaultPlan.install({
+      rules: [{ operation: "splice", fault: "delay", ms: 30 }],
+    });
+    using pair = unixPair();
+    while ((await asyncSend(ctx, pair.left, LONG, MSG_DONTWAIT)).ok);
+    await using file = await tempFile(ctx, LONG);
+    const send = () => asyncSendfile(ctx, pair.left, file, 0, LONG.length);
+    assertCode(await send().withTimeout(5), "ETIMEDOUT");
+    const cancelled = send();
+    await asyncSleep(ctx, 5);
+    cancelled.cancel();
+    assertCode(await cancelled, "ECANCELED");
   },
 );
 
