@@ -31,7 +31,7 @@
 #define EXPORT __attribute__((visibility("default")))
 
 /* Raised whenever a signature below changes; ffi/load.ts compares it. */
-#define KIO_ABI 1
+#define KIO_ABI 2
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
 #define KIO_OP_FTRUNCATE 55	    /* Linux 6.9 */
@@ -118,10 +118,25 @@ EXPORT uint32_t kio_abi(void)
 	return KIO_ABI;
 }
 
-/* Ends the process: a broken invariant must not become corruption. */
-EXPORT void kio_abort(const char *message)
+/*
+ * Ends the process: a broken invariant must not become corruption. What is
+ * known of the ring goes with the message: the queues as from..to, the
+ * submission queue twice, as it is prepared and as the kernel sees it.
+ */
+EXPORT void kio_abort(const struct kio *k, const char *message)
 {
-	fprintf(stderr, "kio: %s\n", message);
+	const struct io_uring_sq *sq = &k->ring.sq;
+	const struct io_uring_cq *cq = &k->ring.cq;
+
+	fprintf(stderr,
+		"kio: %s\n"
+		"ring fd %d: %u in flight, prepared %u..%u, submitted %u..%u "
+		"of %u, completed %u..%u of %u, flags %#x%s%s\n",
+		message, k->ring.ring_fd, k->in_flight, sq->sqe_head,
+		sq->sqe_tail, IO_URING_READ_ONCE(*sq->khead), *sq->ktail,
+		sq->ring_entries, *cq->khead, IO_URING_READ_ONCE(*cq->ktail),
+		cq->ring_entries, IO_URING_READ_ONCE(*sq->kflags),
+		k->armed ? ", armed" : "", k->chaining ? ", in a chain" : "");
 	abort();
 }
 
@@ -996,7 +1011,7 @@ static void context_destroy(struct kio *k)
 EXPORT void kio_context_close(struct kio *k)
 {
 	if (k->in_flight)
-		kio_abort("a context was closed with operations in flight");
+		kio_abort(k, "a context was closed with operations in flight");
 	context_destroy(k);
 }
 

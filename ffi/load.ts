@@ -15,7 +15,7 @@ export type BlockingShim = Deno.DynamicLibrary<
 export type FaultShim = Deno.DynamicLibrary<typeof faultSymbols>["symbols"];
 
 /** Has to be `KIO_ABI` of kio.c. */
-const ABI = 1;
+const ABI = 2;
 
 const BUILD_HINT = "in a checkout of kio, run: ./setup.sh && deno task build";
 

@@ -2,7 +2,7 @@
 // deno-fmt-ignore
 export const symbols = {
   kio_abi: { parameters: [], result: "u32" },
-  kio_abort: { parameters: ["buffer" /* const char *message */], result: "void" },
+  kio_abort: { parameters: ["pointer" /* const struct kio *k */, "buffer" /* const char *message */], result: "void" },
   kio_now_ms: { parameters: [], result: "f64" },
 
   kio_guard_file: { parameters: [], result: "i32" },

@@ -75,6 +75,9 @@ const CANCEL_RETRY_MS = 5;
 /** Until the next try when the kernel has no memory for a submission. */
 const SUBMIT_RETRY_MS = 1;
 
+/** Operations that a dump lists at most. */
+const DUMP_MAX = 100;
+
 /** Parts of the high half of user_data, see kio.c. */
 const MESSAGE_MASK = 0x7fffffff;
 const CANCEL_FAILED = 0x40000000;
@@ -382,6 +385,12 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   static nameOf(op: Op<unknown>): string {
     return op.#operation.name;
   }
+
+  /** What has been done to it besides starting it. */
+  static stateOf(op: Op<unknown>): string {
+    const states = [", cancelled", ", timed out", ", never ran", ", asleep"];
+    return states.filter((_, bit) => op.#flags & 1 << bit).join("");
+  }
 }
 
 // A subclass loses the engine's fast paths for await only because of this
@@ -627,12 +636,25 @@ export class Ring {
 
   /** Ends the process over a broken invariant, with what was going on. */
   abort(message: string): never {
-    const lines = this.live().slice(0, 100).map((op) => `\n  ${Op.nameOf(op)}`);
+    const lines = this.live().slice(0, DUMP_MAX).map((op) =>
+      `\n  ${this.#describe(op)}`
+    );
+    const rest = this.#pending - lines.length;
+    if (rest > 0) lines.push(`\n  and ${rest} more`);
     const text = `${message}\n${this.#pending} operations pending:${
       lines.join("")
     }\0`;
-    this.shim.kio_abort(new TextEncoder().encode(text));
+    this.shim.kio_abort(this.handle, new TextEncoder().encode(text));
     throw new Error("unreachable");
+  }
+
+  /** An entry of the operation table, for the dump. */
+  #describe(op: Op<unknown>): string {
+    const slot = this.#ops.indexOf(op);
+    const fd = this.#fds[slot] < 0 ? "" : `, fd ${this.#fds[slot]}`;
+    return `slot ${slot}, generation ${this.#generations[slot]}: ${
+      Op.nameOf(op)
+    }${fd}${Op.stateOf(op)}`;
   }
 
   // ---- chains ---------------------------------------------------------------
