@@ -33,9 +33,12 @@ function withLibrary(path: string): ScriptOptions {
   };
 }
 
+/** What an import of the library needs. */
+const TREE = ["deno.json", "mod.ts", "tools", "ffi", "lib", "net", "helpers"];
+
 /** A copy of the checkout, without what was built. */
 function copyTree(folder: string): void {
-  for (const name of ["deno.json", "mod.ts", "tools", "ffi", "lib", "net"]) {
+  for (const name of TREE) {
     copy(ROOT + name, `${folder}/${name}`);
   }
 }
