@@ -12,18 +12,19 @@
  * and root may be able to change; it serves programs with `--allow-ffi`. The
  * second writes to `.kio/`, to be beside the main module; that serves programs
  * with `--allow-ffi=.kio` too. In a checkout, `deno task build` writes
- * ffi/build/libkio.so when it is older than its sources.
+ * ffi/build/libkio.so when it is older than its sources, and
+ * `deno task build:faults` libkio_faults.so, for tests against a kernel on a
+ * bad day.
  *
  * @module
  */
 import { cacheFolder, LIBRARY_NAME, sealed } from "./cache.ts";
-import { compileShim, pathOf } from "./compile.ts";
+import { compileShim, FAULTS, pathOf } from "./compile.ts";
 import guardSource from "./guard.c" with { type: "text" };
 import kioSource from "./kio.c" with { type: "text" };
 import { openLibrary } from "./load.ts";
 
-const SOURCES = ["kio.c", "guard.c", "compile.ts"];
-const OUTPUT = "build/libkio.so";
+const SOURCES = ["kio.c", "faults.c", "guard.c", "compile.ts"];
 
 function modified(name: string): number {
   try {
@@ -34,15 +35,15 @@ function modified(name: string): number {
   }
 }
 
-/** The library of the checkout. */
-function buildCheckout(): void {
-  if (modified(OUTPUT) > Math.max(...SOURCES.map(modified))) return;
+/** A library of the checkout. */
+function buildCheckout(name: string, flags: readonly string[]): void {
+  if (modified(name) > Math.max(...SOURCES.map(modified))) return;
   Deno.mkdirSync(pathOf("build"), { recursive: true });
   // Written beside and renamed: whoever has the old one loaded keeps it.
-  const output = pathOf(`${OUTPUT}.${Deno.pid}`);
-  compileShim(pathOf("kio.c"), output);
-  Deno.renameSync(output, pathOf(OUTPUT));
-  console.log(`built ffi/${OUTPUT}`);
+  const output = pathOf(`${name}.${Deno.pid}`);
+  compileShim(pathOf("kio.c"), output, { flags });
+  Deno.renameSync(output, pathOf(name));
+  console.log(`built ffi/${name}`);
 }
 
 /** Compiles what came with this module; the result has no debug information,
@@ -120,14 +121,18 @@ function projectFolder(): string {
 }
 
 function main(args: readonly string[]): void {
+  const isCheckout = import.meta.url.startsWith("file:");
+  if (isCheckout && args.length === 0) {
+    return buildCheckout("build/libkio.so", []);
+  }
+  if (isCheckout && args.length === 1 && args[0] === "--faults") {
+    return buildCheckout("build/libkio_faults.so", FAULTS);
+  }
   const isProject = args[0] === "--project";
   if (args.length > (isProject ? 1 : 0)) {
     throw new TypeError(
       `Cannot build: unknown argument ${args.at(-1)}; there is only --project`,
     );
-  }
-  if (!isProject && import.meta.url.startsWith("file:")) {
-    return buildCheckout();
   }
   // First, so that nobody waits for a compiler in vain.
   const folder = isProject ? projectFolder() : cacheFolder(makeFolder);

@@ -77,11 +77,17 @@ export function compileGuard(
   return `-DKIO_GUARD_IMAGE="${image}"`;
 }
 
+/** What makes kio.c the one that fails on demand: see faults.c. */
+export const FAULTS: readonly string[] = ["-DKIO_FAULTS"];
+
 /** Compiles kio.c, or a variant of it, to a library. */
 export function compileShim(
   source: string,
   output: string,
-  { guardSource, flags = [] }: { guardSource?: string; flags?: string[] } = {},
+  { guardSource, flags = [] }: {
+    guardSource?: string;
+    flags?: readonly string[];
+  } = {},
 ): void {
   const folder = Deno.makeTempDirSync();
   try {

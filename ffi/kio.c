@@ -34,7 +34,7 @@
 #define EXPORT __attribute__((visibility("default")))
 
 /* Raised whenever a signature below changes; ffi/load.ts compares it. */
-#define KIO_ABI 2
+#define KIO_ABI 3
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
 #define KIO_OP_FTRUNCATE 55	    /* Linux 6.9 */
@@ -76,6 +76,17 @@ struct parcel {
 	double tag;
 };
 
+#ifdef KIO_FAULTS
+/* See faults.c. */
+struct faults {
+	struct fault_mark *marks;
+	uint32_t mark_count;
+	struct fault_held *held;
+	uint32_t held_count;
+	bool chain_ended;
+};
+#endif
+
 struct kio {
 	struct io_uring ring;
 	struct kio *next;
@@ -100,6 +111,9 @@ struct kio {
 	bool timer_armed;
 	double timer_deadline_ms;
 	struct __kernel_timespec timer_at;
+#ifdef KIO_FAULTS
+	struct faults faults;
+#endif
 };
 
 struct mapping {
@@ -132,10 +146,25 @@ EXPORT uint32_t kio_abi(void)
 	return KIO_ABI;
 }
 
-/* Ends the process: a broken invariant must not become corruption. */
-EXPORT void kio_abort(const char *message)
+/*
+ * Ends the process: a broken invariant must not become corruption. What is
+ * known of the ring goes with the message: the queues as from..to, the
+ * submission queue twice, as it is prepared and as the kernel sees it.
+ */
+EXPORT void kio_abort(const struct kio *k, const char *message)
 {
-	fprintf(stderr, "kio: %s\n", message);
+	const struct io_uring_sq *sq = &k->ring.sq;
+	const struct io_uring_cq *cq = &k->ring.cq;
+
+	fprintf(stderr,
+		"kio: %s\n"
+		"ring fd %d: %u in flight, prepared %u..%u, submitted %u..%u "
+		"of %u, completed %u..%u of %u, flags %#x%s%s\n",
+		message, k->ring.ring_fd, k->in_flight, sq->sqe_head,
+		sq->sqe_tail, IO_URING_READ_ONCE(*sq->khead), *sq->ktail,
+		sq->ring_entries, *cq->khead, IO_URING_READ_ONCE(*cq->ktail),
+		cq->ring_entries, IO_URING_READ_ONCE(*sq->kflags),
+		k->armed ? ", armed" : "", k->chaining ? ", in a chain" : "");
 	abort();
 }
 
@@ -212,6 +241,33 @@ EXPORT int kio_life_begin(int fd)
 	return 0;
 }
 
+static bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out);
+
+/* Faults for tests: nothing of them is in the normal build. */
+#ifdef KIO_FAULTS
+#include "faults.c"
+#define FAULT_OPERATION(K, SQE) \
+	((K)->faults.chain_ended = fault_operation(K, SQE))
+#define FAULT_ENDS_CHAIN(K) ((K)->faults.chain_ended)
+#define FAULT_CHAIN(K) ((K)->faults.chain_ended = false)
+#define FAULT_ENTER(RET) fault_enter(RET)
+#define FAULT_HOLDS(K, CQE) fault_holds(K, CQE)
+#define FAULT_RELEASE(K, OUT, CAPACITY) fault_release(K, OUT, CAPACITY)
+#define FAULT_DEADLINE(K, DEADLINE_MS) fault_deadline(K, DEADLINE_MS)
+#define FAULT_CLEAR() kio_fault_clear()
+#define FAULT_FREE(K) fault_free(K)
+#else
+#define FAULT_OPERATION(K, SQE) ((void)0)
+#define FAULT_ENDS_CHAIN(K) false
+#define FAULT_CHAIN(K) ((void)0)
+#define FAULT_ENTER(RET) false
+#define FAULT_HOLDS(K, CQE) false
+#define FAULT_RELEASE(K, OUT, CAPACITY) 0
+#define FAULT_DEADLINE(K, DEADLINE_MS) ((void)0)
+#define FAULT_CLEAR() ((void)0)
+#define FAULT_FREE(K) ((void)0)
+#endif
+
 /* ---- entering the kernel ---------------------------------------------- */
 
 /* Whether the kernel says that it has something for the ring to run. */
@@ -238,6 +294,8 @@ static int enter(struct kio *k, uint32_t keep, uint32_t wait_count,
 			sq->sqe_head & *sq->kring_mask;
 	io_uring_smp_store_release(sq->ktail, tail);
 
+	if (FAULT_ENTER(&ret))
+		return ret;
 	ret = (int)syscall(__NR_io_uring_enter, k->ring.enter_ring_fd,
 			   tail - io_uring_smp_load_acquire(sq->khead),
 			   wait_count, flags | k->enter_flags, NULL, 0);
@@ -282,6 +340,7 @@ static int sqe_end(struct kio *k, struct io_uring_sqe *sqe, double id,
 {
 	sqe->user_data = (uint64_t)id;
 	sqe->flags |= (uint8_t)flags;
+	FAULT_OPERATION(k, sqe);
 	k->in_flight++;
 	return 0;
 }
@@ -609,6 +668,7 @@ EXPORT void kio_chain(struct kio *k, bool on)
 	k->chaining = on;
 	k->chain_length = 0;
 	k->chain_last = NULL;
+	FAULT_CHAIN(k);
 }
 
 /*
@@ -651,6 +711,9 @@ EXPORT int kio_pump(struct kio *k, double id, int file, double offset,
 		}
 		sqe->user_data = (uint64_t)id | (uint64_t)step << UD_STEP_SHIFT;
 		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+		FAULT_OPERATION(k, sqe);
+		if (FAULT_ENDS_CHAIN(k))
+			break;
 	}
 	if (ret)
 		/* none of it was submitted: a chain stays whole */
@@ -679,10 +742,35 @@ static bool internal_reported(struct kio *k, const struct io_uring_cqe *cqe)
 }
 
 /*
- * Moves completions from the ring to `out`, four int32 each: user_data low
- * and high, result, flags. Without `out` they are dropped, and so is an fd
- * that nobody will ever hear of.
+ * Takes a completion over, into `out` if there is one: four int32, user_data
+ * low and high, result, flags. Else it is dropped, and so is an fd that nobody
+ * will ever hear of. Returns whether it is one that counts.
  */
+static bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out)
+{
+	uint64_t user_data = cqe->user_data;
+
+	if (!(user_data & UD_MESSAGE)) {
+		if (user_data & UD_INTERNAL) {
+			if (!internal_reported(k, cqe))
+				return false;
+		} else if (!(cqe->flags & IORING_CQE_F_MORE)) {
+			k->in_flight--;
+		}
+	}
+	if (out) {
+		out[0] = (int32_t)user_data;
+		out[1] = (int32_t)(user_data >> 32);
+		out[2] = cqe->res;
+		out[3] = (int32_t)cqe->flags;
+	} else if (user_data < UD_INTERNAL && user_data & UD_MAKES_FD &&
+		   cqe->res >= 0) {
+		close(cqe->res);
+	}
+	return true;
+}
+
+/* Moves up to `capacity` completions from the ring to `out`. */
 static uint32_t harvest(struct kio *k, int32_t *out, uint32_t capacity)
 {
 	struct io_uring_cq *cq = &k->ring.cq;
@@ -692,30 +780,14 @@ static uint32_t harvest(struct kio *k, int32_t *out, uint32_t capacity)
 
 	for (; head != tail && count < capacity; head++) {
 		struct io_uring_cqe *cqe = &cq->cqes[head & *cq->kring_mask];
-		uint64_t user_data = cqe->user_data;
 
-		if (!(user_data & UD_MESSAGE)) {
-			if (user_data & UD_INTERNAL) {
-				if (!internal_reported(k, cqe))
-					continue;
-			} else if (!(cqe->flags & IORING_CQE_F_MORE)) {
-				k->in_flight--;
-			}
-		}
-		if (out) {
-			*out++ = (int32_t)user_data;
-			*out++ = (int32_t)(user_data >> 32);
-			*out++ = cqe->res;
-			*out++ = (int32_t)cqe->flags;
-		} else if (user_data < UD_INTERNAL && user_data & UD_MAKES_FD &&
-			   cqe->res >= 0) {
-			close(cqe->res);
-		}
-		count++;
+		if (!FAULT_HOLDS(k, cqe))
+			count += take(k, cqe, out ? out + 4 * count : NULL);
 	}
 	k->completions += head - *cq->khead;
 	io_uring_smp_store_release(cq->khead, head);
-	return count;
+	return count + FAULT_RELEASE(k, out ? out + 4 * count : NULL,
+				     capacity - count);
 }
 
 /*
@@ -838,6 +910,7 @@ EXPORT int kio_arm(struct kio *k, double deadline_ms)
 		disarm_wait(k);
 		return 0;
 	}
+	FAULT_DEADLINE(k, &deadline_ms);
 	if (deadline_ms > 0 && arm_timer(k, deadline_ms))
 		return 0;
 	io_uring_cq_eventfd_toggle(&k->ring, true);
@@ -1191,6 +1264,7 @@ static void context_destroy(struct kio *k)
 		free(parcel);
 	}
 	io_uring_queue_exit(&k->ring);
+	FAULT_FREE(k);
 	free(k);
 }
 
@@ -1202,7 +1276,7 @@ static void context_destroy(struct kio *k)
 EXPORT void kio_context_close(struct kio *k)
 {
 	if (k->in_flight)
-		kio_abort("a context was closed with operations in flight");
+		kio_abort(k, "a context was closed with operations in flight");
 	context_destroy(k);
 }
 
@@ -1218,7 +1292,9 @@ static void context_drain(struct kio *k)
 	struct io_uring_sqe *sqe;
 
 	for (; (sqe = unsubmitted(k, 0)); k->ring.sq.sqe_tail--) {
-		if (sqe->user_data & UD_INTERNAL)
+		/* or a step of a pump, which counts once */
+		if (sqe->user_data & UD_INTERNAL ||
+		    sqe->flags & IOSQE_CQE_SKIP_SUCCESS)
 			continue;
 		k->in_flight--;
 		/* its fd was given up when it was queued */
@@ -1249,6 +1325,7 @@ static void isolate_end(void *argument)
 {
 	if (isolate != argument)
 		return;
+	FAULT_CLEAR();
 	while (isolate->contexts) {
 		context_drain(isolate->contexts);
 		/* the isolate's handle on it dies without closing it */

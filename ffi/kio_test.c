@@ -1229,6 +1229,21 @@ static void test_guard_drops_what_was_not_submitted(void)
 	CHECK(bytes_in(fds[0]) == 1);
 }
 
+/* Several SQEs, one operation: to wait for the others would be forever. */
+static void test_guard_drops_a_pump_that_was_not_submitted(void)
+{
+	struct kio *k = context_open(16);
+	int file = memfd_create("file", MFD_CLOEXEC);
+	int fds[2], to[2];
+
+	CHECK(write(file, "abcdef", 6) == 6);
+	CHECK(pipe2(fds, O_CLOEXEC) == 0 && pipe2(to, O_CLOEXEC) == 0);
+	CHECK(kio_pump(k, 1, file, 0, 6, fds[0], fds[1], 0, to[1], 2, 9) == 0);
+	CHECK(k->in_flight == 1);
+	guard_fire();
+	CHECK(bytes_in(to[0]) == -EAGAIN && bytes_in(fds[0]) == -EAGAIN);
+}
+
 static void test_guard_closes_an_fd_that_nobody_will_hear_of(void)
 {
 	struct kio *k = context_open(8);
@@ -1469,6 +1484,7 @@ static const struct test {
 	TEST(guard_takes_buffers_back_from_the_kernel),
 	TEST(guard_waits_for_what_cannot_be_cancelled),
 	TEST(guard_drops_what_was_not_submitted),
+	TEST(guard_drops_a_pump_that_was_not_submitted),
 	TEST(guard_closes_an_fd_that_nobody_will_hear_of),
 	TEST(guard_cancels_a_chain_to_its_end),
 	TEST(guard_ignores_the_end_of_another_isolate),

@@ -1,5 +1,10 @@
 import { cachedLibrary, LIBRARY_NAME } from "./cache.ts";
-import { blockingSymbols, guardSymbols, symbols } from "./symbols.ts";
+import {
+  blockingSymbols,
+  faultSymbols,
+  guardSymbols,
+  symbols,
+} from "./symbols.ts";
 
 /** The functions of the shim, bound. */
 export type Shim = Deno.DynamicLibrary<typeof symbols>["symbols"];
@@ -8,8 +13,10 @@ export type BlockingShim = Deno.DynamicLibrary<
   typeof blockingSymbols
 >["symbols"];
 
+export type FaultShim = Deno.DynamicLibrary<typeof faultSymbols>["symbols"];
+
 /** Has to be `KIO_ABI` of kio.c. */
-const ABI = 2;
+const ABI = 3;
 
 /** How the library of this very version is built. */
 const BUILD = buildCommand(import.meta.url);
@@ -20,7 +27,9 @@ interface NodeProcess {
 
 let shim: Shim | undefined;
 let blockingShim: BlockingShim | undefined;
+let faultShim: FaultShim | undefined;
 let loadedPath = "";
+let wantsFaults = false;
 
 function buildCommand(url: string): string {
   if (url.startsWith("file:")) {
@@ -51,6 +60,38 @@ export function loadBlockingShim(): BlockingShim {
 export function shimPath(): string {
   loadShim();
   return loadedPath;
+}
+
+/**
+ * The calls of the library that fails on demand, which from then on is the one
+ * that everything uses. Refused when the other is in use already.
+ */
+export function loadFaultShim(): FaultShim {
+  if (faultShim !== undefined) return faultShim;
+  const verb = "Cannot inject faults";
+  if (shim === undefined) {
+    wantsFaults = true;
+    try {
+      loadShim();
+    } catch (cause) {
+      wantsFaults = false;
+      if (!(cause instanceof Deno.errors.NotFound)) throw cause;
+      throw new Deno.errors.NotFound(
+        `${verb}: the library for it is not built; in a checkout of kio, run: deno task build:faults\n${cause.message}`,
+      );
+    }
+  }
+  try {
+    const library = Deno.dlopen(loadedPath, faultSymbols);
+    // As for the other symbols: nothing is unmapped by that.
+    library.close();
+    return faultShim = library.symbols;
+  } catch (cause) {
+    throw new TypeError(
+      `${verb}: ${loadedPath}, which has no faults, is in use; call FaultPlan.load() before anything else of kio, and leave KIO_LIB unset`,
+      { cause },
+    );
+  }
 }
 
 function open(): Shim {
@@ -86,6 +127,11 @@ function isElsewhere(error: unknown): error is Error {
 function* candidates(tried: Error[]): Generator<string> {
   const explicit = explicitPath();
   if (explicit !== undefined) return yield explicit;
+  if (wantsFaults) {
+    const faults = fileBeside("./build/libkio_faults.so", import.meta.url);
+    if (faults !== undefined) yield faults;
+    return;
+  }
   const checkout = fileBeside("./build/libkio.so", import.meta.url);
   const others = [
     fileBeside(`./.kio/${LIBRARY_NAME}`, Deno.mainModule),

@@ -2,7 +2,7 @@
 // deno-fmt-ignore
 export const symbols = {
   kio_abi: { parameters: [], result: "u32" },
-  kio_abort: { parameters: ["buffer" /* const char *message */], result: "void" },
+  kio_abort: { parameters: ["pointer" /* const struct kio *k */, "buffer" /* const char *message */], result: "void" },
   kio_now_ms: { parameters: [], result: "f64" },
 
   kio_guard_file: { parameters: [], result: "i32" },
@@ -99,4 +99,14 @@ export const guardSymbols = {
     parameters: ["pointer" /* void *guarded */],
     result: "void",
   },
+} as const satisfies Deno.ForeignLibraryInterface;
+
+/** The functions of faults.c, which only the build for tests has. */
+// deno-fmt-ignore
+export const faultSymbols = {
+  kio_fault_install: { parameters: ["f64" /* seed */], result: "i32" },
+  kio_fault_rule: { parameters: ["u32" /* operation */, "i32" /* fd */, "f64" /* probability */, "u32" /* nth */, "u32" /* times */, "u32" /* kind */, "i32" /* value */], result: "i32" },
+  kio_fault_clear: { parameters: [], result: "void" },
+  kio_fault_count: { parameters: [], result: "u32" },
+  kio_fault_records: { parameters: ["buffer" /* int32_t *out */, "u32" /* capacity */], result: "u32" },
 } as const satisfies Deno.ForeignLibraryInterface;

@@ -28,12 +28,7 @@ import {
   success,
 } from "./result.ts";
 import { grown, Timers } from "./timers.ts";
-import {
-  type ContextStats,
-  describe,
-  type PendingOperation,
-  Tally,
-} from "./stats.ts";
+import { type ContextStats, type PendingOperation, Tally } from "./stats.ts";
 import type { UringOp } from "./UringOp.ts";
 import { openWaker, type Waker } from "./waker.ts";
 
@@ -80,6 +75,9 @@ const CANCEL_RETRY_MS = 5;
 
 /** Until the next try when the kernel has no memory for a submission. */
 const SUBMIT_RETRY_MS = 1;
+
+/** Operations that a dump lists at most. */
+const DUMP_MAX = 100;
 
 /** Parts of the high half of user_data, see kio.c. */
 const MESSAGE_MASK = 0x7fffffff;
@@ -305,7 +303,10 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   #outcome(result: number): number {
     const flags = this.#flags;
     if (result >= 0) return result;
-    if (result !== -ECANCELED && result !== -EINTR) return result;
+    // EAGAIN is what a last try gives when the wait was ended from here.
+    if (result !== -ECANCELED && result !== -EINTR && result !== -EAGAIN) {
+      return result;
+    }
     if (flags & CANCELLED) return -ECANCELED;
     return flags & TIMED_OUT ? -ETIMEDOUT : result;
   }
@@ -410,6 +411,12 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
       bytes: sizeOf(op.#pinned),
       isCancelled: (op.#flags & CANCELLED) !== 0,
     };
+  }
+
+  /** What has been done to it besides starting it. */
+  static stateOf(op: Op<unknown>): string {
+    const states = [", cancelled", ", timed out", ", never ran", ", asleep"];
+    return states.filter((_, bit) => op.#flags & 1 << bit).join("");
   }
 }
 
@@ -724,14 +731,25 @@ export class Ring {
 
   /** Ends the process over a broken invariant, with what was going on. */
   abort(message: string): never {
-    const lines = this.inspect().slice(0, 100).map((op) =>
-      `\n  ${describe(op)}`
+    const lines = this.live().slice(0, DUMP_MAX).map((op) =>
+      `\n  ${this.#describe(op)}`
     );
+    const rest = this.#pending - lines.length;
+    if (rest > 0) lines.push(`\n  and ${rest} more`);
     const text = `${message}\n${this.#pending} operations pending:${
       lines.join("")
     }\0`;
-    this.shim.kio_abort(new TextEncoder().encode(text));
+    this.shim.kio_abort(this.handle, new TextEncoder().encode(text));
     throw new Error("unreachable");
+  }
+
+  /** An entry of the operation table, for the dump. */
+  #describe(op: Op<unknown>): string {
+    const slot = this.#ops.indexOf(op);
+    const fd = this.#fds[slot] < 0 ? "" : `, fd ${this.#fds[slot]}`;
+    return `slot ${slot}, generation ${this.#generations[slot]}: ${
+      Op.describe(op).operation
+    }${fd}${Op.stateOf(op)}`;
   }
 
   // ---- chains ---------------------------------------------------------------

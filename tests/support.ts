@@ -164,7 +164,7 @@ export async function assertFds(
 }
 
 /** Fails if the kernel still has something of a context. */
-async function assertIdle(ctx: IoContext): Promise<void> {
+export async function assertIdle(ctx: IoContext): Promise<void> {
   assertEquals(ctx.pending, 0, `${ctx.pending} operations are pending`);
   const info = await procText(`/proc/self/fdinfo/${ctx.ringFd}`) ?? "";
   const polls = /^PollList:\n(.*)^CqOverflowList:\n(.*)^NAPI/ms.exec(info);

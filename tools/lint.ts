@@ -1,9 +1,9 @@
 /**
  * The project's own lint rules: native calls stay in ffi/, and imports go
- * downward only (helpers, net, lib, ffi).
+ * downward only (testing, helpers, net, lib, ffi).
  */
 
-const LAYERS = ["ffi", "lib", "net", "helpers"];
+const LAYERS = ["ffi", "lib", "net", "helpers", "testing"];
 
 /** How far up the layers a file of the checkout is; -1 outside of them. */
 function layerOf(path: string): number {

@@ -406,6 +406,30 @@ kioTest("close() of a socket in a full queue and a chain", async () => {
   assertCode(await ops[2], "ECANCELED");
 });
 
+kioTest(
+  "close() keeps the number while a link may still use it",
+  async (ctx) => {
+    using pair = unixPair();
+    using other = unixPair();
+    const number = pair.left.fd;
+    const [received, sent] = link(ctx, () => [
+      asyncRecv(ctx, other.right, new Uint8Array(1)),
+      asyncSend(ctx, pair.left, bytes("for nobody else")),
+    ]);
+    await turn(5);
+    const closing = pair.left.close();
+    // One of them would be the next file with that number.
+    const strangers = [unixPair(), unixPair(), unixPair(), unixPair()];
+    const taken = strangers.some(({ left, right }) =>
+      left.fd === number || right.fd === number
+    );
+    for (const stranger of strangers) stranger[Symbol.dispose]();
+    other.left[Symbol.dispose]();
+    await Promise.all([received, sent, closing]);
+    assert(!taken, "its number was in use again");
+  },
+);
+
 kioTest("close() of many at a time", async (ctx) => {
   const pairs = Array.from({ length: 200 }, () => unixPair());
   const ops = pairs.flatMap(({ left, right }) => [

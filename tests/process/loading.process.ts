@@ -34,18 +34,12 @@ function withLibrary(path: string): ScriptOptions {
   };
 }
 
+/** What an import of the library needs. */
+const TREE = ["deno.json", "mod.ts", "tools", "ffi", "lib", "net", "helpers"];
+
 /** A copy of the checkout, without what was built. */
 function copyTree(folder: string): void {
-  const parts = [
-    "deno.json",
-    "mod.ts",
-    "tools",
-    "ffi",
-    "lib",
-    "net",
-    "helpers",
-  ];
-  for (const name of parts) {
+  for (const name of TREE) {
     copy(ROOT + name, `${folder}/${name}`);
   }
 }
@@ -198,7 +192,7 @@ Deno.test("IoContext refuses a library of another version", async () => {
   using folder = temporaryFolder();
   const library = `${folder.path}/libkio.so`;
   const sources = [
-    mutantOf("#define KIO_ABI 2\n", "#define KIO_ABI 99\n"),
+    mutantOf("#define KIO_ABI 3\n", "#define KIO_ABI 99\n"),
     '__attribute__((visibility("default"))) int kio_abi(void) { return 99; }',
     '__attribute__((visibility("default"))) int other(void) { return 0; }',
   ];

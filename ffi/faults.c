@@ -1,0 +1,466 @@
+/*
+ * faults.c - a part of kio.c in the build for tests (-DKIO_FAULTS), which plays
+ * a kernel on a bad day: transfers that are short, operations that fail,
+ * completions that come late or in another order, and entries that are refused.
+ * A plan belongs to a thread; with the same seed and the same order of
+ * operations it does the same again.
+ *
+ * What is reported is what happened: a short transfer is cut before the kernel
+ * sees it, an operation that fails by a rule never reaches the kernel.
+ */
+enum fault_kind {
+	FAULT_SHORT, /* value: bytes, 0 for any number */
+	FAULT_ERROR, /* value: a negative errno */
+	FAULT_DELAY, /* value: milliseconds, here and below */
+	FAULT_REORDER,
+	FAULT_BATCH,
+};
+
+/* Operations are named by their opcode; these are none. */
+#define FAULT_OF_ENTER 256
+#define FAULT_OF_ANY 257
+
+#define FAULT_RULES_MAX 64
+#define FAULT_RECORDS_MAX 65536
+
+struct fault_rule {
+	uint32_t operation;
+	int32_t fd;
+	double probability;
+	/* which of the operations that match; 0: all */
+	uint32_t nth;
+	/* how often at most; 0: always */
+	uint32_t times;
+	enum fault_kind kind;
+	int32_t value;
+	uint32_t seen, injected;
+};
+
+struct fault_record {
+	int32_t operation, fd, kind, value;
+};
+
+/* What is to become of the completion of an operation in flight. */
+struct fault_mark {
+	uint64_t user_data;
+	enum fault_kind kind;
+	int32_t result;
+	double delay_ms;
+};
+
+/* A completion that has not been handed out yet: it counts as in flight. */
+struct fault_held {
+	struct io_uring_cqe cqe;
+	double due_ms;
+};
+
+static __thread struct {
+	struct fault_rule rules[FAULT_RULES_MAX];
+	uint32_t rule_count;
+	uint64_t random;
+	struct fault_record *records;
+	uint32_t record_count;
+} fault_plan;
+
+/* ---- the plan ------------------------------------------------------------- */
+
+EXPORT void kio_fault_clear(void)
+{
+	free(fault_plan.records);
+	memset(&fault_plan, 0, sizeof(fault_plan));
+}
+
+EXPORT int kio_fault_install(double seed)
+{
+	kio_fault_clear();
+	fault_plan.random = (uint64_t)seed;
+	fault_plan.records = calloc(FAULT_RECORDS_MAX,
+				    sizeof(*fault_plan.records));
+	return fault_plan.records ? 0 : -ENOMEM;
+}
+
+EXPORT int kio_fault_rule(uint32_t operation, int fd, double probability,
+			  uint32_t nth, uint32_t times, uint32_t kind,
+			  int value)
+{
+	if (fault_plan.rule_count == FAULT_RULES_MAX)
+		return -ENOSPC;
+	fault_plan.rules[fault_plan.rule_count++] = (struct fault_rule){
+		.operation = operation,
+		.fd = fd,
+		.probability = probability,
+		.nth = nth,
+		.times = times,
+		.kind = kind,
+		.value = value,
+	};
+	return 0;
+}
+
+/* How many faults there were. */
+EXPORT uint32_t kio_fault_count(void)
+{
+	return fault_plan.record_count;
+}
+
+/* The first of them, up to `capacity`, four int32 each; returns their number. */
+EXPORT uint32_t kio_fault_records(int32_t *out, uint32_t capacity)
+{
+	uint32_t count = fault_plan.record_count;
+
+	count = count < FAULT_RECORDS_MAX ? count : FAULT_RECORDS_MAX;
+	count = count < capacity ? count : capacity;
+	if (count)
+		memcpy(out, fault_plan.records,
+		       count * sizeof(*fault_plan.records));
+	return count;
+}
+
+/* splitmix64 */
+static uint64_t fault_random(void)
+{
+	uint64_t z = fault_plan.random += 0x9e3779b97f4a7c15;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+	z = (z ^ z >> 27) * 0x94d049bb133111eb;
+	return z ^ z >> 31;
+}
+
+/* From 0 to 1, without 1. */
+static double fault_fraction(void)
+{
+	return (double)(fault_random() >> 11) * 0x1p-53;
+}
+
+/*
+ * The first rule that an operation falls under this time. Each rule counts, and
+ * draws its lot, whatever the others do: what it does is independent of them.
+ */
+static struct fault_rule *fault_pick(uint32_t operation, int fd, int other_fd)
+{
+	struct fault_rule *picked = NULL;
+
+	for (uint32_t i = 0; i < fault_plan.rule_count; i++) {
+		struct fault_rule *rule = &fault_plan.rules[i];
+
+		if (rule->operation != operation &&
+		    (rule->operation != FAULT_OF_ANY ||
+		     operation == FAULT_OF_ENTER))
+			continue;
+		if (rule->fd >= 0 && rule->fd != fd && rule->fd != other_fd)
+			continue;
+		if ((rule->nth && ++rule->seen != rule->nth) ||
+		    (rule->times && rule->injected == rule->times) ||
+		    fault_fraction() >= rule->probability)
+			continue;
+		if (!picked)
+			picked = rule;
+	}
+	return picked;
+}
+
+static void fault_inject(struct fault_rule *rule, uint32_t operation, int fd,
+			 int32_t value)
+{
+	rule->injected++;
+	if (fault_plan.record_count < FAULT_RECORDS_MAX)
+		fault_plan.records[fault_plan.record_count] =
+			(struct fault_record){ (int32_t)operation, fd,
+					       (int32_t)rule->kind, value };
+	fault_plan.record_count++;
+}
+
+/* ---- operations ------------------------------------------------------------ */
+
+static struct fault_mark *fault_mark_add(struct kio *k, uint64_t user_data)
+{
+	struct faults *f = &k->faults;
+	struct fault_mark *marks = reallocarray(f->marks, f->mark_count + 1,
+						sizeof(*marks));
+
+	if (!marks)
+		return NULL;
+	f->marks = marks;
+	marks += f->mark_count++;
+	*marks = (struct fault_mark){ .user_data = user_data };
+	return marks;
+}
+
+/* The operation that a completion is of, whatever its step. */
+static uint64_t fault_operation_of(uint64_t user_data)
+{
+	return user_data &
+	       ~((uint64_t)(UD_STEPS_MAX - 1) << UD_STEP_SHIFT);
+}
+
+static struct fault_mark *fault_mark_of(struct kio *k, uint64_t user_data)
+{
+	struct faults *f = &k->faults;
+
+	for (uint32_t i = 0; i < f->mark_count; i++)
+		if (fault_operation_of(f->marks[i].user_data) ==
+		    fault_operation_of(user_data))
+			return &f->marks[i];
+	return NULL;
+}
+
+/*
+ * Lets an operation fail. A close is done nevertheless, as close(2) gives the
+ * fd up whatever it says; but for ECANCELED, which means that it never ran.
+ */
+static bool fault_fail(struct kio *k, struct io_uring_sqe *sqe, int32_t result)
+{
+	struct fault_mark *mark = fault_mark_add(k, sqe->user_data);
+	uint64_t user_data = sqe->user_data;
+	uint8_t flags = sqe->flags & (IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS);
+
+	if (!mark)
+		return false;
+	mark->kind = FAULT_ERROR;
+	mark->result = result;
+	if (sqe->opcode == IORING_OP_CLOSE && result != -ECANCELED)
+		return true;
+	io_uring_prep_read(sqe, -1, NULL, 0, 0);
+	sqe->user_data = user_data;
+	sqe->flags |= flags;
+	return true;
+}
+
+static bool fault_is_stream(int fd)
+{
+	int type = 0;
+	socklen_t length = sizeof(type);
+
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 &&
+	       type == SOCK_STREAM;
+}
+
+static uint32_t fault_length(double total, int32_t bytes)
+{
+	if (bytes)
+		return bytes < total ? (uint32_t)bytes : 0;
+	return total < 2 ? 0 : 1 + (uint32_t)(fault_fraction() * (total - 1));
+}
+
+/* Shortens vectors to fewer bytes than they have; 0 if that is not possible. */
+static uint32_t fault_cut_vectors(struct iovec *vectors, size_t *count,
+				  int32_t bytes)
+{
+	double total = 0;
+	uint32_t length, rest;
+
+	for (size_t i = 0; i < *count; i++)
+		total += (double)vectors[i].iov_len;
+	length = rest = fault_length(total, bytes);
+	for (size_t i = 0; rest; i++) {
+		if (vectors[i].iov_len >= rest) {
+			vectors[i].iov_len = rest;
+			*count = i + 1;
+			break;
+		}
+		rest -= (uint32_t)vectors[i].iov_len;
+	}
+	return length;
+}
+
+/* Asks the kernel for less than the program has; returns how much, or 0. */
+static uint32_t fault_cut(struct io_uring_sqe *sqe, int32_t bytes)
+{
+	struct msghdr *message;
+	uint32_t length;
+	size_t count;
+
+	switch (sqe->opcode) {
+	case IORING_OP_RECV:
+	case IORING_OP_SEND:
+		/* a datagram is never cut by the kernel */
+		if (!fault_is_stream(sqe->fd))
+			return 0;
+		/* fallthrough */
+	case IORING_OP_READ:
+	case IORING_OP_WRITE:
+	case IORING_OP_SPLICE:
+		length = fault_length(sqe->len, bytes);
+		if (length)
+			sqe->len = length;
+		return length;
+	case IORING_OP_READV:
+	case IORING_OP_WRITEV:
+		count = sqe->len;
+		length = fault_cut_vectors((struct iovec *)sqe->addr, &count,
+					   bytes);
+		sqe->len = (uint32_t)count;
+		return length;
+	case IORING_OP_RECVMSG:
+	case IORING_OP_SENDMSG:
+		if (!fault_is_stream(sqe->fd))
+			return 0;
+		message = (struct msghdr *)sqe->addr;
+		return fault_cut_vectors(message->msg_iov,
+					 &message->msg_iovlen, bytes);
+	default:
+		return 0;
+	}
+}
+
+/* Whether a short result of it ends a chain. */
+static bool fault_short_ends(const struct io_uring_sqe *sqe)
+{
+	switch (sqe->opcode) {
+	case IORING_OP_RECV:
+	case IORING_OP_SEND:
+	case IORING_OP_RECVMSG:
+	case IORING_OP_SENDMSG:
+		return sqe->msg_flags & MSG_WAITALL;
+	default:
+		return true;
+	}
+}
+
+/*
+ * Called for each operation that is prepared and stamped. Returns whether its
+ * chain ends with it: the kernel does not know that it was cut, so what follows
+ * in the chain is cancelled here.
+ */
+static bool fault_operation(struct kio *k, struct io_uring_sqe *sqe)
+{
+	int other_fd = -1, fd = sqe->fd;
+	uint32_t operation = sqe->opcode;
+	struct fault_rule *rule;
+	struct fault_mark *mark;
+	int32_t value;
+
+	if (k->faults.chain_ended) {
+		k->faults.chain_ended = false;
+		fault_fail(k, sqe, -ECANCELED);
+		return false;
+	}
+	if (sqe->opcode == IORING_OP_SPLICE)
+		other_fd = sqe->splice_fd_in;
+	if (sqe->flags & IOSQE_FIXED_FILE)
+		fd = -1;
+	rule = fault_pick(operation, fd, other_fd);
+	if (!rule || fault_mark_of(k, sqe->user_data))
+		return false;
+	value = rule->value;
+	switch (rule->kind) {
+	case FAULT_SHORT:
+		value = (int32_t)fault_cut(sqe, value);
+		if (!value)
+			return false;
+		fault_inject(rule, operation, fd, value);
+		return k->chaining && fault_short_ends(sqe);
+	case FAULT_ERROR:
+		if (!fault_fail(k, sqe, value))
+			return false;
+		break;
+	default:
+		mark = fault_mark_add(k, sqe->user_data);
+		if (!mark)
+			return false;
+		mark->kind = rule->kind;
+		mark->delay_ms = rule->kind == FAULT_REORDER ?
+					 fault_fraction() * value :
+					 value;
+	}
+	fault_inject(rule, operation, fd, value);
+	return false;
+}
+
+/* Whether the kernel is not to be entered this time, and why. */
+static bool fault_enter(int *ret)
+{
+	struct fault_rule *rule = fault_pick(FAULT_OF_ENTER, -1, -1);
+
+	if (!rule)
+		return false;
+	*ret = rule->value;
+	fault_inject(rule, FAULT_OF_ENTER, -1, *ret);
+	return true;
+}
+
+/* ---- completions ----------------------------------------------------------- */
+
+static bool fault_hold(struct kio *k, const struct io_uring_cqe *cqe,
+		       const struct fault_mark *mark)
+{
+	struct faults *f = &k->faults;
+	struct fault_held *held = reallocarray(f->held, f->held_count + 1,
+					       sizeof(*held));
+	double due_ms = kio_now_ms() + mark->delay_ms;
+
+	if (!held)
+		return false;
+	/* all that come in one period are handed out together */
+	if (mark->kind == FAULT_BATCH)
+		due_ms -= (int64_t)due_ms % (int64_t)mark->delay_ms;
+	f->held = held;
+	held += f->held_count++;
+	held->due_ms = due_ms;
+	memcpy(&held->cqe, cqe, sizeof(held->cqe));
+	return true;
+}
+
+/* Does to a completion what was planned; true if it is to be held back. */
+static bool fault_holds(struct kio *k, struct io_uring_cqe *cqe)
+{
+	struct faults *f = &k->faults;
+	struct fault_mark mark, *found;
+
+	if (cqe->user_data & (UD_MESSAGE | UD_INTERNAL))
+		return false;
+	found = fault_mark_of(k, cqe->user_data);
+	if (!found)
+		return false;
+	mark = *found;
+	*found = f->marks[--f->mark_count];
+	if (mark.kind != FAULT_ERROR)
+		return fault_hold(k, cqe, &mark);
+	/* not if another step has ended the chain, or it was cancelled before */
+	if (mark.user_data == cqe->user_data &&
+	    (cqe->res == -EBADF || cqe->res == 0))
+		cqe->res = mark.result;
+	return false;
+}
+
+/* Hands out the completions whose time has come; all of them without `out`. */
+static uint32_t fault_release(struct kio *k, int32_t *out, uint32_t capacity)
+{
+	struct faults *f = &k->faults;
+	double now_ms = f->held_count ? kio_now_ms() : 0;
+	uint32_t count = 0;
+
+	while (f->held_count && count < capacity) {
+		uint32_t first = 0;
+		struct fault_held held;
+
+		for (uint32_t i = 1; i < f->held_count; i++)
+			if (f->held[i].due_ms < f->held[first].due_ms)
+				first = i;
+		held = f->held[first];
+		if (out && held.due_ms > now_ms)
+			break;
+		f->held_count--;
+		memmove(&f->held[first], &f->held[first + 1],
+			(f->held_count - first) * sizeof(held));
+		take(k, &held.cqe, out ? out + 4 * count : NULL);
+		count++;
+	}
+	return count;
+}
+
+/* The thread must not sleep beyond what is held back. */
+static void fault_deadline(const struct kio *k, double *deadline_ms)
+{
+	const struct faults *f = &k->faults;
+
+	for (uint32_t i = 0; i < f->held_count; i++)
+		if (*deadline_ms == 0 || f->held[i].due_ms < *deadline_ms)
+			*deadline_ms = f->held[i].due_ms;
+}
+
+static void fault_free(struct kio *k)
+{
+	free(k->faults.marks);
+	free(k->faults.held);
+}

@@ -1,0 +1,358 @@
+import {
+  clearFaults,
+  countFaults,
+  FaultKind,
+  faultRecords,
+  installFaults,
+  type ShimRule,
+} from "../ffi/faults.ts";
+import { loadFaultShim } from "../ffi/load.ts";
+import {
+  checkArray,
+  checkFd,
+  checkInteger,
+  checkOptions,
+  type Fd,
+} from "../lib/check.ts";
+import { ERRNO_TEXT } from "../lib/errno.ts";
+import { exceptionOf, failure } from "../lib/result.ts";
+
+/** The operations of the kernel, by the numbers of io_uring.h. */
+const OPCODES: Readonly<Record<FaultOperation, number>> = {
+  readv: 1,
+  writev: 2,
+  fsync: 3,
+  poll: 6,
+  sendmsg: 9,
+  recvmsg: 10,
+  accept: 13,
+  connect: 16,
+  fallocate: 17,
+  open: 18,
+  close: 19,
+  fstat: 21,
+  read: 22,
+  write: 23,
+  send: 26,
+  recv: 27,
+  openat2: 28,
+  splice: 30,
+  shutdown: 34,
+  rename: 35,
+  unlink: 36,
+  msgRing: 40,
+  ftruncate: 55,
+  enter: 256,
+  any: 257,
+};
+
+/**
+ * What a rule is about: an operation of the kernel (`asyncRecv()` and
+ * `asyncRecvExact()` both do `"recv"`, `asyncSendfile()` does `"splice"` and
+ * `"poll"`); `"any"` of them; or `"enter"`, the system call that submits them
+ * and collects their results, of which there is about one for a batch.
+ */
+export type FaultOperation =
+  | "readv"
+  | "writev"
+  | "fsync"
+  | "poll"
+  | "sendmsg"
+  | "recvmsg"
+  | "accept"
+  | "connect"
+  | "fallocate"
+  | "open"
+  | "close"
+  | "fstat"
+  | "read"
+  | "write"
+  | "send"
+  | "recv"
+  | "openat2"
+  | "splice"
+  | "shutdown"
+  | "rename"
+  | "unlink"
+  | "msgRing"
+  | "ftruncate"
+  | "enter"
+  | "any";
+
+const NAMES: ReadonlyMap<number, FaultOperation> = new Map(
+  Object.entries(OPCODES).map((
+    [name, opcode],
+  ) => [opcode, name as FaultOperation]),
+);
+
+const TRANSFERS: ReadonlySet<FaultOperation> = new Set([
+  "any",
+  "read",
+  "readv",
+  "recv",
+  "recvmsg",
+  "send",
+  "sendmsg",
+  "splice",
+  "write",
+  "writev",
+]);
+
+/** What io_uring_enter(2) fails with on a bad day. */
+const ENTER_CODES = ["EINTR", "EAGAIN", "EBUSY", "ENOMEM"];
+const ENTER_PROBABILITY_MAX = 0.9;
+
+/** Given by the kernel for what it would start again after a signal; kio turns
+ * it into `EINTR`. */
+const ERESTARTSYS = 512;
+
+/** A transfer moves fewer bytes than asked for, though more were there. */
+export interface ShortFault {
+  /** A short transfer. The kernel is asked for less, so nothing is lost. */
+  fault: "short";
+  /** How many bytes at most; a random number below the length if left out. */
+  bytes?: number;
+}
+
+/** An operation fails without having been tried. */
+export interface ErrorFault {
+  /** A failure. `"close"` closes nevertheless, as close(2) does. */
+  fault: "error";
+  /** The name of the errno, `"ECONNRESET"`; `"ERESTARTSYS"` is possible too,
+   * which kio turns into `EINTR`. For `"enter"`: `"EINTR"`, `"EAGAIN"`,
+   * `"EBUSY"` or `"ENOMEM"`. */
+  code: string;
+}
+
+/** A completion is held back after the kernel has given it. */
+export interface DelayFault {
+  /** `"delay"`: by that time. `"reorder"`: by a random part of it, so that
+   * others overtake. `"batch"`: to the end of a period of that length, with
+   * all others of the period. */
+  fault: "delay" | "reorder" | "batch";
+  /** Milliseconds, 1 to 60000. */
+  ms: number;
+}
+
+/** Which operations a rule is about, and how often. */
+export interface FaultTarget {
+  /** What the kernel is asked to do. */
+  operation: FaultOperation;
+  /** Only on this fd; on any if left out. */
+  fd?: Fd;
+  /** Only the N-th that matches, from 1; any if left out. */
+  nth?: number;
+  /** How likely each time, above 0 and up to 1; for `"enter"` at most 0.9 unless
+   * `nth` or `times` limits it.
+   * @default {1} */
+  probability?: number;
+  /** How often at most; without a limit if left out. */
+  times?: number;
+}
+
+/** What is to befall which operations. */
+export type FaultRule = FaultTarget & (ShortFault | ErrorFault | DelayFault);
+
+/** How a plan is made. */
+export interface FaultPlanOptions {
+  /** An integer from 0 to 2^53 - 1. The same seed and the same operations in
+   * the same order give the same faults.
+   * @default {1} */
+  seed?: number;
+  /** Up to 64 rules. An operation falls under the first that applies. */
+  rules: readonly FaultRule[];
+}
+
+/** A fault that has been injected. */
+export interface InjectedFault {
+  /** What it befell. */
+  operation: FaultOperation;
+  /** The fd of the operation, -1 for `"enter"`. */
+  fd: number;
+  /** What was done. */
+  fault: FaultRule["fault"];
+  /** The errno of an error, the bytes of a short transfer, or milliseconds. */
+  value: number;
+}
+
+const FAULTS = ["short", "error", "delay", "reorder", "batch"] as const;
+const VERB = "install a FaultPlan";
+
+let installed: FaultPlan | undefined;
+
+/**
+ * Makes the kernel behave badly, for tests: short transfers, failures, late and
+ * reordered completions, refused system calls; reproducibly, by a seed. It
+ * applies to all contexts of its thread while it is installed.
+ *
+ * It needs a build of the library of its own, so that the normal one has nothing
+ * of it: `deno task build:faults`. A thread uses one of the two, and so the
+ * plan has to come before anything else of kio there, also before sockets.
+ *
+ * @example Short reads
+ * ```ts ignore
+ * import { asyncRecv, asyncSend, IoContext, Socket, unwrap } from "@kio/kio";
+ * import { FaultPlan } from "@kio/kio/testing";
+ *
+ * using plan = FaultPlan.install({
+ *   seed: 42,
+ *   rules: [{ operation: "recv", fault: "short", bytes: 1 }],
+ * });
+ * using ctx = new IoContext();
+ * const [left, right] = unwrap(Socket.pair());
+ * await asyncSend(ctx, left, new Uint8Array(100));
+ * const received = await asyncRecv(ctx, right, new Uint8Array(100));
+ * console.log(received, plan.injected); // 1 byte; the others come next
+ * ```
+ */
+export class FaultPlan implements Disposable {
+  private constructor() {}
+
+  /**
+   * Chooses the library with faults for this thread, without any fault yet.
+   * `install()` does it too; it has to come before anything else of kio.
+   *
+   * @throws {Deno.errors.NotFound} If it is not built, {TypeError} if the normal
+   * one is in use, {Deno.errors.NotCapable} without `--allow-ffi`.
+   */
+  static load(): void {
+    loadFaultShim();
+  }
+
+  /**
+   * Has the faults begin.
+   *
+   * @param options The rules, and the seed for what is left to chance.
+   * @returns The plan, which ends with its block (`using`).
+   * @throws {TypeError} If another plan is installed, or a rule makes no sense;
+   * {RangeError} if a number is out of range; else as `load()`.
+   */
+  static install(options: FaultPlanOptions): FaultPlan {
+    checkOptions(options, VERB);
+    const { seed = 1, rules } = options;
+    checkInteger(seed, Number.MAX_SAFE_INTEGER, "seed", VERB);
+    checkArray(rules, "rules", VERB);
+    const shimRules = rules.map(shimRuleOf);
+    if (installed !== undefined) {
+      throw new TypeError(
+        `Cannot ${VERB}: another one is installed; dispose of it first`,
+      );
+    }
+    const status = installFaults(seed, shimRules);
+    if (status < 0) throw exceptionOf(failure(-status).error, VERB);
+    return installed = new FaultPlan();
+  }
+
+  /** What was injected so far, in order; the first 65536 of it. Empty once
+   * the plan is disposed of. */
+  get injected(): InjectedFault[] {
+    if (installed !== this) return [];
+    const records = faultRecords();
+    return Array.from({ length: records.length / 4 }, (_, i) => {
+      const [operation, fd, kind, value] = records.subarray(4 * i, 4 * i + 4);
+      return {
+        operation: NAMES.get(operation) ?? "any",
+        fd,
+        fault: FAULTS[kind],
+        value: kind === FaultKind.ERROR ? -value : value,
+      };
+    });
+  }
+
+  /** How many faults were injected so far. */
+  get injectedCount(): number {
+    return installed === this ? countFaults() : 0;
+  }
+
+  /** Ends the faults. Completions that are held back come when they are due. */
+  [Symbol.dispose](): void {
+    if (installed !== this) return;
+    installed = undefined;
+    clearFaults();
+  }
+}
+
+function shimRuleOf(rule: FaultRule): ShimRule {
+  checkOptions(rule, VERB);
+  const { operation, fault, fd, nth, probability = 1, times } = rule;
+  if (!Object.hasOwn(OPCODES, operation)) {
+    throw new TypeError(
+      `Cannot ${VERB}: there is no operation "${operation}"; there are ${
+        Object.keys(OPCODES).join(", ")
+      }`,
+    );
+  }
+  const kind = FAULTS.indexOf(fault);
+  if (kind < 0) {
+    throw new TypeError(
+      `Cannot ${VERB}: there is no fault "${fault}"; there are ${
+        FAULTS.join(", ")
+      }`,
+    );
+  }
+  if (
+    typeof probability !== "number" || !(probability > 0 && probability <= 1)
+  ) {
+    throw new RangeError(
+      `Cannot ${VERB}: probability must be above 0 and up to 1, got ${probability}`,
+    );
+  }
+  const limit = (value: number | undefined, name: string) =>
+    value === undefined ? 0 : checkInteger(value, 2 ** 31 - 1, name, VERB, 1);
+  const shimRule: ShimRule = {
+    operation: OPCODES[operation],
+    fd: fd === undefined ? -1 : checkFd(fd, { verb: VERB }),
+    probability,
+    nth: limit(nth, "nth"),
+    times: limit(times, "times"),
+    kind,
+    value: valueOf(rule),
+  };
+  if (
+    operation === "enter" && shimRule.nth === 0 && shimRule.times === 0 &&
+    probability > ENTER_PROBABILITY_MAX
+  ) {
+    throw new RangeError(
+      `Cannot ${VERB}: "enter" would always fail and nothing would ever complete; give nth, times or a probability up to ${ENTER_PROBABILITY_MAX}`,
+    );
+  }
+  return shimRule;
+}
+
+/** What the shim needs besides the kind. */
+function valueOf(rule: FaultRule): number {
+  const { operation, fault } = rule;
+  if (operation === "enter" && fault !== "error") {
+    throw new TypeError(
+      `Cannot ${VERB}: "enter" can only fail; use the fault "error"`,
+    );
+  }
+  switch (fault) {
+    case "short":
+      if (!TRANSFERS.has(operation)) {
+        throw new TypeError(
+          `Cannot ${VERB}: "${operation}" moves no bytes that could be short`,
+        );
+      }
+      return rule.bytes === undefined
+        ? 0
+        : checkInteger(rule.bytes, 2 ** 31 - 1, "bytes", VERB, 1);
+    case "error":
+      return -errnoOf(rule.code, operation);
+    default:
+      return checkInteger(rule.ms, 60_000, "ms", VERB, 1);
+  }
+}
+
+function errnoOf(code: string, operation: FaultOperation): number {
+  if (operation === "enter" && !ENTER_CODES.includes(code)) {
+    throw new TypeError(
+      `Cannot ${VERB}: "enter" fails with one of ${
+        ENTER_CODES.join(", ")
+      }, got "${code}"`,
+    );
+  }
+  if (code === "ERESTARTSYS") return ERESTARTSYS;
+  for (const [errno, [name]] of ERRNO_TEXT) if (name === code) return errno;
+  throw new TypeError(`Cannot ${VERB}: there is no errno "${code}"`);
+}

@@ -1,0 +1,90 @@
+/** What the fuzzer does, as data: a list can be replayed and cut down. */
+import { randomOf } from "../support.ts";
+
+export const KINDS = [
+  "recv",
+  "recv",
+  "recvExact",
+  "recvmsg",
+  "send",
+  "send",
+  "sendExact",
+  "sendmsg",
+  "sendfile",
+  "poll",
+  "shutdown",
+  "closeSocket",
+  "accept",
+  "connect",
+  "closeListener",
+  "sleep",
+  "read",
+  "readv",
+  "readFixed",
+  "write",
+  "writev",
+  "writeFixed",
+  "durableWrite",
+  "fsync",
+  "replaceFile",
+  "message",
+  "turn",
+  "turn",
+  "turn",
+  "wait",
+  "cancelAll",
+  "closeContext",
+  "collect",
+] as const;
+export type Kind = typeof KINDS[number];
+
+/** How an operation is bounded. */
+export const BOUNDS = [
+  "none",
+  "none",
+  "none",
+  "timeout",
+  "abortNow",
+  "abortLater",
+  "cancelLater",
+  "dropped",
+] as const;
+export type Bound = typeof BOUNDS[number];
+
+/** The numbers choose among what there is at that moment, modulo its count. */
+export interface Action {
+  kind: Kind;
+  bound: Bound;
+  ctx: number;
+  actor: number;
+  size: number;
+  ms: number;
+}
+
+/** Actions that end much are rarer than the others. */
+const RARE: ReadonlySet<Kind> = new Set([
+  "closeSocket",
+  "closeListener",
+  "shutdown",
+  "closeContext",
+  "cancelAll",
+  "collect",
+  "replaceFile",
+]);
+
+export function actionsOf(seed: number, count: number): Action[] {
+  const random = randomOf(seed);
+  return Array.from({ length: count }, () => {
+    let kind = KINDS[random(KINDS.length)];
+    if (RARE.has(kind) && random(8) !== 0) kind = "turn";
+    return {
+      kind,
+      bound: BOUNDS[random(BOUNDS.length)],
+      ctx: random(1000),
+      actor: random(1000),
+      // Small ones and large ones, which do not fit a socket's buffer.
+      size: 1 + random(random(8) === 0 ? 300_000 : 3000),
+      ms: random(6),
+    };
+  });
+}
