@@ -11,15 +11,22 @@
  * the user, `$XDG_CACHE_HOME/kio` or `$HOME/.cache/kio`, which only that user
  * and root may be able to change; it serves programs with `--allow-ffi`. The
  * second writes to `.kio/`, to be beside the main module; that serves programs
- * with `--allow-ffi=.kio` too. In a checkout, `deno task build` writes
+ * with `--allow-ffi=.kio` too. With `--faults` it is the library for
+ * `@kio/kio/testing`, beside the other. In a checkout, `deno task build` writes
  * ffi/build/libkio.so when it is older than its sources, and
  * `deno task build:faults` libkio_faults.so, for tests against a kernel on a
  * bad day.
  *
  * @module
  */
-import { cacheFolder, LIBRARY_NAME, sealed } from "./cache.ts";
+import {
+  cacheFolder,
+  FAULTS_LIBRARY_NAME,
+  LIBRARY_NAME,
+  sealed,
+} from "./cache.ts";
 import { compileShim, FAULTS, pathOf } from "./compile.ts";
+import faultsSource from "./faults.c" with { type: "text" };
 import guardSource from "./guard.c" with { type: "text" };
 import kioSource from "./kio.c" with { type: "text" };
 import { openLibrary } from "./load.ts";
@@ -48,14 +55,15 @@ function buildCheckout(name: string, flags: readonly string[]): void {
 
 /** Compiles what came with this module; the result has no debug information,
  * as it is read and checked at each start of a program. */
-function compileInstalled(): Uint8Array<ArrayBuffer> {
+function compileInstalled(flags: readonly string[]): Uint8Array<ArrayBuffer> {
   const folder = Deno.makeTempDirSync();
   try {
     Deno.writeTextFileSync(`${folder}/kio.c`, kioSource);
+    Deno.writeTextFileSync(`${folder}/faults.c`, faultsSource);
     Deno.writeTextFileSync(`${folder}/guard.c`, guardSource);
     compileShim(`${folder}/kio.c`, `${folder}/libkio.so`, {
       guardSource: `${folder}/guard.c`,
-      flags: ["-s"],
+      flags: ["-s", ...flags],
     });
     return sealed(Deno.readFileSync(`${folder}/libkio.so`));
   } finally {
@@ -65,8 +73,8 @@ function compileInstalled(): Uint8Array<ArrayBuffer> {
 
 /** Puts the library in place at once, for processes that build or load at the
  * same time, after it was seen to work there. */
-function install(folder: string, library: Uint8Array): string {
-  const path = `${folder}/${LIBRARY_NAME}`;
+function install(path: string, library: Uint8Array): string {
+  const folder = path.slice(0, path.lastIndexOf("/"));
   const beside = `${folder}/.${crypto.randomUUID()}.so`;
   try {
     const file = Deno.openSync(beside, {
@@ -121,22 +129,24 @@ function projectFolder(): string {
 }
 
 function main(args: readonly string[]): void {
-  const isCheckout = import.meta.url.startsWith("file:");
-  if (isCheckout && args.length === 0) {
-    return buildCheckout("build/libkio.so", []);
-  }
-  if (isCheckout && args.length === 1 && args[0] === "--faults") {
-    return buildCheckout("build/libkio_faults.so", FAULTS);
-  }
-  const isProject = args[0] === "--project";
-  if (args.length > (isProject ? 1 : 0)) {
+  const unknown = args.find((it) => it !== "--project" && it !== "--faults");
+  if (unknown !== undefined) {
     throw new TypeError(
-      `Cannot build: unknown argument ${args.at(-1)}; there is only --project`,
+      `Cannot build: unknown argument ${unknown}; there are --project and --faults`,
     );
   }
+  const isProject = args.includes("--project");
+  const withFaults = args.includes("--faults");
+  const flags = withFaults ? FAULTS : [];
+  if (!isProject && import.meta.url.startsWith("file:")) {
+    const name = withFaults ? "libkio_faults.so" : "libkio.so";
+    return buildCheckout(`build/${name}`, flags);
+  }
+  const name = withFaults ? FAULTS_LIBRARY_NAME : LIBRARY_NAME;
   // First, so that nobody waits for a compiler in vain.
   const folder = isProject ? projectFolder() : cacheFolder(makeFolder);
-  console.log(`built ${install(folder, compileInstalled())}`);
+  const path = install(`${folder}/${name}`, compileInstalled(flags));
+  console.log(`built ${path}`);
 }
 
 if (import.meta.main) {

@@ -11,9 +11,14 @@
 import { DIGEST } from "./digest.ts";
 
 /** One name for each version of the sources: new ones are built beside old. */
-export const LIBRARY_NAME = `libkio-${Deno.build.arch}-${
-  DIGEST.slice(0, 16)
-}.so`;
+export const LIBRARY_NAME = nameOf("kio");
+
+/** The same for the one with faults, for tests. */
+export const FAULTS_LIBRARY_NAME = nameOf("kio-faults");
+
+function nameOf(name: string): string {
+  return `lib${name}-${Deno.build.arch}-${DIGEST.slice(0, 16)}.so`;
+}
 
 // deno-fmt-ignore
 const symbols = {
@@ -212,11 +217,11 @@ export function cacheFolder(make: (path: string) => void): string {
  * @throws {Deno.errors.NotFound} If there is none, {Error} if it must not be
  * loaded.
  */
-export function cachedLibrary(): string {
+export function cachedLibrary(name: string): string {
   const folder = cacheFolder((path) => {
     throw new Deno.errors.NotFound(`${path}: not there`);
   });
-  const path = `${folder}/${LIBRARY_NAME}`;
+  const path = `${folder}/${name}`;
   const found = stat(path);
   if (found === undefined) {
     throw new Deno.errors.NotFound(`${path}: not there`);

@@ -1,4 +1,4 @@
-import { cachedLibrary, LIBRARY_NAME } from "./cache.ts";
+import { cachedLibrary, FAULTS_LIBRARY_NAME, LIBRARY_NAME } from "./cache.ts";
 import {
   blockingSymbols,
   faultSymbols,
@@ -77,7 +77,7 @@ export function loadFaultShim(): FaultShim {
       wantsFaults = false;
       if (!(cause instanceof Deno.errors.NotFound)) throw cause;
       throw new Deno.errors.NotFound(
-        `${verb}: the library for it is not built; in a checkout of kio, run: deno task build:faults\n${cause.message}`,
+        `${verb}: the library for it is not built; in a checkout of kio, run: deno task build:faults; else the build below with --faults\n${cause.message}`,
       );
     }
   }
@@ -127,16 +127,14 @@ function isElsewhere(error: unknown): error is Error {
 function* candidates(tried: Error[]): Generator<string> {
   const explicit = explicitPath();
   if (explicit !== undefined) return yield explicit;
-  if (wantsFaults) {
-    const faults = fileBeside("./build/libkio_faults.so", import.meta.url);
-    if (faults !== undefined) yield faults;
-    return;
-  }
-  const checkout = fileBeside("./build/libkio.so", import.meta.url);
+  const [plain, installed] = wantsFaults
+    ? ["libkio_faults.so", FAULTS_LIBRARY_NAME]
+    : ["libkio.so", LIBRARY_NAME];
+  const checkout = fileBeside(`./build/${plain}`, import.meta.url);
   const others = [
-    fileBeside(`./.kio/${LIBRARY_NAME}`, Deno.mainModule),
-    "/usr/local/lib/kio/libkio.so",
-    "/usr/lib/kio/libkio.so",
+    fileBeside(`./.kio/${installed}`, Deno.mainModule),
+    `/usr/local/lib/kio/${plain}`,
+    `/usr/lib/kio/${plain}`,
   ].filter((path) => path !== undefined);
   if (![checkout, ...others].some((path) => path && isGranted(path))) {
     // One question on a terminal, instead of one for each place.
@@ -144,7 +142,7 @@ function* candidates(tried: Error[]): Generator<string> {
   }
   if (checkout !== undefined) yield checkout;
   try {
-    yield cachedLibrary();
+    yield cachedLibrary(installed);
   } catch (error) {
     if (!isElsewhere(error)) throw error;
     tried.push(error);

@@ -3,7 +3,7 @@
  * `deno task digest`, before a release. In a checkout nothing depends on it.
  */
 const ffi = new URL("../ffi/", import.meta.url);
-const sources = ["kio.c", "guard.c", "compile.ts"].map((name) =>
+const sources = ["kio.c", "faults.c", "guard.c", "compile.ts"].map((name) =>
   Deno.readTextFileSync(new URL(name, ffi))
 );
 const bytes = new TextEncoder().encode(sources.join("\0"));

@@ -230,6 +230,20 @@ Deno.test("build --project serves programs with a list of paths", async () => {
   assertWorks(await user.program(PROGRAM, ["--allow-ffi=.kio"]));
 });
 
+Deno.test("build --faults makes jsr:@kio/kio/testing work", async () => {
+  using user = await newcomer();
+  const program = `
+    import { FaultPlan } from "jsr:@kio/kio@${VERSION}/testing";
+    FaultPlan.load();
+    console.log("loaded");
+  `;
+  const before = await user.program(program, ["--allow-ffi"]);
+  assertRefused(before, /library for it is not built/);
+  assertEquals((await user.build(["--faults"])).code, 0);
+  const { code, out } = await user.program(program, ["--allow-ffi"]);
+  assertEquals([code, out], [0, "loaded\n"]);
+});
+
 Deno.test("build refuses arguments that it does not know", async () => {
   using user = await newcomer();
   assertRefused(await user.build(["--help"]), /unknown argument --help/);
@@ -500,12 +514,13 @@ Deno.test({
 
 Deno.test("deno publish sends what users need and nothing else", async () => {
   const files = await publishedFiles();
-  const modules = /^(ffi|lib|net|helpers)\/\w+\.ts$/;
+  const modules = /^(ffi|lib|net|helpers|testing)\/\w+\.ts$/;
   assertEquals(files.filter((path) => !modules.test(path)), [
     "LICENSE",
     "README.md",
     "deno.json",
     "doctor.ts",
+    "ffi/faults.c",
     "ffi/guard.c",
     "ffi/kio.c",
     "mod.ts",
