@@ -569,7 +569,7 @@ EXPORT int kio_msg_ring(struct kio *k, double id, int target_ring_fd,
 
 /* ---- what an operation points to --------------------------------------- */
 
-/* DESIGN of a message in one block of memory: ffi/layout.ts has the twin. */
+/* Parts of a message in one block of memory: lib/io.ts has the twin. */
 #define MSG_NAME 64
 #define MSG_VECTORS (MSG_NAME + 128)
 _Static_assert(sizeof(struct msghdr) <= MSG_NAME, "struct msghdr");

@@ -9,6 +9,7 @@ import {
   type Offset,
   TRANSFER_MAX,
 } from "../lib/check.ts";
+import { MSG_WAITALL } from "../lib/constants.ts";
 import { EINTR } from "../lib/errno.ts";
 import { type IoContext, ringOf } from "../lib/IoContext.ts";
 import * as operations from "../lib/operations.ts";
@@ -16,8 +17,6 @@ import type { Operation } from "../lib/operations.ts";
 import type { Ring, Transfer } from "../lib/ring.ts";
 import { startTransfer } from "../lib/start.ts";
 import type { UringOp } from "../lib/UringOp.ts";
-
-const MSG_WAITALL = 0x100;
 
 /**
  * Receives until the buffer is full. Stands for `AsyncRecvExact`.

@@ -76,7 +76,6 @@ export let ringOf: (ctx: IoContext, operation: Operation) => Ring;
  */
 export class IoContext implements Disposable, AsyncDisposable {
   readonly #ring: Ring;
-  readonly #trace: boolean;
   #running: PromiseWithResolvers<void> | null = null;
   #capabilities: Capabilities | undefined;
 
@@ -107,7 +106,6 @@ export class IoContext implements Disposable, AsyncDisposable {
     checkInteger(operationsMax, 2 ** 24, "operationsMax", verb, 1);
     checkInteger(kernelWorkersMax, 65535, "kernelWorkersMax", verb, 1);
     this.#ring = new Ring({ entries, operationsMax, kernelWorkersMax, trace });
-    this.#trace = trace;
   }
 
   static {
@@ -406,7 +404,7 @@ export class IoContext implements Disposable, AsyncDisposable {
 
   /** What to complain about when the context is closed. */
   #leaked(): Error | undefined {
-    if (!this.#trace || this.#ring.closing || this.pending === 0) return;
+    if (!this.#ring.tracing || this.#ring.closing || this.pending === 0) return;
     const lines = this.inspect().map((op) => `\n${describe(op)}`);
     return new Error(
       `${lines.length} operations were pending when their IoContext was closed:${

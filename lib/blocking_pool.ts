@@ -1,4 +1,4 @@
-import type { BoundOptions } from "./bounds.ts";
+import { bound, type BoundOptions } from "./bounds.ts";
 import {
   checkArray,
   checkBounds,
@@ -397,18 +397,15 @@ export function offload(
   const { verb } = OFFLOAD;
   checkPool(pool, OFFLOAD);
   const it = typeof job === "function" ? { run: job } : job;
-  checkOptions(it, verb);
-  const { transfer = [], transferResult = false, timeout, signal }: JobOptions =
-    it;
-  checkArray(transfer, "transfer", verb);
   checkBounds(it, verb);
+  const { transfer = [], transferResult = false }: JobOptions = it;
+  checkArray(transfer, "transfer", verb);
   const what = "run" in it
     ? { source: sourceOf(it.run) }
     : { module: absolute(it.module), name: String(it.name) };
   const task: Task = { what, args, transferResult };
   const op = startJob(pool, ring, OFFLOAD, task, transfer, success);
-  if (timeout !== undefined) op.withTimeout(timeout);
-  if (signal !== undefined) op.withSignal(signal);
+  bound(op, it);
   return valueOf(op);
 }
 

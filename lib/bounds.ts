@@ -1,5 +1,5 @@
 import { loadShim } from "../ffi/load.ts";
-import { checkBounds, checkOptions } from "./check.ts";
+import { checkBounds } from "./check.ts";
 import type { UringOp } from "./UringOp.ts";
 
 /** What bounds a transfer of several operations as a whole. */
@@ -9,6 +9,15 @@ export interface BoundOptions {
   timeout?: number;
   /** When aborted, it ends with `ECANCELED`. */
   signal?: AbortSignal;
+}
+
+/** Bounds one operation; the options are checked. */
+export function bound(
+  op: UringOp<unknown>,
+  { timeout, signal }: BoundOptions,
+): void {
+  if (timeout !== undefined) op.withTimeout(timeout);
+  if (signal !== undefined) op.withSignal(signal);
 }
 
 /**
@@ -24,9 +33,8 @@ export class Bounds implements Disposable {
   };
 
   constructor(options: BoundOptions, verb: string) {
-    checkOptions(options, verb);
-    const { timeout, signal } = options;
     checkBounds(options, verb);
+    const { timeout, signal } = options;
     this.#deadlineMs = timeout === undefined
       ? Infinity
       : loadShim().kio_now_ms() + timeout;

@@ -111,9 +111,11 @@ export function checkSignal(signal: unknown, verb: string): void {
 
 /** What bounds a transfer. */
 export function checkBounds(
-  { timeout, signal }: { timeout?: number; signal?: AbortSignal },
+  options: { timeout?: number; signal?: AbortSignal },
   verb: string,
 ): void {
+  checkOptions(options, verb);
+  const { timeout, signal } = options;
   if (timeout !== undefined) checkDelay(timeout, "timeout", verb);
   if (signal !== undefined) checkSignal(signal, verb);
 }

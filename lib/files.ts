@@ -6,6 +6,7 @@ import {
   checkPath,
   type Fd,
 } from "./check.ts";
+import { O_CREAT } from "./constants.ts";
 import { type IoContext, ringOf } from "./IoContext.ts";
 import * as operations from "./operations.ts";
 import { PinnedGroup } from "./ring.ts";
@@ -18,7 +19,6 @@ const HOW_FLAGS_AT = 0;
 const HOW_MODE_AT = 8;
 const HOW_RESOLVE_AT = 16;
 
-const O_CREAT = 0o100;
 const O_TMPFILE_BIT = 0o20000000;
 const O_CLOEXEC = 0o2000000;
 

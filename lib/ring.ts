@@ -68,7 +68,7 @@ const LULL_PAUSE_MS = 5;
 /** How long a failed accept is held back where the cause is a lack of fds or
  * of memory: a loop that accepts again at once would spin until there are
  * some. */
-const ACCEPT_PAUSE_MS = 10;
+export const ACCEPT_PAUSE_MS = 10;
 
 /** Until a cancel is repeated that found nothing to cancel. */
 const CANCEL_RETRY_MS = 5;
@@ -437,9 +437,13 @@ function isDetached(pinned: { readonly byteLength: number }): boolean {
 
 /** Whether an accept failed because fds or memory are used up. */
 function isShortOf(operation: Operation, errno: number): boolean {
-  return (operation === ACCEPT || operation === ACCEPT_FROM) &&
-    (errno === EMFILE || errno === ENFILE || errno === ENOBUFS ||
-      errno === ENOMEM);
+  return (operation === ACCEPT || operation === ACCEPT_FROM) && isShort(errno);
+}
+
+/** Whether that is a lack of fds or of memory. */
+export function isShort(errno: number): boolean {
+  return errno === EMFILE || errno === ENFILE || errno === ENOBUFS ||
+    errno === ENOMEM;
 }
 
 /** What a ring is doing. */
@@ -546,6 +550,11 @@ export class Ring {
     return this.#closed;
   }
 
+  /** Whether it remembers where operations were started. */
+  get tracing(): boolean {
+    return this.#traces !== null;
+  }
+
   /** Whether what is queued now is a link of a chain. */
   get chaining(): boolean {
     return this.#chaining;
@@ -598,18 +607,12 @@ export class Ring {
     extra: Extra<T> | null = null,
   ): UringOp<T> {
     const op = new Op<T>(this, slot, operation, pinned, extra);
-    this.#ops[slot] = op;
-    this.#fds[slot] = fd;
-    if (++this.#pending > this.tally.pendingMax) {
-      this.tally.pendingMax = this.#pending;
-    }
+    this.#enter(slot, op, fd);
     if (status < 0) {
       Op.conclude(op, status);
     } else {
       this.#queued++;
-      this.schedule();
-      this.#startedMs[slot] = this.#nowMs;
-      if (this.#traces !== null) this.#trace(this.#traces, slot);
+      this.#started(slot);
     }
     return op;
   }
@@ -649,19 +652,26 @@ export class Ring {
   }
 
   #enterAsleep(slot: number, op: Op<unknown>): void {
+    this.#enter(slot, op, -1);
+    Op.putToSleep(op);
+    this.#started(slot);
+  }
+
+  #enter(slot: number, op: Op<unknown>, fd: number): void {
     this.#ops[slot] = op;
-    this.#fds[slot] = -1;
+    this.#fds[slot] = fd;
     if (++this.#pending > this.tally.pendingMax) {
       this.tally.pendingMax = this.#pending;
     }
-    Op.putToSleep(op);
-    this.schedule();
-    this.#startedMs[slot] = this.#nowMs;
-    if (this.#traces !== null) this.#trace(this.#traces, slot);
   }
 
-  #trace(traces: Error[], slot: number): void {
-    traces[slot] = new Error("started");
+  /** Sees to it that an operation is looked after, and notes when and where it
+   * was started. */
+  #started(slot: number): void {
+    // First, as it looks at the clock where that is needed.
+    this.schedule();
+    this.#startedMs[slot] = this.#nowMs;
+    if (this.#traces !== null) this.#traces[slot] = new Error("started");
   }
 
   /** Closes the fd of an operation. */

@@ -1,6 +1,6 @@
 import type { Shim } from "../ffi/load.ts";
-import type { BoundOptions } from "./bounds.ts";
-import { checkBounds, checkOptions } from "./check.ts";
+import { bound, type BoundOptions } from "./bounds.ts";
+import { checkBounds } from "./check.ts";
 import type { Operation } from "./operations.ts";
 import type { Extra, Pinned, Ring, Transfer } from "./ring.ts";
 import type { UringOp } from "./UringOp.ts";
@@ -32,7 +32,6 @@ export function startTransfer(
   extra: Extra<number> & { transfer: Transfer },
   options: BoundOptions,
 ): UringOp<number> {
-  checkOptions(options, operation.verb);
   checkBounds(options, operation.verb);
   if (ring.chaining) {
     throw new TypeError(
@@ -47,8 +46,6 @@ export function startTransfer(
     (shim, handle, id) => extra.transfer.prepare(shim, handle, id),
     extra,
   );
-  const { timeout, signal } = options;
-  if (timeout !== undefined) op.withTimeout(timeout);
-  if (signal !== undefined) op.withSignal(signal);
+  bound(op, options);
   return op;
 }

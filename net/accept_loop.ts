@@ -5,6 +5,7 @@ import { type IoContext, ringOf } from "../lib/IoContext.ts";
 import { asyncAccept, asyncSleep } from "../lib/io.ts";
 import { ACCEPT } from "../lib/operations.ts";
 import { DONE, failure, type Result } from "../lib/result.ts";
+import { ACCEPT_PAUSE_MS, isShort } from "../lib/ring.ts";
 import { Socket } from "./net.ts";
 
 const SOL_SOCKET = 1;
@@ -13,10 +14,6 @@ const SO_DETACH_FILTER = 27;
 /** Accepting fails with these for good; other errors are those of a client
  * that has left, or of a lack of fds. */
 const FATAL = ["EBADF", "EINVAL", "ENOTSOCK", "EOPNOTSUPP"];
-
-/** For want of fds or memory: there are some when a connection ends. */
-const SHORT = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"];
-const SHORT_MS = 10;
 
 /**
  * Accepts connections until the signal is aborted, and then those that wait to
@@ -88,7 +85,7 @@ export async function acceptLoop(
     }
     const { code } = failure(-fd).error;
     if (code === "EAGAIN" || FATAL.includes(code)) break;
-    if (SHORT.includes(code)) await asyncSleep(ctx, SHORT_MS);
+    if (isShort(-fd)) await asyncSleep(ctx, ACCEPT_PAUSE_MS);
   }
   return DONE;
 }

@@ -1,5 +1,6 @@
 import { loadShim } from "../ffi/load.ts";
 import { checkInteger, checkOptions } from "../lib/check.ts";
+import { SHUT_RDWR } from "../lib/constants.ts";
 import { DONE, failure, type Result, success } from "../lib/result.ts";
 import { cancelOn } from "../lib/ring.ts";
 import {
@@ -22,7 +23,6 @@ const TCP_NODELAY = 1;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 const SOCK_NONBLOCK = 0o4000;
-const SHUT_RDWR = 2;
 
 /** What a socket carries: a stream of bytes, or messages. */
 export type SocketType = "stream" | "datagram" | "seqpacket";

@@ -45,9 +45,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a result counts more than a timeout that came as well",
     file: "lib/ring.ts",
-    from: "    if (result >= 0) return result;\n    // The kernel's own",
+    from: "    if (result >= 0) return result;\n    // EAGAIN is",
     to:
-      "    if (result >= 0 && !(flags & TIMED_OUT)) return result;\n    if (result >= 0) return -ETIMEDOUT;\n    // The kernel's own",
+      "    if (result >= 0 && !(flags & TIMED_OUT)) return result;\n    if (result >= 0) return -ETIMEDOUT;\n    // EAGAIN is",
     tests: ["tests/lib/timeout_test.ts", FAULTS],
   },
   {
