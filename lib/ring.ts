@@ -502,7 +502,9 @@ export class Ring {
   #free = new Int32Array(64);
   #freeCount = 0;
 
-  readonly #waker: Waker;
+  /** Made when there is something to wait for, which not all programs have:
+   * the best one loads much of Deno. */
+  #waker: Waker | null = null;
   readonly #out = new Int32Array(4 * BATCH_SIZE);
   /** What the shim has counted. */
   readonly #counted = new Float64Array(4);
@@ -537,7 +539,6 @@ export class Ring {
     );
     if (handle === null) throw openingError(-status[0]);
     this.handle = handle;
-    this.#waker = openWaker(handle, () => this.#onWake());
     rings.add(this);
   }
 
@@ -885,6 +886,7 @@ export class Ring {
     this.#drive = drive;
     this.onLeave?.();
     this.#leftMs = this.shim.kio_now_ms();
+    this.#waker ??= openWaker(this.handle, () => this.#onWake());
     this.#waker.watch(keepAlive);
   }
 
@@ -1027,7 +1029,8 @@ export class Ring {
     this.shim.kio_stats(this.handle, this.#counted);
     this.#closed = true;
     rings.delete(this);
-    this.#waker.close();
+    if (this.#waker !== null) this.#waker.close();
+    else this.shim.kio_fd_close(this.shim.kio_event_fd(this.handle));
     this.shim.kio_context_close(this.handle);
     for (const close of this.onClose) close();
   }
