@@ -65,6 +65,21 @@ export function checkMemory(buffer: Buffer, operation: Operation): number {
   );
 }
 
+/** What one operation moves at most of one buffer among several, which may be
+ * empty; checked. */
+export function checkPart(buffer: Buffer, operation: Operation): number {
+  return isEmpty(buffer) ? 0 : checkBuffer(buffer, operation);
+}
+
+/** Whether it has no bytes and never had any: not because they were taken. */
+function isEmpty(buffer: Buffer): boolean {
+  const isView = ArrayBuffer.isView(buffer);
+  if (!isView && !(buffer instanceof ArrayBuffer)) return false;
+  const memory = isView ? buffer.buffer : buffer;
+  return buffer.byteLength === 0 &&
+    !(memory instanceof ArrayBuffer && (memory.detached || memory.resizable));
+}
+
 /** Any integer from `min` to `max`; -0 becomes 0. */
 export function checkInteger(
   value: number,

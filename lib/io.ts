@@ -9,6 +9,7 @@ import {
   checkInteger,
   checkOffset,
   checkOptions,
+  checkPart,
   checkPath,
   type Fd,
   type Offset,
@@ -267,7 +268,8 @@ export function asyncWriteFixed(
  *
  * @param ctx The context.
  * @param fd What to read from.
- * @param buffers 1 to 1024 buffers, each as for `asyncRead()`.
+ * @param buffers 1 to 1024 buffers, each as for `asyncRead()`; some may be
+ * empty, but not all.
  * @param offset Where in the file, as for `asyncRead()`.
  * @returns The number of bytes in all; 0 at the end.
  * @throws As `asyncRead()`; {RangeError} too if there are no or too many
@@ -301,7 +303,8 @@ export function asyncReadv(
  *
  * @param ctx The context.
  * @param fd What to write to.
- * @param buffers 1 to 1024 buffers, each as for `asyncWrite()`.
+ * @param buffers 1 to 1024 buffers, each as for `asyncWrite()`; some may be
+ * empty, but not all.
  * @param offset Where in the file, as for `asyncRead()`.
  * @returns The number of bytes in all.
  * @throws As `asyncReadv()`.
@@ -729,7 +732,8 @@ export function asyncSend(
 
 /** What `asyncSendmsg()` sends. */
 export interface OutgoingMessage {
-  /** Up to 1024 buffers, sent as one; none for an empty datagram. */
+  /** Up to 1024 buffers, sent as one; none, or empty ones, for an empty
+   * datagram. */
   buffers: readonly Buffer[];
   /** Where to, for a socket that is not connected. */
   address?: SocketAddress;
@@ -1101,9 +1105,16 @@ function vectorsFor(
   }
   const memory = new Uint8Array(head + VECTOR_SIZE * count);
   const vectors = memory.subarray(head);
+  let total = 0;
   for (let i = 0; i < count; i++) {
-    const length = checkBuffer(buffers[i], operation);
+    const length = checkPart(buffers[i], operation);
     ring.shim.kio_vector_set(vectors, i, buffers[i], length);
+    total += length;
+  }
+  if (total === 0 && countMin > 0) {
+    throw new RangeError(
+      `Cannot ${operation.verb}: the buffers are empty; pass at least one byte`,
+    );
   }
   return memory;
 }

@@ -68,7 +68,8 @@ export class Connections {
    * @param handler Serves a connection. When it is over the socket is closed,
    * unless it has done so itself. An exception is reported like one of an event
    * listener: in a worker it ends the worker, unless something listens for
-   * `error` events.
+   * `error` events. After the context was closed, which makes operations throw,
+   * it is nobody's concern.
    * @param options How connections are closed.
    * @throws {TypeError} If an argument has the wrong type; {RangeError} if
    * `lingerMs` is out of range.
@@ -117,7 +118,8 @@ export class Connections {
       await this.#handler(socket);
       await this.#linger(socket);
     } catch (error) {
-      reportError(error);
+      // Every operation throws once the context is closed.
+      if (!this.#ring.closing) reportError(error);
     }
     await socket.close();
   }

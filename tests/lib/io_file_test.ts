@@ -587,6 +587,18 @@ kioTest("asyncWritev() and asyncReadv() take 1024 buffers", async (ctx) => {
   assertEquals(buffers.flatMap((buffer) => [...buffer]), [...data]);
 });
 
+kioTest("asyncWritev() and asyncReadv() skip empty buffers", async (ctx) => {
+  await using file = await tempFile(ctx);
+  const [none, head, body] = [new Uint8Array(0), bytes("head"), bytes("body")];
+  for (const parts of [[head, none], [none, head], [none, head, none, body]]) {
+    const length = parts.reduce((sum, part) => sum + part.length, 0);
+    assertEquals(value(await asyncWritev(ctx, file, parts)), length);
+    const buffers = parts.map((part) => new Uint8Array(part.length));
+    assertEquals(value(await asyncReadv(ctx, file, buffers)), length);
+    assertEquals(buffers, parts);
+  }
+});
+
 kioTest("asyncReadv() does not mind that its list changes", async (ctx) => {
   await using file = await tempFile(ctx, bytes("abcdef"));
   const buffers = [new Uint8Array(3), new Uint8Array(3)];

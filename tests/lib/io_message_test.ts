@@ -360,14 +360,15 @@ kioTest(
     using _server = server;
     const { socket: client, at: clientAt } = udp();
     using _client = client;
-    assertEquals(
-      value(await asyncSendmsg(ctx, client, { buffers: [], address: at })),
-      0,
-    );
-    const buffers = [new Uint8Array(8)];
-    const message = value(await asyncRecvmsg(ctx, server, { buffers }));
-    assertEquals(message.bytes, 0);
-    assertEquals(`${message.address}`, `${clientAt}`);
+    const none = new Uint8Array(0);
+    for (const empty of [[], [none], [none, none]]) {
+      const outgoing = { buffers: empty, address: at };
+      assertEquals(value(await asyncSendmsg(ctx, client, outgoing)), 0);
+      const buffers = [new Uint8Array(8), none];
+      const message = value(await asyncRecvmsg(ctx, server, { buffers }));
+      assertEquals(message.bytes, 0);
+      assertEquals(`${message.address}`, `${clientAt}`);
+    }
   },
 );
 

@@ -37,6 +37,22 @@ async function drained(
   }
 }
 
+/** The messages of what is reported while `body` runs. */
+async function reportsOf(body: () => Promise<void>): Promise<string[]> {
+  const reported: string[] = [];
+  const onError = (event: ErrorEvent) => {
+    event.preventDefault();
+    reported.push(event.error.message);
+  };
+  globalThis.addEventListener("error", onError);
+  try {
+    await body();
+  } finally {
+    globalThis.removeEventListener("error", onError);
+  }
+  return reported;
+}
+
 async function connect(ctx: IoContext, at: SocketAddress): Promise<Socket> {
   const socket = unwrap(Socket.open(at.family));
   value(await asyncConnect(ctx, socket, at));
@@ -124,25 +140,35 @@ kioTest(
 kioTest(
   "a handler that throws is reported, and its socket closed",
   async (ctx) => {
-    const reported: unknown[] = [];
-    const onError = (event: ErrorEvent) => {
-      event.preventDefault();
-      reported.push(event.error.message);
-    };
-    globalThis.addEventListener("error", onError);
-    try {
-      const { left, right } = unixPair();
-      using _ = left;
+    const { left, right } = unixPair();
+    using _ = left;
+    const reported = await reportsOf(async () => {
       const connections = new Connections(ctx, () => {
         throw new SyntaxError("of the handler");
       });
       connections.add(right.release());
       await connections.finished();
       assertEquals(await drained(ctx, left), 0);
-      assertEquals(reported, ["of the handler"]);
-    } finally {
-      globalThis.removeEventListener("error", onError);
-    }
+    });
+    assertEquals(reported, ["of the handler"]);
+  },
+);
+
+kioTest(
+  "a handler that goes on without its context is not reported",
+  async (ctx) => {
+    const { left, right } = unixPair();
+    using _ = left;
+    const reported = await reportsOf(async () => {
+      const connections = new Connections(ctx, async (socket) => {
+        for (;;) await asyncRecv(ctx, socket, new Uint8Array(1));
+      });
+      connections.add(right.release());
+      await turn();
+      await ctx[Symbol.asyncDispose]();
+      await within(10_000, connections.finished(), "finished()");
+    });
+    assertEquals(reported, []);
   },
 );
 
