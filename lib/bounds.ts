@@ -1,4 +1,5 @@
 import { loadShim } from "../ffi/load.ts";
+import { addAbortHandler, removeAbortHandler } from "./abort.ts";
 import { checkBounds } from "./check.ts";
 import type { UringOp } from "./UringOp.ts";
 
@@ -22,7 +23,7 @@ export function bound(
 
 /**
  * Bounds operations that follow each other: none outlives the time or the
- * signal. One listener for all of them.
+ * signal.
  */
 export class Bounds implements Disposable {
   readonly #deadlineMs: number;
@@ -39,7 +40,7 @@ export class Bounds implements Disposable {
       ? Infinity
       : loadShim().kio_now_ms() + timeout;
     this.#signal = signal;
-    signal?.addEventListener("abort", this.#onAbort, { once: true });
+    if (signal !== undefined) addAbortHandler(signal, this.#onAbort);
   }
 
   /** Bounds the next operation. */
@@ -65,6 +66,7 @@ export class Bounds implements Disposable {
 
   [Symbol.dispose](): void {
     this.#current = [];
-    this.#signal?.removeEventListener("abort", this.#onAbort);
+    const signal = this.#signal;
+    if (signal !== undefined) removeAbortHandler(signal, this.#onAbort);
   }
 }

@@ -1,4 +1,5 @@
 import { loadShim, type Shim } from "../ffi/load.ts";
+import { addAbortHandler, removeAbortHandler } from "./abort.ts";
 import { type Buffer, checkDelay, checkSignal } from "./check.ts";
 import {
   EAGAIN,
@@ -210,7 +211,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
       return this;
     }
     const { signals = [], onAbort = () => this.cancel() } = this.#extra ?? {};
-    signal.addEventListener("abort", onAbort, { once: true });
+    addAbortHandler(signal, onAbort);
     this.#extra = { ...this.#extra, signals: [...signals, signal], onAbort };
     return this;
   }
@@ -241,7 +242,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     const extra = this.#extra;
     if (extra?.onAbort !== undefined) {
       for (const signal of extra.signals!) {
-        signal.removeEventListener("abort", extra.onAbort);
+        removeAbortHandler(signal, extra.onAbort);
       }
     }
   }

@@ -755,7 +755,8 @@ kioTest(
       () => asyncPoll(ctx, pair.left, POLLIN).withSignal(controller.signal),
     );
     await turn();
-    assertEquals(listeners(), 1000);
+    // Each listener more would make each removal slower.
+    assertEquals(listeners(), 1);
     controller.abort();
     for (const op of ops) assertCode(await op, "ECANCELED");
     assertEquals(listeners(), 0);
