@@ -34,7 +34,7 @@
 #define EXPORT __attribute__((visibility("default")))
 
 /* Raised whenever a signature below changes; ffi/load.ts compares it. */
-#define KIO_ABI 3
+#define KIO_ABI 4
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
 #define KIO_OP_FTRUNCATE 55	    /* Linux 6.9 */
@@ -1002,6 +1002,17 @@ static struct kio *context_of(int ring_fd)
 	while (k && k->ring.ring_fd != ring_fd)
 		k = k->next_of_all;
 	return k;
+}
+
+/* Whether an fd is the ring of a context, of whatever thread. */
+EXPORT bool kio_fd_is_ring(int fd)
+{
+	bool is_ring;
+
+	pthread_mutex_lock(&contexts_lock);
+	is_ring = context_of(fd) != NULL;
+	pthread_mutex_unlock(&contexts_lock);
+	return is_ring;
 }
 
 /* The first of an inbox, taken out of it; under contexts_lock. */

@@ -16,7 +16,7 @@ export type BlockingShim = Deno.DynamicLibrary<
 export type FaultShim = Deno.DynamicLibrary<typeof faultSymbols>["symbols"];
 
 /** Has to be `KIO_ABI` of kio.c. */
-const ABI = 3;
+const ABI = 4;
 
 /** How the library of this very version is built. */
 const BUILD = buildCommand(import.meta.url);

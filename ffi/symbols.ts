@@ -77,6 +77,7 @@ export const symbols = {
   kio_fd_close: { parameters: ["i32" /* fd */], result: "i32" },
   kio_fd_own: { parameters: ["i32" /* fd */], result: "void" },
   kio_fd_disown: { parameters: ["i32" /* fd */], result: "void" },
+  kio_fd_is_ring: { parameters: ["i32" /* fd */], result: "bool" },
   kio_life_begin: { parameters: ["i32" /* fd */], result: "i32" },
 
   kio_thread_id: { parameters: [], result: "i32" },

@@ -1,3 +1,4 @@
+import { loadShim } from "../ffi/load.ts";
 import type { Operation } from "./operations.ts";
 
 /** A file descriptor, or what owns one, like a `Socket`. */
@@ -35,6 +36,15 @@ export function checkFd(fd: Fd, operation: { verb: string }): number {
   const hint = number === -1 ? "; the socket is closed or released" : "";
   throw new RangeError(
     `Cannot ${operation.verb}: fd must be an integer from 0 to 2147483647, got ${number}${hint}`,
+  );
+}
+
+/** An fd that is to be closed, now or later: the ring of a context is not the
+ * caller's, and its end would be noticed by the kernel's answers only. */
+export function checkOwned(fd: number, verb: string): number {
+  if (!loadShim().kio_fd_is_ring(fd)) return fd;
+  throw new TypeError(
+    `Cannot ${verb}: fd ${fd} is the ring of an IoContext; close the context instead`,
   );
 }
 

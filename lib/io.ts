@@ -9,6 +9,7 @@ import {
   checkInteger,
   checkOffset,
   checkOptions,
+  checkOwned,
   checkPart,
   checkPath,
   type Fd,
@@ -342,7 +343,7 @@ export function asyncWritev(
  * @returns `EBADF` if it is not open; `EIO`, `ENOSPC`, `EDQUOT` for what could
  * not be written.
  * @throws {RangeError} If `fd` is out of range; {TypeError} if it is no fd or
- * the context is closed.
+ * the ring of a context, or the context is closed.
  */
 export function asyncClose(
   ctx: IoContext,
@@ -350,7 +351,7 @@ export function asyncClose(
 ): UringOp<void> {
   const operation = operations.CLOSE;
   const ring = ringOf(ctx, operation);
-  const file = checkFd(fd, operation);
+  const file = checkOwned(checkFd(fd, operation), operation.verb);
   return start(ring, operation, file, null, (shim, handle, id) => {
     // From here on it is the operation that owns the fd.
     if (typeof fd !== "number") fd.release?.();
@@ -996,7 +997,8 @@ export function wake(
  * @param tag An integer from 0 to 2^53 - 1 that comes with it.
  * @returns After an error the fd is still the caller's: `EBADFD` if no open
  * context has that ring, `EBADF` if `fd` is not open.
- * @throws {RangeError} If an argument is out of range.
+ * @throws {RangeError} If an argument is out of range; {TypeError} if `fd` is
+ * the ring of a context.
  *
  * @example From one context to another
  * ```ts
@@ -1016,7 +1018,7 @@ export function wake(
 export function handOver(ringFd: number, fd: number, tag = 0): Result<void> {
   const { verb } = operations.HAND_OVER;
   const target = checkFd(ringFd, operations.HAND_OVER);
-  const given = checkInteger(fd, 2 ** 31 - 1, "fd", verb);
+  const given = checkOwned(checkInteger(fd, 2 ** 31 - 1, "fd", verb), verb);
   const number = checkInteger(tag, Number.MAX_SAFE_INTEGER, "tag", verb);
   const status = loadShim().kio_fd_send(target, given, number);
   return status < 0 ? failure(-status) : DONE;

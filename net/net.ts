@@ -1,5 +1,5 @@
 import { loadShim } from "../ffi/load.ts";
-import { checkInteger, checkOptions } from "../lib/check.ts";
+import { checkInteger, checkOptions, checkOwned } from "../lib/check.ts";
 import { SHUT_RDWR } from "../lib/constants.ts";
 import { DONE, failure, type Result, success } from "../lib/result.ts";
 import { cancelOn } from "../lib/ring.ts";
@@ -59,10 +59,12 @@ export class Socket implements Disposable, AsyncDisposable {
    * @param fd The fd of a socket: from now on this object closes it. It is also
    * closed when the thread ends in whatever way, a worker that is terminated
    * for example: its peers see the end.
-   * @throws {RangeError} If it is no integer from 0 to 2^31 - 1.
+   * @throws {RangeError} If it is no integer from 0 to 2^31 - 1; {TypeError} if
+   * it is the ring of a context.
    */
   constructor(fd: number) {
-    this.#fd = checkInteger(fd, 2 ** 31 - 1, "fd", "own a socket");
+    const verb = "own a socket";
+    this.#fd = checkOwned(checkInteger(fd, 2 ** 31 - 1, "fd", verb), verb);
     loadShim().kio_fd_own(this.#fd);
   }
 

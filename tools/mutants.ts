@@ -1,7 +1,9 @@
 /**
  * Removes one safety rule after the other from a copy of the checkout, and looks
  * which test notices: `deno task mutants [number …]`. One that no test notices
- * is a failure.
+ * is a failure. So is what would make the others look better than they are: a
+ * mutant that cannot be made or does not compile, tests that fail without any
+ * mutant, and a run that fails without naming a test.
  */
 import { type Mutant, MUTANTS } from "./mutant_list.ts";
 
@@ -10,6 +12,7 @@ const ROOT = decodeURIComponent(new URL("../", import.meta.url).pathname);
 const TREE = [
   "deno.json",
   "mod.ts",
+  "doctor.ts",
   "ffi",
   "lib",
   "net",
@@ -19,21 +22,39 @@ const TREE = [
   "tools",
   "examples",
 ];
-/** A mutant that hangs is noticed too. */
-const LIMIT_MS = 60_000;
+/** A mutant that hangs is noticed too: it takes that, and this much longer than
+ * the tests do without one. */
+const HANG_MS = 60_000;
+const HANG_FACTOR = 3;
 
 function copy(from: string, to: string): void {
-  if (Deno.statSync(from).isFile) return Deno.copyFileSync(from, to);
+  const { isFile, mtime } = Deno.statSync(from);
+  if (isFile) {
+    Deno.copyFileSync(from, to);
+    // What is built already is not built again.
+    return Deno.utimeSync(to, mtime!, mtime!);
+  }
   Deno.mkdirSync(to);
   for (const { name } of Deno.readDirSync(from)) {
     copy(`${from}/${name}`, `${to}/${name}`);
   }
 }
 
+/** A copy of the checkout, gone at the end of its block. */
+function workshop(): Disposable & { folder: string } {
+  const folder = Deno.makeTempDirSync();
+  for (const name of TREE) copy(ROOT + name, `${folder}/${name}`);
+  return {
+    folder,
+    [Symbol.dispose]: () => Deno.removeSync(folder, { recursive: true }),
+  };
+}
+
 /** Runs a command in a copy; what it printed if it failed or hung. */
 async function complaintOf(
   cwd: string,
   args: readonly string[],
+  limitMs: number,
 ): Promise<string | undefined> {
   const child = new Deno.Command(Deno.execPath(), {
     args: [...args],
@@ -42,34 +63,50 @@ async function complaintOf(
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
+    // A group of its own: what it has started goes with it.
+    detached: true,
   }).spawn();
   let isOver = false;
   const limit = setTimeout(() => {
     isOver = true;
-    child.kill("SIGKILL");
-  }, LIMIT_MS);
-  const { success, stdout, stderr } = await child.output();
+    Deno.kill(-child.pid, "SIGKILL");
+  }, limitMs);
+  const { success, signal, stdout, stderr } = await child.output();
   clearTimeout(limit);
-  if (isOver) return "it hangs";
+  if (isOver) return "kio: it hangs";
   if (success) return undefined;
-  return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+  const printed = new TextDecoder().decode(stdout) +
+    new TextDecoder().decode(stderr);
+  return signal === null ? printed : `${printed}\nkio: ${signal}`;
 }
 
-/** The test that failed, of what a test run printed. */
-function nameIn(complaint: string): string {
+/** The test that failed, of what a test run printed; undefined for what is no
+ * verdict of a test, a module that cannot be loaded for example. */
+function nameIn(complaint: string): string | undefined {
   const found = /^(.*) \.\.\. .*FAILED/m.exec(complaint) ??
     /^(\w+) FAILED$/m.exec(complaint) ?? /^(kio: .*)$/m.exec(complaint) ??
     /^(seed \d+: .*)$/m.exec(complaint);
-  return found?.[1] ?? complaint.trim().split("\n").at(-1) ?? "";
+  return found?.[1];
 }
 
 function mutate(folder: string, { file, from, to }: Mutant): void {
   const path = `${folder}/${file}`;
   const source = Deno.readTextFileSync(path);
-  if (source.split(from).length !== 2) {
-    throw new Error(`not once in ${file}: ${from}`);
-  }
   Deno.writeTextFileSync(path, source.replace(from, () => to));
+}
+
+/** Builds both libraries; and has the types of a mutant checked, as tests are
+ * run without: what does not compile fails every test. */
+async function build(folder: string, file?: string): Promise<void> {
+  const commands = [
+    ["run", "-A", "ffi/build.ts"],
+    ["run", "-A", "ffi/build.ts", "--faults"],
+  ];
+  if (file?.endsWith(".ts")) commands.push(["check", "mod.ts", file]);
+  for (const command of commands) {
+    const broken = await complaintOf(folder, command, HANG_MS);
+    if (broken !== undefined) throw new Error(`it does not compile: ${broken}`);
+  }
 }
 
 function commandOf(test: string): string[] {
@@ -77,37 +114,81 @@ function commandOf(test: string): string[] {
   return ["test", "-A", "--no-check", "--fail-fast", test];
 }
 
+/** How long the tests take that pass without a mutant. */
+const baselinesMs = new Map<string, number>();
+
+/** Sees that a test passes without a mutant. */
+async function baselineMs(test: string): Promise<number> {
+  const known = baselinesMs.get(test);
+  if (known !== undefined) return known;
+  using copied = workshop();
+  await build(copied.folder);
+  const startMs = performance.now();
+  const limitMs = 3 * HANG_MS;
+  const broken = await complaintOf(copied.folder, commandOf(test), limitMs);
+  if (broken !== undefined) {
+    throw new Error(`${test} fails without any mutant: ${broken}`);
+  }
+  const timeMs = performance.now() - startMs;
+  baselinesMs.set(test, timeMs);
+  return timeMs;
+}
+
 /** Who noticed; undefined if nobody did. */
 async function killerOf(mutant: Mutant): Promise<string | undefined> {
-  const folder = Deno.makeTempDirSync();
-  try {
-    for (const name of TREE) copy(ROOT + name, `${folder}/${name}`);
-    mutate(folder, mutant);
-    for (const flags of [[], ["--faults"]]) {
-      const broken = await complaintOf(folder, [
-        "run",
-        "-A",
-        "ffi/build.ts",
-        ...flags,
-      ]);
-      if (broken !== undefined) throw new Error(`no mutant: ${broken}`);
+  using copied = workshop();
+  mutate(copied.folder, mutant);
+  await build(copied.folder, mutant.file);
+  for (const test of mutant.tests) {
+    const limitMs = HANG_MS + HANG_FACTOR * await baselineMs(test);
+    const complaint = await complaintOf(
+      copied.folder,
+      commandOf(test),
+      limitMs,
+    );
+    if (complaint === undefined) continue;
+    const name = nameIn(complaint);
+    if (name === undefined) {
+      throw new Error(`${test} fails, and no test of it: ${complaint}`);
     }
-    for (const test of mutant.tests) {
-      const complaint = await complaintOf(folder, commandOf(test));
-      if (complaint !== undefined) return `${test}: ${nameIn(complaint)}`;
-    }
-  } finally {
-    Deno.removeSync(folder, { recursive: true });
+    return `${test}: ${name}`;
   }
 }
 
-const numbers = Deno.args.map(Number);
-let survivors = 0;
-for (const [i, mutant] of MUTANTS.entries()) {
-  if (numbers.length > 0 && !numbers.includes(i + 1)) continue;
-  const killer = await killerOf(mutant);
-  if (killer === undefined) survivors++;
-  console.log(`${i + 1}. ${mutant.rule}\n   ${killer ?? "SURVIVED"}`);
+/** The mutants that cannot be made of the sources as they are. */
+export function staleMutants(): string[] {
+  return MUTANTS.flatMap(({ rule, file, from, to }) => {
+    const count = Deno.readTextFileSync(ROOT + file).split(from).length - 1;
+    if (count === 1 && from !== to) return [];
+    return [`${rule}: its text is ${count} times in ${file}`];
+  });
 }
-console.log(`${survivors} survived`);
-Deno.exit(survivors > 0 ? 1 : 0);
+
+async function main(numbers: readonly number[]): Promise<boolean> {
+  let failures = 0;
+  for (const [i, mutant] of MUTANTS.entries()) {
+    if (numbers.length > 0 && !numbers.includes(i + 1)) continue;
+    let verdict: string;
+    try {
+      const killer = await killerOf(mutant);
+      if (killer === undefined) failures++;
+      verdict = killer ?? "SURVIVED";
+    } catch (error) {
+      failures++;
+      verdict = `NO VERDICT: ${(error as Error).message}`;
+    }
+    console.log(`${i + 1}. ${mutant.rule}\n   ${verdict}`);
+  }
+  console.log(`${failures} failures`);
+  return failures === 0;
+}
+
+if (import.meta.main) {
+  for (const complaint of staleMutants()) {
+    console.error(complaint);
+    Deno.exitCode = 1;
+  }
+  if (Deno.exitCode === 0 && !await main(Deno.args.map(Number))) {
+    Deno.exitCode = 1;
+  }
+}

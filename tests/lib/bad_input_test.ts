@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   asyncAccept,
   asyncAcceptFrom,
@@ -28,7 +28,9 @@ import {
   asyncWrite,
   asyncWriteFixed,
   asyncWritev,
+  Connections,
   CURRENT_POSITION,
+  handOver,
   IoContext,
   link,
   pin,
@@ -874,6 +876,29 @@ kioTest("an fd of 0 is one like any other", async (ctx) => {
     await asyncPoll(ctx, { fd: 0 }, POLLIN).withTimeout(0),
   ];
   for (const result of results) if (!result.ok) assertCode(result, "ETIMEDOUT");
+});
+
+kioTest("the ring of a context cannot be closed as an fd", async (ctx) => {
+  using other = new IoContext(4);
+  using pair = unixPair();
+  for (const { ringFd } of [ctx, other]) {
+    const attempts = [
+      () => asyncClose(ctx, ringFd),
+      () => asyncClose(ctx, { fd: ringFd }),
+      () => new Socket(ringFd),
+      () => handOver(other.ringFd, ringFd),
+      () => new Connections(ctx, async () => {}).add(ringFd),
+    ];
+    for (const attempt of attempts) {
+      assertThrows(attempt, TypeError, "is the ring of an IoContext");
+    }
+  }
+  // Both go on, and a number that was a ring once is one like any other.
+  const ringFd = other.ringFd;
+  value(await asyncSleep(other, 1));
+  other[Symbol.dispose]();
+  assertCode(await asyncClose(ctx, ringFd), "EBADF");
+  value(await asyncSend(ctx, pair.left, buffer()));
 });
 
 // ---- buffers that change while the kernel has them --------------------------------------------
