@@ -400,10 +400,8 @@ export function offload(
   checkBounds(it, verb);
   const { transfer = [], transferResult = false }: JobOptions = it;
   checkArray(transfer, "transfer", verb);
-  const what = "run" in it
-    ? { source: sourceOf(it.run) }
-    : { module: absolute(it.module), name: String(it.name) };
-  const task: Task = { what, args, transferResult };
+  const source = "run" in it ? sourceOf(it.run) : sourceOfExport(it);
+  const task: Task = { source, args, transferResult };
   const op = startJob(pool, ring, OFFLOAD, task, transfer, success);
   bound(op, it);
   return valueOf(op);
@@ -423,12 +421,24 @@ async function valueOf(op: UringOp<Outcome>): Promise<unknown> {
   return result.value.value;
 }
 
-function absolute(module: string | URL): string {
+/** The text of a function that calls an export of a module. */
+function sourceOfExport({ module, name }: ModuleJob): string {
   const url = URL.parse(module);
-  if (url !== null) return url.href;
-  throw new TypeError(
-    `Cannot ${OFFLOAD.verb}: "${module}" is not an absolute URL; import.meta.resolve() gives one`,
-  );
+  if (url === null) {
+    throw new TypeError(
+      `Cannot ${OFFLOAD.verb}: "${module}" is not an absolute URL; import.meta.resolve() gives one`,
+    );
+  }
+  const [specifier, key, refusal] = [
+    url.href,
+    String(name),
+    `Cannot ${OFFLOAD.verb}: ${url.href} exports no function "${name}"`,
+  ].map((text) => JSON.stringify(text));
+  return `async (...args) => {
+    const job = (await import(${specifier}))[${key}];
+    if (typeof job === "function") return await job(...args);
+    throw new TypeError(${refusal});
+  }`;
 }
 
 const sources = new WeakMap<SomeFunction, string>();

@@ -52,7 +52,7 @@ export function startLookUp<T>(
   decode: (addresses: Iterable<Uint8Array>) => T,
 ): UringOp<T> {
   const { source, args } = resolveJob(name, port);
-  const task = { what: { source }, args, transferResult: false };
+  const task = { source, args, transferResult: false };
   const finish = (outcome: Outcome): Result<T> => {
     // No thread to be had, or one that an earlier job has ended.
     if ("thrown" in outcome) return failure(EAI_FAIL);

@@ -7,10 +7,8 @@ import {
 
 /** What a thread is told to do, cloned already. */
 export interface Task {
-  /** A function as text, or an export of a module. */
-  readonly what:
-    | { readonly source: string }
-    | { readonly module: string; readonly name: string };
+  /** The text of a function. */
+  readonly source: string;
   readonly args: readonly unknown[];
   readonly transferResult: boolean;
 }
@@ -101,24 +99,15 @@ function serve(packThrown: typeof pack): void {
   // As they are before any job has changed them.
   const exit = process.exit.bind(process);
   const evaluate = eval;
-  const functions = new Map<string, unknown>();
+  const functions = new Map<string, (...args: unknown[]) => unknown>();
 
   parentPort.on(
     "message",
     async (task: Task | null) => {
       if (task === null) return exit();
-      const { what, args, transferResult } = task;
+      const { source, args, transferResult } = task;
       try {
-        const job = "source" in what
-          ? evaluated(what.source)
-          : (await import(what.module))[what.name];
-        if (typeof job !== "function") {
-          const { module, name } = what as { module: string; name: string };
-          throw new TypeError(
-            `Cannot offload a job: ${module} exports no function "${name}"`,
-          );
-        }
-        const value = await job(...args);
+        const value = await evaluated(source)(...args);
         reply({ value }, transferResult ? memoryOf(value) : [], "returned");
       } catch (error) {
         reply({ thrown: packOrSay(error) }, [], "thrown");
@@ -127,9 +116,10 @@ function serve(packThrown: typeof pack): void {
   );
 
   /** Each text once: Deno keeps half a kilobyte of every evaluation. */
-  function evaluated(source: string): unknown {
+  function evaluated(source: string): (...args: unknown[]) => unknown {
     const KEPT_MAX = 256;
-    if (functions.has(source)) return functions.get(source);
+    const known = functions.get(source);
+    if (known !== undefined) return known;
     if (functions.size === KEPT_MAX) functions.clear();
     const run = evaluate(`"use strict";(${source})\n//# sourceURL=kio:job`);
     functions.set(source, run);

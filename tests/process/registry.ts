@@ -1,5 +1,5 @@
 /** A registry like jsr.io, with the package of this checkout in it. */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { ROOT, run } from "./support.ts";
 
 /** The files that `deno publish` would send, as paths in the checkout. */
@@ -10,6 +10,7 @@ export async function publishedFiles(): Promise<string[]> {
     "--allow-dirty",
   ]);
   assertEquals(code, 0, err);
+  assert(!err.includes("warning"), err);
   const prefix = `file://${ROOT}`;
   return [...err.matchAll(/(file:\/\/\S+) \(/g)].map(([, url]) =>
     decodeURIComponent(url.slice(prefix.length))
