@@ -626,4 +626,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: "      void this.#linger;\n",
     tests: ["tests/net/connections_test.ts"],
   },
+  {
+    rule: "the context of another thread is refused",
+    file: "lib/IoContext.ts",
+    from: '      if (typeof ctx === "object" && ctx !== null && #ring in ctx) {',
+    to: "      if (ctx !== null) {",
+    tests: ["tests/process/worker_pool.process.ts"],
+  },
 ];
