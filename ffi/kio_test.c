@@ -1519,19 +1519,31 @@ static bool passes(const struct test *test)
 			      WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-int main(void)
+static bool is_named(const char *name, int count, char **names)
 {
-	int count = sizeof(tests) / sizeof(*tests);
-	int failed = 0;
+	for (int i = 0; i < count; i++)
+		if (!strcmp(name, names[i]))
+			return true;
+	return count == 0;
+}
+
+/* Runs all tests, or those that are named. */
+int main(int argc, char **argv)
+{
+	int count = 0, failed = 0;
 
 	/* Or what a child inherits of it would be printed again. */
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	for (int i = 0; i < count; i++) {
-		bool passed = passes(&tests[i]);
+	for (size_t i = 0; i < sizeof(tests) / sizeof(*tests); i++) {
+		bool passed;
 
+		if (!is_named(tests[i].name, argc - 1, argv + 1))
+			continue;
+		passed = passes(&tests[i]);
+		count++;
 		printf("%s %s\n", tests[i].name, passed ? "ok" : "FAILED");
 		failed += !passed;
 	}
 	printf("%d passed, %d failed\n", count - failed, failed);
-	return failed > 0;
+	return failed > 0 || count < argc - 1;
 }

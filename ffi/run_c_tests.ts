@@ -1,6 +1,6 @@
 /**
  * Compiles kio_test.c, which includes kio.c, with the address and undefined
- * behaviour sanitizers, and runs it: `deno task test:c`.
+ * behaviour sanitizers, and runs it: `deno task test:c [name …]`.
  */
 import { compile, compileGuard, pathOf, WARNINGS } from "./compile.ts";
 
@@ -20,6 +20,7 @@ try {
   const guard = compileGuard(folder);
   compile([...FLAGS, guard, pathOf("kio_test.c"), "-o", program, "-luring"]);
   const { code } = new Deno.Command(program, {
+    args: Deno.args,
     stdout: "inherit",
     stderr: "inherit",
   }).outputSync();

@@ -5,6 +5,10 @@ import type { Result } from "./result.ts";
  * It starts at once, awaited or not, and it keeps its buffers referenced until
  * the kernel is done with them. Stands for `UringOp<Derived>`.
  *
+ * To stop waiting for it does not end it: after `Promise.race()` a receive that
+ * lost takes bytes that nobody sees. `withTimeout()` and `withSignal()` end it,
+ * and lose nothing.
+ *
  * @typeParam T What the operation is for: a number of bytes, an fd …
  */
 export interface UringOp<T> extends Promise<Result<T>> {

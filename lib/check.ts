@@ -1,7 +1,8 @@
 import { loadShim } from "../ffi/load.ts";
 import type { Operation } from "./operations.ts";
 
-/** A file descriptor, or what owns one, like a `Socket`. */
+/** A file descriptor, or what owns one, like a `Socket`. What `node:fs` opens
+ * are such numbers; a `Deno.FsFile` has none. */
 export type Fd = number | { readonly fd: number };
 
 /** Memory that the kernel reads or fills: a view or an `ArrayBuffer`. */

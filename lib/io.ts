@@ -336,7 +336,8 @@ export function asyncWritev(
  * Closes an fd. Operations that are pending on it are not cancelled by that
  * and go on with the old file: `Socket.close()` ends them first. The fd is
  * gone whatever the result, also in a chain that has ended before; never repeat
- * it. It cannot be cancelled. Stands for `AsyncClose` and close(2).
+ * it. It cannot be cancelled. To close a number that is not the program's own
+ * can end the process: Deno has fds for itself. Stands for `AsyncClose` and close(2).
  *
  * @param ctx The context.
  * @param fd The fd; a `Socket` is released by it.

@@ -24,6 +24,7 @@ import {
   isOpen,
   kioTest,
   pattern,
+  statusOf,
   tcpPair,
   tempFile,
   text,
@@ -200,6 +201,34 @@ kioTest("asyncSplice() waits for data where the pipe waits", async (ctx) => {
   assertEquals(value(await op), 3);
   assertEquals(text(await contentOf(ctx, file)), "abc");
 });
+
+kioTest(
+  "kernelWorkersMax bounds the threads that splices hold",
+  async (outer) => {
+    await using file = await tempFile(outer);
+    const threadsOf = async (kernelWorkersMax: number, enough: number) => {
+      using ctx = new IoContext({ kernelWorkersMax });
+      const pipes = Array.from({ length: 40 }, () => new Pipe({ waits: true }));
+      const ops = pipes.map((pipe) => asyncSplice(ctx, pipe.readEnd, file, 1));
+      let threads = 0;
+      for (let i = 0; i < 100 && threads < enough; i++) {
+        await turn(i < 5 ? 20 : 100);
+        threads = Math.max(threads, await statusOf("Threads"));
+        if (i === 5 && enough === Infinity) break;
+      }
+      await ctx.cancelAllPending();
+      for (const op of ops) assertCode(await op, "ECANCELED");
+      for (const pipe of pipes) pipe[Symbol.dispose]();
+      return threads;
+    };
+    const before = await statusOf("Threads");
+    const few = await threadsOf(3, Infinity);
+    assert(few <= before + 3, `${few} threads, ${before} before`);
+    // That they would be more is no matter of course.
+    const many = await threadsOf(64, before + 30);
+    assert(many >= before + 30, `${many} threads, ${before} before`);
+  },
+);
 
 kioTest("asyncSplice() goes in chains, a short one ends them", async (ctx) => {
   const data = pattern(5000);

@@ -5,6 +5,7 @@ import {
   asyncOpen,
   asyncOpenat2,
   asyncUnlink,
+  asyncWrite,
   AT_REMOVEDIR,
   IoContext,
   O_CREAT,
@@ -16,7 +17,8 @@ import {
   type Result,
   type UringOp,
 } from "@kio/kio";
-import { run, temporaryFolder } from "./support.ts";
+import { closeSync, openSync } from "node:fs";
+import { assertPrinted, run, runScript, temporaryFolder } from "./support.ts";
 
 function codeOf(result: Result<unknown>): string {
   return result.ok ? "ok" : result.error.code;
@@ -94,3 +96,34 @@ for (const [code, end] of Object.entries(ENDS)) {
     }
   });
 }
+
+Deno.test("operations take the fds of node:fs", async () => {
+  using folder = temporaryFolder();
+  using ctx = new IoContext();
+  const path = `${folder.path}/file`;
+  const fd = openSync(path, "w+");
+  assertEquals(codeOf(await asyncWrite(ctx, fd, new Uint8Array(5))), "ok");
+  closeSync(fd);
+  assertEquals(Deno.statSync(path).size, 5);
+});
+
+Deno.test("an fd of 0 serves for files and sockets", async () => {
+  assertPrinted(
+    await runScript(`
+      using ctx = new kio.IoContext();
+      await kio.asyncClose(ctx, 0).orThrow();
+      const [left, right] = kio.unwrap(kio.Socket.pair());
+      const buffer = new Uint8Array(9);
+      await kio.asyncSend(ctx, left, new Uint8Array(3)).orThrow();
+      console.log(left.fd, await kio.asyncRecv(ctx, right, buffer).orThrow());
+      await Promise.all([left.close(), right.close()]);
+      const accepted = kio.unwrap(kio.TcpListener.bind(0));
+      console.log(accepted.fd, accepted.localAddress.port > 0);
+      await accepted.close();
+      const fd = await kio.asyncOpen(ctx, "/proc/version", kio.O_RDONLY).orThrow();
+      console.log(fd, await kio.asyncReadExact(ctx, fd, buffer).orThrow());
+      await kio.asyncClose(ctx, { fd }).orThrow();
+    `),
+    "0 3\n0 true\n0 9\n",
+  );
+});

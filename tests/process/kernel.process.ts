@@ -218,3 +218,38 @@ Deno.test("asyncOpen() reports that fds are used up", async () => {
   assert(code === 0);
   assertEquals(out, "EMFILE\ntrue\n");
 });
+
+Deno.test("acceptLoop() that ends waits for fds, and does not spin", async () => {
+  const { code, out, err } = await runScript(
+    `
+    using ctx = new kio.IoContext();
+    const at = kio.SocketAddress.v4(0, "127.0.0.1");
+    using listener = kio.unwrap(kio.TcpListener.bind(at));
+    const clients = [];
+    for (let i = 0; i < 3; i++) {
+      const client = kio.unwrap(kio.Socket.open("ipv4"));
+      await kio.asyncConnect(ctx, client, listener.localAddress).orThrow();
+      clients.push(client);
+    }
+    const fds = [];
+    for (;;) {
+      const opened = await kio.asyncOpen(ctx, "/proc/version", kio.O_RDONLY);
+      if (!opened.ok) break;
+      fds.push(opened.value);
+    }
+    const accepted = [];
+    const add = (fd) => accepted.push(fd);
+    const start = performance.now();
+    const before = ctx.stats().completed;
+    const loop = kio.acceptLoop(ctx, listener, add, AbortSignal.abort());
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const pauses = ctx.stats().completed - before;
+    const most = (performance.now() - start) / 10 + 1;
+    console.log(accepted.length, pauses > 0 && pauses <= most || pauses);
+    for (const fd of fds) await kio.asyncClose(ctx, fd).orThrow();
+    console.log((await loop).ok, accepted.length);
+  `,
+    { under: ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh"] },
+  );
+  assertEquals([code, out], [0, "0 true\ntrue 3\n"], err);
+});

@@ -1,6 +1,17 @@
 /** How the library is found, and what is said when it is not. */
-import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import {
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertNotMatch,
+} from "@std/assert";
 import { LIBRARY_NAME } from "../../ffi/cache.ts";
+import {
+  blockingSymbols,
+  faultSymbols,
+  guardSymbols,
+  symbols,
+} from "../../ffi/symbols.ts";
 import {
   assertPrinted,
   compile,
@@ -203,6 +214,29 @@ Deno.test("IoContext refuses a library of another version", async () => {
       /^Error Cannot use \/.*\/libkio\.so: it was built from another version of kio; .*deno task build/,
     );
   }
+});
+
+Deno.test("the library shows functions of its own only, and is hardened", async () => {
+  const library = `${ROOT}ffi/build/libkio.so`;
+  const exported = await run("nm", ["-D", "--defined-only", library]);
+  const foreign = exported.out.trim().split("\n")
+    .map((line) => line.split(" ").at(-1)!)
+    .filter((name) => !/^(kio_\w+|napi_register_module_v1)$/.test(name));
+  assertEquals([exported.code, foreign], [0, []]);
+  const { code, out } = await run("readelf", ["-W", "-l", "-d", library]);
+  assertEquals(code, 0);
+  for (const wanted of [/GNU_RELRO/, /BIND_NOW|\bNOW\b/, /NODELETE/]) {
+    assertMatch(out, wanted);
+  }
+  assertNotMatch(out, /R(UN)?PATH|TEXTREL|GNU_STACK.*E /);
+});
+
+Deno.test("no thread of Deno's pool touches a ring", () => {
+  const all = { ...symbols, ...guardSymbols, ...faultSymbols };
+  const nonblocking = Object.entries(all)
+    .filter(([, definition]) => "nonblocking" in definition);
+  assertEquals(nonblocking, []);
+  assertEquals(Object.keys(blockingSymbols), ["kio_event_wait"]);
 });
 
 Deno.test("IoContext refuses a file that is no library", async () => {
