@@ -49,13 +49,32 @@ export function isOpen(fd: number): boolean {
   return loadShim().kio_socket_name(fd, false, address) !== -EBADF;
 }
 
-/** The fds of this process. */
+/** Fds that poll(2) is asked for at a time: no more than may be open. */
+const POLL_MAX = 256;
+const POLLNVAL = 0x20;
+
+/** struct pollfd: the fd, and in the high half of the next what is found. */
+const pollFds = Int32Array.from(
+  { length: 2 * FDS_MAX },
+  (_, i) => i % 2 === 0 ? i / 2 : 0,
+);
+
+/** Opened before any test, and closed at once: libc stays where it is. */
+const libc = Deno.dlopen("libc.so.6", {
+  poll: { parameters: ["buffer", "usize", "i32"], result: "i32" },
+});
+libc.close();
+
+/** The fds of this process: many with one call, as there are kernels that run
+ * on others and take 0.1 ms for each. */
 export function openFds(): number[] {
-  const address = new Uint8Array(128);
-  const shim = loadShim();
   const fds: number[] = [];
-  for (let fd = 0; fd < FDS_MAX; fd++) {
-    if (shim.kio_socket_name(fd, false, address) !== -EBADF) fds.push(fd);
+  for (let first = 0; first < FDS_MAX; first += POLL_MAX) {
+    const some = pollFds.subarray(2 * first, 2 * (first + POLL_MAX));
+    assert(libc.symbols.poll(some, BigInt(POLL_MAX), 0) >= 0, "poll(2)");
+    for (let i = 0; i < POLL_MAX; i++) {
+      if ((some[2 * i + 1] >> 16 & POLLNVAL) === 0) fds.push(first + i);
+    }
   }
   return fds;
 }
