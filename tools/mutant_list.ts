@@ -166,8 +166,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a signal is not listened to after completion",
     file: "lib/ring.ts",
-    from: '        signal.removeEventListener("abort", extra.onAbort);',
-    to: "        void signal;",
+    from: "        removeAbortHandler(signal, extra.onAbort);",
+    to: "        void [signal, removeAbortHandler];",
     tests: ["tests/lib/cancel_test.ts", "tests/lib/memory_test.ts"],
   },
   {
@@ -285,7 +285,7 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ["tests/process/buffers.process.ts"],
   },
   {
-    rule: "a worker's guard is armed",
+    rule: "the guard of a worker or the main program is armed",
     file: "ffi/load.ts",
     from:
       "    Deno.dlopen(path, guardSymbols).symbols.kio_guard_arm(shim.kio_guarded());",
@@ -293,7 +293,7 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ["tests/process/guard.process.ts"],
   },
   {
-    rule: "the main program's guard is armed",
+    rule: "the guard is a hook where it cannot be a library",
     file: "ffi/kio.c",
     from: "\tif (napi_add_env_cleanup_hook(env, isolate_end, created)) {",
     to:
@@ -629,7 +629,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "the context of another thread is refused",
     file: "lib/IoContext.ts",
-    from: '      if (typeof ctx === "object" && ctx !== null && #ring in ctx) {',
+    from:
+      '      if (typeof ctx === "object" && ctx !== null && #ring in ctx) {',
     to: "      if (ctx !== null) {",
     tests: ["tests/process/worker_pool.process.ts"],
   },
