@@ -407,7 +407,9 @@ static bool fault_holds(struct kio *k, struct io_uring_cqe *cqe)
 	struct faults *f = &k->faults;
 	struct fault_mark mark, *found;
 
-	if (cqe->user_data & (UD_MESSAGE | UD_INTERNAL))
+	/* a poll that goes on: in order with its end */
+	if (cqe->user_data & (UD_MESSAGE | UD_INTERNAL) ||
+	    cqe->flags & IORING_CQE_F_MORE)
 		return false;
 	found = fault_mark_of(k, cqe->user_data);
 	if (!found)

@@ -554,6 +554,30 @@ EXPORT int kio_poll(struct kio *k, double id, int fd, uint32_t events)
 	QUEUE(k, id, 0, io_uring_prep_poll_add(sqe, fd, events));
 }
 
+/*
+ * Polls until kio_poll_end(), with a completion for each change. A poll that is
+ * over with the first event cannot wait for POLLOUT once the peer has shut down
+ * its sending side: io_uring always adds POLLRDHUP, which is there from then on.
+ */
+EXPORT int kio_poll_changes(struct kio *k, double id, int fd, uint32_t events)
+{
+	QUEUE(k, id, 0, io_uring_prep_poll_multishot(sqe, fd, events));
+}
+
+/* Ends a poll, and nothing else that has its id by now. */
+EXPORT int kio_poll_end(struct kio *k, double id)
+{
+	struct io_uring_sqe *sqe;
+	int ret = sqe_begin(k, &sqe);
+
+	if (ret)
+		return ret;
+	io_uring_prep_poll_remove(sqe, (uint64_t)id);
+	sqe->user_data = UD_IGNORED;
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	return 0;
+}
+
 EXPORT int kio_shutdown(struct kio *k, double id, int fd, int how)
 {
 	QUEUE(k, id, 0, io_uring_prep_shutdown(sqe, fd, how));

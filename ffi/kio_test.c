@@ -795,6 +795,56 @@ static void test_cancel_all_leaves_nothing_in_flight(void)
 	guard_fire();
 }
 
+static void test_poll_of_changes_waits_for_room(void)
+{
+	static char bytes[1 << 16];
+	struct kio *k = context_open(8);
+	struct completion completion;
+	int32_t fds[2];
+
+	CHECK(kio_socket_pair(SOCK_STREAM | SOCK_NONBLOCK, fds) == 0);
+	while (write(fds[0], bytes, sizeof(bytes)) > 0)
+		;
+	CHECK(shutdown(fds[1], SHUT_WR) == 0);
+	CHECK(kio_poll(k, 1, fds[0], POLLOUT) == 0);
+	CHECK(result_of_one(k, 1) == POLLRDHUP);
+
+	CHECK(kio_poll_changes(k, 2, fds[0], POLLOUT) == 0);
+	collect(k, &completion, 1);
+	CHECK(completion.user_data == 2 && completion.result == POLLRDHUP);
+	CHECK(step_at_once(k) == 0);
+	while (read(fds[1], bytes, sizeof(bytes)) > 0)
+		;
+	collect(k, &completion, 1);
+	CHECK(completion.user_data == 2 && completion.result & POLLOUT);
+	CHECK(k->in_flight == 1);
+	CHECK(kio_poll_end(k, 2) == 0);
+	CHECK(result_of_one(k, 2) == -ECANCELED);
+	close(fds[0]);
+	close(fds[1]);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_poll_end_ends_nothing_but_polls(void)
+{
+	struct kio *k = context_open(8);
+	int32_t fds[2];
+	char byte;
+
+	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 0, 1, 0) == 0);
+	CHECK(step_at_once(k) == 0);
+	CHECK(kio_poll_end(k, 1) == 0);
+	CHECK(step_at_once(k) == 0);
+	CHECK(write(fds[1], "x", 1) == 1);
+	CHECK(result_of_one(k, 1) == 1);
+	close(fds[0]);
+	close(fds[1]);
+	context_close(k);
+	guard_fire();
+}
+
 /* ---- sleeping and waking ---------------------------------------------------------- */
 
 /* 0 from kio_arm() only means: step, and try again. */
@@ -882,8 +932,11 @@ static void test_timer_wakes_and_is_not_reported(void)
 	struct kio *k = context_open(8);
 
 	for (int i = 0; i < 2; i++) {
-		fall_asleep(k, kio_now_ms() + 20);
-		CHECK(sleep_ms(k) >= 15);
+		double deadline_ms = kio_now_ms() + 20;
+
+		fall_asleep(k, deadline_ms);
+		CHECK(kio_event_wait(k->event_fd) == 0);
+		CHECK(kio_now_ms() >= deadline_ms);
 		CHECK(step_at_once(k) == 0);
 		CHECK(!k->timer_armed);
 	}
@@ -1462,6 +1515,8 @@ static const struct test {
 	TEST(cancel_in_flight_is_told_by_the_operation_only),
 	TEST(cancel_that_finds_nothing_is_reported),
 	TEST(cancel_all_leaves_nothing_in_flight),
+	TEST(poll_of_changes_waits_for_room),
+	TEST(poll_end_ends_nothing_but_polls),
 	TEST(arm_makes_a_completion_readable_once),
 	TEST(step_switches_the_eventfd_off),
 	TEST(arm_refuses_to_sleep_over_a_completion),

@@ -44,6 +44,8 @@ export const symbols = {
   kio_recvmsg: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* void *message */, "u32" /* flags */], result: "i32" },
   kio_sendmsg: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* const void *message */, "u32" /* flags */], result: "i32" },
   kio_poll: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "u32" /* events */], result: "i32" },
+  kio_poll_changes: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "u32" /* events */], result: "i32" },
+  kio_poll_end: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */], result: "i32" },
   kio_shutdown: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "i32" /* how */], result: "i32" },
   kio_msg_ring: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* target_ring_fd */, "i32" /* result */, "f64" /* user_data */], result: "i32" },
   kio_vector_set: { parameters: ["buffer" /* struct iovec *vectors */, "u32" /* index */, "buffer" /* void *data */, "f64" /* length */], result: "void" },

@@ -9,14 +9,15 @@ import {
   type Offset,
   TRANSFER_MAX,
 } from "../lib/check.ts";
-import { MSG_WAITALL } from "../lib/constants.ts";
-import { EINTR } from "../lib/errno.ts";
+import { MSG_WAITALL, POLLIN, POLLOUT } from "../lib/constants.ts";
+import { EAGAIN, EINTR } from "../lib/errno.ts";
 import { type IoContext, ringOf } from "../lib/IoContext.ts";
 import * as operations from "../lib/operations.ts";
 import type { Operation } from "../lib/operations.ts";
 import type { Ring, Transfer } from "../lib/ring.ts";
 import { startTransfer } from "../lib/start.ts";
 import type { UringOp } from "../lib/UringOp.ts";
+import { Waiting } from "../lib/waiting.ts";
 
 /**
  * Receives until the buffer is full. Stands for `AsyncRecvExact`.
@@ -69,7 +70,16 @@ export function asyncRecvExact(
   // With MSG_WAITALL the kernel itself waits for the rest, as a rule.
   const prepare: Prepare = (shim, handle, id, moved, length) =>
     shim.kio_recv(handle, id, socket, buffer, moved, length, MSG_WAITALL);
-  return exact(ring, operation, socket, buffer, total, prepare, options);
+  return exact(
+    ring,
+    operation,
+    socket,
+    POLLIN,
+    buffer,
+    total,
+    prepare,
+    options,
+  );
 }
 
 /**
@@ -97,7 +107,7 @@ export function asyncSendExact(
   const total = checkMemory(data, operation);
   const prepare: Prepare = (shim, handle, id, moved, length) =>
     shim.kio_send(handle, id, socket, data, moved, length, MSG_WAITALL);
-  return exact(ring, operation, socket, data, total, prepare, options);
+  return exact(ring, operation, socket, POLLOUT, data, total, prepare, options);
 }
 
 /**
@@ -129,7 +139,7 @@ export function asyncReadExact(
     const at = offsetAfter(ring, offset, moved, operation);
     return shim.kio_read(handle, id, file, buffer, moved, length, at, 0);
   };
-  return exact(ring, operation, file, buffer, total, prepare, options);
+  return exact(ring, operation, file, POLLIN, buffer, total, prepare, options);
 }
 
 /**
@@ -161,7 +171,7 @@ export function asyncWriteExact(
     const at = offsetAfter(ring, offset, moved, operation);
     return shim.kio_write(handle, id, file, data, moved, length, at, 0);
   };
-  return exact(ring, operation, file, data, total, prepare, options);
+  return exact(ring, operation, file, POLLOUT, data, total, prepare, options);
 }
 
 /** Queues one operation of an exact transfer. */
@@ -174,23 +184,24 @@ type Prepare = (
 ) => number;
 
 /** A transfer that fills or sends a buffer. */
-class ExactTransfer implements Transfer {
+class ExactTransfer extends Waiting implements Transfer {
   moved = 0;
   readonly total: number;
   readonly #prepare: Prepare;
 
-  constructor(total: number, prepare: Prepare) {
+  constructor(fd: number, events: number, total: number, prepare: Prepare) {
+    super(fd, events);
     this.total = total;
     this.#prepare = prepare;
   }
 
-  prepare(shim: Shim, handle: Deno.PointerObject, id: number): number {
+  submit(shim: Shim, handle: Deno.PointerObject, id: number): number {
     const length = Math.min(this.total - this.moved, TRANSFER_MAX);
     return this.#prepare(shim, handle, id, this.moved, length);
   }
 
-  advance(result: number): boolean {
-    if (result <= 0) return result === -EINTR;
+  take(result: number): boolean {
+    if (result <= 0) return result === -EINTR || result === -EAGAIN;
     this.moved += result;
     return this.moved < this.total;
   }
@@ -200,12 +211,13 @@ function exact(
   ring: Ring,
   operation: Operation,
   fd: number,
+  events: number,
   buffer: Buffer,
   total: number,
   prepare: Prepare,
   options: BoundOptions,
 ): UringOp<number> {
-  const transfer = new ExactTransfer(total, prepare);
+  const transfer = new ExactTransfer(fd, events, total, prepare);
   return startTransfer(ring, operation, fd, buffer, { transfer }, options);
 }
 

@@ -9,6 +9,7 @@ import type { Result } from "../lib/result.ts";
 import type { Transfer } from "../lib/ring.ts";
 import { startTransfer } from "../lib/start.ts";
 import type { UringOp } from "../lib/UringOp.ts";
+import { Waiting } from "../lib/waiting.ts";
 import {
   destroy,
   type PipePool,
@@ -88,7 +89,7 @@ export function asyncSendfile(
   return startTransfer(ring, operation, fileFd, null, extra, options);
 }
 
-class Sendfile implements Transfer {
+class Sendfile extends Waiting implements Transfer {
   /** Bytes that have left the pipe. */
   moved = 0;
   readonly total: number;
@@ -99,8 +100,6 @@ class Sendfile implements Transfer {
   readonly #offset: number;
   /** Bytes that have left the file. */
   #read = 0;
-  /** Whether it waits until the other end takes more. */
-  #isWaiting = false;
 
   constructor(
     pool: PipePool,
@@ -109,6 +108,7 @@ class Sendfile implements Transfer {
     offset: number,
     total: number,
   ) {
+    super(to, POLLOUT);
     this.#pool = pool;
     this.#file = file;
     this.#to = to;
@@ -116,10 +116,9 @@ class Sendfile implements Transfer {
     this.total = total;
   }
 
-  prepare(shim: Shim, handle: Deno.PointerObject, id: number): number {
+  submit(shim: Shim, handle: Deno.PointerObject, id: number): number {
     // Nothing to queue: it is complete.
     if (this.total === 0) return -ECANCELED;
-    if (this.#isWaiting) return shim.kio_poll(handle, id, this.#to, POLLOUT);
     if (this.#pipe === undefined) {
       const taken: Result<PooledPipe> = this.#pool.take(this.total);
       if (!taken.ok) return -taken.error.errno;
@@ -146,11 +145,7 @@ class Sendfile implements Transfer {
     return this.#read - this.moved;
   }
 
-  advance(result: number, step: number): boolean {
-    if (this.#isWaiting) {
-      this.#isWaiting = false;
-      return result > 0 || result === -EINTR;
-    }
+  take(result: number, step: number): boolean {
     // The steps before have moved all they should: a short one ends the chain.
     let emptying = this.#held > 0;
     for (let i = 0; i < step; i++, emptying = !emptying) {
@@ -162,8 +157,7 @@ class Sendfile implements Transfer {
       else this.#read += result;
       return this.moved < this.total;
     }
-    this.#isWaiting = emptying && result === -EAGAIN;
-    return this.#isWaiting || result === -EINTR;
+    return emptying && result === -EAGAIN || result === -EINTR;
   }
 
   end(): void {

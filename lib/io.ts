@@ -16,6 +16,7 @@ import {
   type Offset,
   TRANSFER_MAX,
 } from "./check.ts";
+import { POLLIN, POLLOUT } from "./constants.ts";
 import { type IoContext, ringOf } from "./IoContext.ts";
 import { loadShim } from "../ffi/load.ts";
 import * as operations from "./operations.ts";
@@ -28,7 +29,7 @@ import {
   bytesOfAddress,
   SocketAddress,
 } from "./SocketAddress.ts";
-import { start } from "./start.ts";
+import { start, startWaiting } from "./start.ts";
 import type { UringOp } from "./UringOp.ts";
 
 /** Buffers of one operation at most: IOV_MAX of the kernel. */
@@ -634,7 +635,8 @@ export function asyncAcceptFrom(ctx: IoContext, fd: Fd): UringOp<Accepted> {
  * @param fd The socket, of the family of the address.
  * @param address Where to.
  * @returns `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH`, `EAFNOSUPPORT` if the
- * families differ, `ENOENT` for a unix socket that is not there …
+ * families differ, `ENOENT` for a unix socket that is not there, `EAGAIN` for a
+ * unix listener whose queue is full, which only a blocking socket waits for …
  * @throws {TypeError} If `address` is no `SocketAddress`; else as
  * `asyncClose()`.
  */
@@ -697,6 +699,10 @@ export function asyncRecv(
 
 /**
  * Sends to a connected socket. Stands for `AsyncSend` and send(2).
+ *
+ * It waits for room whether the socket is blocking or not. While it waits for a
+ * peer that has shut down its own sending side, Linux may have a thread for it:
+ * `kernelWorkersMax` is how many at most.
  *
  * @param ctx The context.
  * @param fd The socket.
@@ -770,12 +776,13 @@ export function asyncSendmsg(
     ? NO_NAME
     : checkAddress(address, operation);
   const { memory, pinned } = messageFor(ring, message, name, operation);
-  return start(
+  return startWaiting(
     ring,
     operation,
     socket,
     pinned,
     (shim, handle, id) => shim.kio_sendmsg(handle, id, socket, memory, bits),
+    { events: POLLOUT, flags: bits },
   );
 }
 
@@ -824,13 +831,15 @@ export function asyncRecvmsg(
   const { control: room = new Uint8Array(0) } = message;
   const name = new Uint8Array(ADDRESS_SIZE);
   const { memory, pinned } = messageFor(ring, message, name, operation);
-  return start(
+  return startWaiting(
     ring,
     operation,
     socket,
     pinned,
     (shim, handle, id) => shim.kio_recvmsg(handle, id, socket, memory, bits),
     {
+      events: POLLIN,
+      flags: bits,
       decode: (bytes) => {
         const nameLength = uint32At(memory, MSG_NAMELEN_AT);
         const from = memory.subarray(
@@ -882,7 +891,9 @@ export function asyncShutdown(
  * @param ctx The context.
  * @param fd The fd.
  * @param events `POLLIN`, `POLLOUT` …, or several with `|`.
- * @returns The events that have come, maybe with `POLLERR` or `POLLHUP`.
+ * @returns The events that have come, or `POLLERR`, `POLLHUP` or `POLLRDHUP`,
+ * which io_uring reports without being asked for: once the peer has shut down
+ * its sending side, a poll of a full socket for `POLLOUT` is over at once.
  * @throws As `asyncClose()`; {RangeError} too if `events` is out of range.
  */
 export function asyncPoll(

@@ -1,6 +1,7 @@
 import { loadShim, type Shim } from "../ffi/load.ts";
 import { addAbortHandler, removeAbortHandler } from "./abort.ts";
 import { type Buffer, checkDelay, checkSignal } from "./check.ts";
+import { POLLRDHUP } from "./constants.ts";
 import {
   EAGAIN,
   EBUSY,
@@ -88,6 +89,10 @@ const GENERATION_MASK = 0xfffff;
 const STEP_SHIFT = 21;
 const STEP_MASK = 0x1f;
 const SPAN = 2 ** 32;
+
+/** IORING_CQE_F_MORE */
+const GOES_ON = 2;
+
 const MAKES_FD = 2 ** 52;
 
 /** user_data that wakes a ring and means nothing else. */
@@ -133,15 +138,21 @@ const NEVER_RAN = 4;
 const ASLEEP = 8;
 const ERRNO_SHIFT = 8;
 
-/** What goes on, submission by submission, until all is moved. */
-export interface Transfer {
-  /** Bytes so far. */
-  readonly moved: number;
-  readonly total: number;
+/** An operation of several submissions. */
+export interface Course {
+  /** Whether what was queued last is a poll: its result is nobody's. */
+  readonly isWaiting: boolean;
   /** Queues what is next; gives a status of the shim. */
   prepare(shim: Shim, handle: Deno.PointerObject, id: number): number;
   /** Takes in a result, of that step of a pump; whether there is a next. */
   advance(result: number, step: number): boolean;
+}
+
+/** What goes on, submission by submission, until all is moved. */
+export interface Transfer extends Course {
+  /** Bytes so far. */
+  readonly moved: number;
+  readonly total: number;
   /** Called when it is over, well or not. */
   end?(): void;
 }
@@ -154,6 +165,8 @@ export interface Extra<T> {
   otherFd?: number;
   /** Called when what the kernel has no part in is cancelled. */
   onCancel?: () => void;
+  /** Of what is more than one submission; a transfer is one too. */
+  course?: Course;
   transfer?: Transfer;
   signals?: AbortSignal[];
   onAbort?: () => void;
@@ -281,12 +294,12 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     }
   }
 
-  /** Queues what is next of a transfer, if nobody is against it. */
-  #goOn(transfer: Transfer, result: number, step: number): boolean {
-    if (!transfer.advance(result, step) || this.#flags !== 0) return false;
+  /** Queues what is next, if nobody is against it. */
+  #goOn(course: Course, result: number, step: number): boolean {
+    if (!course.advance(result, step) || this.#flags !== 0) return false;
     const ring = this.#ring;
     const id = ring.idOf(this.#slot, this.#operation);
-    const status = transfer.prepare(ring.shim, ring.handle, id);
+    const status = course.prepare(ring.shim, ring.handle, id);
     if (status < 0) this.#conclude(status);
     else ring.requeued();
     return true;
@@ -349,14 +362,29 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
       // Its chain has ended, but who called it has given up the fd.
       ring.closeFdOf(op.#slot);
     }
-    const transfer = op.#extra?.transfer;
-    if (transfer !== undefined && op.#goOn(transfer, result, step)) return;
+    const extra = op.#extra;
+    const course = extra?.transfer ?? extra?.course;
+    if (course !== undefined) {
+      const { isWaiting } = course;
+      if (op.#goOn(course, result, step)) return;
+      if (isWaiting && result > 0) result = -ECANCELED;
+    }
     if (op.#flags === 0 && isShortOf(op.#operation, -result)) {
       op.#flags = ASLEEP | -result << ERRNO_SHIFT;
       ring.timers.set(op.#slot, ring.shim.kio_now_ms() + ACCEPT_PAUSE_MS);
       return;
     }
     op.#conclude(op.#outcome(result));
+  }
+
+  /** A completion has come that is not the last: of a poll that goes on. */
+  static report(op: Op<unknown>, events: number): void {
+    if ((events & ~POLLRDHUP) !== 0) op.#ring.requestCancel(op);
+  }
+
+  /** Whether it was given up, and not only its poll is to end. */
+  get #isGivenUp(): boolean {
+    return (this.#flags & (CANCELLED | TIMED_OUT)) !== 0;
   }
 
   /** Its deadline has come. */
@@ -379,17 +407,22 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   static retract(op: Op<unknown>): boolean {
     const ring = op.#ring;
     if (!ring.holds(op.#slot, op)) return true;
+    if (!op.#isGivenUp) return false;
     const id = ring.idOf(op.#slot, op.#operation);
     const retracted = ring.shim.kio_retract(ring.handle, id);
     if (retracted) op.#flags |= NEVER_RAN;
     return retracted;
   }
 
-  /** Asks the kernel to cancel it; false if that has to be tried again. */
+  /** Asks the kernel to cancel it, or the poll that it waits by; false if that
+   * has to be tried again. */
   static sendCancel(op: Op<unknown>): boolean {
-    const ring = op.#ring;
-    const id = ring.idOf(op.#slot, op.#operation);
-    return ring.shim.kio_cancel(ring.handle, id) >= 0;
+    const { shim, handle } = op.#ring;
+    const id = op.#ring.idOf(op.#slot, op.#operation);
+    const status = op.#isGivenUp
+      ? shim.kio_cancel(handle, id)
+      : shim.kio_poll_end(handle, id);
+    return status >= 0;
   }
 
   static putToSleep(op: Op<unknown>): void {
@@ -915,13 +948,13 @@ export class Ring {
     }
     const out = this.#out;
     for (let at = 0; at < 4 * count; at += 4) {
-      this.#complete(out[at], out[at + 1], out[at + 2]);
+      this.#complete(out[at], out[at + 1], out[at + 2], out[at + 3]);
     }
     if (count > 0) this.#afterBatch();
     return count;
   }
 
-  #complete(low: number, high: number, result: number): void {
+  #complete(low: number, high: number, result: number, flags: number): void {
     if (high < 0) {
       if (high & FD_HAS_COME) {
         this.#hasFds = true;
@@ -948,7 +981,8 @@ export class Ring {
         }, result ${result}`,
       );
     }
-    Op.complete(op, result, high >>> STEP_SHIFT & STEP_MASK);
+    if (flags & GOES_ON) Op.report(op, result);
+    else Op.complete(op, result, high >>> STEP_SHIFT & STEP_MASK);
   }
 
   #expire(): void {

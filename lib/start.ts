@@ -1,9 +1,11 @@
 import type { Shim } from "../ffi/load.ts";
 import { bound, type BoundOptions } from "./bounds.ts";
 import { checkBounds } from "./check.ts";
+import { MSG_DONTWAIT } from "./constants.ts";
 import type { Operation } from "./operations.ts";
 import type { Extra, Pinned, Ring, Transfer } from "./ring.ts";
 import type { UringOp } from "./UringOp.ts";
+import { type Waiting, WaitingOperation } from "./waiting.ts";
 
 /**
  * Takes a slot, has the shim prepare the SQE, and enters the operation. What
@@ -21,6 +23,29 @@ export function start<T>(
   const slot = ring.take(operation);
   const status = prepare(ring.shim, ring.handle, ring.idOf(slot, operation));
   return ring.queued(slot, operation, fd, pinned, status, extra);
+}
+
+/**
+ * Starts what waits until one of the events has come, also where the kernel
+ * gives up; not so a link of a chain, which has ended then, nor what the user
+ * does not want to wait.
+ */
+export function startWaiting<T>(
+  ring: Ring,
+  operation: Operation,
+  fd: number,
+  pinned: Pinned,
+  prepare: Waiting["submit"],
+  { events, flags, decode }: {
+    events: number;
+    flags: number;
+    decode?: Extra<T>["decode"];
+  },
+): UringOp<T> {
+  const course = ring.chaining || flags & MSG_DONTWAIT
+    ? undefined
+    : new WaitingOperation(fd, events, prepare);
+  return start(ring, operation, fd, pinned, prepare, { course, decode });
 }
 
 /** Starts a transfer that goes on by itself until all is moved. */

@@ -634,4 +634,18 @@ export const MUTANTS: readonly Mutant[] = [
     to: "      if (ctx !== null) {",
     tests: ["tests/process/worker_pool.process.ts"],
   },
+  {
+    rule: "what the kernel does not wait for is waited for",
+    file: "lib/waiting.ts",
+    from: "    return result === -EAGAIN;",
+    to: "    return result > 0 && result === -EAGAIN;",
+    tests: ["tests/lib/io_message_test.ts"],
+  },
+  {
+    rule: "a peer that only receives is waited for without spinning",
+    file: "lib/waiting.ts",
+    from: "if (poll === Poll.ONCE && isVain) this.#poll = Poll.CHANGES;",
+    to: "void isVain;",
+    tests: ["tests/helpers/sendfile_test.ts"],
+  },
 ];

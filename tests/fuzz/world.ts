@@ -486,9 +486,7 @@ export class World {
           : [data.subarray(0, size >> 1), data.subarray(size >> 1)],
       })
       : asyncSendfile(ctx, socket, this.#streamFile, at, size);
-    // EAGAIN: Linux 6.18 was seen to give it, now and then, to a send that waits
-    // for room in a unix socket (P13 of docs/reliability.md).
-    const codes = ["EPIPE", "ECONNRESET", "EAGAIN"];
+    const codes = ["EPIPE", "ECONNRESET"];
     this.#start(kind, action, context, codes, op, (result) => {
       flow.sending = 0;
       const { count, error } = movedBy(result);

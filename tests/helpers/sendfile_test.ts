@@ -9,6 +9,7 @@ import {
   asyncRecvExact,
   asyncSend,
   asyncSendfile,
+  asyncShutdown,
   asyncWriteExact,
   CURRENT_POSITION,
   IoContext,
@@ -17,6 +18,7 @@ import {
   O_WRONLY,
   POLLIN,
   type Result,
+  SHUT_WR,
   type Socket,
 } from "@kio/kio";
 import { loadShim } from "../../ffi/load.ts";
@@ -268,6 +270,33 @@ kioTest("asyncSendfile() sends what it says, up to a timeout", async (ctx) => {
   assert(got.every((byte, i) => byte === DATA[i]));
   emptyPool(ctx);
 });
+
+for (
+  const [kind, open] of [
+    ["TCP", tcpPair],
+    ["unix", () => Promise.resolve(unixPair())],
+  ] as [string, (ctx: IoContext) => Promise<Pair>][]
+) {
+  kioTest(
+    `asyncSendfile() sleeps while a peer that only receives is slow, ${kind}`,
+    async (ctx) => {
+      using pair = await open(ctx);
+      await using file = await fileOf(ctx, DATA);
+      value(await asyncShutdown(ctx, pair.right, SHUT_WR));
+      const sending = asyncSendfile(ctx, pair.left, file, 0, LARGE);
+      await turn(50);
+      const before = ctx.stats().kernelEntries;
+      await turn(50);
+      const entries = ctx.stats().kernelEntries - before;
+      assert(entries < 20, `${entries} entries while nothing can be sent`);
+      const buffer = new Uint8Array(LARGE);
+      value(await asyncRecvExact(ctx, pair.right, buffer));
+      assertEquals(value(await sending), LARGE);
+      assert(buffer.every((byte, i) => byte === DATA[i]));
+      emptyPool(ctx);
+    },
+  );
+}
 
 kioTest("asyncSendfile() ends when its socket is closed", async (ctx) => {
   using pair = unixPair();

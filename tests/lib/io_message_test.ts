@@ -5,15 +5,20 @@ import {
   asyncOpen,
   asyncRead,
   asyncRecv,
+  asyncRecvExact,
   asyncRecvmsg,
   asyncSend,
   asyncSendmsg,
+  asyncShutdown,
   asyncWrite,
+  IoContext,
+  link,
   MSG_DONTWAIT,
   MSG_PEEK,
   MSG_TRUNC,
   MSG_WAITALL,
   O_RDONLY,
+  SHUT_WR,
   Socket,
   SocketAddress,
   unwrap,
@@ -23,6 +28,7 @@ import {
   bytes,
   isOpen,
   kioTest,
+  type Pair,
   pattern,
   procText,
   tcpPair,
@@ -202,6 +208,90 @@ kioTest(
     for (const send of sends) assert((await send).ok);
   },
 );
+
+/** Fills the way from `left` to `right`, of whom nobody wants to hear more.
+ * io_uring takes each poll of such a socket for ready (POLLRDHUP), and leaves
+ * off waiting after 128 of them. */
+async function fullPair(ctx: IoContext): Promise<{ pair: Pair; held: number }> {
+  const pair = unixPair();
+  const data = new Uint8Array(65536);
+  let held = 0;
+  for (;;) {
+    const sent = await asyncSend(ctx, pair.left, data, MSG_DONTWAIT);
+    if (!sent.ok) break;
+    held += sent.value;
+  }
+  value(await asyncShutdown(ctx, pair.right, SHUT_WR));
+  return { pair, held };
+}
+
+for (const isNonBlocking of [true, false]) {
+  kioTest(
+    `asyncSendmsg() waits for a peer that only receives, ${
+      isNonBlocking ? "non-blocking" : "blocking"
+    }`,
+    async (ctx) => {
+      const { pair, held } = await fullPair(ctx);
+      using _ = pair;
+      value(pair.left.setNonBlocking(isNonBlocking));
+      const data = pattern(1000, 5);
+      const buffers = [data.subarray(0, 300), data.subarray(300)];
+      const op = asyncSendmsg(ctx, pair.left, { buffers });
+      await turn(20);
+      assertEquals(ctx.pending, 1);
+      value(await asyncRecvExact(ctx, pair.right, new Uint8Array(held)));
+      assertEquals(value(await op), 1000);
+      const copy = new Uint8Array(1000);
+      value(await asyncRecvExact(ctx, pair.right, copy));
+      assertEquals(copy, data);
+    },
+  );
+}
+
+kioTest("asyncSendmsg() that waits can be given up", async (ctx) => {
+  const { pair } = await fullPair(ctx);
+  using _ = pair;
+  const message = { buffers: [new Uint8Array(1000)] };
+  const cancelled = asyncSendmsg(ctx, pair.left, message);
+  await turn(5);
+  cancelled.cancel();
+  assertCode(await cancelled, "ECANCELED");
+  const late = asyncSendmsg(ctx, pair.left, message).withTimeout(5);
+  assertCode(await late, "ETIMEDOUT");
+  const closed = asyncSendmsg(ctx, pair.left, message);
+  await turn(5);
+  value(pair.right.setNonBlocking(true));
+  await pair.right.close();
+  assertCode(await closed, "EPIPE", "ECONNRESET");
+});
+
+kioTest("asyncSendmsg() with MSG_DONTWAIT does not wait", async (ctx) => {
+  const { pair } = await fullPair(ctx);
+  using _ = pair;
+  const message = { buffers: [new Uint8Array(1000)] };
+  const op = asyncSendmsg(ctx, pair.left, message, MSG_DONTWAIT);
+  assertCode(await op, "EAGAIN");
+});
+
+kioTest("asyncRecvmsg() waits though others are faster", async (ctx) => {
+  using pair = unixPair();
+  using other = new IoContext(4);
+  const byte = new Uint8Array(1);
+  const op = asyncRecvmsg(ctx, pair.right, { buffers: [new Uint8Array(2)] });
+  await turn();
+  for (let i = 0; i < 200; i++) {
+    const [sent, taken] = link(other, () => [
+      asyncSend(other, pair.left, byte),
+      asyncRecv(other, pair.right, byte, MSG_DONTWAIT),
+    ]);
+    value(await sent);
+    value(await taken);
+    await turn();
+  }
+  assertEquals(ctx.pending, 1);
+  value(await asyncSend(ctx, pair.left, bytes("ab")));
+  assertEquals(value(await op).bytes, 2);
+});
 
 kioTest("asyncSendmsg() gives the errors of sendmsg(2)", async (ctx) => {
   const buffers = [new Uint8Array(1)];

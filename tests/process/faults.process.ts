@@ -17,6 +17,7 @@ import {
   asyncReadv,
   asyncRecv,
   asyncRecvExact,
+  asyncRecvmsg,
   asyncSend,
   asyncSendExact,
   asyncSendfile,
@@ -398,6 +399,28 @@ kioTest("an errno that only the kernel knows becomes EINTR", async (ctx) => {
   });
   using pair = unixPair();
   assertCode(await asyncRecv(ctx, pair.left, new Uint8Array(1)), "EINTR");
+});
+
+kioTest("transfers and messages wait after an EAGAIN", async (ctx) => {
+  using _ = FaultPlan.install({
+    rules: [
+      { operation: "recv", fault: "error", code: "EAGAIN", times: 3 },
+      { operation: "send", fault: "error", code: "EAGAIN", times: 3 },
+      { operation: "recvmsg", fault: "error", code: "EAGAIN", times: 3 },
+      { operation: "sendmsg", fault: "error", code: "EAGAIN", times: 3 },
+      { operation: "poll", fault: "error", code: "EINTR", nth: 2 },
+      { operation: "poll", fault: "delay", ms: 3, nth: 4 },
+    ],
+  });
+  using pair = unixPair();
+  assert(areAll(await exactly(ctx, pair.left, pair.right)));
+  const buffer = new Uint8Array(2);
+  const [got, sent] = await Promise.all([
+    asyncRecvmsg(ctx, pair.right, { buffers: [buffer] }),
+    asyncSendmsg(ctx, pair.left, { buffers: [LONG.subarray(0, 2)] }),
+  ]);
+  assertEquals([value(got).bytes, value(sent)], [2, 2]);
+  assertEquals(buffer, LONG.subarray(0, 2));
 });
 
 kioTest("FaultPlan cuts no datagram", async (ctx) => {
