@@ -182,7 +182,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "ffi/kio.c",
     from: "(IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)",
     to: "IORING_SQ_TASKRUN",
-    tests: ["C step_loses_nothing_when_the_cq_overflows"],
+    tests: ["tests/lib/nothing_lost_test.ts"],
   },
   {
     rule: "an exact transfer ends with a cancel",
@@ -629,7 +629,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "the context of another thread is refused",
     file: "lib/IoContext.ts",
-    from: '      if (typeof ctx === "object" && ctx !== null && #ring in ctx) {',
+    from:
+      '      if (typeof ctx === "object" && ctx !== null && #ring in ctx) {',
     to: "      if (ctx !== null) {",
     tests: ["tests/process/worker_pool.process.ts"],
   },
