@@ -182,7 +182,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "ffi/kio.c",
     from: "(IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)",
     to: "IORING_SQ_TASKRUN",
-    tests: ["C step_loses_nothing_when_the_cq_overflows"],
+    tests: ["tests/lib/nothing_lost_test.ts"],
   },
   {
     rule: "an exact transfer ends with a cancel",
