@@ -29,6 +29,7 @@ const FIO_BATCH = 16;
 
 const KIO = "kio";
 const EXACT = "kio, asyncReadExact";
+const FIXED = "kio, asyncReadFixed";
 const C = "C, liburing";
 const FIO = "fio";
 const BUN = "Bun, node:fs";
@@ -97,6 +98,7 @@ function peersAt(depth: number, seconds: number): Peer[] {
   return [
     window(KIO, deno("ffi", "file_kio.ts", ...args)),
     window(EXACT, deno("ffi", "file_kio.ts", ...args, "exact")),
+    window(FIXED, deno("ffi", "file_kio.ts", ...args, "fixed")),
     window(C, c("file", ...args)),
     fio(FIO),
     ...(depth < FIO_BATCH ? [] : [batched]),
@@ -148,10 +150,10 @@ export function file({ seconds }: Options): Suite {
     end: removeBlockFile,
     notes: [
       "A file of 256 MiB in the page cache; every block is checked by its number",
-      "(not by fio). Nothing is registered. All programs may use both cores, as",
-      "thread pools need them. fio with its defaults: it submits and reaps one",
-      "read at a time and takes the time of each. With another number in flight",
-      "than 1 and 32, a second at most.",
+      "(not by fio). Only asyncReadFixed names a registered file. All programs may",
+      "use both cores, as thread pools need them. fio with its defaults: it submits",
+      "and reaps one read at a time and takes the time of each. With another number",
+      "in flight than 1 and 32, a second at most.",
     ],
     cases: [
       ...DEPTHS.map((depth) => caseAt(depth, peersAt(depth, seconds))),
