@@ -1,31 +1,16 @@
-/** What the figures were measured on. */
-
-import { firstLine, versions } from "./programs.ts";
+/** What figures were measured on. */
 
 /** The machine and the versions of what ran on it. */
 export interface Machine {
   readonly cpu: string;
   readonly cores: number;
   readonly kernel: string;
-  readonly deno: string;
-  readonly node: string;
-  readonly bun: string;
-  readonly liburing: string;
-  readonly fio: string;
+  /** By the name of the program; one that is not installed is not there. */
+  readonly versions: Readonly<Record<string, string>>;
 }
 
-/** Finds out about this machine. */
-export async function describeMachine(): Promise<Machine> {
-  const cpuInfo = await Deno.readTextFile("/proc/cpuinfo");
-  const liburing = await firstLine(["pkg-config", "--modversion", "liburing"]);
-  return {
-    cpu: /^model name\s*:\s*(.+)$/m.exec(cpuInfo)?.[1] ?? Deno.build.arch,
-    cores: navigator.hardwareConcurrency,
-    kernel: Deno.osRelease(),
-    deno: Deno.version.deno,
-    node: versions.node ?? "not installed",
-    bun: versions.bun ?? "not installed",
-    liburing: liburing ?? "unknown",
-    fio: versions.fio ?? "not installed",
-  };
+/** "AMD EPYC, 2 cores, Linux 6.18.44; kio 0.1.0, Deno 2.9.6, …" */
+export function machineText({ cpu, cores, kernel, versions }: Machine): string {
+  const programs = Object.entries(versions).map((entry) => entry.join(" "));
+  return `${cpu}, ${cores} cores, Linux ${kernel}; ${programs.join(", ")}`;
 }

@@ -63,17 +63,25 @@ export async function firstLine(command: Command): Promise<string | null> {
   }
 }
 
-/** Deno runs itself as "node" where there is none; Node says "v20.1.2". */
-async function nodeVersion(): Promise<string | null> {
-  const version = await firstLine(["node", "--version"]);
-  return version?.startsWith("v") ? version : null;
+/** What a program calls its version, or null if it is not installed. */
+async function version(
+  command: string,
+  pattern: RegExp,
+): Promise<string | null> {
+  // Some say it on the standard error output, or as a failure.
+  const line = await firstLine(["sh", "-c", `${command} 2>&1 || true`]);
+  return pattern.exec(line ?? "")?.[1] ?? null;
 }
 
-/** Versions of the programs that may be missing; null where one is. */
+/** Versions of what may be missing; null where it is. */
 export const versions = {
-  node: await nodeVersion(),
-  bun: await firstLine(["bun", "--version"]),
-  fio: await firstLine(["fio", "--version"]),
+  // Deno runs itself as "node" where there is none; Node says "v20.1.2".
+  node: await version("node --version", /^v(\d\S*)/),
+  bun: await version("bun --version", /^(\d\S*)/),
+  liburing: await version("pkg-config --modversion liburing", /^(\d\S*)/),
+  fio: await version("fio --version", /^fio-(\S+)/),
+  nginx: await version("nginx -v", /nginx\/(\d\S*)/),
+  wrk: await version("wrk -v", /^wrk \D*(\d[\d.]*)/),
 };
 
 /** A C program of the benchmark. */

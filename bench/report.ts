@@ -1,20 +1,18 @@
-/** Prints what was measured, and keeps it in `results/`. */
+/** Prints what was measured. */
 
-import { describeMachine, type Machine } from "./machine.ts";
-import type { Results } from "./stats.ts";
+import { machineText } from "./machine.ts";
 import {
-  type Bar,
-  type Case,
-  type Column,
-  type Options,
-  type Peer,
-  ratio,
-  type Suite,
-} from "./suite.ts";
+  type BarRecord,
+  type CaseRecord,
+  isMeasured,
+  type PeerRecord,
+  type Run,
+  type SuiteRecord,
+} from "./record.ts";
+import type { Column } from "./suite.ts";
 
-const RESULTS_FOLDER = new URL("results/", import.meta.url);
-
-function number(value: number, digits: number): string {
+/** A figure as people read it: "1,234.5". */
+export function number(value: number, digits: number): string {
   return value.toLocaleString("en-US", {
     minimumFractionDigits: digits,
     maximumFractionDigits: digits,
@@ -22,37 +20,24 @@ function number(value: number, digits: number): string {
 }
 
 /** "median (min–max) ratio×", as far as the column asks for it. */
-function cell(
-  { title, base }: Case,
-  peer: Peer,
-  column: Column,
-  results: Results,
-): string {
+function cell(peer: PeerRecord, base: string, column: Column): string {
   const { metric, digits } = column;
-  const summary = results.summary(title, peer.name, metric);
-  if (summary === null) return "";
-  let text = number(summary.median, digits);
-  if (column.spread) {
-    const { min, max } = summary;
-    text += ` (${number(min, digits)}–${number(max, digits)})`;
-  }
-  if (column.ratio && peer.name !== base) {
-    const times = results.compare(title, peer.name, base, metric, ratio);
-    if (times !== null) text += ` ${number(times, 2)}×`;
+  const { median, min, max, ratio } = peer.figures[metric]!;
+  let text = number(median, digits);
+  if (column.spread) text += ` (${number(min, digits)}–${number(max, digits)})`;
+  if (column.ratio && peer.name !== base && ratio !== null) {
+    text += ` ${number(ratio, 2)}×`;
   }
   return text;
 }
 
-function row(table: Case, peer: Peer, results: Results): string[] {
-  const failure = results.failure(table.title, peer.name);
-  if (!peer.installed) return [peer.name, "not installed"];
-  if (failure !== undefined) return [peer.name, `failed: ${failure}`];
-  const taken = results.taken(table.title, peer.name);
-  const steady = taken.filter((one) => results.isSteady(one)).length;
+function row({ base, columns }: CaseRecord, peer: PeerRecord): string[] {
+  const { name, status, rounds, steadyRounds } = peer;
+  if (!isMeasured(peer)) return [name, status];
   return [
-    peer.name,
-    ...table.columns.map((column) => cell(table, peer, column, results)),
-    `${steady}/${taken.length}`,
+    name,
+    ...columns.map((column) => cell(peer, base, column)),
+    `${steadyRounds}/${rounds}`,
   ];
 }
 
@@ -73,105 +58,47 @@ function printRows(rows: readonly (readonly string[])[]): void {
   }
 }
 
-function printTable(table: Case, results: Results): void {
+function printTable(table: CaseRecord): void {
   console.log(`\n${table.title}   (×: against ${table.base})\n`);
   printRows([
     ["", ...table.columns.map((column) => column.head), "steady"],
-    ...table.peers.map((peer) => row(table, peer, results)),
+    ...table.peers.map((peer) => row(table, peer)),
   ]);
 }
 
-function isMet({ figure, limit, kind }: Bar): boolean | null {
-  if (figure === null) return null;
-  return kind === "at least" ? figure >= limit : figure <= limit;
-}
-
-function printBars(bars: readonly Bar[]): void {
+function printBars(bars: readonly BarRecord[]): void {
   if (bars.length === 0) return;
   console.log("\nThe project's bars\n");
-  printRows(bars.map((bar) => {
-    const met = isMet(bar);
-    return [
-      met === null ? "not measured" : met ? "met" : "missed",
-      bar.figure === null ? "" : number(bar.figure, 3),
-      `${bar.kind} ${number(bar.limit, 2)}`,
-      bar.text,
-    ];
-  }));
+  printRows(bars.map(({ met, figure, kind, limit, text }) => [
+    met === null ? "not measured" : met ? "met" : "missed",
+    figure === null ? "" : number(figure, 3),
+    `${kind} ${number(limit, 2)}`,
+    text,
+  ]));
 }
 
-function printNotes(suite: Suite, options: Options, machine: Machine): void {
-  const { cpu, cores, kernel, deno, node, bun, liburing, fio } = machine;
+function printNotes(notes: readonly string[], run: Run): void {
+  const { rounds, seconds } = run.options;
   console.log();
-  for (const note of suite.notes) console.log(`  ${note}`);
+  for (const note of notes) console.log(`  ${note}`);
   console.log(
-    `  Medians of ${options.rounds} rounds of ${options.seconds} s, peers in \
-turn; (lowest–highest); × is the
+    `  Medians of ${rounds} rounds of ${seconds} s, peers in turn; \
+(lowest–highest); × is the
   median of the rounds' ratios. "steady" counts the rounds in which the machine
   was as fast as at its best before and after; others are left out where three
   or more are steady.
-  ${cpu}, ${cores} cores, Linux ${kernel}; Deno ${deno}, Node ${node}, Bun \
-${bun},
-  liburing ${liburing}, ${
-      fio === "not installed" ? "fio not installed" : fio
-    }.`,
+  ${machineText(run.machine).replace("; ", ";\n  ")}.`,
   );
 }
 
 /** The tables, the bars, and how it was measured. */
-export async function print(
-  suite: Suite,
-  options: Options,
-  results: Results,
-): Promise<void> {
-  for (const table of suite.cases) printTable(table, results);
-  printBars(suite.bars(results));
-  for (const finding of suite.findings?.(results) ?? []) {
-    console.log(`\n  ${finding}`);
-  }
-  printNotes(suite, options, await describeMachine());
-}
-
-/** What a peer did, for the file. */
-function record({ title, base, columns }: Case, peer: Peer, results: Results) {
-  const status = !peer.installed
-    ? "not installed"
-    : results.failure(title, peer.name) ?? "measured";
-  const taken = results.taken(title, peer.name);
-  return {
-    name: peer.name,
-    status,
-    rounds: taken.length,
-    steadyRounds: taken.filter((one) => results.isSteady(one)).length,
-    figures: Object.fromEntries(columns.map(({ metric }) => [metric, {
-      ...results.summary(title, peer.name, metric),
-      ratio: results.compare(title, peer.name, base, metric, ratio),
-    }])),
-  };
-}
-
-/** Writes `results/<name>.json`. */
-export async function save(
-  name: string,
-  suite: Suite,
-  options: Options,
-  results: Results,
-): Promise<void> {
-  const content = {
-    benchmark: name,
-    date: new Date().toISOString(),
-    machine: await describeMachine(),
-    options,
-    cases: suite.cases.map((table) => ({
-      title: table.title,
-      base: table.base,
-      peers: table.peers.map((peer) => record(table, peer, results)),
-    })),
-    bars: suite.bars(results).map((bar) => ({ ...bar, met: isMet(bar) })),
-  };
-  await Deno.mkdir(RESULTS_FOLDER, { recursive: true });
-  await Deno.writeTextFile(
-    new URL(`${name}.json`, RESULTS_FOLDER),
-    `${JSON.stringify(content, null, 2)}\n`,
-  );
+export function print(
+  { cases, bars, notes }: SuiteRecord,
+  findings: readonly string[],
+  run: Run,
+): void {
+  for (const table of cases) printTable(table);
+  printBars(bars);
+  for (const finding of findings) console.log(`\n  ${finding}`);
+  printNotes(notes, run);
 }

@@ -1,20 +1,22 @@
 /** Runs the peers of a benchmark in turn, round after round. */
 
+import type { Progress } from "./progress.ts";
 import { Results, type Taken } from "./stats.ts";
 import { best, isSteady, probe, type Steadiness, worst } from "./steadiness.ts";
-import type { Case, Peer, Suite } from "./suite.ts";
+import type { Case, Peer } from "./suite.ts";
 
 /** How often a run on a disturbed machine is repeated. */
 const REPEATS_MAX = 1;
 
-interface Turn {
+/** One run of one peer that is to be. */
+export interface Turn {
   readonly round: number;
   readonly title: string;
   readonly peer: Peer;
 }
 
 /** A B C A B C …, so that a slow minute of the machine meets all of them. */
-function turnsOf(cases: readonly Case[], rounds: number): Turn[] {
+export function turnsOf(cases: readonly Case[], rounds: number): Turn[] {
   return Array.from({ length: rounds }, (_, round) => round).flatMap((round) =>
     cases.flatMap(({ title, peers }) =>
       peers.filter((peer) => peer.installed)
@@ -23,11 +25,19 @@ function turnsOf(cases: readonly Case[], rounds: number): Turn[] {
   );
 }
 
-/** Measures all rounds; a peer that fails once takes no further part. */
-export async function measure(suite: Suite, rounds: number): Promise<Results> {
-  const turns = turnsOf(suite.cases, rounds);
+/**
+ * Measures all rounds; a peer that fails once takes no further part.
+ *
+ * @param turns All runs, in their order.
+ * @param progress Is told what runs.
+ * @param turnSeconds What the progress expects of a run.
+ */
+export async function measure(
+  turns: readonly Turn[],
+  progress: Progress,
+  turnSeconds: number,
+): Promise<Results> {
   const results = new Results();
-  const progress = new Progress(turns.length);
   let before = await probe();
   let ideal = before;
 
@@ -44,10 +54,10 @@ export async function measure(suite: Suite, rounds: number): Promise<Results> {
   for (const turn of turns) {
     const { title, peer, round } = turn;
     if (results.failure(title, peer.name) !== undefined) {
-      progress.done();
+      progress.done(turnSeconds);
       continue;
     }
-    progress.show(`round ${round + 1}/${rounds}, ${title}, ${peer.name}`);
+    progress.show(`${title}, ${peer.name}, round ${round + 1}`);
     try {
       let taken = await take(turn);
       for (let i = 0; i < REPEATS_MAX; i++) {
@@ -59,46 +69,7 @@ export async function measure(suite: Suite, rounds: number): Promise<Results> {
       const reason = error instanceof Error ? error.message : String(error);
       results.fail(title, peer.name, reason);
     }
-    progress.done();
+    progress.done(turnSeconds);
   }
-  progress.clear();
   return results;
-}
-
-/** One line on a terminal that says what runs and how long it will take. */
-class Progress {
-  readonly #startMs = performance.now();
-  readonly #total: number;
-  #done = 0;
-
-  constructor(total: number) {
-    this.#total = total;
-  }
-
-  show(text: string): void {
-    const passedMs = performance.now() - this.#startMs;
-    const leftMs = passedMs / this.#done * (this.#total - this.#done);
-    const left = this.#done === 0 ? "" : `, ${minutes(leftMs)} left`;
-    this.#write(`${text} (${this.#done}/${this.#total}${left})`);
-  }
-
-  done(): void {
-    this.#done++;
-  }
-
-  clear(): void {
-    this.#write(`measured in ${minutes(performance.now() - this.#startMs)}`);
-    console.error();
-  }
-
-  /** Over the last line on a terminal, below it in a log. */
-  #write(line: string): void {
-    const text = Deno.stderr.isTerminal() ? `\r\x1b[K${line}` : `${line}\n`;
-    Deno.stderr.writeSync(new TextEncoder().encode(text));
-  }
-}
-
-function minutes(ms: number): string {
-  const seconds = Math.round(ms / 1000);
-  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
 }

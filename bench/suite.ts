@@ -26,6 +26,8 @@ export interface Column {
 /** The same work, done by several peers. */
 export interface Case {
   readonly title: string;
+  /** What it was that the title says in words, for charts. */
+  readonly parameters?: Readonly<Record<string, number>>;
   /** The name of the peer that the others are compared with. */
   readonly base: string;
   readonly columns: readonly Column[];
@@ -57,13 +59,17 @@ export interface Figures {
 
 /** A benchmark: what `main.ts` can be asked for by name. */
 export interface Suite {
-  /** How it was measured, a sentence each. */
+  /** How it was measured, line by line. */
   readonly notes: readonly string[];
+  /** What one run of a peer takes, about, with its start and its warm-up. */
+  readonly turnSeconds: number;
   readonly cases: readonly Case[];
   bars(figures: Figures): Bar[];
   /** What else the figures say, a sentence each. */
   findings?(figures: Figures): string[];
-  /** Removes what it needed. */
+  /** Makes what it needs. */
+  begin?(): Promise<void>;
+  /** Removes it. */
   end?(): Promise<void>;
 }
 

@@ -1,9 +1,10 @@
-/** `file.c` on kio. Usage: file_kio.ts PATH BLOCKS DEPTH SECONDS [exact] */
+/** `file.c` on kio. Usage: file_kio.ts PATH BLOCKS DEPTH SECONDS [WAY] */
 
 import {
   asyncOpen,
   asyncRead,
   asyncReadExact,
+  asyncReadFixed,
   IoContext,
   O_RDONLY,
   unwrap,
@@ -14,13 +15,20 @@ const BLOCK_BYTES = 4096;
 
 const [path, ...numbers] = Deno.args;
 const [blocks, depth, seconds] = numbers.map(Number);
-const read = Deno.args[4] === "exact" ? asyncReadExact : asyncRead;
+const way = Deno.args[4] ?? "plain";
 if (path === undefined || seconds === undefined) {
   throw new TypeError("Usage: file_kio.ts PATH BLOCKS DEPTH SECONDS");
 }
 
 using ctx = new IoContext({ entries: 1024 });
 const fd = unwrap(await asyncOpen(ctx, path, O_RDONLY));
+// The registered file is the first: its place is 0.
+const [read, file] = {
+  plain: [asyncRead, fd] as const,
+  exact: [asyncReadExact, fd] as const,
+  fixed: [asyncReadFixed, 0] as const,
+}[way]!;
+unwrap(ctx.registerFiles([fd]));
 const random = randomSource();
 const window = new Window(seconds);
 
@@ -30,7 +38,7 @@ async function readBlocks(): Promise<void> {
   const number = new Uint32Array(buffer.buffer, 0, 1);
   do {
     const block = random() % blocks!;
-    const length = unwrap(await read(ctx, fd, buffer, block * BLOCK_BYTES));
+    const length = unwrap(await read(ctx, file, buffer, block * BLOCK_BYTES));
     if (length !== BLOCK_BYTES || number[0] !== block) {
       throw new Error("Cannot trust the read: another block came");
     }

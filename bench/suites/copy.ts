@@ -82,9 +82,12 @@ function peersIn(folder: string, after: string): Peer[] {
 }
 
 /** 1 GiB from file to file. */
-export async function copy(): Promise<Suite> {
-  for (const { folder } of PLACES) await makeSource(folder);
+export function copy(): Suite {
   return {
+    turnSeconds: 4,
+    async begin() {
+      for (const { folder } of PLACES) await makeSource(folder);
+    },
     async end() {
       for (const { folder } of PLACES) {
         for (const path of [sourceIn(folder), targetIn(folder)]) {

@@ -88,14 +88,15 @@ export async function loadServer(
   );
   const userUs = figures.serverCpuUserUs! / figures.requests!;
   const systemUs = figures.serverCpuSystemUs! / figures.requests!;
+  const percentiles = Object.entries(figures)
+    .filter(([name]) => /^p[\d.]+Us$/.test(name));
   return {
     reqPerS: figures.reqPerS!,
     cpuUs: userUs + systemUs,
     userUs,
     systemUs,
-    p50Us: figures.p50Us!,
-    p99Us: figures.p99Us!,
     clientUtil: figures.cpuUtil!,
+    ...Object.fromEntries(percentiles),
   };
 }
 
@@ -142,6 +143,7 @@ export function echo({ seconds }: Options): Suite {
     title: `${bytes} bytes, ${connections} connection${
       connections === 1 ? "" : "s"
     }`,
+    parameters: { connections, bytes },
     base: C,
     columns: COLUMNS,
     peers: ECHO_SERVERS.map(({ name, installed, command }): Peer => ({
@@ -151,6 +153,7 @@ export function echo({ seconds }: Options): Suite {
     })),
   }));
   return {
+    turnSeconds: seconds + 1,
     notes: [
       "One request in flight a connection; the load generator (C, io_uring)",
       "checks every byte. Server on core 0, load generator on core 1.",

@@ -19,14 +19,23 @@ import {
   type Suite,
 } from "../suite.ts";
 
+/** Where everybody takes part. */
 const DEPTHS = [1, 32];
+/** What it takes besides to draw a curve: one peer of each, and shorter. */
+const MORE_DEPTHS = [2, 4, 8, 16, 64, 128];
+const MORE_SECONDS_MAX = 1;
 /** How many reads the second fio submits and reaps at once. */
 const FIO_BATCH = 16;
 
 const KIO = "kio";
 const EXACT = "kio, asyncReadExact";
+const FIXED = "kio, asyncReadFixed";
 const C = "C, liburing";
 const FIO = "fio";
+const BUN = "Bun, node:fs";
+const DENO = "Deno";
+const NODE = "Node";
+const CURVES = [KIO, C, BUN, DENO, NODE];
 
 const titleOf = (depth: number) => `4 KiB reads, ${depth} in flight`;
 
@@ -89,14 +98,31 @@ function peersAt(depth: number, seconds: number): Peer[] {
   return [
     window(KIO, deno("ffi", "file_kio.ts", ...args)),
     window(EXACT, deno("ffi", "file_kio.ts", ...args, "exact")),
+    window(FIXED, deno("ffi", "file_kio.ts", ...args, "fixed")),
     window(C, c("file", ...args)),
     fio(FIO),
     ...(depth < FIO_BATCH ? [] : [batched]),
-    window("Bun, node:fs", bun("file_fs.mjs", ...args), versions.bun !== null),
-    window("Deno", deno("read", "file_deno.ts", ...args)),
+    window(BUN, bun("file_fs.mjs", ...args), versions.bun !== null),
+    window(DENO, deno("read", "file_deno.ts", ...args)),
     window("Deno, node:fs", deno("read", "file_fs.mjs", ...args)),
-    window("Node", node("file_fs.mjs", ...args), versions.node !== null),
+    window(NODE, node("file_fs.mjs", ...args), versions.node !== null),
   ];
+}
+
+function caseAt(depth: number, peers: readonly Peer[]): Case {
+  return {
+    title: titleOf(depth),
+    parameters: { depth },
+    base: C,
+    columns: [{
+      head: "reads/s",
+      metric: "opsPerS",
+      digits: 0,
+      spread: true,
+      ratio: true,
+    }],
+    peers,
+  };
 }
 
 function bar(
@@ -116,28 +142,28 @@ function bar(
 }
 
 /** Reads of 4 KiB at random places of a file that is in the page cache. */
-export async function file({ seconds }: Options): Promise<Suite> {
-  await makeBlockFile();
+export function file({ seconds }: Options): Suite {
+  const short = Math.min(seconds, MORE_SECONDS_MAX);
   return {
+    turnSeconds: seconds + 1,
+    begin: makeBlockFile,
     end: removeBlockFile,
     notes: [
       "A file of 256 MiB in the page cache; every block is checked by its number",
-      "(not by fio). Nothing is registered. All programs may use both cores, as",
-      "thread pools need them. fio with its defaults: it submits and reaps one",
-      "read at a time and takes the time of each.",
+      "(not by fio). Only asyncReadFixed names a registered file. All programs may",
+      "use both cores, as thread pools need them. fio with its defaults: it submits",
+      "and reaps one read at a time and takes the time of each. With another number",
+      "in flight than 1 and 32, a second at most.",
     ],
-    cases: DEPTHS.map((depth): Case => ({
-      title: titleOf(depth),
-      base: C,
-      columns: [{
-        head: "reads/s",
-        metric: "opsPerS",
-        digits: 0,
-        spread: true,
-        ratio: true,
-      }],
-      peers: peersAt(depth, seconds),
-    })),
+    cases: [
+      ...DEPTHS.map((depth) => caseAt(depth, peersAt(depth, seconds))),
+      ...MORE_DEPTHS.map((depth) =>
+        caseAt(
+          depth,
+          peersAt(depth, short).filter(({ name }) => CURVES.includes(name)),
+        )
+      ),
+    ],
     bars: (figures) => [
       bar(1, FIO, 0.85, figures),
       bar(32, FIO, 1.05, figures),

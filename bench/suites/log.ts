@@ -14,8 +14,12 @@ const KIO = "kio";
 const C = "C, liburing";
 
 const CASES = [
-  { mode: "single", title: "512 bytes, linked to an fdatasync" },
-  { mode: "group", title: "64 times 512 bytes, then an fdatasync" },
+  { mode: "single", records: 1, title: "512 bytes, linked to an fdatasync" },
+  {
+    mode: "group",
+    records: 64,
+    title: "64 times 512 bytes, then an fdatasync",
+  },
 ] as const;
 
 /** Appends of records of 512 bytes, one or 64 to an fdatasync. */
@@ -29,12 +33,14 @@ export function log({ seconds }: Options): Suite {
     },
   });
   return {
+    turnSeconds: seconds + 1,
     notes: [
       "A preallocated file on the disk of this checkout; an append goes to an",
       "explicit offset and counts when the fdatasync behind it is done.",
     ],
-    cases: CASES.map(({ mode, title }): Case => ({
+    cases: CASES.map(({ mode, records, title }): Case => ({
       title,
+      parameters: { records },
       base: C,
       columns: [{
         head: "records/s",

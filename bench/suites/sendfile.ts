@@ -43,8 +43,7 @@ async function makeFile(): Promise<void> {
 }
 
 /** A file of 1 GiB sent over loopback. */
-export async function sendfile({ seconds }: Options): Promise<Suite> {
-  await makeFile();
+export function sendfile({ seconds }: Options): Suite {
   const peer = (name: string, command: Command, installed = true): Peer => ({
     name,
     installed,
@@ -92,6 +91,8 @@ export async function sendfile({ seconds }: Options): Promise<Suite> {
     ],
   };
   return {
+    turnSeconds: seconds + 1,
+    begin: makeFile,
     end: () => Deno.remove(FILE),
     notes: [
       "The client drops what comes without a copy (MSG_TRUNC). Server on core 0,",

@@ -7,7 +7,6 @@ import {
   type Command,
   denoWithFlags,
   example,
-  firstLine,
   onCore,
   versions,
 } from "../programs.ts";
@@ -128,10 +127,7 @@ async function makeFiles(): Promise<void> {
 }
 
 /** Small and large files over HTTP, 64 connections. */
-export async function staticFiles({ seconds }: Options): Promise<Suite> {
-  await makeFiles();
-  const hasWrk = await firstLine(["sh", "-c", "command -v wrk"]) !== null;
-  const hasNginx = await firstLine(["sh", "-c", "command -v nginx"]) !== null;
+export function staticFiles({ seconds }: Options): Suite {
   const servers: [
     name: string,
     installed: boolean,
@@ -146,7 +142,7 @@ export async function staticFiles({ seconds }: Options): Promise<Suite> {
           port,
         ]),
     ],
-    [NGINX, hasNginx, nginxOn],
+    [NGINX, versions.nginx !== null, nginxOn],
     ["Bun", versions.bun !== null, (port) => bun("static_bun.ts", ROOT, port)],
     [
       "Deno",
@@ -161,6 +157,8 @@ export async function staticFiles({ seconds }: Options): Promise<Suite> {
     ],
   ];
   return {
+    turnSeconds: WARM_UP_SECONDS + Math.ceil(seconds) + 1,
+    begin: makeFiles,
     end: () => Deno.remove(ROOT, { recursive: true }),
     notes: [
       `${CONNECTIONS} connections of wrk (Debian: apt-get install wrk nginx-light),`,
@@ -169,8 +167,9 @@ export async function staticFiles({ seconds }: Options): Promise<Suite> {
       "examples/static_sendfile.ts.",
       "CPU of the server with its threads, by the tick of 10 ms.",
     ],
-    cases: SIZES.map(({ title, name }): Case => ({
+    cases: SIZES.map(({ title, name, bytes }): Case => ({
       title,
+      parameters: { bytes },
       base: NGINX,
       columns: [
         {
@@ -186,7 +185,7 @@ export async function staticFiles({ seconds }: Options): Promise<Suite> {
       ],
       peers: servers.map(([peer, installed, commandOn]): Peer => ({
         name: peer,
-        installed: installed && hasWrk,
+        installed: installed && versions.wrk !== null,
         sample: () => sample(commandOn, name, seconds),
       })),
     })),

@@ -129,6 +129,7 @@ export function threads({ seconds }: Options): Suite {
     ),
   ];
   return {
+    turnSeconds: seconds + 1.5,
     notes: [
       "Servers may use both cores, beside the load generator on core 1, so that",
       "requests a second say little here: what counts is server CPU a request.",

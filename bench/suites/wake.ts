@@ -52,6 +52,7 @@ export function wake({ seconds }: Options): Suite {
     })),
   };
   return {
+    turnSeconds: seconds * 2 + 1,
     notes: [
       "The echo servers of `echo`, asleep for 1 to 3 ms before each message; the",
       "round trip is taken by a client on the other core, which spins for the",

@@ -1,0 +1,70 @@
+/** What the charts take out of the record of a benchmark. */
+
+import {
+  type CaseRecord,
+  type Figure,
+  isMeasured,
+  type Run,
+  type SuiteRecord,
+} from "../record.ts";
+import { PROGRAMS } from "./look.ts";
+
+/** What charts say of themselves beside kio. */
+const VERSIONS_SHOWN = ["Deno", "Node", "Bun", "liburing"];
+
+/** A program of the charts, and what it did in a case. */
+export interface Entry {
+  readonly name: string;
+  readonly figures: Readonly<Record<string, Figure>>;
+}
+
+/** The programs of a case that were measured, in the order of the charts. */
+export function entriesOf({ peers }: CaseRecord): Entry[] {
+  return PROGRAMS.flatMap((program) => {
+    const peer = peers.find(({ name }) =>
+      program.peers.some((one) => one === name)
+    );
+    if (peer === undefined || !isMeasured(peer)) return [];
+    return [{ name: program.name, figures: peer.figures }];
+  });
+}
+
+/** The cases with these parameters; undefined matches any. */
+export function casesWith(
+  { cases }: SuiteRecord,
+  wanted: Readonly<Record<string, number | undefined>>,
+): CaseRecord[] {
+  return cases.filter(({ parameters = {} }) =>
+    Object.entries(wanted).every(([name, value]) =>
+      value === undefined ? name in parameters : parameters[name] === value
+    )
+  );
+}
+
+/** How many of the runs met a machine at its best: "40 of 45". */
+export function steadiness(cases: readonly CaseRecord[]): string {
+  const peers = cases.flatMap(({ peers }) => peers);
+  const steady = peers.reduce((sum, { steadyRounds }) => sum + steadyRounds, 0);
+  const all = peers.reduce((sum, { rounds }) => sum + rounds, 0);
+  return `${steady} of ${all}`;
+}
+
+function machineTexts({ machine }: Run): string[] {
+  const { cpu, cores, kernel, versions } = machine;
+  const programs = VERSIONS_SHOWN.flatMap((name) =>
+    name in versions ? `${name} ${versions[name]}` : []
+  );
+  return [`${cpu}, ${cores} cores, Linux ${kernel}`, programs.join(", ")];
+}
+
+/** How and on what the cases were measured, line by line. */
+export function runTexts(cases: readonly CaseRecord[]): string[] {
+  const ways = cases.map(({ run: { options: { rounds, seconds } } }) =>
+    `${rounds} × ${seconds} s`
+  );
+  return [
+    `Medians of ${[...new Set(ways)].join(" and ")}; ` +
+    `${steadiness(cases)} runs undisturbed`,
+    ...new Set(cases.flatMap(({ run }) => machineTexts(run))),
+  ];
+}
