@@ -1,0 +1,24 @@
+/** Bytes that tell where they belong. */
+import { randomOf } from "../support.ts";
+
+/** After so many bytes the noise repeats: no multiple of any size of a buffer or
+ * pipe, so that what is moved by one of these is noticed. */
+export const PERIOD = 1_000_003;
+const noise = new Uint8Array(2 * PERIOD);
+const random = randomOf(7);
+for (let i = 0; i < PERIOD; i++) noise[i] = noise[i + PERIOD] = random(256);
+
+/** `length` bytes, up to a period, that are found nowhere else nearby. */
+export function noiseAt(at: number, length: number): Uint8Array<ArrayBuffer> {
+  const start = at % PERIOD;
+  return noise.subarray(start, start + length);
+}
+
+/** What a connection sends: no other sends the same. */
+export function messageOf(
+  connection: number,
+  number: number,
+  size: number,
+): Uint8Array<ArrayBuffer> {
+  return noiseAt(connection * 7919 + number * 104_729, size);
+}

@@ -1,0 +1,139 @@
+/** What a scenario is, and how it tells what it found. */
+import type { IoContext } from "@kio/kio";
+
+/** How much of it there is. */
+export interface Size {
+  /** How long it goes on, apart from building up and clearing away. */
+  seconds: number;
+  /** What it has most of: connections, or what the scenario says. */
+  connections: number;
+}
+
+export interface Scenario {
+  /** What it does, for people. */
+  about: string;
+  /** As it is meant. */
+  long: Size;
+  /** For a machine that is not to be busy with it: seconds, not minutes. */
+  short: Size;
+  run(load: Load): Promise<void>;
+}
+
+/** That something which a scenario needs is not there. */
+export class Unavailable extends Error {}
+
+/** What has to be undone, in no order, if a run is interrupted. */
+export const undoing = new Set<() => void>();
+
+/** A run of a scenario: its size, its context for clients, and its findings. */
+export class Load {
+  readonly ctx: IoContext;
+  readonly seconds: number;
+  readonly connections: number;
+  /** Whether limits of time and of growth count: on a machine that has better
+   * things to do they would say more about the machine. */
+  readonly isLong: boolean;
+  /** A folder of its own. */
+  readonly folder: string;
+  failures = 0;
+
+  constructor(
+    ctx: IoContext,
+    { seconds, connections }: Size,
+    isLong: boolean,
+    folder: string,
+  ) {
+    this.ctx = ctx;
+    this.folder = folder;
+    this.seconds = seconds;
+    this.connections = connections;
+    this.isLong = isLong;
+  }
+
+  /** What the server sends parts of. */
+  get file(): string {
+    return `${this.folder}/file`;
+  }
+
+  /** What must hold on any machine. */
+  check(demand: string, isRight: boolean, measured: unknown): void {
+    if (!isRight) this.failures++;
+    this.#print(isRight ? "ok" : "FAILED", demand, measured);
+  }
+
+  /** What must hold in the long form, and is printed only in the short one. */
+  limit(demand: string, isRight: boolean, measured: unknown): void {
+    if (this.isLong) this.check(demand, isRight, measured);
+    else this.#print("-", demand, measured);
+  }
+
+  /** A figure that has no limit, or progress. */
+  note(text: string): void {
+    console.log(`  ${text}`);
+  }
+
+  #print(verdict: string, demand: string, measured: unknown): void {
+    console.log(`  ${verdict.padEnd(6)} ${demand}: ${measured}`);
+  }
+}
+
+/** The value below which that part of the values is; NaN of none. */
+export function quantile(values: readonly number[], part: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[
+    Math.min(sorted.length - 1, Math.floor(part * sorted.length))
+  ] ??
+    NaN;
+}
+
+/** Percentiles of times in ms, as text. */
+export function summary(values: readonly number[]): string {
+  const [p50, p99, max] = [0.5, 0.99, 1].map((part) =>
+    quantile(values, part).toFixed(1)
+  );
+  return `p50 ${p50}, p99 ${p99}, max ${max} ms of ${values.length}`;
+}
+
+/** How fast values grow, by least squares. */
+export function slopeOf(points: readonly (readonly [x: number, y: number])[]) {
+  const count = points.length;
+  const meanX = points.reduce((sum, [x]) => sum + x, 0) / count;
+  const meanY = points.reduce((sum, [, y]) => sum + y, 0) / count;
+  let [xx, xy] = [0, 0];
+  for (const [x, y] of points) {
+    xx += (x - meanX) ** 2;
+    xy += (x - meanX) * (y - meanY);
+  }
+  return xy / xx;
+}
+
+export function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Waits until something is so, or for so long; gives what it is then. */
+export async function eventually<T>(
+  look: () => T | Promise<T>,
+  isRight: (value: T) => boolean,
+  limitMs = 10_000,
+): Promise<T> {
+  const endMs = performance.now() + limitMs;
+  for (;;) {
+    const value = await look();
+    if (isRight(value) || performance.now() > endMs) return value;
+    await sleep(20);
+  }
+}
+
+/** Calls it for 0 to `count` - 1, that many at a time. */
+export async function inLanes(
+  count: number,
+  lanes: number,
+  body: (i: number) => Promise<void>,
+): Promise<void> {
+  let next = 0;
+  const lane = async () => {
+    while (next < count) await body(next++);
+  };
+  await Promise.all(Array.from({ length: Math.min(lanes, count) }, lane));
+}
