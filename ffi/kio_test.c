@@ -1333,6 +1333,29 @@ static void test_guard_cancels_a_chain_to_its_end(void)
 	CHECK(isolate == NULL);
 }
 
+/* A link starts after everything was cancelled, and waits for ever. */
+static void test_guard_cancels_what_has_started_since(void)
+{
+	static char data[32 << 20], buffer[32 << 20];
+	struct kio *k = context_open(8);
+	int fd = temporary_file();
+	int32_t fds[2];
+	char byte;
+
+	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
+	memset(data, 'x', sizeof(data));
+	CHECK(write(fd, data, sizeof(data)) == sizeof(data));
+	kio_chain(k, true);
+	CHECK(kio_read(k, 1, fd, buffer, 0, sizeof(buffer), 0, IOSQE_ASYNC) == 0);
+	CHECK(kio_recv(k, 2, fds[0], &byte, 0, 1, 0) == 0);
+	kio_chain(k, false);
+	CHECK(enter(k, 0, 0, 0) == 2);
+	while (buffer[0] != 'x')
+		atomic_signal_fence(memory_order_seq_cst);
+	guard_fire();
+	CHECK(buffer[sizeof(buffer) - 1] == 'x');
+}
+
 static void test_guard_ignores_the_end_of_another_isolate(void)
 {
 	struct kio *k = context_open(8);
@@ -1346,7 +1369,7 @@ static void test_guard_ignores_the_end_of_another_isolate(void)
 
 static void test_guard_closes_what_the_isolate_owns(void)
 {
-	int owned[2], released[2], closed[2], life[2];
+	int owned[2], released[2], closed[2], closed_at_once[2], life[2];
 	struct kio *k = context_open(8);
 	int fds = count_fds();
 
@@ -1364,6 +1387,10 @@ static void test_guard_closes_what_the_isolate_owns(void)
 	CHECK(kio_close(k, 1, closed[0]) == 0);
 	CHECK(result_of_one(k, 1) == 0);
 	CHECK(dup(released[1]) == closed[0]);
+	CHECK(kio_socket_pair(SOCK_STREAM, closed_at_once) == 0);
+	kio_fd_own(closed_at_once[0]);
+	CHECK(kio_fd_close(closed_at_once[0]) == 0);
+	CHECK(dup(released[1]) == closed_at_once[0]);
 	/* What cannot be an fd is nobody's. */
 	kio_fd_own(-1);
 	kio_fd_own(0x7fffffff);
@@ -1374,8 +1401,31 @@ static void test_guard_closes_what_the_isolate_owns(void)
 	/* a ring, its eventfd, one of a pair */
 	CHECK(fcntl(released[0], F_GETFD) >= 0);
 	CHECK(fcntl(closed[0], F_GETFD) >= 0);
+	CHECK(fcntl(closed_at_once[0], F_GETFD) >= 0);
 	CHECK(bytes_in(life[0]) == 0);
-	CHECK(count_fds() == fds - 2 + 6);
+	CHECK(count_fds() == fds - 2 + 8);
+}
+
+static void test_fd_that_was_handed_over_does_not_end_with_its_sender(void)
+{
+	struct isolate *sender, *receiver;
+	struct kio *to;
+	int fds[2];
+
+	context_open(2);
+	sender = isolate;
+	isolate = NULL;
+	to = context_open(2);
+	receiver = isolate;
+	isolate = sender;
+	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
+	kio_fd_own(fds[0]);
+	CHECK(kio_fd_send(kio_ring_fd(to), fds[0], 0) == 0);
+	isolate_end(sender);
+	CHECK(bytes_in(fds[1]) == -EAGAIN);
+	isolate = receiver;
+	isolate_end(receiver);
+	CHECK(bytes_in(fds[1]) == 0);
 }
 
 static void test_fd_is_handed_over_with_its_tag(void)
@@ -1542,8 +1592,10 @@ static const struct test {
 	TEST(guard_drops_a_pump_that_was_not_submitted),
 	TEST(guard_closes_an_fd_that_nobody_will_hear_of),
 	TEST(guard_cancels_a_chain_to_its_end),
+	TEST(guard_cancels_what_has_started_since),
 	TEST(guard_ignores_the_end_of_another_isolate),
 	TEST(guard_closes_what_the_isolate_owns),
+	TEST(fd_that_was_handed_over_does_not_end_with_its_sender),
 	TEST(fd_is_handed_over_with_its_tag),
 	TEST(fd_that_is_not_taken_is_closed),
 	TEST(thread_is_pinned_round_and_round),

@@ -118,7 +118,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "ffi/kio.c",
     from: " && poll(&ring, 1, 0) == 0)",
     to: " && ring.fd >= 0)",
-    tests: ["tests/lib/drive_test.ts"],
+    tests: ["C arm_refuses_to_sleep_over_a_completion"],
   },
   {
     rule: "an accept without fds is answered late",
@@ -326,7 +326,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "ffi/kio.c",
     from: "\twhile (k->in_flight) {\n\t\tkio_cancel_all(k);",
     to: "\tkio_cancel_all(k);\n\twhile (k->in_flight) {",
-    tests: ["C guard_cancels_a_chain_to_its_end"],
+    tests: ["C guard_cancels_what_has_started_since"],
   },
   {
     rule: "the eventfd is closed with the isolate",
@@ -361,10 +361,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "ffi/kio.c",
     from: "\telse\n\t\tkio_fd_disown(fd);\n",
     to: "",
-    tests: [
-      "C guard_closes_what_the_isolate_owns",
-      "C fd_is_handed_over_with_its_tag",
-    ],
+    tests: ["C fd_that_was_handed_over_does_not_end_with_its_sender"],
   },
   {
     rule: "an fd that nobody has taken is closed with its context",

@@ -87,7 +87,8 @@ async function complaintOf(
 function nameIn(complaint: string): string | undefined {
   const found = /^(.*) \.\.\. .*FAILED/m.exec(complaint) ??
     /^(\w+) FAILED$/m.exec(complaint) ?? /^(kio: .*)$/m.exec(complaint) ??
-    /^(seed \d+: .*)$/m.exec(complaint);
+    /^(seed \d+: .*)$/m.exec(complaint) ??
+    /^(.*) \.\.\. cancelled/m.exec(complaint);
   return found?.[1];
 }
 
