@@ -118,13 +118,14 @@ function groupTable(cases: readonly CaseRecord[]): string {
   return table([["", ...namesOf(cases[0]!)], ...rows]);
 }
 
-/** The commands that measured the cases, with their dates. */
+/** The commands that measured the cases, with their dates. One a line: a
+ * paragraph would be broken within them. */
 function commands({ benchmark, cases }: SuiteRecord): string {
   const all = cases.map(({ run: { options, date } }) =>
-    `\`deno task bench ${benchmark} --rounds ${options.rounds} ` +
+    `- \`deno task bench ${benchmark} --rounds ${options.rounds} ` +
     `--seconds ${options.seconds}\`, ${date.slice(0, 10)}`
   );
-  return `${[...new Set(all)].join("; ")}; ` +
+  return `${[...new Set(all)].join("\n")}\n\n` +
     `${steadiness(cases)} runs undisturbed.`;
 }
 
@@ -133,7 +134,7 @@ function suiteText(record: SuiteRecord): string {
   return [
     ...groups(record.cases).map(groupTable),
     paragraph(record.notes.join(" ")),
-    paragraph(commands(record)),
+    commands(record),
   ].join("\n\n");
 }
 

@@ -140,8 +140,9 @@ Deno.test("withFigures() fills a document, and fills it anew", () => {
 
 Measured with care.
 
-\`deno task bench echo --rounds 1 --seconds 1\`, 2026-01-02; 6 of 6 runs
-undisturbed.
+- \`deno task bench echo --rounds 1 --seconds 1\`, 2026-01-02
+
+6 of 6 runs undisturbed.
 
 <!-- /figures -->
 
