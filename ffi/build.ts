@@ -25,13 +25,13 @@ import {
   LIBRARY_NAME,
   sealed,
 } from "./cache.ts";
-import { compileShim, FAULTS, pathOf } from "./compile.ts";
+import { ASAN, ASAN_LIBRARY, compileShim, FAULTS, pathOf } from "./compile.ts";
 import faultsSource from "./faults.c" with { type: "text" };
 import guardSource from "./guard.c" with { type: "text" };
 import kioSource from "./kio.c" with { type: "text" };
 import { openLibrary } from "./load.ts";
 
-const SOURCES = ["kio.c", "faults.c", "guard.c", "compile.ts"];
+const SOURCES = ["kio.c", "faults.c", "asan.c", "guard.c", "compile.ts"];
 
 function modified(name: string): number {
   try {
@@ -129,6 +129,7 @@ function projectFolder(): string {
 }
 
 function main(args: readonly string[]): void {
+  if (args.includes("--asan")) return buildCheckout(ASAN_LIBRARY, ASAN);
   const unknown = args.find((it) => it !== "--project" && it !== "--faults");
   if (unknown !== undefined) {
     throw new TypeError(

@@ -8,6 +8,13 @@ const PACKAGES = `
 
 export const WARNINGS: readonly string[] = ["-Wall", "-Wextra", "-Werror"];
 
+export const SANITIZERS: readonly string[] = [
+  "-O1",
+  "-fsanitize=address,undefined",
+  "-fno-sanitize-recover=all",
+  "-fno-omit-frame-pointer",
+];
+
 const LIBRARY = [
   "-std=gnu11",
   "-O2",
@@ -79,6 +86,17 @@ export function compileGuard(
 
 /** What makes kio.c the one that fails on demand: see faults.c. */
 export const FAULTS: readonly string[] = ["-DKIO_FAULTS"];
+
+/** What makes it the one that watches over memory: see asan.c. It fails on
+ * demand as well. */
+export const ASAN: readonly string[] = [
+  ...FAULTS,
+  "-DKIO_ASAN",
+  ...SANITIZERS,
+  // Its checks would come before those of the sanitizers.
+  "-U_FORTIFY_SOURCE",
+];
+export const ASAN_LIBRARY = "build/libkio_asan.so";
 
 /** Compiles kio.c, or a variant of it, to a library. */
 export function compileShim(

@@ -114,6 +114,11 @@ struct kio {
 #ifdef KIO_FAULTS
 	struct faults faults;
 #endif
+#ifdef KIO_ASAN
+	/* what operations have in their hands, by slot: see asan.c */
+	struct watched **watched;
+	uint32_t watched_count;
+#endif
 };
 
 struct mapping {
@@ -268,6 +273,18 @@ static bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out);
 #define FAULT_FREE(K) ((void)0)
 #endif
 
+/* Buffers under the eyes of AddressSanitizer: only in a build with it. */
+#ifdef KIO_ASAN
+#include "asan.c"
+#define WATCH_BEGIN(K, SQE) watch_begin(K, SQE)
+#define WATCH_END(K, CQE) watch_end(K, CQE)
+#define WATCH_FREE(K) watch_free(K)
+#else
+#define WATCH_BEGIN(K, SQE) ((void)0)
+#define WATCH_END(K, CQE) ((void)0)
+#define WATCH_FREE(K) ((void)0)
+#endif
+
 /* ---- entering the kernel ---------------------------------------------- */
 
 /* Whether the kernel says that it has something for the ring to run. */
@@ -340,6 +357,7 @@ static int sqe_end(struct kio *k, struct io_uring_sqe *sqe, double id,
 {
 	sqe->user_data = (uint64_t)id;
 	sqe->flags |= (uint8_t)flags;
+	WATCH_BEGIN(k, sqe);
 	FAULT_OPERATION(k, sqe);
 	k->in_flight++;
 	return 0;
@@ -779,6 +797,7 @@ static bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out)
 			if (!internal_reported(k, cqe))
 				return false;
 		} else if (!(cqe->flags & IORING_CQE_F_MORE)) {
+			WATCH_END(k, cqe);
 			k->in_flight--;
 		}
 	}
@@ -1300,6 +1319,7 @@ static void context_destroy(struct kio *k)
 	}
 	io_uring_queue_exit(&k->ring);
 	FAULT_FREE(k);
+	WATCH_FREE(k);
 	free(k);
 }
 

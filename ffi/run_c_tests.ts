@@ -2,16 +2,19 @@
  * Compiles kio_test.c, which includes kio.c, with the address and undefined
  * behaviour sanitizers, and runs it: `deno task test:c [name …]`.
  */
-import { compile, compileGuard, pathOf, WARNINGS } from "./compile.ts";
+import {
+  compile,
+  compileGuard,
+  pathOf,
+  SANITIZERS,
+  WARNINGS,
+} from "./compile.ts";
 
 const FLAGS = [
   "-std=gnu11",
-  "-O1",
   "-g",
   ...WARNINGS,
-  "-fsanitize=address,undefined",
-  "-fno-sanitize-recover=all",
-  "-fno-omit-frame-pointer",
+  ...SANITIZERS,
 ];
 
 const folder = Deno.makeTempDirSync();

@@ -196,10 +196,14 @@ export function temporaryFolder(): Disposable & { path: string } {
 }
 
 /** Compiles kio.c, or what stands for it, to a shared library. */
-export function compile(source: string, library: string): void {
+export function compile(
+  source: string,
+  library: string,
+  flags: readonly string[] = [],
+): void {
   using folder = temporaryFolder();
   Deno.writeTextFileSync(`${folder.path}/kio.c`, source);
-  compileShim(`${folder.path}/kio.c`, library);
+  compileShim(`${folder.path}/kio.c`, library, { flags });
 }
 
 /** kio.c with some of its text replaced: what the tests have to notice. */

@@ -1,0 +1,183 @@
+/*
+ * asan.c - a part of kio.c in the build with AddressSanitizer (-DKIO_ASAN),
+ * which cannot see what the kernel writes. So the memory of each operation is
+ * looked at when it is queued (a length beyond a buffer) and when it completes
+ * (a buffer that was freed meanwhile, under the kernel).
+ */
+#include <sanitizer/asan_interface.h>
+
+/* Memory that the kernel may touch. */
+struct watch_region {
+	void *start;
+	size_t size;
+};
+
+/* What an operation in flight has of it. */
+struct watched {
+	uint8_t opcode;
+	int32_t fd;
+	uint32_t count;
+	struct watch_region regions[];
+};
+
+static const char *watch_name(uint8_t opcode)
+{
+	static const char *const names[] = {
+		[IORING_OP_READV] = "readv",
+		[IORING_OP_WRITEV] = "writev",
+		[IORING_OP_SENDMSG] = "sendmsg",
+		[IORING_OP_RECVMSG] = "recvmsg",
+		[IORING_OP_ACCEPT] = "accept",
+		[IORING_OP_CONNECT] = "connect",
+		[IORING_OP_OPENAT] = "open",
+		[IORING_OP_STATX] = "fstat",
+		[IORING_OP_READ] = "read",
+		[IORING_OP_WRITE] = "write",
+		[IORING_OP_SEND] = "send",
+		[IORING_OP_RECV] = "recv",
+		[IORING_OP_OPENAT2] = "openat2",
+		[IORING_OP_RENAMEAT] = "rename",
+		[IORING_OP_UNLINKAT] = "unlink",
+	};
+
+	return names[opcode];
+}
+
+/* Ends the process if some of the memory is not the program's. */
+static void watch_check(struct kio *k, const struct watched *w,
+			const char *when)
+{
+	for (uint32_t i = 0; i < w->count; i++) {
+		const struct watch_region *region = &w->regions[i];
+		void *bad = __asan_region_is_poisoned(region->start,
+						      region->size);
+		char message[200];
+
+		if (!bad)
+			continue;
+		snprintf(message, sizeof(message),
+			 "%s of fd %d, %s: of %zu bytes at %p those from "
+			 "%p on are not the program's memory",
+			 watch_name(w->opcode), w->fd, when, region->size,
+			 region->start, bad);
+		__asan_describe_address(bad);
+		kio_abort(k, message);
+	}
+}
+
+static struct watched *watch_add(struct watched *w, const void *start,
+				 size_t size)
+{
+	if (!start || !size)
+		return w;
+	w = realloc(w, sizeof(*w) +
+			       (w->count + 1) * sizeof(struct watch_region));
+	w->regions[w->count++] = (struct watch_region){ (void *)start, size };
+	return w;
+}
+
+/* The vectors and what they point to. */
+static struct watched *watch_vectors(struct watched *w,
+				     const struct iovec *vectors, size_t count)
+{
+	w = watch_add(w, vectors, count * sizeof(*vectors));
+	for (size_t i = 0; i < count; i++)
+		w = watch_add(w, vectors[i].iov_base, vectors[i].iov_len);
+	return w;
+}
+
+static struct watched *watch_message(struct watched *w,
+				     const struct msghdr *message)
+{
+	w = watch_add(w, message, sizeof(*message));
+	w = watch_add(w, message->msg_name, message->msg_namelen);
+	w = watch_add(w, message->msg_control, message->msg_controllen);
+	return watch_vectors(w, message->msg_iov, message->msg_iovlen);
+}
+
+static struct watched *watch_path(struct watched *w, uint64_t path)
+{
+	return watch_add(w, (const char *)path, strlen((const char *)path) + 1);
+}
+
+/* What the kernel gets to see of the program's memory. */
+static struct watched *watch_regions(struct watched *w,
+				     const struct io_uring_sqe *sqe)
+{
+	const void *address = (const void *)sqe->addr;
+
+	switch (sqe->opcode) {
+	case IORING_OP_READ:
+	case IORING_OP_WRITE:
+	case IORING_OP_SEND:
+	case IORING_OP_RECV:
+		return watch_add(w, address, sqe->len);
+	case IORING_OP_READV:
+	case IORING_OP_WRITEV:
+		return watch_vectors(w, address, sqe->len);
+	case IORING_OP_SENDMSG:
+	case IORING_OP_RECVMSG:
+		return watch_message(w, address);
+	case IORING_OP_CONNECT:
+		return watch_add(w, address, sqe->off);
+	case IORING_OP_ACCEPT:
+		w = watch_add(w, (const void *)sqe->addr2,
+			      sqe->addr2 ? sizeof(socklen_t) : 0);
+		return watch_add(w, address, sizeof(struct sockaddr_storage));
+	case IORING_OP_OPENAT2:
+		w = watch_add(w, (const void *)sqe->addr2, sqe->len);
+		return watch_path(w, sqe->addr);
+	case IORING_OP_STATX:
+		return watch_add(w, (const void *)sqe->addr2,
+				 sizeof(struct statx));
+	case IORING_OP_RENAMEAT:
+		w = watch_path(w, sqe->addr2);
+		return watch_path(w, sqe->addr);
+	case IORING_OP_OPENAT:
+	case IORING_OP_UNLINKAT:
+		return watch_path(w, sqe->addr);
+	default:
+		return w;
+	}
+}
+
+/* An operation was prepared and stamped. */
+static void watch_begin(struct kio *k, const struct io_uring_sqe *sqe)
+{
+	uint32_t slot = (uint32_t)sqe->user_data;
+	struct watched *w = calloc(1, sizeof(*w));
+
+	if (slot >= k->watched_count) {
+		uint32_t count = (slot | 63) + 1;
+
+		k->watched = reallocarray(k->watched, count, sizeof(w));
+		memset(k->watched + k->watched_count, 0,
+		       (count - k->watched_count) * sizeof(w));
+		k->watched_count = count;
+	}
+	w->opcode = sqe->opcode;
+	w->fd = sqe->fd;
+	w = watch_regions(w, sqe);
+	watch_check(k, w, "when it is queued");
+	free(k->watched[slot]);
+	k->watched[slot] = w;
+}
+
+/* Its completion is taken over: the kernel is done with its memory. */
+static void watch_end(struct kio *k, const struct io_uring_cqe *cqe)
+{
+	uint32_t slot = (uint32_t)cqe->user_data;
+
+	if (slot >= k->watched_count || !k->watched[slot])
+		return;
+	watch_check(k, k->watched[slot], "when it is complete");
+	free(k->watched[slot]);
+	k->watched[slot] = NULL;
+}
+
+static void watch_free(struct kio *k)
+{
+	for (uint32_t slot = 0; slot < k->watched_count; slot++)
+		free(k->watched[slot]);
+	free(k->watched);
+}

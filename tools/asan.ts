@@ -1,0 +1,103 @@
+/**
+ * Runs the tests with a library that watches over memory (ffi/asan.c), in a
+ * Deno whose allocations AddressSanitizer knows, and under garbage collections
+ * at bad moments:
+ *
+ *     deno task test:asan [--short | number …]
+ *
+ * What is found ends the run, with the name of the operation and where the
+ * memory was allocated and freed; memory of the library that is lost is
+ * reported at the end of a run.
+ */
+import { ASAN_LIBRARY, pathOf } from "../ffi/compile.ts";
+
+/** What moves bytes, and what closes while bytes move. */
+const CORE = [
+  "tests/lib/cancel_test.ts",
+  "tests/lib/io_file_test.ts",
+  "tests/lib/io_message_test.ts",
+  "tests/lib/io_socket_test.ts",
+  "tests/lib/memory_test.ts",
+  "tests/helpers",
+];
+const FUZZ = ["tests/fuzz/fuzz.ts", "--seed", "1", "--faults", "--ops"];
+
+interface Run {
+  v8Flags: string;
+  /** Tests, or a program and its arguments. */
+  what: readonly string[];
+}
+
+const RUNS: readonly Run[] = [
+  { v8Flags: "--expose-gc", what: ["tests/lib"] },
+  { v8Flags: "--expose-gc", what: ["tests/net", "tests/helpers"] },
+  { v8Flags: "--expose-gc,--gc-interval=200", what: CORE },
+  {
+    v8Flags: "--expose-gc,--random-gc-interval=500,--stress-compaction",
+    what: CORE,
+  },
+  { v8Flags: "--expose-gc,--stress-scavenge=50", what: CORE },
+  { v8Flags: "--expose-gc,--jitless", what: CORE },
+  { v8Flags: "--expose-gc", what: [...FUZZ, "20000"] },
+];
+const SHORT_RUNS: readonly Run[] = [
+  { v8Flags: "--expose-gc,--gc-interval=1000", what: CORE.slice(2, 5) },
+];
+
+/** Leaks of Deno's own, which does not free everything when it ends. */
+const SUPPRESSIONS = "leak:deno\n";
+
+/** The environment of a Deno that runs under the sanitizers. */
+export function sanitizedEnv(suppressionsPath: string): Record<string, string> {
+  const command = Deno.env.get("CC") || "cc";
+  const { stdout } = new Deno.Command(command, {
+    args: ["-print-file-name=libasan.so"],
+  }).outputSync();
+  Deno.writeTextFileSync(suppressionsPath, SUPPRESSIONS);
+  return {
+    LD_PRELOAD: new TextDecoder().decode(stdout).trim(),
+    // Two frames: what is below the one that allocates is Deno's as a rule, and
+    // would suppress the leaks of the library as well.
+    ASAN_OPTIONS:
+      "abort_on_error=1:allocator_may_return_null=1:malloc_context_size=2",
+    LSAN_OPTIONS: `suppressions=${suppressionsPath}:print_suppressions=0`,
+    UBSAN_OPTIONS: "print_stacktrace=1",
+    KIO_LIB: pathOf(ASAN_LIBRARY),
+  };
+}
+
+function runOne({ v8Flags, what }: Run, env: Record<string, string>): boolean {
+  const command = what[0].endsWith("fuzz.ts") ? "run" : "test";
+  console.log(`\n${command} ${what.join(" ")}, V8 with ${v8Flags}`);
+  const { success } = new Deno.Command(Deno.execPath(), {
+    args: [
+      command,
+      "--no-check",
+      "--allow-ffi",
+      "--allow-env=KIO_LIB",
+      `--v8-flags=${v8Flags}`,
+      ...what,
+    ],
+    env,
+    stdin: "null",
+    stdout: "inherit",
+    stderr: "inherit",
+  }).outputSync();
+  return success;
+}
+
+function main(args: readonly string[]): number {
+  const numbers = args.map(Number);
+  const runs = args.includes("--short")
+    ? SHORT_RUNS
+    : RUNS.filter((_, i) => args.length === 0 || numbers.includes(i + 1));
+  const suppressionsPath = Deno.makeTempFileSync();
+  try {
+    const env = sanitizedEnv(suppressionsPath);
+    return runs.filter((run) => !runOne(run, env)).length;
+  } finally {
+    Deno.removeSync(suppressionsPath);
+  }
+}
+
+if (import.meta.main) Deno.exit(main(Deno.args) > 0 ? 1 : 0);
