@@ -94,6 +94,7 @@ export const HAND_OVER = operation(
 );
 export const WAKE = operation("wake", "wake a ring", Yields.NOTHING);
 export const JOIN_POOL = operation("joinPool", "join a pool", Yields.NOTHING);
+export const OBSERVE = operation("observeStats", "observe", Yields.NOTHING);
 export const LINK = operation("link", "link", Yields.NOTHING);
 export const OFFLOAD = operation("offload", "offload a job", Yields.DECODED);
 export const RESOLVE = operation(

@@ -190,7 +190,7 @@ let installed: FaultPlan | undefined;
  * plan has to come before anything else of kio there, also before sockets.
  *
  * @example Short reads
- * ```ts ignore
+ * ```ts
  * import { asyncRecv, asyncSend, IoContext, Socket, unwrap } from "@kio/kio";
  * import { FaultPlan } from "@kio/kio/testing";
  *

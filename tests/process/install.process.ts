@@ -119,6 +119,10 @@ function installed(): Promise<User> {
   return prepared ??= (async () => {
     const user = new User();
     globalThis.addEventListener("unload", () => user[Symbol.dispose]());
+    // What one part depends on comes from where this process has it.
+    const info = await run(Deno.execPath(), ["info", "--json"]);
+    Deno.mkdirSync(user.denoDir);
+    Deno.symlinkSync(JSON.parse(info.out).npmCache, `${user.denoDir}/npm`);
     await using registry = new Registry(
       new Map([[VERSION, await packageOf()]]),
     );
@@ -192,6 +196,8 @@ Deno.test("jsr:@kio/kio works after one build, with --allow-ffi alone", async ()
   assertEquals(Deno.statSync(user.cache).mode! & 0o777, 0o700);
   assertEquals(Deno.statSync(user.library).mode! & 0o777, 0o600);
   assertWorks(await user.program(PROGRAM, ["--allow-ffi"], env));
+  // It has no dependency.
+  assertEquals([...Deno.readDirSync(`${user.denoDir}/npm`)], []);
 
   const newer = PROGRAM.replace(VERSION, next);
   assertRefused(
@@ -524,6 +530,7 @@ Deno.test("deno publish sends what users need and nothing else", async () => {
     "ffi/guard.c",
     "ffi/kio.c",
     "mod.ts",
+    "otel.ts",
   ]);
   assert(!files.includes("ffi/run_c_tests.ts"));
 });

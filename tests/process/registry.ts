@@ -17,13 +17,25 @@ export async function publishedFiles(): Promise<string[]> {
   ).sort();
 }
 
+/** Imports by a name of deno.json get its specifier, as in publishing. */
+function withSpecifiers(text: string): string {
+  const { imports }: { imports: Record<string, string> } = JSON.parse(
+    Deno.readTextFileSync(`${ROOT}deno.json`),
+  );
+  return text.replaceAll(
+    / from "(.+)";$/gm,
+    (line, name) =>
+      imports[name]?.startsWith("npm:") ? ` from "${imports[name]}";` : line,
+  );
+}
+
 /** The package of the checkout, with other text in some of its files. */
 export async function packageOf(
   changes: Record<string, (text: string) => string> = {},
 ): Promise<Map<string, string>> {
   const files = new Map<string, string>();
   for (const path of await publishedFiles()) {
-    const text = Deno.readTextFileSync(ROOT + path);
+    const text = withSpecifiers(Deno.readTextFileSync(ROOT + path));
     files.set(path, changes[path]?.(text) ?? text);
   }
   return files;

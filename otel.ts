@@ -1,0 +1,123 @@
+/**
+ * The figures of contexts as metrics of OpenTelemetry: what `ctx.stats()` says,
+ * for whoever watches many processes. Deno exports them by itself when it is
+ * run with `OTEL_DENO=true`; without it they cost nothing. No other module of
+ * kio has a dependency, and this one only the API of OpenTelemetry.
+ *
+ * ```sh
+ * OTEL_DENO=true OTEL_SERVICE_NAME=echo deno run --allow-ffi server.ts
+ * ```
+ *
+ * See {@linkcode observeStats}.
+ *
+ * @module
+ */
+import { type BatchObservableResult, metrics } from "@opentelemetry/api";
+import config from "./deno.json" with { type: "json" };
+import { checkOptions } from "./lib/check.ts";
+import { type IoContext, ringOf } from "./lib/IoContext.ts";
+import { OBSERVE } from "./lib/operations.ts";
+
+/** The metrics with one figure of `ContextStats` each. */
+const METRICS = [
+  ["Counter", "kio.operations.started", "{operation}", "started"],
+  ["Counter", "kio.operations.completed", "{operation}", "completed"],
+  ["UpDownCounter", "kio.operations.pending", "{operation}", "pending"],
+  ["Gauge", "kio.operations.pending_max", "{operation}", "pendingMax"],
+  ["Counter", "kio.operations.timed_out", "{operation}", "timeouts"],
+  ["Counter", "kio.operations.cancelled", "{operation}", "cancels"],
+  ["Counter", "kio.kernel.entries", "{entry}", "kernelEntries"],
+  ["Counter", "kio.kernel.submissions", "{submission}", "submissions"],
+  ["Counter", "kio.kernel.completions", "{completion}", "completions"],
+  ["Counter", "kio.kernel.overflows", "{overflow}", "overflows"],
+  ["Counter", "kio.wake_ups", "{wake_up}", "wakeUps"],
+] as const;
+
+/** Made once for all contexts of the isolate. */
+let instruments: ReturnType<typeof makeInstruments> | undefined;
+
+/** The attributes of the contexts that are observed, as text. */
+const seen = new Set<string>();
+
+function makeInstruments() {
+  const meter = metrics.getMeter("@kio/kio", config.version);
+  const figures = METRICS.map(([kind, name, unit, key]) =>
+    [meter[`createObservable${kind}`](name, { unit }), key] as const
+  );
+  const failed = meter.createObservableCounter("kio.operations.failed", {
+    unit: "{operation}",
+  });
+  const all = [failed, ...figures.map(([instrument]) => instrument)];
+  return { meter, figures, failed, all };
+}
+
+/**
+ * Makes the figures of a context metrics of OpenTelemetry, until the context is
+ * closed. They are read when they are exported, each minute unless
+ * `OTEL_METRIC_EXPORT_INTERVAL` says otherwise; what a context does after its
+ * last export is not in them.
+ *
+ * | metric                       | kind            | in `ctx.stats()`          |
+ * | ---------------------------- | --------------- | ------------------------- |
+ * | `kio.operations.started`     | counter         | `started`                 |
+ * | `kio.operations.completed`   | counter         | `completed`               |
+ * | `kio.operations.pending`     | up-down counter | `pending`                 |
+ * | `kio.operations.pending_max` | gauge           | `pendingMax`              |
+ * | `kio.operations.failed`      | counter         | `errors`, by `error.type` |
+ * | `kio.operations.timed_out`   | counter         | `timeouts`                |
+ * | `kio.operations.cancelled`   | counter         | `cancels`                 |
+ * | `kio.kernel.entries`         | counter         | `kernelEntries`           |
+ * | `kio.kernel.submissions`     | counter         | `submissions`             |
+ * | `kio.kernel.completions`     | counter         | `completions`             |
+ * | `kio.kernel.overflows`       | counter         | `overflows`               |
+ * | `kio.wake_ups`               | counter         | `wakeUps`                 |
+ *
+ * @param ctx The context.
+ * @param attributes Go with each figure, to tell contexts apart: of two with
+ * the same ones only one would be exported. In the workers of a pool, the index
+ * of the worker has to be among them.
+ * @throws {TypeError} If the context is closed, or another one of this thread
+ * has the same attributes.
+ *
+ * @example The contexts of a proxy
+ * ```ts
+ * import { IoContext } from "@kio/kio";
+ * import { observeStats } from "@kio/kio/otel";
+ *
+ * using clients = new IoContext();
+ * observeStats(clients, { "kio.context.name": "clients" });
+ * using backends = new IoContext();
+ * observeStats(backends, { "kio.context.name": "backends" });
+ * ```
+ */
+export function observeStats(
+  ctx: IoContext,
+  attributes: Readonly<Record<string, string | number | boolean>> = {},
+): void {
+  const ring = ringOf(ctx, OBSERVE);
+  ring.checkOpen(OBSERVE.verb);
+  checkOptions(attributes, OBSERVE.verb);
+  const own = { ...attributes };
+  const text = JSON.stringify(Object.entries(own).sort());
+  if (seen.has(text)) {
+    throw new TypeError(
+      `Cannot ${OBSERVE.verb}: an IoContext with these attributes is observed already; give each one its own`,
+    );
+  }
+  const { meter, figures, failed, all } = instruments ??= makeInstruments();
+  const observe = (result: BatchObservableResult) => {
+    const stats = ring.stats();
+    for (const [instrument, key] of figures) {
+      result.observe(instrument, stats[key], own);
+    }
+    for (const [code, count] of Object.entries(stats.errors)) {
+      result.observe(failed, count, { ...own, "error.type": code });
+    }
+  };
+  meter.addBatchObservableCallback(observe, all);
+  seen.add(text);
+  ring.onClose.push(() => {
+    meter.removeBatchObservableCallback(observe, all);
+    seen.delete(text);
+  });
+}
