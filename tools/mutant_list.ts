@@ -188,8 +188,8 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "an exact transfer ends with a cancel",
     file: "lib/ring.ts",
     from:
-      "if (!transfer.advance(result, step) || this.#flags !== 0) return false;",
-    to: "if (!transfer.advance(result, step)) return false;",
+      "if (!course.advance(result, step) || this.#flags !== 0) return false;",
+    to: "if (!course.advance(result, step)) return false;",
     tests: ["tests/helpers/", FAULTS],
   },
   {
