@@ -7,9 +7,9 @@ import {
   checkOptions,
   type Fd,
 } from "./check.ts";
-import { ENOMEM } from "./errno.ts";
+import { EBUSY, ENOMEM } from "./errno.ts";
 import { type Capabilities, probe } from "./capabilities.ts";
-import type { Operation } from "./operations.ts";
+import { type Operation, READ_FIXED, WRITE_FIXED } from "./operations.ts";
 import { pin } from "./pin.ts";
 import { DONE, exceptionOf, failure, type Result } from "./result.ts";
 import { Ring } from "./ring.ts";
@@ -335,13 +335,17 @@ export class IoContext implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Lets go of the registered files; operations in flight keep theirs.
+   * Lets go of the registered files, when no operation uses them any more:
+   * before Linux 6.13 the kernel would keep the thread until then. To let go of
+   * one while others are in use, replace it by -1 with `updateFiles()`.
    *
-   * @returns `ENXIO` if no files are registered.
+   * @returns `EBUSY` if `asyncReadFixed()` or `asyncWriteFixed()` are pending,
+   * `ENXIO` if no files are registered.
    * @throws {TypeError} If the context is closed.
    */
   unregisterFiles(): Result<void> {
     this.#ring.checkOpen("unregister files");
+    if (this.#ring.hasPending(READ_FIXED, WRITE_FIXED)) return failure(EBUSY);
     return doneOf(this.#ring.shim.kio_files_unregister(this.#ring.handle));
   }
 

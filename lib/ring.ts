@@ -434,6 +434,14 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     return op.#extra?.otherFd === fd;
   }
 
+  /** Whether it is one of these. */
+  static isOneOf(
+    op: Op<unknown>,
+    operations: readonly Operation[],
+  ): boolean {
+    return operations.includes(op.#operation);
+  }
+
   /** What it is, as far as it knows itself. */
   static describe(op: Op<unknown>): {
     operation: string;
@@ -741,6 +749,11 @@ export class Ring {
       }
     }
     return ops;
+  }
+
+  /** Whether one of these operations is not complete. */
+  hasPending(...operations: readonly Operation[]): boolean {
+    return this.live().some((op) => Op.isOneOf(op, operations));
   }
 
   /** What is pending, the oldest first. */

@@ -216,14 +216,31 @@ kioTest("unregisterFiles() gives ENXIO if there are none", (ctx) => {
 });
 
 kioTest(
-  "unregisterFiles() leaves operations in flight their files",
+  "unregisterFiles() gives EBUSY while they are in use, and does not wait",
+  async (ctx) => {
+    using pair = unixPair();
+    value(ctx.registerFiles([pair.left]));
+    const buffer = new Uint8Array(8);
+    const reading = asyncReadFixed(ctx, 0, buffer);
+    assertCode(ctx.unregisterFiles(), "EBUSY");
+    await turn();
+    assertCode(ctx.unregisterFiles(), "EBUSY");
+    value(await asyncSend(ctx, pair.right, bytes("abc")));
+    assertEquals(value(await reading), 3);
+    value(ctx.unregisterFiles());
+  },
+);
+
+kioTest(
+  "updateFiles() with -1 leaves operations in flight their files",
   async (ctx) => {
     using pair = unixPair();
     value(ctx.registerFiles([pair.left]));
     const buffer = new Uint8Array(8);
     const reading = asyncReadFixed(ctx, 0, buffer);
     await turn();
-    value(ctx.unregisterFiles());
+    value(ctx.updateFiles(0, [-1]));
+    assertCode(await asyncReadFixed(ctx, 0, buffer), "EBADF");
     value(await asyncSend(ctx, pair.right, bytes("abc")));
     assertEquals(value(await reading), 3);
   },
