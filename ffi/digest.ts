@@ -1,4 +1,4 @@
 /** The sha256 of the C sources and of how they are compiled, at the last
  * release: `deno task digest` writes it. */
 export const DIGEST =
-  "625ee6acf38e22c001394516e41a76f18b61cc53bad1bdd7cd6d052a01edff89";
+  "be9092e959318927af683fb6c7598daf1c3fdd97983ff8900bfad634945fa911";
