@@ -1,6 +1,5 @@
 /** A file system of its own, whose disk can be looked at behind its back. */
-import { run } from "../process/support.ts";
-import { Unavailable, undoing } from "./scenario.ts";
+import { must, Unavailable, undoing } from "./scenario.ts";
 
 const SIZE = 64 << 20;
 
@@ -40,7 +39,7 @@ export class Disk implements Disposable {
     try {
       Deno.writeFileSync(disk.#image, new Uint8Array());
       Deno.truncateSync(disk.#image, SIZE);
-      await must("mkfs.ext4", "-q", disk.#image);
+      await must(`mkfs.ext4 -q ${disk.#image}`);
       await disk.#mount(disk.#image, disk.folder);
     } catch (error) {
       disk[Symbol.dispose]();
@@ -51,17 +50,17 @@ export class Disk implements Disposable {
 
   async #mount(image: string, at: string): Promise<void> {
     Deno.mkdirSync(at, { recursive: true });
-    await must("mount", "-o", "loop", image, at);
+    await must(`mount -o loop ${image} ${at}`);
     this.#mounted.unshift(at);
   }
 
   /** A file as it would be after a loss of power. */
   async afterPowerCut(name: string): Promise<Uint8Array<ArrayBuffer>> {
     const at = `${this.#copy}-mounted`;
-    await must("cp", "--sparse=always", this.#image, this.#copy);
+    await must(`cp --sparse=always ${this.#image} ${this.#copy}`);
     await this.#mount(this.#copy, at);
     const content = Deno.readFileSync(`${at}/${name}`);
-    await must("umount", at);
+    await must(`umount ${at}`);
     this.#mounted.shift();
     return content;
   }
@@ -69,12 +68,5 @@ export class Disk implements Disposable {
   [Symbol.dispose](): void {
     this.#undo();
     undoing.delete(this.#undo);
-  }
-}
-
-async function must(command: string, ...args: string[]): Promise<void> {
-  const { code, err } = await run(command, args);
-  if (code !== 0) {
-    throw new Unavailable(`${command} ${args.join(" ")}: ${err.trim()}`);
   }
 }

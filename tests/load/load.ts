@@ -9,6 +9,7 @@
  */
 import { IoContext } from "@kio/kio";
 import { parseArgs } from "node:util";
+import { run as program } from "../process/support.ts";
 import { writeFile } from "./client.ts";
 import {
   Load,
@@ -25,6 +26,7 @@ import { fdLimit } from "./scenarios/fd_limit.ts";
 import { halfOpen } from "./scenarios/half_open.ts";
 import { resets } from "./scenarios/resets.ts";
 import { slowloris } from "./scenarios/slowloris.ts";
+import { soak } from "./scenarios/soak.ts";
 import { stalled } from "./scenarios/stalled.ts";
 
 const SCENARIOS: Record<string, Scenario> = {
@@ -37,6 +39,7 @@ const SCENARIOS: Record<string, Scenario> = {
   fd_limit: fdLimit,
   contexts,
   durability,
+  soak,
 };
 
 const { names, isShort, sizes } = optionsOf(Deno.args);
@@ -75,7 +78,11 @@ async function run(name: string): Promise<boolean | undefined> {
   const load = new Load(ctx, size, !isShort, folder);
   writeFile(load.file);
   try {
+    const complaints = await kernelComplaints();
     await scenario.run(load);
+    const added = (await kernelComplaints()).slice(complaints.length);
+    load.check("the kernel has no complaint", added.length === 0, added.length);
+    for (const complaint of added) load.note(complaint);
   } catch (error) {
     if (error instanceof Unavailable) {
       console.log(`${name}: skipped, ${error.message}`);
@@ -87,6 +94,13 @@ async function run(name: string): Promise<boolean | undefined> {
   const tookS = ((performance.now() - startMs) / 1000).toFixed();
   console.log(`${name}: ${isRight ? "ok" : "FAILED"} (${tookS} s)`);
   return isRight;
+}
+
+/** Its warnings; none where they may not be read. */
+async function kernelComplaints(): Promise<string[]> {
+  const { out } = await program("dmesg", []);
+  const pattern = /\b(BUG|WARNING|Oops)\b|blocked for more than/;
+  return out.split("\n").filter((line) => pattern.test(line));
 }
 
 function optionsOf(args: string[]) {

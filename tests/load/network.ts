@@ -1,6 +1,5 @@
 /** A network of its own for a server, with wires that can be made to fail. */
-import { run } from "../process/support.ts";
-import { Unavailable, undoing } from "./scenario.ts";
+import { must, Unavailable, undoing } from "./scenario.ts";
 
 let made = 0;
 
@@ -10,40 +9,43 @@ let made = 0;
  */
 export class Network implements Disposable {
   readonly #name: string;
-  readonly #links: readonly [string, string];
-  /** Two addresses of the server on the first wire. */
+  /** This end of the wire, and that of the other one. */
+  readonly #wire: string;
+  readonly #detour: string;
+  readonly #subnet: number;
+  /** The server's, both on the first wire. */
   readonly addresses: readonly [string, string];
   /** What a command begins with that is to run in it. */
   readonly enter: readonly string[];
   readonly #undo = () => {
-    for (const args of this.#removals) {
-      new Deno.Command("ip", { args: [...args] }).outputSync();
-    }
+    // The wires by themselves: the kernel takes its time with a namespace.
+    for (
+      const command of [
+        `link del ${this.#wire}`,
+        `link del ${this.#detour}`,
+        `netns del ${this.#name}`,
+      ]
+    ) new Deno.Command("ip", { args: command.split(" ") }).outputSync();
   };
 
   private constructor() {
     const id = `${Deno.pid}-${++made}`;
-    const net = Deno.pid % 256;
     this.#name = `kio-load-${id}`;
-    this.#links = [`kioa${id}`, `kiob${id}`];
-    this.addresses = [`198.18.${net}.2`, `198.18.${net}.3`];
+    this.#wire = `kioa${id}`;
+    this.#detour = `kiob${id}`;
+    this.#subnet = Deno.pid % 256;
+    this.addresses = [`198.18.${this.#subnet}.2`, `198.18.${this.#subnet}.3`];
     this.enter = ["ip", "netns", "exec", this.#name];
-  }
-
-  /** The wires by themselves: the kernel takes its time with a namespace. */
-  get #removals(): readonly string[][] {
-    const wires = this.#links.map((link) => ["link", "del", link]);
-    return [...wires, ["netns", "del", this.#name]];
   }
 
   static async make(): Promise<Network> {
     if (Deno.uid() !== 0) throw new Unavailable("it needs root");
     const network = new Network();
-    await network.#run(["nft", "--version"]);
-    await network.#run(["ip", "netns", "add", network.#name]);
+    await must("nft --version");
+    await must(`ip netns add ${network.#name}`);
     undoing.add(network.#undo);
     try {
-      await network.#wire();
+      await network.#build();
     } catch (error) {
       network[Symbol.dispose]();
       throw error;
@@ -51,59 +53,21 @@ export class Network implements Disposable {
     return network;
   }
 
-  async #wire(): Promise<void> {
+  async #build(): Promise<void> {
     const name = this.#name;
-    const inside = ["-n", name];
-    const first = this.addresses[0];
-    const ours = first.replace(/2$/, "1");
-    for (const [i, link] of this.#links.entries()) {
-      const end = `eth${i}`;
-      const peer = ["type", "veth", "peer", "name", end, "netns", name];
-      await this.#ip(["link", "add", link, ...peer]);
-      await this.#ip(["link", "set", link, "up"]);
-      await this.#ip([...inside, "link", "set", end, "up"]);
+    for (const [i, end] of [this.#wire, this.#detour].entries()) {
+      await must(
+        `ip link add ${end} type veth peer name eth${i} netns ${name}`,
+      );
+      await must(
+        `ip address add 198.${18 + i}.${this.#subnet}.1/24 dev ${end}`,
+      );
+      await must(`ip link set ${end} up`);
+      await must(`ip -n ${name} link set eth${i} up`);
     }
-    const [link, detour] = this.#links;
-    await this.#ip([...inside, "link", "set", "lo", "up"]);
-    await this.#ip(["addr", "add", `${ours}/24`, "dev", link]);
+    await must(`ip -n ${name} link set lo up`);
     for (const address of this.addresses) {
-      await this.#ip([
-        ...inside,
-        "addr",
-        "add",
-        `${address}/24`,
-        "dev",
-        "eth0",
-      ]);
-    }
-    await this.#ip([
-      "addr",
-      "add",
-      `198.19.${Deno.pid % 256}.1/24`,
-      "dev",
-      detour,
-    ]);
-    // What comes by the detour has a source that is expected on the other wire.
-    Deno.writeTextFileSync(`/proc/sys/net/ipv4/conf/${detour}/rp_filter`, "2");
-  }
-
-  #ip(args: readonly string[]): Promise<void> {
-    return this.#run(["ip", ...args]);
-  }
-
-  async #run(
-    [command, ...args]: readonly string[],
-    input?: string,
-  ): Promise<void> {
-    let code: number, err: string;
-    try {
-      ({ code, err } = await run(command, args, { input }));
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-      throw new Unavailable(`there is no ${command}`);
-    }
-    if (code !== 0) {
-      throw new Unavailable(`${command} ${args.join(" ")}: ${err.trim()}`);
+      await must(`ip -n ${name} address add ${address}/24 dev eth0`);
     }
   }
 
@@ -113,30 +77,18 @@ export class Network implements Disposable {
    * come out of order.
    */
   async makeBad(lossPercent: number): Promise<void> {
-    const inside = ["-n", this.#name];
-    const route = ["dev", "eth1", "src", this.addresses[0]];
-    const ours = this.addresses[0].replace(/2$/, "1");
-    await this.#ip([
-      ...inside,
-      "route",
-      "add",
-      `${ours}/32`,
-      ...route,
-      "table",
-      "100",
-    ]);
-    await this.#ip([...inside, "rule", "add", "fwmark", "1", "lookup", "100"]);
-    const slow = ["tbf", "rate", "20mbit", "burst", "16kb", "latency", "100ms"];
-    await this.#run([
-      "tc",
-      ...inside,
-      "qdisc",
-      "add",
-      "dev",
-      "eth1",
-      "root",
-      ...slow,
-    ]);
+    const name = this.#name;
+    const [first] = this.addresses;
+    const ours = `198.18.${this.#subnet}.1`;
+    // What comes by the detour has a source that is on the other wire.
+    const detour = `/proc/sys/net/ipv4/conf/${this.#detour}`;
+    Deno.writeTextFileSync(`${detour}/rp_filter`, "2");
+    await must(
+      `ip -n ${name} route add ${ours} dev eth1 src ${first} table 100`,
+    );
+    await must(`ip -n ${name} rule add fwmark 1 lookup 100`);
+    const slow = "tbf rate 20mbit burst 16kb latency 100ms";
+    await must(`tc -n ${name} qdisc add dev eth1 root ${slow}`);
     const lose = `numgen random mod 100 < ${lossPercent} drop`;
     await this.filter(`
       chain out {
@@ -156,8 +108,8 @@ export class Network implements Disposable {
   /** Replaces the rules for packets in it. */
   async filter(rules: string): Promise<void> {
     const table = "table inet kio";
-    await this.#run(
-      [...this.enter, "nft", "-f", "-"],
+    await must(
+      `${this.enter.join(" ")} nft -f -`,
       `${table} {}\ndelete ${table}\n${table} {\n${rules}\n}\n`,
     );
   }

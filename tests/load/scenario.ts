@@ -1,5 +1,6 @@
 /** What a scenario is, and how it tells what it found. */
 import type { IoContext } from "@kio/kio";
+import { run } from "../process/support.ts";
 
 /** How much of it there is. */
 export interface Size {
@@ -21,6 +22,17 @@ export interface Scenario {
 
 /** That something which a scenario needs is not there. */
 export class Unavailable extends Error {}
+
+/** Runs a command whose words have no spaces in them; the machine is to blame
+ * if it fails. */
+export async function must(command: string, input?: string): Promise<void> {
+  const [program, ...args] = command.split(" ");
+  const why = await run(program, args, { input }).then(
+    ({ code, err }) => code === 0 ? undefined : err.trim(),
+    (error) => (error as Error).message,
+  );
+  if (why !== undefined) throw new Unavailable(`${command}: ${why}`);
+}
 
 /** What has to be undone, in no order, if a run is interrupted. */
 export const undoing = new Set<() => void>();

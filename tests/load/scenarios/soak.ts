@@ -1,0 +1,205 @@
+import {
+  asyncRecv,
+  asyncSendExact,
+  type IoContext,
+  type Socket,
+} from "@kio/kio";
+import {
+  connect,
+  exchange,
+  fetchPart,
+  FILE_SIZE,
+  requestFor,
+  reset,
+} from "../client.ts";
+import { messageOf } from "../noise.ts";
+import {
+  type Load,
+  quantile,
+  type Scenario,
+  sleep,
+  slopeOf,
+} from "../scenario.ts";
+import { type FdCounts, Server } from "../subject.ts";
+
+/** Each client does something so often: together a fraction of a core. */
+const INTERVAL_MS = 150;
+/** What a client does before another takes its place. */
+const EXCHANGES_MAX = 200;
+/** A sample each, or less in a short run. */
+const SAMPLE_S = 60;
+const SAMPLES_MIN = 4;
+/** Of the time, until all is compiled and every table is as large as it gets. */
+const WARM_UP = 0.25;
+const SLOPE_MB_PER_H_MAX = 1;
+/** In less time, the noise of malloc and of the collector is steeper. */
+const JUDGED_S = 1800;
+/** How much slower it may be in the last third than in the first. */
+const P99_RATIO_MAX = 2;
+
+interface Sample {
+  second: number;
+  residentMB: number;
+  usedMB: number;
+  fds: FdCounts;
+  p99Ms: number;
+}
+
+export const soak: Scenario = {
+  about: "everything at once at a moderate rate, with random aborts",
+  long: { seconds: 3600, connections: 100 },
+  short: { seconds: 4, connections: 30 },
+  async run(load) {
+    const { connections, seconds } = load;
+    await using server = await Server.start(load, [
+      "--sleepers=50",
+      "--abort-interval=50",
+    ]);
+    const soak = new Clients(load, server);
+    const clients = Array.from({ length: connections }, () => soak.live());
+    const intervalS = Math.min(SAMPLE_S, seconds / SAMPLES_MIN);
+    const samples: Sample[] = [];
+    const startMs = performance.now();
+    const cpuBeforeMs = server.cpuMs();
+    for (let second = intervalS; second <= seconds; second += intervalS) {
+      await sleep(startMs + 1000 * second - performance.now());
+      const timesMs = soak.timesMs.splice(0);
+      const { usedMB } = await server.report();
+      const sample = {
+        second,
+        residentMB: server.residentMB(),
+        usedMB,
+        fds: server.fds(),
+        p99Ms: quantile(timesMs, 0.99),
+      };
+      samples.push(sample);
+      load.note(lineOf(sample, timesMs.length));
+    }
+    const cpu = (server.cpuMs() - cpuBeforeMs) / (performance.now() - startMs);
+    soak.isOver = true;
+    await Promise.all(clients);
+    load.note(`${(100 * cpu).toFixed(1)} % of a core; ${soak.counts}`);
+    load.check("every byte was right", soak.wrong === "", soak.wrong || "yes");
+    judge(load, samples.filter(({ second }) => second > WARM_UP * seconds));
+    server.judgeBounds("in the end", connections);
+    await server.judgeEnd();
+  },
+};
+
+function lineOf(
+  { second, residentMB, usedMB, fds, p99Ms }: Sample,
+  answers: number,
+): string {
+  const { sockets, pipes, others } = fds;
+  return [
+    `${second.toFixed().padStart(5)} s`,
+    `${residentMB.toFixed(2)} MB resident`,
+    `${usedMB.toFixed(2)} MB in use`,
+    `${sockets} sockets, ${pipes} pipes, ${others} other fds`,
+    `p99 ${p99Ms.toFixed(1)} ms of ${answers}`,
+  ].join(", ");
+}
+
+/** That nothing grows. */
+function judge(load: Load, samples: readonly Sample[]): void {
+  const slopeMB = (value: (sample: Sample) => number) =>
+    3600 * slopeOf(samples.map((it) => [it.second, value(it)]));
+  const resident = slopeMB(({ residentMB }) => residentMB);
+  const text = `${resident.toFixed(2)} MB/h resident, ${
+    slopeMB(({ usedMB }) => usedMB).toFixed(2)
+  } MB/h in use, of ${samples.length} samples`;
+  if (load.seconds < JUDGED_S) {
+    return load.note(`${text} (too short to judge)`);
+  }
+  load.check(
+    `memory grows by less than ${SLOPE_MB_PER_H_MAX} MB/h`,
+    resident < SLOPE_MB_PER_H_MAX,
+    text,
+  );
+  // The lower quartile of a third: what is due to the machine is above it.
+  const third = Math.ceil(samples.length / 3);
+  const thirds = [samples.slice(0, third), samples.slice(-third)];
+  const quartiles = (value: (sample: Sample) => number) =>
+    thirds.map((some) => quantile(some.map(value), 0.25));
+  const [fdsFirst, fdsLast] = quartiles(({ fds }) => fds.pipes + fds.others);
+  load.check(
+    "as many fds in the last third as in the first, but for connections",
+    fdsLast <= fdsFirst + 2,
+    `${fdsFirst} and ${fdsLast}`,
+  );
+  const [p99First, p99Last] = quartiles(({ p99Ms }) => p99Ms);
+  load.check(
+    `p99 is at most ${P99_RATIO_MAX} times that`,
+    p99Last <= P99_RATIO_MAX * p99First,
+    `${p99First.toFixed(1)} and ${p99Last.toFixed(1)} ms`,
+  );
+}
+
+/** Clients of all kinds, one after the other. */
+class Clients {
+  readonly #ctx: IoContext;
+  readonly #server: Server;
+  readonly timesMs: number[] = [];
+  isOver = false;
+  /** What came back wrong, if anything. */
+  wrong = "";
+  #lives = 0;
+  #answers = 0;
+  #resets = 0;
+  #ended = 0;
+
+  constructor(load: Load, server: Server) {
+    this.#ctx = load.ctx;
+    this.#server = server;
+  }
+
+  get counts(): string {
+    return `${this.#lives} connections, ${this.#answers} answers, ${this.#resets} resets, ${this.#ended} ended by the server`;
+  }
+
+  /** Connects again and again. */
+  async live(): Promise<void> {
+    while (!this.isOver) {
+      const number = this.#lives++;
+      const isEcho = number % 2 === 0;
+      const address = isEcho ? this.#server.echoAt() : this.#server.partsAt();
+      const socket = await connect(this.#ctx, address);
+      try {
+        await this.#talk(socket, number, isEcho);
+      } catch (error) {
+        // The server has aborted it, which it does at random.
+        if ("code" in (error as Error)) this.#ended++;
+        else this.wrong = (error as Error).message;
+      }
+      await socket.close();
+    }
+  }
+
+  async #talk(socket: Socket, number: number, isEcho: boolean): Promise<void> {
+    const exchanges = Math.floor(EXCHANGES_MAX * Math.random());
+    for (let n = 0; n < exchanges && !this.isOver; n++) {
+      await sleep(2 * INTERVAL_MS * Math.random());
+      const startMs = performance.now();
+      if (isEcho) {
+        const size = 1 + Math.floor(4000 * Math.random());
+        await exchange(this.#ctx, socket, messageOf(number, n, size));
+      } else {
+        const count = Math.floor(65536 * Math.random());
+        const offset = Math.floor((FILE_SIZE - count) * Math.random());
+        await fetchPart(this.#ctx, socket, offset, count);
+      }
+      this.timesMs.push(performance.now() - startMs);
+      this.#answers++;
+    }
+    if (Math.random() < 0.5) return;
+    // In the middle of something.
+    this.#resets++;
+    const message = isEcho
+      ? messageOf(number, 1e6, 4000)
+      : requestFor(0, FILE_SIZE);
+    await asyncSendExact(this.#ctx, socket, message);
+    await asyncRecv(this.#ctx, socket, new Uint8Array(100))
+      .withTimeout(20 * Math.random());
+    await reset(this.#ctx, socket);
+  }
+}
