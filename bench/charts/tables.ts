@@ -62,10 +62,10 @@ const SUMMARY = [
   },
 ] as const;
 
-/** Lines as `deno fmt` breaks them. */
+/** Lines as `deno fmt` breaks them: not within code. */
 function paragraph(text: string): string {
   const lines = [""];
-  for (const word of text.split(" ")) {
+  for (const word of text.match(/(?:`[^`]*`|\S)+/g) ?? []) {
     const line = lines.at(-1)!;
     if (line === "") lines[lines.length - 1] = word;
     else if (line.length + 1 + word.length > LINE_WIDTH) lines.push(word);
@@ -110,7 +110,7 @@ function groups(cases: readonly CaseRecord[]): CaseRecord[][] {
 
 function groupTable(cases: readonly CaseRecord[]): string {
   const rows = cases.flatMap(({ title, base, columns, peers }) =>
-    columns.filter(({ spread }) => spread).map((column) => [
+    columns.filter(({ spread, ratio }) => spread || ratio).map((column) => [
       `${title}: ${column.head}`,
       ...peers.map((peer) => cell(peer, base, column)),
     ])

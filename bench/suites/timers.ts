@@ -128,7 +128,7 @@ function timeoutNote(figures: Figures): string {
 /** Many sleeps at once, and a timeout on each receive of an echo server. */
 export function timers({ seconds }: Options): Suite {
   return {
-    turnSeconds: seconds + 2,
+    turnSeconds: seconds + 3,
     notes: [
       "CPU: of the whole process from exec to exit, less that of the same",
       "program without any sleep. All sleeps are begun in one go, so the shortest",
