@@ -1,8 +1,16 @@
 import { loadShim } from "./load.ts";
 
-const mappings = new FinalizationRegistry<Deno.PointerObject>((address) =>
-  loadShim().kio_memory_unmap(address)
-);
+let count = 0;
+
+const mappings = new FinalizationRegistry<Deno.PointerObject>((address) => {
+  loadShim().kio_memory_unmap(address);
+  count--;
+});
+
+/** How many pieces of memory are mapped. */
+export function mappingCount(): number {
+  return count;
+}
 
 /**
  * Zeroed memory outside the JavaScript heap, page-aligned. It is unmapped when
@@ -14,5 +22,6 @@ export function mapMemory(size: number): ArrayBuffer | undefined {
   if (address === null) return undefined;
   const buffer = Deno.UnsafePointerView.getArrayBuffer(address, size);
   mappings.register(buffer, address);
+  count++;
   return buffer;
 }

@@ -722,6 +722,11 @@ export class Ring {
     this.shim.kio_fd_close(this.#fds[slot]);
   }
 
+  /** How many slots are taken: as many as operations are pending. */
+  get slotsTaken(): number {
+    return this.#ops.length - this.#freeCount;
+  }
+
   /** Whether the operation is still in the table. */
   holds(slot: number, op: Op<unknown>): boolean {
     return this.#ops[slot] === op;

@@ -28,7 +28,12 @@ import {
   unwrap,
 } from "@kio/kio";
 import { loadShim } from "../ffi/load.ts";
+import { mappingCount } from "../ffi/memory.ts";
+import { ringOf } from "../lib/IoContext.ts";
+import { POLL } from "../lib/operations.ts";
 import { setImmediate } from "node:timers";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 
 /** Fds that are looked at; the tests open about 2500 at most. */
 const FDS_MAX = 4096;
@@ -200,14 +205,52 @@ export async function assertFds(
   }
 }
 
-/** Fails if the kernel still has something of a context. */
+/** What the kernel says that a ring has: not submitted, not taken over, waiting
+ * for an event, without room in the queue. */
+async function leftIn(ctx: IoContext): Promise<string[]> {
+  const info = await procText(`/proc/self/fdinfo/${ctx.ringFd}`) ?? "";
+  const counts = info.match(/^[SC]QEs:\t[1-9].*$/gm) ?? [];
+  const lists = /^PollList:\n(.*)^CqOverflowList:\n(.*)^NAPI/ms.exec(info);
+  const [, polls = "", overflow = ""] = lists ?? [];
+  return [...counts, polls, overflow].filter((text) => text !== "");
+}
+
+/** Fails if something of a context is left, here or in the kernel. */
 export async function assertIdle(ctx: IoContext): Promise<void> {
   assertEquals(ctx.pending, 0, `${ctx.pending} operations are pending`);
-  const info = await procText(`/proc/self/fdinfo/${ctx.ringFd}`) ?? "";
-  const polls = /^PollList:\n(.*)^CqOverflowList:\n(.*)^NAPI/ms.exec(info);
-  if (polls !== null) {
-    assertEquals(polls[1], "", "the kernel has polls that nobody waits for");
-    assertEquals(polls[2], "", "completions were left in the kernel");
+  const { started, completed } = ctx.stats();
+  assertEquals(completed, started, "each operation completes once");
+  const ring = ringOf(ctx, POLL);
+  assertEquals(ring.slotsTaken, 0, "slots that nobody gives back");
+  assertEquals(ring.live(), [], "operations that are not counted");
+  assertEquals(ring.timers.size, 0, "deadlines of nobody");
+  const endMs = performance.now() + GRACE_MS;
+  for (;;) {
+    // The drive may be about to take a timeout of its own over.
+    const left = await leftIn(ctx);
+    if (left.length === 0) return;
+    if (performance.now() > endMs) {
+      throw new AssertionError(`the kernel still has ${left.join(", ")}`);
+    }
+    await turn(5);
+  }
+}
+
+let collectGarbage: (() => void) | undefined;
+
+/** Fails if memory of `ctx.allocate()` is not given back. */
+async function assertMappings(max: number): Promise<void> {
+  const endMs = performance.now() + GRACE_MS;
+  while (mappingCount() > max) {
+    if (performance.now() > endMs) {
+      throw new AssertionError(`${mappingCount() - max} mappings leaked`);
+    }
+    if (collectGarbage === undefined) {
+      setFlagsFromString("--expose-gc");
+      collectGarbage = runInNewContext("gc") as () => void;
+    }
+    collectGarbage();
+    await turn();
   }
 }
 
@@ -220,9 +263,10 @@ export interface KioTestOptions {
 }
 
 /**
- * Registers a test that has an `IoContext`, and checks when it is over that no
- * operation is pending, the kernel polls for nobody, and fds and threads are
- * those from before; then that closing the context gives its own fds back.
+ * Registers a test that has an `IoContext`, and checks when it is over that each
+ * operation has completed once and its slot is free, that the kernel has nothing
+ * of it either, and that fds, threads and allocated memory are those from
+ * before; then that closing the context gives its own fds back.
  */
 export function kioTest(
   name: string,
@@ -233,6 +277,7 @@ export function kioTest(
   Deno.test(name, async () => {
     threadsMax ||= (await ownThreads()).length;
     const outside = openFds();
+    const mappings = mappingCount();
     const ctx = new IoContext(entries);
     try {
       const inside = openFds();
@@ -251,6 +296,7 @@ export function kioTest(
     ctx[Symbol.dispose]();
     await assertFds(outside, "after closing the context", swapsMax);
     await assertThreads(threadsMax);
+    await assertMappings(mappings);
   });
 }
 

@@ -767,7 +767,7 @@ kioTest("withSignal() of a second signal keeps the first", async (ctx) => {
   using pair = unixPair();
   for (const which of [0, 1]) {
     const controllers = [new AbortController(), new AbortController()];
-    const op = asyncRecv(ctx, pair.left, buffer()).withTimeout(200);
+    const op = asyncRecv(ctx, pair.left, buffer()).withTimeout(20_000);
     for (const { signal } of controllers) op.withSignal(signal);
     await turn();
     controllers[which].abort();
