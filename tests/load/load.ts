@@ -70,9 +70,7 @@ async function run(name: string): Promise<boolean | undefined> {
   const scenario = SCENARIOS[name];
   const size = { ...scenario[isShort ? "short" : "long"], ...sizes };
   const { connections, seconds } = size;
-  console.log(
-    `${name}: ${scenario.about} (${connections}, ${seconds} s)`,
-  );
+  console.log(`${name}: ${connections} ${scenario.about}, ${seconds} s`);
   const startMs = performance.now();
   await using ctx = new IoContext(1024);
   const load = new Load(ctx, size, !isShort, folder);

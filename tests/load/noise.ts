@@ -1,12 +1,15 @@
 /** Bytes that tell where they belong. */
-import { randomOf } from "../support.ts";
-
 /** After so many bytes the noise repeats: no multiple of any size of a buffer or
  * pipe, so that what is moved by one of these is noticed. */
 export const PERIOD = 1_000_003;
 const noise = new Uint8Array(2 * PERIOD);
-const random = randomOf(7);
-for (let i = 0; i < PERIOD; i++) noise[i] = noise[i + PERIOD] = random(256);
+// xorshift32.
+for (let i = 0, state = 1; i < PERIOD; i++) {
+  state ^= state << 13;
+  state ^= state >>> 17;
+  state ^= state << 5;
+  noise[i] = noise[i + PERIOD] = state;
+}
 
 /** `length` bytes, up to a period, that are found nowhere else nearby. */
 export function noiseAt(at: number, length: number): Uint8Array<ArrayBuffer> {

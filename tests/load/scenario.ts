@@ -1,17 +1,17 @@
 /** What a scenario is, and how it tells what it found. */
 import type { IoContext } from "@kio/kio";
-import { run } from "../process/support.ts";
+import { run, sleep } from "../process/support.ts";
 
 /** How much of it there is. */
 export interface Size {
   /** How long it goes on, apart from building up and clearing away. */
   seconds: number;
-  /** What it has most of: connections, or what the scenario says. */
+  /** What it has many of: connections, or what the scenario is about. */
   connections: number;
 }
 
 export interface Scenario {
-  /** What it does, for people. */
+  /** What there are so many of, for people. */
   about: string;
   /** As it is meant. */
   long: Size;
@@ -92,10 +92,8 @@ export class Load {
 /** The value below which that part of the values is; NaN of none. */
 export function quantile(values: readonly number[], part: number): number {
   const sorted = values.toSorted((a, b) => a - b);
-  return sorted[
-    Math.min(sorted.length - 1, Math.floor(part * sorted.length))
-  ] ??
-    NaN;
+  const at = Math.min(sorted.length - 1, Math.floor(part * sorted.length));
+  return sorted[at] ?? NaN;
 }
 
 /** Percentiles of times in ms, as text. */
@@ -117,10 +115,6 @@ export function slopeOf(points: readonly (readonly [x: number, y: number])[]) {
     xy += (x - meanX) * (y - meanY);
   }
   return xy / xx;
-}
-
-export function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 /** Waits until something is so, or for so long; gives what it is then. */

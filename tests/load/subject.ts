@@ -129,9 +129,11 @@ export class Subject implements AsyncDisposable {
     return this.#program.ended();
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     undoing.delete(this.#undo);
-    return this.#program[Symbol.asyncDispose]();
+    await this.#program[Symbol.asyncDispose]();
+    const { code, signal, err } = await this.#program.ended();
+    if (code !== 0 && signal !== "SIGKILL") console.log(err);
   }
 }
 

@@ -7,7 +7,7 @@
 import { IoContext, SocketAddress } from "@kio/kio";
 import { connect, exchange, fetchPart, FILE_SIZE } from "../client.ts";
 import { messageOf } from "../noise.ts";
-import { sleep } from "../scenario.ts";
+import { sleep } from "../../process/support.ts";
 
 const INTERVAL_MS = 20;
 /** Of its messages: nobody else is that connection. */

@@ -9,7 +9,7 @@ const PART_SIZE_MAX = 1 << 17;
 
 export const badNetwork: Scenario = {
   about:
-    `a network that loses ${LOSS_PERCENT} % of the packets either way, and mixes up the rest`,
+    `clients in a network that loses ${LOSS_PERCENT} % of the packets either way, and mixes up the rest`,
   long: { seconds: 60, connections: 100 },
   short: { seconds: 2, connections: 30 },
   async run(load) {

@@ -1,7 +1,8 @@
 import type { Socket } from "@kio/kio";
 import { connect, exchange } from "../client.ts";
 import { messageOf } from "../noise.ts";
-import { inLanes, type Scenario, sleep, summary } from "../scenario.ts";
+import { inLanes, type Scenario, summary } from "../scenario.ts";
+import { sleep } from "../../process/support.ts";
 import { Server } from "../subject.ts";
 
 /** Of one core, with everything idle. */

@@ -1,4 +1,5 @@
-import { type Scenario, sleep, slopeOf } from "../scenario.ts";
+import { type Scenario, slopeOf } from "../scenario.ts";
+import { sleep } from "../../process/support.ts";
 import { Subject } from "../subject.ts";
 
 /** What may be open at a time. */
@@ -7,7 +8,7 @@ const OPEN_MAX = 100;
 const GROWTH_MB_MAX = 4;
 
 export const contexts: Scenario = {
-  about: "contexts opened and closed a second",
+  about: "contexts a second, opened and closed",
   long: { seconds: 60, connections: 100 },
   short: { seconds: 2, connections: 100 },
   async run(load) {

@@ -1,6 +1,7 @@
 import { Disk } from "../disk.ts";
 import { wholeRecords } from "../log_format.ts";
-import { type Load, type Scenario, sleep, Unavailable } from "../scenario.ts";
+import { type Load, type Scenario, Unavailable } from "../scenario.ts";
+import { sleep } from "../../process/support.ts";
 import { Subject } from "../subject.ts";
 
 /** Killed at the latest after that. */

@@ -1,7 +1,8 @@
 import type { Socket } from "@kio/kio";
 import { connect, exchange } from "../client.ts";
 import { messageOf } from "../noise.ts";
-import { eventually, type Scenario, sleep } from "../scenario.ts";
+import { eventually, type Scenario } from "../scenario.ts";
+import { sleep } from "../../process/support.ts";
 import { Server } from "../subject.ts";
 
 const FDS_MAX = 100;
@@ -11,7 +12,7 @@ const SHORT_PER_S_MAX = 100;
 const CPU_MAX = 0.1;
 
 export const fdLimit: Scenario = {
-  about: `more clients than a server with ${FDS_MAX} fds can have`,
+  about: `clients of a server with ${FDS_MAX} fds`,
   long: { seconds: 10, connections: 1000 },
   short: { seconds: 1, connections: 300 },
   async run(load) {
@@ -19,12 +20,15 @@ export const fdLimit: Scenario = {
     await using server = await Server.start(load, [], { fdsMax: FDS_MAX });
     let answers = 0;
     const served: Socket[] = [];
-    const clients = Array.from({ length: connections }, async (_, i) => {
+    const ids = Array.from({ length: connections }, (_, i) => i);
+    const clients = Promise.all(ids.map(async (i) => {
       const socket = await connect(ctx, server.echoAt());
       await exchange(ctx, socket, messageOf(i, 0, 64));
       answers++;
       served.push(socket);
-    });
+    }));
+    // Is thrown where it is waited for.
+    clients.catch(() => {});
     const shortages = async () =>
       (await server.report()).stats.errors.EMFILE ?? 0;
     const first = await eventually(shortages, (count) => count > 0);
@@ -59,7 +63,7 @@ export const fdLimit: Scenario = {
         await sleep(5);
       }
     })();
-    await Promise.all(clients);
+    await clients;
     isOver = true;
     await leaving;
     await Promise.all(served.map((socket) => socket.close()));

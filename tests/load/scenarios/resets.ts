@@ -1,7 +1,8 @@
 import { asyncRecv, asyncSend, type IoContext } from "@kio/kio";
 import { connect, FILE_SIZE, requestFor, reset } from "../client.ts";
 import { messageOf } from "../noise.ts";
-import { type Scenario, sleep } from "../scenario.ts";
+import type { Scenario } from "../scenario.ts";
+import { sleep } from "../../process/support.ts";
 import { Server, Visitor } from "../subject.ts";
 
 const LARGEST_PART = 1 << 20;

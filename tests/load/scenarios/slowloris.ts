@@ -1,6 +1,7 @@
 import { asyncSend, type Socket } from "@kio/kio";
 import { connect, FILE_SIZE, receivePart, requestFor } from "../client.ts";
-import { inLanes, type Scenario, sleep } from "../scenario.ts";
+import { inLanes, type Scenario } from "../scenario.ts";
+import { sleep } from "../../process/support.ts";
 import { Server, Visitor } from "../subject.ts";
 
 const PART_SIZE = 100;

@@ -13,13 +13,8 @@ import {
   reset,
 } from "../client.ts";
 import { messageOf } from "../noise.ts";
-import {
-  type Load,
-  quantile,
-  type Scenario,
-  sleep,
-  slopeOf,
-} from "../scenario.ts";
+import { type Load, quantile, type Scenario, slopeOf } from "../scenario.ts";
+import { sleep } from "../../process/support.ts";
 import { type FdCounts, Server } from "../subject.ts";
 
 /** Each client does something so often: together a fraction of a core. */
@@ -37,6 +32,9 @@ const JUDGED_S = 1800;
 /** How much slower it may be in the last third than in the first. */
 const P99_RATIO_MAX = 2;
 
+/** What a client gets that the server has aborted, as it does at random. */
+const ABORTED = ["ECONNRESET", "EPIPE", "ENODATA"];
+
 interface Sample {
   second: number;
   residentMB: number;
@@ -46,7 +44,7 @@ interface Sample {
 }
 
 export const soak: Scenario = {
-  about: "everything at once at a moderate rate, with random aborts",
+  about: "clients of all kinds at a moderate rate, with random aborts",
   long: { seconds: 3600, connections: 100 },
   short: { seconds: 4, connections: 30 },
   async run(load) {
@@ -163,15 +161,14 @@ class Clients {
       const number = this.#lives++;
       const isEcho = number % 2 === 0;
       const address = isEcho ? this.#server.echoAt() : this.#server.partsAt();
-      const socket = await connect(this.#ctx, address);
       try {
+        await using socket = await connect(this.#ctx, address);
         await this.#talk(socket, number, isEcho);
       } catch (error) {
-        // The server has aborted it, which it does at random.
-        if ("code" in (error as Error)) this.#ended++;
-        else this.wrong = (error as Error).message;
+        const { code, message } = error as Error & { code?: string };
+        if (ABORTED.includes(code ?? "")) this.#ended++;
+        else this.wrong = message;
       }
-      await socket.close();
     }
   }
 

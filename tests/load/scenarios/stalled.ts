@@ -6,7 +6,8 @@ import {
   requestFor,
   reset,
 } from "../client.ts";
-import { eventually, inLanes, type Scenario, sleep } from "../scenario.ts";
+import { eventually, inLanes, type Scenario } from "../scenario.ts";
+import { sleep } from "../../process/support.ts";
 import { Server, Visitor } from "../subject.ts";
 
 /** More than the buffers of a socket hold. */
