@@ -162,9 +162,11 @@ function summary(records: Records): string {
       }),
     ];
   });
+  const cases = found.map(({ one }) => one);
   return [
     table([["", ...PROGRAMS.map(({ name }) => name)], ...rows]),
-    machines(found.map(({ one }) => one)),
+    machines(cases),
+    `${steadiness(cases)} runs undisturbed.`,
   ].join("\n\n");
 }
 
