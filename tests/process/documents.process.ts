@@ -1,0 +1,192 @@
+/**
+ * What README.md and docs/ show is run: every block of TypeScript as a program
+ * of its own, with the permissions that its page claims. In the source of a
+ * page, a comment before a block says what else there is to know:
+ *
+ *     <!-- worker.ts -->              its name, by which others load it
+ *     <!-- deno run --allow-read -->  more permissions than --allow-ffi
+ *
+ * A block that listens on port 8080 is a server, of which an echo is expected;
+ * one that exports a function is used by a program in `USES`. A comment of the
+ * form `// → text` is what a program prints.
+ */
+import { assert, assertEquals } from "@std/assert";
+import {
+  type Ended,
+  Program,
+  ROOT,
+  sleep,
+  temporaryFolder,
+} from "./support.ts";
+
+const PAGES = [
+  "README.md",
+  "CONTRIBUTING.md",
+  ...[...Deno.readDirSync(`${ROOT}docs`)].map(({ name }) => `docs/${name}`)
+    .filter((path) => path.endsWith(".md")).sort(),
+];
+
+interface Block {
+  page: string;
+  line: number;
+  text: string;
+  /** What the comment before it says. */
+  note: string;
+}
+
+function blocksOf(page: string): Block[] {
+  const source = Deno.readTextFileSync(ROOT + page);
+  const fence = /(?:^<!-- ([^\n]*) -->\n\n?)?^```ts\n(.*?)^```$/gms;
+  return [...source.matchAll(fence)].map(({ index, 1: note = "", 2: text }) => {
+    const line = source.slice(0, index).split("\n").length;
+    return { page, line, text, note };
+  });
+}
+
+const blocks = PAGES.flatMap(blocksOf);
+
+/** Programs for the functions that blocks export, which are `block.ts`. */
+const USES: Record<string, string> = {
+  copyFile: `
+    import { copyFile } from "./block.ts";
+    import * as kio from "@kio/kio";
+
+    using ctx = new kio.IoContext();
+    const [source, target] = await Promise.all(["a", "b"].map((path) =>
+      kio.asyncOpen(ctx, path, kio.O_RDWR | kio.O_CREAT).orThrow()
+    ));
+    const data = new Uint8Array(100_000).map((_, i) => i % 251);
+    await kio.asyncWriteExact(ctx, source, data).orThrow();
+    const steps: number[] = [];
+    kio.unwrap(
+      await copyFile(ctx, source, target, data.length, (it) => steps.push(it)),
+    );
+    const copy = new Uint8Array(data.length);
+    await kio.asyncReadExact(ctx, target, copy).orThrow();
+    console.log(copy.every((byte, i) => byte === data[i]), steps);
+    // → true [ 65536, 100000 ]
+  `,
+  fetchAll: `
+    import { fetchAll } from "./block.ts";
+    import * as kio from "@kio/kio";
+
+    using ctx = new kio.IoContext();
+    await using listener = kio.unwrap(kio.TcpListener.bind(0));
+    const url = \`http://127.0.0.1:\${listener.localAddress!.port}/path\`;
+    const answers = fetchAll(ctx, [url, url]);
+    const answer = new TextEncoder().encode("HTTP/1.1 200 OK\\r\\n\\r\\nhello");
+    for (let i = 0; i < 2; i++) {
+      const fd = await kio.asyncAccept(ctx, listener).orThrow();
+      await using client = new kio.Socket(fd);
+      await kio.asyncRecv(ctx, client, new Uint8Array(1024)).orThrow();
+      await kio.asyncSendExact(ctx, client, answer).orThrow();
+    }
+    console.log((await answers).map((it) => it.slice(-5)));
+    // → [ "hello", "hello" ]
+  `,
+};
+
+/** What a program says that it prints. */
+function outputOf(text: string): string {
+  return [...text.matchAll(/\/\/ → (.*)\n/g)].map(([, it]) => `${it}\n`).join(
+    "",
+  );
+}
+
+/** A port that nobody listens on. */
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}
+
+/** Sends something to a server, as soon as it listens, and wants it back. */
+async function expectEcho(server: Program, port: number): Promise<void> {
+  let ended: Ended | undefined;
+  void server.ended().then((it) => ended = it);
+  for (;;) {
+    try {
+      using client = await Deno.connect({ hostname: "127.0.0.1", port });
+      await client.write(new TextEncoder().encode("hello"));
+      const buffer = new Uint8Array(16);
+      const count = await client.read(buffer) ?? 0;
+      const echo = new TextDecoder().decode(buffer.subarray(0, count));
+      assertEquals(echo, "hello");
+      return;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
+      assert(ended === undefined, ended?.err);
+      await sleep(20);
+    }
+  }
+}
+
+async function runBlock({ page, text, note }: Block): Promise<void> {
+  using folder = temporaryFolder();
+  const write = (name: string, text: string) =>
+    Deno.writeTextFileSync(`${folder.path}/${name}`, text);
+  for (const other of blocks) {
+    if (other.page === page && other.note.endsWith(".ts")) {
+      write(other.note, other.text);
+    }
+  }
+  const exported = /^export (?:async )?function (\w+)/m.exec(text)?.[1];
+  assert(!exported || exported in USES, `nothing uses ${exported}()`);
+  const program = exported ? USES[exported] : text;
+  const port = freePort();
+  write("block.ts", text.replaceAll("8080", `${port}`));
+  write("main.ts", program.replaceAll("8080", `${port}`));
+
+  const flags = note.startsWith("deno run ") ? note.split(" ").slice(2) : [];
+  await using running = new Program(Deno.execPath(), [
+    "run",
+    "--quiet",
+    "--no-prompt",
+    "--no-lock",
+    "--no-check",
+    `--config=${ROOT}deno.json`,
+    "--allow-ffi",
+    ...flags,
+    "main.ts",
+  ], { cwd: folder.path });
+  const isServer = text.includes("bind(8080");
+  if (isServer) {
+    await expectEcho(running, port);
+    running.kill("SIGTERM");
+  }
+  const { code, signal, out, err } = await running.ended();
+  assertEquals(err, "");
+  assert(code === 0 || isServer && signal === "SIGTERM", `exit code ${code}`);
+  const output = outputOf(program);
+  if (output !== "") assertEquals(out, output);
+}
+
+for (const block of blocks) {
+  if (block.note.endsWith(".ts")) continue;
+  Deno.test(`${block.page}:${block.line} does what it shows`, () =>
+    runBlock(block));
+}
+
+Deno.test("documents name tasks, modules and files that are there", () => {
+  const { tasks, exports } = JSON.parse(
+    Deno.readTextFileSync(`${ROOT}deno.json`),
+  );
+  const wrong: string[] = [];
+  for (const page of PAGES) {
+    const source = Deno.readTextFileSync(ROOT + page);
+    const check = (pattern: RegExp, isThere: (name: string) => boolean) => {
+      for (const [all, name] of source.matchAll(pattern)) {
+        if (!isThere(name)) wrong.push(`${page}: ${all}`);
+      }
+    };
+    check(/deno task ([\w:]+)/g, (name) => name in tasks);
+    check(/jsr:@kio\/kio\/(\w+)/g, (name) => `./${name}` in exports);
+    check(/\]\((?!https?:)([^)#]+)/g, (path) => {
+      try {
+        return Deno.statSync(new URL(path, `file://${ROOT}${page}`)) !== null;
+      } catch {
+        return false;
+      }
+    });
+  }
+  assertEquals(wrong, []);
+});
