@@ -10,7 +10,7 @@ export const ROOT = decodeURIComponent(
   new URL("../../", import.meta.url).pathname,
 );
 
-/** How long a program may take before it counts as hanging. */
+/** How long a program may take before it counts as hanging, as a rule. */
 const LIMIT_MS = 60_000;
 
 /** How a program ended, and all that it wrote. */
@@ -26,6 +26,7 @@ export interface ProgramOptions {
   input?: string;
   env?: Record<string, string>;
   cwd?: string;
+  limitMs?: number;
 }
 
 /** A program that runs beside the test; it is killed when the test ends. */
@@ -39,7 +40,7 @@ export class Program implements AsyncDisposable {
   constructor(
     command: string,
     args: string[],
-    { input, env, cwd = ROOT }: ProgramOptions = {},
+    { input, env, cwd = ROOT, limitMs = LIMIT_MS }: ProgramOptions = {},
   ) {
     this.#child = new Deno.Command(command, {
       args,
@@ -49,16 +50,16 @@ export class Program implements AsyncDisposable {
       stdout: "piped",
       stderr: "piped",
     }).spawn();
-    this.#ended = this.#run(input);
+    this.#ended = this.#run(input, limitMs);
   }
 
   get pid(): number {
     return this.#child.pid;
   }
 
-  async #run(input: string | undefined): Promise<Ended> {
+  async #run(input: string | undefined, limitMs: number): Promise<Ended> {
     const child = this.#child;
-    const limit = setTimeout(() => this.kill("SIGKILL"), LIMIT_MS);
+    const limit = setTimeout(() => this.kill("SIGKILL"), limitMs);
     if (input !== undefined) {
       await new Blob([input]).stream().pipeTo(child.stdin);
     }
@@ -103,7 +104,7 @@ export class Program implements AsyncDisposable {
     }
   }
 
-  /** Waits for its end; one that hangs is killed by `LIMIT_MS`. */
+  /** Waits for its end; one that hangs is killed. */
   ended(): Promise<Ended> {
     return this.#ended;
   }
@@ -125,11 +126,17 @@ export async function run(
 }
 
 /** Whether there is the program that plays a kernel that fails. */
-export async function hasStrace(): Promise<boolean> {
+export function hasStrace(): Promise<boolean> {
+  return hasProgram("strace");
+}
+
+/** Whether there is a program that some tests need; if not, says so. */
+export async function hasProgram(name: string): Promise<boolean> {
   try {
-    await new Deno.Command("strace", { args: ["-V"], stdout: "null" }).output();
+    await new Deno.Command(name, { args: ["-V"], stdout: "null" }).output();
     return true;
   } catch {
+    console.log(`there is no ${name}: the tests that need it are skipped`);
     return false;
   }
 }
