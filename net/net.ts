@@ -427,8 +427,11 @@ function typeNumber(type: SocketType): number {
 
 function checkAddress(address: SocketAddress, verb: string): SocketAddress {
   if (address instanceof SocketAddress) return address;
+  const hint = typeof address === "string"
+    ? "; SocketAddress.parse() makes one of it"
+    : "";
   throw new TypeError(
-    `Cannot ${verb}: expected a SocketAddress, got ${typeof address}`,
+    `Cannot ${verb}: expected a SocketAddress, got ${typeof address}${hint}`,
   );
 }
 
