@@ -94,7 +94,9 @@ export class SocketAddress {
   static v4(port: number, host = "0.0.0.0"): SocketAddress {
     checkPort(port);
     const parts = parseIpv4(host);
-    if (parts === undefined) throw badAddress(host, "an IPv4 address");
+    if (parts === undefined) {
+      throw badAddress(host, "an IPv4 address; resolve() looks names up");
+    }
     const bytes = new Uint8Array(IPV4_SIZE);
     const view = new DataView(bytes.buffer);
     view.setUint16(0, AF_INET, true);
@@ -121,7 +123,7 @@ export class SocketAddress {
     const groups = parseIpv6(ip);
     const scope = scopeText === undefined ? 0 : decimal(scopeText, SCOPE_MAX);
     if (groups === undefined || rest.length > 0) {
-      throw badAddress(host, "an IPv6 address");
+      throw badAddress(host, "an IPv6 address; resolve() looks names up");
     }
     if (scope === undefined) {
       throw badAddress(host, "the number of an interface after the %");

@@ -30,8 +30,11 @@ export function checkFd(fd: Fd, operation: { verb: string }): number {
   const number = typeof fd === "number" ? fd : fd?.fd;
   if ((number | 0) === number && number >= 0) return number | 0;
   if (typeof number !== "number") {
+    const hint = fd instanceof Deno.FsFile
+      ? "; a Deno.FsFile has none, asyncOpen() gives one"
+      : "";
     throw new TypeError(
-      `Cannot ${operation.verb}: expected an fd or an object that has one, got ${typeof fd}`,
+      `Cannot ${operation.verb}: expected an fd or an object that has one, got ${typeof fd}${hint}`,
     );
   }
   const hint = number === -1 ? "; the socket is closed or released" : "";
@@ -59,8 +62,9 @@ export function checkBuffer(buffer: Buffer, operation: Operation): number {
 export function checkMemory(buffer: Buffer, operation: Operation): number {
   const isView = ArrayBuffer.isView(buffer);
   if (!isView && !(buffer instanceof ArrayBuffer)) {
+    const hint = typeof buffer === "string" ? "; encode it as bytes" : "";
     throw new TypeError(
-      `Cannot ${operation.verb}: expected a Uint8Array, another view or an ArrayBuffer, got ${typeof buffer}`,
+      `Cannot ${operation.verb}: expected a Uint8Array, another view or an ArrayBuffer, got ${typeof buffer}${hint}`,
     );
   }
   const length = buffer.byteLength;

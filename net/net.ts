@@ -364,7 +364,8 @@ export class TcpListener {
    *
    * @param address Where: a `SocketAddress`, or a port on all interfaces, IPv4.
    * `SocketAddress.v6(port)` takes IPv4 as well. With a unix address a unix
-   * stream socket listens; its path must not exist.
+   * stream socket listens; its path must not exist, and stays when the socket
+   * is closed: `asyncUnlink()` removes it.
    * @param options What is different from that.
    * @returns The listener. `EADDRINUSE` (with `SO_REUSEPORT` only if the other
    * one has not set it, or belongs to another user), `EACCES` for a port below
@@ -428,8 +429,11 @@ function typeNumber(type: SocketType): number {
 
 function checkAddress(address: SocketAddress, verb: string): SocketAddress {
   if (address instanceof SocketAddress) return address;
+  const hint = typeof address === "string"
+    ? "; SocketAddress.parse() makes one of it"
+    : "";
   throw new TypeError(
-    `Cannot ${verb}: expected a SocketAddress, got ${typeof address}`,
+    `Cannot ${verb}: expected a SocketAddress, got ${typeof address}${hint}`,
   );
 }
 

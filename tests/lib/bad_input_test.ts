@@ -970,3 +970,16 @@ kioTest(
     assert(content.subarray(0, count).every((byte) => byte === 0x78));
   },
 );
+
+kioTest("what is wrong is said with what to do instead", (ctx) => {
+  const loose = (given: unknown) => given as never;
+  const file = Object.create(Deno.FsFile.prototype);
+  const cases: [() => unknown, string][] = [
+    [() => asyncRead(ctx, loose(file), buffer()), "asyncOpen() gives one"],
+    [() => asyncWrite(ctx, NO_FD, loose("text")), "encode it as bytes"],
+    [() => SocketAddress.v4(80, "localhost"), "resolve() looks names up"],
+    [() => SocketAddress.v6(80, "localhost"), "resolve() looks names up"],
+    [() => TcpListener.bind(loose("127.0.0.1:0")), "SocketAddress.parse()"],
+  ];
+  for (const [wrong, hint] of cases) assertThrows(wrong, TypeError, hint);
+});

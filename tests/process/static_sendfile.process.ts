@@ -1,10 +1,16 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { Program, run, sleep, temporaryFolder } from "./support.ts";
+import { hasProgram, Program, run, sleep, temporaryFolder } from "./support.ts";
 
 const SERVER = ["run", "--allow-ffi", "examples/static_sendfile.ts"];
 const LARGE = 3 * 2 ** 20 + 5;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("latin1");
+
+const hasCurl = await hasProgram("curl");
+
+function test(name: string, fn: () => Promise<void>): void {
+  Deno.test({ name, ignore: !hasCurl, fn });
+}
 
 /** Bytes that tell where they are. */
 function pattern(length: number): Uint8Array<ArrayBuffer> {
@@ -182,26 +188,29 @@ function bodyOf(answer: string): string {
 
 // ---- what it serves ------------------------------------------------------------------
 
-Deno.test("static_sendfile serves files with their type and length", async () => {
-  await using site = await Site.start();
-  const files: [path: string, type: string, body: string][] = [
-    ["/", "text/html; charset=utf-8", "<p>index</p>"],
-    ["/index.html", "text/html; charset=utf-8", "<p>index</p>"],
-    ["/folder/", "text/html; charset=utf-8", "<p>folder</p>"],
-    ["/tiny.txt?query", "text/plain; charset=utf-8", "0123456789"],
-    ["/a%20b%25.txt", "text/plain; charset=utf-8", "blank"],
-    ["/nothing.css", "text/css; charset=utf-8", ""],
-  ];
-  // Twice: what is in the cache is the same.
-  for (const [path, type, body] of [...files, ...files]) {
-    const answer = await site.curl(path);
-    assertEquals(statusOf(answer), 200, path);
-    assertEquals(headerOf(answer, "Content-Type"), type);
-    assertEquals(headerOf(answer, "Content-Length"), `${body.length}`);
-    assertMatch(headerOf(answer, "Date") ?? "", / GMT$/);
-    assertEquals(bodyOf(answer), body);
-  }
-});
+test(
+  "static_sendfile serves files with their type and length",
+  async () => {
+    await using site = await Site.start();
+    const files: [path: string, type: string, body: string][] = [
+      ["/", "text/html; charset=utf-8", "<p>index</p>"],
+      ["/index.html", "text/html; charset=utf-8", "<p>index</p>"],
+      ["/folder/", "text/html; charset=utf-8", "<p>folder</p>"],
+      ["/tiny.txt?query", "text/plain; charset=utf-8", "0123456789"],
+      ["/a%20b%25.txt", "text/plain; charset=utf-8", "blank"],
+      ["/nothing.css", "text/css; charset=utf-8", ""],
+    ];
+    // Twice: what is in the cache is the same.
+    for (const [path, type, body] of [...files, ...files]) {
+      const answer = await site.curl(path);
+      assertEquals(statusOf(answer), 200, path);
+      assertEquals(headerOf(answer, "Content-Type"), type);
+      assertEquals(headerOf(answer, "Content-Length"), `${body.length}`);
+      assertMatch(headerOf(answer, "Date") ?? "", / GMT$/);
+      assertEquals(bodyOf(answer), body);
+    }
+  },
+);
 
 Deno.test("static_sendfile sends large files whole", async () => {
   await using site = await Site.start();
@@ -212,7 +221,7 @@ Deno.test("static_sendfile sends large files whole", async () => {
   for (const body of bodies) assertEquals(body, pattern(LARGE));
 });
 
-Deno.test("static_sendfile answers HEAD as GET, without a body", async () => {
+test("static_sendfile answers HEAD as GET, without a body", async () => {
   await using site = await Site.start();
   for (const path of ["/tiny.txt", "/large.bin", "/no", "/folder"]) {
     const answers = [await site.curl(path), await site.curl(path, "--head")];
@@ -227,14 +236,17 @@ Deno.test("static_sendfile answers HEAD as GET, without a body", async () => {
   }
 });
 
-Deno.test("static_sendfile sends who forgot the slash of a folder to it", async () => {
-  await using site = await Site.start();
-  const answer = await site.curl("/folder?a=b");
-  assertEquals(statusOf(answer), 301);
-  assertEquals(headerOf(answer, "Location"), "/folder/?a=b");
-});
+test(
+  "static_sendfile sends who forgot the slash of a folder to it",
+  async () => {
+    await using site = await Site.start();
+    const answer = await site.curl("/folder?a=b");
+    assertEquals(statusOf(answer), 301);
+    assertEquals(headerOf(answer, "Location"), "/folder/?a=b");
+  },
+);
 
-Deno.test("static_sendfile sends ranges", async () => {
+test("static_sendfile sends ranges", async () => {
   await using site = await Site.start();
   const ranges: [range: string, status: number, at: string, body: string][] = [
     ["bytes=0-0", 206, "bytes 0-0/10", "0"],
@@ -270,40 +282,49 @@ Deno.test("static_sendfile sends ranges", async () => {
   assertEquals(statusOf(empty), 200);
 });
 
-Deno.test("static_sendfile sends only what the client does not have", async () => {
-  await using site = await Site.start();
-  for (const path of ["/tiny.txt", "/large.bin"]) {
-    const first = await site.curl(path, "--head");
-    const etag = headerOf(first, "ETag")!;
-    const modified = headerOf(first, "Last-Modified")!;
-    const conditions: [header: string, status: number][] = [
-      [`If-None-Match: ${etag}`, 304],
-      [`If-None-Match: "x", W/${etag}`, 304],
-      ["If-None-Match: *", 304],
-      ['If-None-Match: "x"', 200],
-      [`If-Modified-Since: ${modified}`, 304],
-      ["If-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT", 200],
-      ["If-Modified-Since: nonsense", 200],
-    ];
-    for (const [header, status] of conditions) {
-      const answer = await site.curl(path, "-H", header, "--head");
-      assertEquals(statusOf(answer), status, header);
-      assertEquals(headerOf(answer, "ETag"), etag);
+test(
+  "static_sendfile sends only what the client does not have",
+  async () => {
+    await using site = await Site.start();
+    for (const path of ["/tiny.txt", "/large.bin"]) {
+      const first = await site.curl(path, "--head");
+      const etag = headerOf(first, "ETag")!;
+      const modified = headerOf(first, "Last-Modified")!;
+      const conditions: [header: string, status: number][] = [
+        [`If-None-Match: ${etag}`, 304],
+        [`If-None-Match: "x", W/${etag}`, 304],
+        ["If-None-Match: *", 304],
+        ['If-None-Match: "x"', 200],
+        [`If-Modified-Since: ${modified}`, 304],
+        ["If-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT", 200],
+        ["If-Modified-Since: nonsense", 200],
+      ];
+      for (const [header, status] of conditions) {
+        const answer = await site.curl(path, "-H", header, "--head");
+        assertEquals(statusOf(answer), status, header);
+        assertEquals(headerOf(answer, "ETag"), etag);
+      }
+      // A part of another file than the one it began with is of no use.
+      for (const [tag, status] of [[etag, 206], ['"x"', 200]] as const) {
+        const range = ["-H", "Range: bytes=0-1", "-H", `If-Range: ${tag}`];
+        const answer = await run("curl", [
+          ...[
+            "--silent",
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code}",
+          ],
+          ...range,
+          `http://127.0.0.1:${site.port}${path}`,
+        ]);
+        assertEquals(answer.out, `${status}`);
+      }
     }
-    // A part of another file than the one it began with is of no use.
-    for (const [tag, status] of [[etag, 206], ['"x"', 200]] as const) {
-      const range = ["-H", "Range: bytes=0-1", "-H", `If-Range: ${tag}`];
-      const answer = await run("curl", [
-        ...["--silent", "--output", "/dev/null", "--write-out", "%{http_code}"],
-        ...range,
-        `http://127.0.0.1:${site.port}${path}`,
-      ]);
-      assertEquals(answer.out, `${status}`);
-    }
-  }
-});
+  },
+);
 
-Deno.test("static_sendfile sees that a file has changed", async () => {
+test("static_sendfile sees that a file has changed", async () => {
   await using site = await Site.start();
   assertEquals(bodyOf(await site.curl("/tiny.txt")), "0123456789");
   // The same length, in place; another length; another file; none.
@@ -322,22 +343,25 @@ Deno.test("static_sendfile sees that a file has changed", async () => {
   }
 });
 
-Deno.test("static_sendfile finishes a file that is replaced, and lets go of it", async () => {
-  await using site = await Site.start();
-  const old = pattern(32 * 2 ** 20);
-  site.write("replaced", old);
-  using client = await site.connect();
-  await client.send(get("/replaced", CLOSE));
-  await client.until(/\r\n\r\n/);
-  site.write("other", "new");
-  Deno.renameSync(`${site.root}/other`, `${site.root}/replaced`);
-  while (bodyOf(await site.curl("/replaced")) !== "new") await sleep(100);
-  assertEquals(await client.rest(), decoder.decode(old));
-  // Closed, or it would use up the disk.
-  while (site.opened().some((path) => path.endsWith("(deleted)"))) {
-    await sleep(20);
-  }
-});
+test(
+  "static_sendfile finishes a file that is replaced, and lets go of it",
+  async () => {
+    await using site = await Site.start();
+    const old = pattern(32 * 2 ** 20);
+    site.write("replaced", old);
+    using client = await site.connect();
+    await client.send(get("/replaced", CLOSE));
+    await client.until(/\r\n\r\n/);
+    site.write("other", "new");
+    Deno.renameSync(`${site.root}/other`, `${site.root}/replaced`);
+    while (bodyOf(await site.curl("/replaced")) !== "new") await sleep(100);
+    assertEquals(await client.rest(), decoder.decode(old));
+    // Closed, or it would use up the disk.
+    while (site.opened().some((path) => path.endsWith("(deleted)"))) {
+      await sleep(20);
+    }
+  },
+);
 
 // ---- what it does not serve -------------------------------------------------------------
 
@@ -430,7 +454,7 @@ const NONSENSE: [request: string, status: number][] = [
   [get("/", "A: b\r\n".repeat(2000)), 431],
 ];
 
-Deno.test("static_sendfile answers nonsense and closes", async () => {
+test("static_sendfile answers nonsense and closes", async () => {
   await using site = await Site.start();
   for (const [request, status] of NONSENSE) {
     const answer = await site.ask(request, get("/tiny.txt"));
@@ -485,7 +509,7 @@ Deno.test("static_sendfile closes when the client wishes or knows no better", as
   }
 });
 
-Deno.test("static_sendfile survives clients that leave or reset", async () => {
+test("static_sendfile survives clients that leave or reset", async () => {
   await using site = await Site.start();
   await site.curl("/large.bin", "--output", "/dev/null");
   const before = site.fdCount();
@@ -500,7 +524,7 @@ Deno.test("static_sendfile survives clients that leave or reset", async () => {
   assertEquals(bodyOf(await site.curl("/tiny.txt")), "0123456789");
 });
 
-Deno.test("static_sendfile serves others while many do not read", async () => {
+test("static_sendfile serves others while many do not read", async () => {
   await using site = await Site.start();
   const clients = await Promise.all(
     Array.from({ length: 200 }, () => site.connect()),
@@ -521,21 +545,24 @@ Deno.test("static_sendfile serves others while many do not read", async () => {
   for (const client of clients) client[Symbol.dispose]();
 });
 
-Deno.test("static_sendfile ends the connection when a file shrinks", async () => {
-  await using site = await Site.start();
-  const size = 64 * 2 ** 20;
-  site.write("shrinks", "");
-  Deno.truncateSync(`${site.root}/shrinks`, size);
-  using client = await site.connect();
-  await client.send(get("/shrinks"));
-  const head = await client.until(/\r\n\r\n/);
-  assertEquals(headerOf(head, "Content-Length"), `${size}`);
-  Deno.truncateSync(`${site.root}/shrinks`, 1000);
-  // It cannot have been sent: nobody has read it.
-  const rest = await client.rest();
-  assert(rest.length < size, `${rest.length}`);
-  assertEquals(bodyOf(await site.curl("/tiny.txt")), "0123456789");
-});
+test(
+  "static_sendfile ends the connection when a file shrinks",
+  async () => {
+    await using site = await Site.start();
+    const size = 64 * 2 ** 20;
+    site.write("shrinks", "");
+    Deno.truncateSync(`${site.root}/shrinks`, size);
+    using client = await site.connect();
+    await client.send(get("/shrinks"));
+    const head = await client.until(/\r\n\r\n/);
+    assertEquals(headerOf(head, "Content-Length"), `${size}`);
+    Deno.truncateSync(`${site.root}/shrinks`, 1000);
+    // It cannot have been sent: nobody has read it.
+    const rest = await client.rest();
+    assert(rest.length < size, `${rest.length}`);
+    assertEquals(bodyOf(await site.curl("/tiny.txt")), "0123456789");
+  },
+);
 
 Deno.test("static_sendfile takes no more connections than it may", async () => {
   await using site = await Site.start();

@@ -126,11 +126,17 @@ export async function run(
 }
 
 /** Whether there is the program that plays a kernel that fails. */
-export async function hasStrace(): Promise<boolean> {
+export function hasStrace(): Promise<boolean> {
+  return hasProgram("strace");
+}
+
+/** Whether there is a program that some tests need; if not, says so. */
+export async function hasProgram(name: string): Promise<boolean> {
   try {
-    await new Deno.Command("strace", { args: ["-V"], stdout: "null" }).output();
+    await new Deno.Command(name, { args: ["-V"], stdout: "null" }).output();
     return true;
   } catch {
+    console.log(`there is no ${name}: the tests that need it are skipped`);
     return false;
   }
 }
