@@ -1,7 +1,9 @@
 /** Bytes that tell where they belong. */
+
 /** After so many bytes the noise repeats: no multiple of any size of a buffer or
  * pipe, so that what is moved by one of these is noticed. */
 export const PERIOD = 1_000_003;
+
 const noise = new Uint8Array(2 * PERIOD);
 // xorshift32.
 for (let i = 0, state = 1; i < PERIOD; i++) {

@@ -145,8 +145,8 @@ const KERNEL_THREADS_MAX = 64 + 4;
 const SLACK_MB = 64;
 /** The tables of a context do not shrink, and the compiler keeps its code. */
 const USED_MB_MAX = 8;
-/** What a connection may cost: a buffer of 4 KiB and what is around it. */
-const CONNECTION_MB_MAX = 16 / 1024;
+/** What a connection may cost: a buffer of 4 KiB, what is around it, and garbage. */
+const CONNECTION_MB_MAX = 24 / 1024;
 
 /** `programs/server.ts`, running. */
 export class Server extends Subject {
