@@ -129,7 +129,11 @@ function projectFolder(): string {
 }
 
 function main(args: readonly string[]): void {
-  if (args.includes("--asan")) return buildCheckout(ASAN_LIBRARY, ASAN);
+  const isCheckout = import.meta.url.startsWith("file:");
+  // For the tests of a checkout: its source is in no package.
+  if (isCheckout && args.includes("--asan")) {
+    return buildCheckout(ASAN_LIBRARY, ASAN);
+  }
   const unknown = args.find((it) => it !== "--project" && it !== "--faults");
   if (unknown !== undefined) {
     throw new TypeError(
@@ -139,7 +143,7 @@ function main(args: readonly string[]): void {
   const isProject = args.includes("--project");
   const withFaults = args.includes("--faults");
   const flags = withFaults ? FAULTS : [];
-  if (!isProject && import.meta.url.startsWith("file:")) {
+  if (!isProject && isCheckout) {
     const name = withFaults ? "libkio_faults.so" : "libkio.so";
     return buildCheckout(`build/${name}`, flags);
   }

@@ -28,8 +28,8 @@ export function addAbortHandler(
   group.handlers.add(handler);
 }
 
-/** Undoes `addAbortHandler()`. A signal without handlers has no listener: one would
- * keep the timer of `AbortSignal.timeout()` going. */
+/** Undoes `addAbortHandler()`. A signal without handlers has no listener: one
+ * would keep the timer of `AbortSignal.timeout()` going. */
 export function removeAbortHandler(
   signal: AbortSignal,
   handler: () => void,

@@ -60,8 +60,7 @@ export function checkBuffer(buffer: Buffer, operation: Operation): number {
 
 /** The length of a buffer that is to be filled or sent, checked. */
 export function checkMemory(buffer: Buffer, operation: Operation): number {
-  const isView = ArrayBuffer.isView(buffer);
-  if (!isView && !(buffer instanceof ArrayBuffer)) {
+  if (!ArrayBuffer.isView(buffer) && !(buffer instanceof ArrayBuffer)) {
     const hint = typeof buffer === "string" ? "; encode it as bytes" : "";
     throw new TypeError(
       `Cannot ${operation.verb}: expected a Uint8Array, another view or an ArrayBuffer, got ${typeof buffer}${hint}`,
@@ -69,8 +68,7 @@ export function checkMemory(buffer: Buffer, operation: Operation): number {
   }
   const length = buffer.byteLength;
   if (length > 0) return length;
-  const memory = isView ? buffer.buffer : buffer;
-  if (memory instanceof ArrayBuffer && memory.detached) {
+  if (isDetached(buffer)) {
     throw new TypeError(
       `Cannot ${operation.verb}: the buffer is detached; it was transferred elsewhere`,
     );
@@ -88,11 +86,22 @@ export function checkPart(buffer: Buffer, operation: Operation): number {
 
 /** Whether it has no bytes and never had any: not because they were taken. */
 function isEmpty(buffer: Buffer): boolean {
-  const isView = ArrayBuffer.isView(buffer);
-  if (!isView && !(buffer instanceof ArrayBuffer)) return false;
-  const memory = isView ? buffer.buffer : buffer;
-  return buffer.byteLength === 0 &&
-    !(memory instanceof ArrayBuffer && (memory.detached || memory.resizable));
+  if (!ArrayBuffer.isView(buffer) && !(buffer instanceof ArrayBuffer)) {
+    return false;
+  }
+  const memory = memoryOf(buffer);
+  const isResizable = memory instanceof ArrayBuffer && memory.resizable;
+  return buffer.byteLength === 0 && !isDetached(buffer) && !isResizable;
+}
+
+/** Whether its memory was transferred elsewhere. */
+export function isDetached(buffer: Buffer): boolean {
+  const memory = memoryOf(buffer);
+  return memory instanceof ArrayBuffer && memory.detached;
+}
+
+function memoryOf(buffer: Buffer): ArrayBufferLike {
+  return ArrayBuffer.isView(buffer) ? buffer.buffer : buffer;
 }
 
 /** Any integer from `min` to `max`; -0 becomes 0. */

@@ -1,6 +1,6 @@
 import { loadShim, type Shim } from "../ffi/load.ts";
 import { addAbortHandler, removeAbortHandler } from "./abort.ts";
-import { type Buffer, checkDelay, checkSignal } from "./check.ts";
+import { type Buffer, checkDelay, checkSignal, isDetached } from "./check.ts";
 import { POLLRDHUP } from "./constants.ts";
 import {
   EAGAIN,
@@ -89,11 +89,10 @@ const GENERATION_MASK = 0xfffff;
 const STEP_SHIFT = 21;
 const STEP_MASK = 0x1f;
 const SPAN = 2 ** 32;
+const MAKES_FD = 2 ** 52;
 
 /** IORING_CQE_F_MORE */
 const GOES_ON = 2;
-
-const MAKES_FD = 2 ** 52;
 
 /** user_data that wakes a ring and means nothing else. */
 export const WAKE_TAG: number = Number.MAX_SAFE_INTEGER;
@@ -106,7 +105,7 @@ const FOLDERS = ["lib/", "net/", "helpers/"].map((name) => ROOT + name);
 const HOP = Promise.resolve();
 
 /** What the kernel may touch until the completion. */
-export type Pinned = { readonly byteLength: number } | null;
+export type Pinned = Buffer | PinnedGroup | null;
 
 /** Several buffers of one operation, and the memory that points to them. */
 export class PinnedGroup {
@@ -348,7 +347,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     // The kernel's own codes for "interrupted, restart" are not errnos. A signal
     // to the process brings them about in the kernel's threads.
     if (result <= -512 && result >= -516) result = -EINTR;
-    if (pinned !== null && pinned.byteLength === 0 && isDetached(pinned)) {
+    if (pinned !== null && pinned.byteLength === 0 && isTaken(pinned)) {
       ring.abort(
         `${op.#operation.name}: a buffer was transferred or detached while the kernel was using it; its memory may be corrupt. pin() prevents this`,
       );
@@ -466,15 +465,14 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
 // property: 130 ns an operation instead of 480.
 Object.defineProperty(Op.prototype, "constructor", { value: Promise });
 
+/** Whether what has no bytes had some: a group has, if one of it was taken. */
+function isTaken(pinned: Buffer | PinnedGroup): boolean {
+  return pinned instanceof PinnedGroup || isDetached(pinned);
+}
+
 function sizeOf(pinned: Pinned): number {
   if (pinned === null) return 0;
   return pinned instanceof PinnedGroup ? pinned.size : pinned.byteLength;
-}
-
-function isDetached(pinned: { readonly byteLength: number }): boolean {
-  if (pinned instanceof PinnedGroup) return true;
-  const buffer = ArrayBuffer.isView(pinned) ? pinned.buffer : pinned;
-  return buffer instanceof ArrayBuffer && buffer.detached;
 }
 
 /** Whether an accept failed because fds or memory are used up. */

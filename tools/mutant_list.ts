@@ -86,8 +86,8 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "a buffer that is gone at completion ends the process",
     file: "lib/ring.ts",
     from:
-      "if (pinned !== null && pinned.byteLength === 0 && isDetached(pinned)) {",
-    to: "if (pinned !== null && pinned.byteLength < 0 && isDetached(pinned)) {",
+      "if (pinned !== null && pinned.byteLength === 0 && isTaken(pinned)) {",
+    to: "if (pinned !== null && pinned.byteLength < 0 && isTaken(pinned)) {",
     tests: ["tests/process/buffers.process.ts"],
   },
   {
