@@ -1,16 +1,18 @@
 /** The file that reads are measured on. */
 
+import { keep, remove } from "./page_cache.ts";
 import { BUILD_FOLDER } from "./programs.ts";
 
 const BLOCK_BYTES = 4096;
 const BLOCKS_AT_ONCE = 1024;
 
-/** Where it is, in the page cache once it was written. */
+/** Where it is. */
 export const BLOCK_FILE = `${BUILD_FOLDER}/blocks`;
 /** 256 MiB. */
 export const BLOCK_COUNT = 65536;
 
-/** Writes it, anew each time: each block begins with its own number. */
+/** Writes it, anew each time: each block begins with its own number. It stays
+ * in the page cache. */
 export async function makeBlockFile(): Promise<void> {
   using file = await Deno.create(BLOCK_FILE);
   const bytes = new Uint8Array(BLOCK_BYTES * BLOCKS_AT_ONCE);
@@ -30,9 +32,10 @@ export async function makeBlockFile(): Promise<void> {
   }
   // Dirty pages would be written out while the reads are measured.
   await file.sync();
+  await keep(BLOCK_FILE);
 }
 
 /** Takes it away again. */
-export async function removeBlockFile(): Promise<void> {
-  await Deno.remove(BLOCK_FILE);
+export function removeBlockFile(): Promise<void> {
+  return remove(BLOCK_FILE);
 }

@@ -18,6 +18,7 @@ export type Command = readonly [program: string, ...args: string[]];
 const C_PROGRAMS = [
   "echo_liburing",
   "file",
+  "keep",
   "load",
   "log",
   "rusage",

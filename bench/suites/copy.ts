@@ -1,5 +1,6 @@
 /** Copies of a large file. */
 
+import { keep, remove } from "../page_cache.ts";
 import { BUILD_FOLDER, type Command, example } from "../programs.ts";
 import { run } from "../run.ts";
 import {
@@ -45,6 +46,7 @@ async function makeSource(folder: string): Promise<void> {
     await file.write(pieces);
   }
   await file.sync();
+  await keep(sourceIn(folder));
 }
 
 /** Copies once, from the start of the program to its end. */
@@ -90,9 +92,8 @@ export function copy(): Suite {
     },
     async end() {
       for (const { folder } of PLACES) {
-        for (const path of [sourceIn(folder), targetIn(folder)]) {
-          await Deno.remove(path).catch(() => {});
-        }
+        await remove(sourceIn(folder)).catch(() => {});
+        await Deno.remove(targetIn(folder)).catch(() => {});
       }
     },
     notes: [

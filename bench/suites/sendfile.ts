@@ -1,5 +1,6 @@
 /** A large file to a socket. */
 
+import { keep, remove } from "../page_cache.ts";
 import {
   BUILD_FOLDER,
   c,
@@ -28,7 +29,7 @@ const KIO = "kio";
 const C = "C, sendfile(2)";
 const TITLE = "1 GiB out of the page cache, one connection";
 
-/** Not sparse, and in the page cache: it was written just now. */
+/** Not sparse, and in the page cache. */
 async function makeFile(): Promise<void> {
   using file = await Deno.open(FILE, {
     write: true,
@@ -40,6 +41,9 @@ async function makeFile(): Promise<void> {
     new Uint32Array(piece.buffer, 0, 1)[0] = at / PIECE_BYTES;
     await file.write(piece);
   }
+  // Dirty pages would be written out while they are sent.
+  await file.sync();
+  await keep(FILE);
 }
 
 /** A file of 1 GiB sent over loopback. */
@@ -93,7 +97,7 @@ export function sendfile({ seconds }: Options): Suite {
   return {
     turnSeconds: seconds + 1,
     begin: makeFile,
-    end: () => Deno.remove(FILE),
+    end: () => remove(FILE),
     notes: [
       "The client drops what comes without a copy (MSG_TRUNC). Server on core 0,",
       "with the threads that the kernel has for it, client on core 1.",
