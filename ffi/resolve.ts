@@ -1,5 +1,5 @@
 import { loadShim, shimPath } from "./load.ts";
-import { symbols } from "./symbols.ts";
+import { rareSymbols } from "./symbols.ts";
 
 /** Addresses of one name at most; further ones are left out. */
 const ADDRESSES_MAX = 64;
@@ -30,7 +30,7 @@ export function resolveJob(
     source: `${resolveInThread}`,
     args: [
       shimPath(),
-      symbols.kio_resolve,
+      rareSymbols.kio_resolve,
       host,
       port,
       ADDRESSES_MAX,
@@ -42,7 +42,7 @@ export function resolveJob(
 /** It makes no ring, so its isolate needs no guard. */
 function resolveInThread(
   path: string,
-  definition: typeof symbols.kio_resolve,
+  definition: typeof rareSymbols.kio_resolve,
   host: Uint8Array<ArrayBuffer>,
   port: number,
   addressesMax: number,

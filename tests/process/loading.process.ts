@@ -10,6 +10,7 @@ import {
   blockingSymbols,
   faultSymbols,
   guardSymbols,
+  rareSymbols,
   symbols,
 } from "../../ffi/symbols.ts";
 import {
@@ -232,7 +233,7 @@ Deno.test("the library shows functions of its own only, and is hardened", async 
 });
 
 Deno.test("no thread of Deno's pool touches a ring", () => {
-  const all = { ...symbols, ...guardSymbols, ...faultSymbols };
+  const all = { ...symbols, ...rareSymbols, ...guardSymbols, ...faultSymbols };
   const nonblocking = Object.entries(all)
     .filter(([, definition]) => "nonblocking" in definition);
   assertEquals(nonblocking, []);
