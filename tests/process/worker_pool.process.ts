@@ -3,6 +3,7 @@ import {
   assertEquals,
   assertMatch,
   assertRejects,
+  assertStrictEquals,
   assertThrows,
 } from "@std/assert";
 import {
@@ -22,7 +23,7 @@ function moduleOf(main: string, before = ""): string {
   const source = `
 import * as kio from "@kio/kio";
 ${before}
-await kio.joinPool(async ({ ctx, index, data, pool }) => {
+void kio.joinPool(async ({ ctx, index, data, pool }) => {
   const stopped = new Promise((resolve) =>
     pool.stopping.addEventListener("abort", resolve)
   );
@@ -90,7 +91,9 @@ function start<T>(
   module: string,
   options: WorkerPoolOptions<T> = {},
 ): Promise<WorkerPool> {
-  return WorkerPool.start(module, { workers: 2, ...options });
+  // Deno checks the types of each module first, which may take its time.
+  const readyTimeoutMs = 60_000;
+  return WorkerPool.start(module, { workers: 2, readyTimeoutMs, ...options });
 }
 
 // ---- starting ------------------------------------------------------------------
@@ -214,11 +217,16 @@ const FAILING: [what: string, module: string, message: RegExp][] = [
     moduleOf("await kio.joinPool(async () => {});"),
     /Cannot join a pool: this worker has joined already; call joinPool\(\) once$/,
   ],
+  [
+    "joins twice, and waits for neither",
+    moduleOf("await stopped;", "void kio.joinPool(() => stopped);"),
+    /^Worker \d failed: .*Cannot join a pool: this worker has joined already; call joinPool\(\) once$/,
+  ],
 ];
 
 for (const [what, module, message] of FAILING) {
   poolTest(`start() of a module that ${what} is an error`, async () => {
-    const readyTimeoutMs = /500 ms/.test(message.source) ? 500 : 20_000;
+    const readyTimeoutMs = /500 ms/.test(message.source) ? 500 : 60_000;
     const error = await assertRejects(
       () => start(module, { readyTimeoutMs }),
       Error,
@@ -393,7 +401,7 @@ poolTest("shutdown() lets the workers finish", async () => {
     { counters: ["finished"] },
   );
   const over = pool.shutdown();
-  assertEquals(pool.shutdown({ graceMs: 0 }), over, "the same promise");
+  assertStrictEquals(pool.shutdown({ graceMs: 0 }), over);
   assertEquals(await over, 0);
   await pool.closed;
   assertEquals(pool.stats().counters.finished, 2);
