@@ -40,6 +40,7 @@ import {
   turn,
   unixPair,
   value,
+  within,
 } from "../support.ts";
 
 /** More than a socket and a pipe hold together. */
@@ -334,11 +335,15 @@ kioTest(
   async (ctx) => {
     await using file = await fileOf(ctx, pattern(4 << 20));
     const pairs = Array.from({ length: 500 }, () => unixPair());
+    // As those are that were accepted.
+    for (const { left } of pairs) value(left.setNonBlocking(false));
     const threads = await statusOf("Threads");
     const sends = pairs.map(({ left }) =>
       asyncSendfile(ctx, left, file, 0, 4 << 20)
     );
-    await turn(300);
+    // All of them have sent what their peer holds.
+    const polls = pairs.map(({ right }) => asyncPoll(ctx, right, POLLIN));
+    await within(20_000, Promise.all(polls), "the first bytes of each");
     // Those that have moved the first bytes linger for some seconds.
     const more = await statusOf("Threads") - threads;
     assert(more <= 8, `${more} more threads`);
