@@ -7,10 +7,15 @@ import {
   assertThrows,
 } from "@std/assert";
 import {
+  asyncAccept,
+  asyncConnect,
   asyncRecv,
+  asyncSend,
   IoContext,
   joinPool,
   Socket,
+  SocketAddress,
+  TcpListener,
   unwrap,
   wake,
   WorkerPool,
@@ -420,6 +425,49 @@ poolTest("shutdown() closes the context of who is late", async () => {
   );
   assertEquals(await pool.shutdown({ graceMs: 20 }), 2);
   assertEquals(pool.stats().counters.ECANCELED, 2);
+});
+
+poolTest("shutdown() cuts off 200 connections that go on", async () => {
+  using ctx = new IoContext();
+  const pool = await start(moduleOf(`
+    ctx.onFd = async (fd) => {
+      const socket = new kio.Socket(fd);
+      const buffer = new Uint8Array(4096);
+      for (;;) {
+        const received = await kio.asyncRecv(ctx, socket, buffer);
+        if (!received.ok) return;
+        const data = buffer.subarray(0, received.value);
+        if (!(await kio.asyncSend(ctx, socket, data)).ok) return;
+      }
+    };
+    pool.ready();
+    await new Promise(() => {});
+  `));
+  using listener = unwrap(TcpListener.bind(SocketAddress.v4(0, "127.0.0.1")));
+  let served = 0;
+  async function client(): Promise<void> {
+    await using socket = unwrap(Socket.open("ipv4"));
+    const [, accepted] = await Promise.all([
+      asyncConnect(ctx, socket, listener.localAddress!).orThrow(),
+      asyncAccept(ctx, listener).orThrow(),
+    ]);
+    unwrap(pool.handOver(accepted));
+    const buffer = new Uint8Array(1000);
+    for (let rounds = 0;; rounds++) {
+      if (rounds === 1) served++;
+      if (!(await asyncSend(ctx, socket, buffer)).ok) return;
+      const received = await asyncRecv(ctx, socket, buffer)
+        .withTimeout(20_000);
+      if (received.ok && received.value > 0) continue;
+      assert(received.ok || received.error.code !== "ETIMEDOUT", "no end");
+      return;
+    }
+  }
+  const clients = Array.from({ length: 200 }, client);
+  assert(await settled(() => served === 200));
+  assertEquals(await pool.shutdown({ graceMs: 50 }), 2);
+  // Each of them sees the end.
+  await Promise.all(clients);
 });
 
 poolTest("shutdown() does not report what a late worker throws", async () => {
