@@ -373,7 +373,7 @@ function runRounds(library?: string): Promise<Ended> {
   return runScript(limits + SCRIPT, {
     flags: ["-A", "--v8-flags=--expose-gc"],
     env: isMutant ? { KIO_LIB: library } : {},
-    limitMs: 60_000 + 3000 * ROUNDS,
+    limitMs: 60_000 + 5000 * ROUNDS,
   });
 }
 
