@@ -660,6 +660,31 @@ static void test_chain_longer_than_the_queue_is_refused(void)
 	guard_fire();
 }
 
+/* What is in the queue is for the fd, and not for the next of that number. */
+static void test_close_that_does_not_fit_waits_for_what_is_queued(void)
+{
+	struct kio *k = context_open(1);
+	struct completion completions[1];
+	int fd = temporary_file();
+
+	kio_chain(k, true);
+	CHECK(kio_write(k, 1, fd, "x", 0, 1, 0, 0) == 0);
+	CHECK(kio_close(k, 2, fd) == -E2BIG);
+	kio_chain(k, false);
+	CHECK(fcntl(fd, F_GETFD) >= 0);
+	collect(k, completions, 1);
+	CHECK(result_for(completions, 1, 1) == 1);
+	CHECK(fcntl(fd, F_GETFD) == -1);
+
+	/* nothing is submitted any more */
+	fd = temporary_file();
+	kio_chain(k, true);
+	CHECK(kio_write(k, 1, fd, "x", 0, 1, 0, 0) == 0);
+	CHECK(kio_close(k, 2, fd) == -E2BIG);
+	guard_fire();
+	CHECK(fcntl(fd, F_GETFD) == -1);
+}
+
 /* ---- cancelling ---------------------------------------------------------------- */
 
 static void test_retract_keeps_an_operation_from_happening(void)
@@ -1559,6 +1584,7 @@ static const struct test {
 	TEST(chain_runs_in_order_and_links_no_stranger),
 	TEST(chain_across_a_full_queue_stays_whole),
 	TEST(chain_longer_than_the_queue_is_refused),
+	TEST(close_that_does_not_fit_waits_for_what_is_queued),
 	TEST(retract_keeps_an_operation_from_happening),
 	TEST(cancel_of_the_first_link_stops_the_chain),
 	TEST(cancel_within_a_chain_cancels_what_follows),

@@ -645,4 +645,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: "void isVain;",
     tests: ["tests/helpers/sendfile_test.ts"],
   },
+  {
+    rule: "a close without room waits for what is queued for its fd",
+    file: "ffi/kio.c",
+    from: "\t\tif (!parcel) {\n\t\t\tclose(fd);",
+    to: "\t\tif (!parcel || ret) {\n\t\t\tfree(parcel);\n\t\t\tclose(fd);",
+    tests: ["C close_that_does_not_fit_waits_for_what_is_queued"],
+  },
 ];
