@@ -103,6 +103,8 @@ struct kio {
 	bool armed;
 	/* Linked operations: SQEs since kio_chain_begin(), the last of them. */
 	bool chaining;
+	/* One was refused: those behind it must not happen either. */
+	bool chain_refused;
 	uint32_t chain_length;
 	struct io_uring_sqe *chain_last;
 	/* Set by kio_wide_offset() for the next operation whose offset is NaN. */
@@ -350,14 +352,18 @@ static int enter(struct kio *k, uint32_t keep, uint32_t wait_count,
  */
 static int sqe_begin(struct kio *k, struct io_uring_sqe **sqe)
 {
+	if (k->chain_refused)
+		return -ECANCELED;
 	while (!(*sqe = io_uring_get_sqe(&k->ring))) {
 		int ret;
 
 		if (k->chain_length == k->ring.sq.ring_entries)
 			return -E2BIG;
 		ret = enter(k, k->chain_length, 0, 0);
-		if (ret < 0 && ret != -EINTR)
+		if (ret < 0 && ret != -EINTR) {
+			k->chain_refused = k->chaining;
 			return ret;
+		}
 	}
 	if (k->chaining) {
 		if (k->chain_last)
@@ -531,8 +537,10 @@ EXPORT int kio_fallocate(struct kio *k, double id, int fd, int mode,
 EXPORT int kio_ftruncate(struct kio *k, double id, int fd, double length)
 {
 	if (!k->ring_ftruncate) {
-		if (k->chaining)
+		if (k->chaining) {
+			k->chain_refused = true;
 			return -EOPNOTSUPP;
+		}
 		if (ftruncate(fd, (off_t)offset_of(k, length)) < 0)
 			return -errno;
 		QUEUE(k, id, 0, io_uring_prep_nop(sqe));
@@ -735,6 +743,7 @@ EXPORT int kio_cancel_all(struct kio *k)
 EXPORT void kio_chain(struct kio *k, bool on)
 {
 	k->chaining = on;
+	k->chain_refused = false;
 	k->chain_length = 0;
 	k->chain_last = NULL;
 	FAULT_CHAIN(k);

@@ -660,6 +660,28 @@ static void test_chain_longer_than_the_queue_is_refused(void)
 	guard_fire();
 }
 
+/* The kernel takes nothing, so the first has no place: nor does the second. */
+static void test_chain_without_its_first_does_not_happen(void)
+{
+	struct kio *k = context_open(1);
+	struct completion completions[2];
+	int fd = temporary_file(), ring = k->ring.enter_ring_fd;
+
+	CHECK(kio_fsync(k, 1, fd, 0) == 0);
+	kio_chain(k, true);
+	k->ring.enter_ring_fd = -1;
+	CHECK(kio_fsync(k, 2, fd, 0) < 0);
+	k->ring.enter_ring_fd = ring;
+	CHECK(kio_write(k, 3, fd, "x", 0, 1, 0, 0) == -ECANCELED);
+	kio_chain(k, false);
+	CHECK(kio_write(k, 4, fd, "x", 0, 1, 0, 0) == 0);
+	collect(k, completions, 2);
+	CHECK(result_for(completions, 2, 1) == 0);
+	CHECK(result_for(completions, 2, 4) == 1);
+	context_close(k);
+	guard_fire();
+}
+
 /* What is in the queue is for the fd, and not for the next of that number. */
 static void test_close_that_does_not_fit_waits_for_what_is_queued(void)
 {
@@ -1152,6 +1174,7 @@ static void test_ftruncate_works_on_kernels_without_the_operation(void)
 	CHECK(k->in_flight == 0);
 	kio_chain(k, true);
 	CHECK(kio_ftruncate(k, 4, fd, 30) == -EOPNOTSUPP);
+	CHECK(kio_fsync(k, 5, fd, 0) == -ECANCELED);
 	kio_chain(k, false);
 	CHECK(lseek(fd, 0, SEEK_END) == 20);
 	context_close(k);
@@ -1584,6 +1607,7 @@ static const struct test {
 	TEST(chain_runs_in_order_and_links_no_stranger),
 	TEST(chain_across_a_full_queue_stays_whole),
 	TEST(chain_longer_than_the_queue_is_refused),
+	TEST(chain_without_its_first_does_not_happen),
 	TEST(close_that_does_not_fit_waits_for_what_is_queued),
 	TEST(retract_keeps_an_operation_from_happening),
 	TEST(cancel_of_the_first_link_stops_the_chain),

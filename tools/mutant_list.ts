@@ -652,4 +652,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: "\t\tif (!parcel || ret) {\n\t\t\tfree(parcel);\n\t\t\tclose(fd);",
     tests: ["C close_that_does_not_fit_waits_for_what_is_queued"],
   },
+  {
+    rule: "what is behind a link that was refused does not happen",
+    file: "ffi/kio.c",
+    from: "\t\t\tk->chain_refused = k->chaining;\n",
+    to: "",
+    tests: ["C chain_without_its_first_does_not_happen"],
+  },
 ];
