@@ -211,7 +211,7 @@ kioTest("asyncSendfile() to a peer that is gone gives EPIPE", async (ctx) => {
     using pair = await open(ctx);
     await using file = await fileOf(ctx, DATA);
     const sending = asyncSendfile(ctx, pair.left, file, 0, LARGE);
-    await turn(20);
+    value(await asyncPoll(ctx, pair.right, POLLIN));
     await pair.right.close();
     const sent = await sending;
     assertCode(sent, "EPIPE", "ECONNRESET");
