@@ -125,7 +125,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "lib/ring.ts",
     from: "if (op.#flags === 0 && isShortOf(op.#operation, -result)) {",
     to: "if (op.#flags < 0 && isShortOf(op.#operation, -result)) {",
-    tests: ["tests/process/echo_server.process.ts"],
+    tests: [FAULTS],
   },
   {
     rule: "-512 and its like do not get out",
