@@ -86,6 +86,8 @@ async function complaintOf(
  * verdict of a test, a module that cannot be loaded for example. */
 function nameIn(complaint: string): string | undefined {
   const found = /^(.*) \.\.\. .*FAILED/m.exec(complaint) ??
+    // One that took long has a remark of Deno's in between.
+    /^(.+) => \S+:\d+:\d+$/m.exec(complaint) ??
     /^(\w+) FAILED$/m.exec(complaint) ?? /^(kio: .*)$/m.exec(complaint) ??
     /^(seed \d+: .*)$/m.exec(complaint) ??
     /^(.*) \.\.\. cancelled/m.exec(complaint);
