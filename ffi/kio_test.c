@@ -550,6 +550,21 @@ static void test_step_loses_nothing_when_the_cq_overflows(void)
 	guard_fire();
 }
 
+static void test_step_fetches_an_overflow_without_being_asked_to_wait(void)
+{
+	struct kio *k = context_open(2);
+	int fd = temporary_file(), count = 0, fresh;
+	char byte;
+
+	for (int i = 0; i < 100; i++)
+		CHECK(kio_read(k, i, fd, &byte, 0, 1, 0, 0) == 0);
+	while ((fresh = step_at_once(k)) > 0)
+		count += fresh;
+	CHECK(count == 100);
+	context_close(k);
+	guard_fire();
+}
+
 /*
  * The kernel raises the flag after it has queued the work. When that work is
  * run in between, the flag stays up with nothing behind it until other work
@@ -1602,6 +1617,7 @@ static const struct test {
 	TEST(arm_ends_a_wait_that_is_left),
 	TEST(step_fills_no_more_than_its_capacity),
 	TEST(step_loses_nothing_when_the_cq_overflows),
+	TEST(step_fetches_an_overflow_without_being_asked_to_wait),
 	TEST(step_ends_though_the_taskrun_flag_is_stale),
 	TEST(full_queue_submits_by_itself),
 	TEST(chain_runs_in_order_and_links_no_stranger),

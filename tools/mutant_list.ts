@@ -182,7 +182,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "ffi/kio.c",
     from: "(IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)",
     to: "IORING_SQ_TASKRUN",
-    tests: ["tests/lib/nothing_lost_test.ts"],
+    tests: ["C step_fetches_an_overflow_without_being_asked_to_wait"],
   },
   {
     rule: "an exact transfer ends with a cancel",
