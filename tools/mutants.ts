@@ -15,6 +15,7 @@ const TREE = [
   "LICENSE",
   "mod.ts",
   "doctor.ts",
+  "otel.ts",
   "ffi",
   "lib",
   "net",
