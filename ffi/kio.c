@@ -93,6 +93,8 @@ struct kio {
 	/* Under contexts_lock, as other threads use them. */
 	struct kio *next_of_all;
 	struct parcel *inbox, **inbox_end;
+	/* To be closed when what is in the queue was submitted. */
+	struct parcel *late;
 	/* Operations of the table that the kernel still owns. */
 	uint32_t in_flight;
 	int32_t event_fd;
@@ -101,6 +103,8 @@ struct kio {
 	bool armed;
 	/* Linked operations: SQEs since kio_chain_begin(), the last of them. */
 	bool chaining;
+	/* One was refused: those behind it must not happen either. */
+	bool chain_refused;
 	uint32_t chain_length;
 	struct io_uring_sqe *chain_last;
 	/* Set by kio_wide_offset() for the next operation whose offset is NaN. */
@@ -294,6 +298,18 @@ static bool has_work(const struct kio *k)
 	       (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
+/* Closes fds that what was in the queue may have been for. */
+static void close_late(struct kio *k)
+{
+	struct parcel *parcel;
+
+	while ((parcel = k->late)) {
+		k->late = parcel->next;
+		close(parcel->fd);
+		free(parcel);
+	}
+}
+
 /*
  * Publishes the prepared SQEs, all but the last `keep` (a chain that is still
  * being built must reach the kernel whole), and enters it once.
@@ -322,6 +338,8 @@ static int enter(struct kio *k, uint32_t keep, uint32_t wait_count,
 	k->submissions += (uint32_t)ret;
 	if (IO_URING_READ_ONCE(*k->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW)
 		k->overflows++;
+	if (k->late && !io_uring_sq_ready(&k->ring))
+		close_late(k);
 	return ret;
 }
 
@@ -334,14 +352,18 @@ static int enter(struct kio *k, uint32_t keep, uint32_t wait_count,
  */
 static int sqe_begin(struct kio *k, struct io_uring_sqe **sqe)
 {
+	if (k->chain_refused)
+		return -ECANCELED;
 	while (!(*sqe = io_uring_get_sqe(&k->ring))) {
 		int ret;
 
 		if (k->chain_length == k->ring.sq.ring_entries)
 			return -E2BIG;
 		ret = enter(k, k->chain_length, 0, 0);
-		if (ret < 0 && ret != -EINTR)
+		if (ret < 0 && ret != -EINTR) {
+			k->chain_refused = k->chaining;
 			return ret;
+		}
 	}
 	if (k->chaining) {
 		if (k->chain_last)
@@ -468,7 +490,11 @@ EXPORT int kio_splice(struct kio *k, double id, int from, double from_offset,
 				   (int64_t)to_offset, length, flags));
 }
 
-/* The fd is gone whatever happens: who called has given it up. */
+/*
+ * The fd is gone whatever happens: who called has given it up. Without room in
+ * the queue that has to wait, as what is there may be for this fd, and would
+ * meet the next one of that number.
+ */
 EXPORT int kio_close(struct kio *k, double id, int fd)
 {
 	struct io_uring_sqe *sqe;
@@ -476,7 +502,14 @@ EXPORT int kio_close(struct kio *k, double id, int fd)
 
 	kio_fd_disown(fd);
 	if (ret) {
-		close(fd);
+		struct parcel *parcel = malloc(sizeof(*parcel));
+
+		if (!parcel) {
+			close(fd);
+			return ret;
+		}
+		*parcel = (struct parcel){ .next = k->late, .fd = fd };
+		k->late = parcel;
 		return ret;
 	}
 	io_uring_prep_close(sqe, fd);
@@ -504,8 +537,10 @@ EXPORT int kio_fallocate(struct kio *k, double id, int fd, int mode,
 EXPORT int kio_ftruncate(struct kio *k, double id, int fd, double length)
 {
 	if (!k->ring_ftruncate) {
-		if (k->chaining)
+		if (k->chaining) {
+			k->chain_refused = true;
 			return -EOPNOTSUPP;
+		}
 		if (ftruncate(fd, (off_t)offset_of(k, length)) < 0)
 			return -errno;
 		QUEUE(k, id, 0, io_uring_prep_nop(sqe));
@@ -708,6 +743,7 @@ EXPORT int kio_cancel_all(struct kio *k)
 EXPORT void kio_chain(struct kio *k, bool on)
 {
 	k->chaining = on;
+	k->chain_refused = false;
 	k->chain_length = 0;
 	k->chain_last = NULL;
 	FAULT_CHAIN(k);
@@ -1317,6 +1353,7 @@ static void context_destroy(struct kio *k)
 		close(parcel->fd);
 		free(parcel);
 	}
+	close_late(k);
 	io_uring_queue_exit(&k->ring);
 	FAULT_FREE(k);
 	WATCH_FREE(k);

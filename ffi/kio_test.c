@@ -550,6 +550,21 @@ static void test_step_loses_nothing_when_the_cq_overflows(void)
 	guard_fire();
 }
 
+static void test_step_fetches_an_overflow_without_being_asked_to_wait(void)
+{
+	struct kio *k = context_open(2);
+	int fd = temporary_file(), count = 0, fresh;
+	char byte;
+
+	for (int i = 0; i < 100; i++)
+		CHECK(kio_read(k, i, fd, &byte, 0, 1, 0, 0) == 0);
+	while ((fresh = step_at_once(k)) > 0)
+		count += fresh;
+	CHECK(count == 100);
+	context_close(k);
+	guard_fire();
+}
+
 /*
  * The kernel raises the flag after it has queued the work. When that work is
  * run in between, the flag stays up with nothing behind it until other work
@@ -658,6 +673,53 @@ static void test_chain_longer_than_the_queue_is_refused(void)
 		CHECK(result_for(completions, 4, i) == 0);
 	context_close(k);
 	guard_fire();
+}
+
+/* The kernel takes nothing, so the first has no place: nor does the second. */
+static void test_chain_without_its_first_does_not_happen(void)
+{
+	struct kio *k = context_open(1);
+	struct completion completions[2];
+	int fd = temporary_file(), ring = k->ring.enter_ring_fd;
+
+	CHECK(kio_fsync(k, 1, fd, 0) == 0);
+	kio_chain(k, true);
+	k->ring.enter_ring_fd = -1;
+	CHECK(kio_fsync(k, 2, fd, 0) < 0);
+	k->ring.enter_ring_fd = ring;
+	CHECK(kio_write(k, 3, fd, "x", 0, 1, 0, 0) == -ECANCELED);
+	kio_chain(k, false);
+	CHECK(kio_write(k, 4, fd, "x", 0, 1, 0, 0) == 0);
+	collect(k, completions, 2);
+	CHECK(result_for(completions, 2, 1) == 0);
+	CHECK(result_for(completions, 2, 4) == 1);
+	context_close(k);
+	guard_fire();
+}
+
+/* What is in the queue is for the fd, and not for the next of that number. */
+static void test_close_that_does_not_fit_waits_for_what_is_queued(void)
+{
+	struct kio *k = context_open(1);
+	struct completion completions[1];
+	int fd = temporary_file();
+
+	kio_chain(k, true);
+	CHECK(kio_write(k, 1, fd, "x", 0, 1, 0, 0) == 0);
+	CHECK(kio_close(k, 2, fd) == -E2BIG);
+	kio_chain(k, false);
+	CHECK(fcntl(fd, F_GETFD) >= 0);
+	collect(k, completions, 1);
+	CHECK(result_for(completions, 1, 1) == 1);
+	CHECK(fcntl(fd, F_GETFD) == -1);
+
+	/* nothing is submitted any more */
+	fd = temporary_file();
+	kio_chain(k, true);
+	CHECK(kio_write(k, 1, fd, "x", 0, 1, 0, 0) == 0);
+	CHECK(kio_close(k, 2, fd) == -E2BIG);
+	guard_fire();
+	CHECK(fcntl(fd, F_GETFD) == -1);
 }
 
 /* ---- cancelling ---------------------------------------------------------------- */
@@ -1127,6 +1189,7 @@ static void test_ftruncate_works_on_kernels_without_the_operation(void)
 	CHECK(k->in_flight == 0);
 	kio_chain(k, true);
 	CHECK(kio_ftruncate(k, 4, fd, 30) == -EOPNOTSUPP);
+	CHECK(kio_fsync(k, 5, fd, 0) == -ECANCELED);
 	kio_chain(k, false);
 	CHECK(lseek(fd, 0, SEEK_END) == 20);
 	context_close(k);
@@ -1554,11 +1617,14 @@ static const struct test {
 	TEST(arm_ends_a_wait_that_is_left),
 	TEST(step_fills_no_more_than_its_capacity),
 	TEST(step_loses_nothing_when_the_cq_overflows),
+	TEST(step_fetches_an_overflow_without_being_asked_to_wait),
 	TEST(step_ends_though_the_taskrun_flag_is_stale),
 	TEST(full_queue_submits_by_itself),
 	TEST(chain_runs_in_order_and_links_no_stranger),
 	TEST(chain_across_a_full_queue_stays_whole),
 	TEST(chain_longer_than_the_queue_is_refused),
+	TEST(chain_without_its_first_does_not_happen),
+	TEST(close_that_does_not_fit_waits_for_what_is_queued),
 	TEST(retract_keeps_an_operation_from_happening),
 	TEST(cancel_of_the_first_link_stops_the_chain),
 	TEST(cancel_within_a_chain_cancels_what_follows),

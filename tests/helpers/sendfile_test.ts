@@ -212,7 +212,7 @@ kioTest("asyncSendfile() to a peer that is gone gives EPIPE", async (ctx) => {
     using pair = await open(ctx);
     await using file = await fileOf(ctx, DATA);
     const sending = asyncSendfile(ctx, pair.left, file, 0, LARGE);
-    await turn(20);
+    value(await asyncPoll(ctx, pair.right, POLLIN));
     await pair.right.close();
     const sent = await sending;
     assertCode(sent, "EPIPE", "ECONNRESET");
@@ -338,6 +338,8 @@ kioTest(
     // As those are that were accepted.
     for (const { left } of pairs) value(left.setNonBlocking(false));
     const threads = await statusOf("Threads");
+    // As those are that were accepted.
+    for (const { left } of pairs) value(left.setNonBlocking(false));
     const sends = pairs.map(({ left }) =>
       asyncSendfile(ctx, left, file, 0, 4 << 20)
     );

@@ -9,6 +9,7 @@ import {
   asyncFdatasync,
   asyncFsync,
   asyncFtruncate,
+  asyncOpen,
   asyncPoll,
   asyncRead,
   asyncReadv,
@@ -21,6 +22,8 @@ import {
   link,
   MSG_DONTWAIT,
   MSG_WAITALL,
+  O_RDWR,
+  O_TMPFILE,
   POLLIN,
   type Result,
   SHUT_WR,
@@ -519,6 +522,21 @@ kioTest(
     const wasLeft = isOpen(number);
     if (wasLeft) value(await asyncClose(ctx, number));
     assert(!wasLeft, "the fd is gone whatever the result");
+  },
+);
+
+kioTest(
+  "link() without room for an asyncClose() does what is before it",
+  async (ctx) => {
+    using other = new IoContext(1);
+    const opened = asyncOpen(ctx, "/tmp", O_TMPFILE | O_RDWR, 0o600);
+    const fd = value(await opened);
+    const ops = link(other, () => [
+      asyncWrite(other, fd, bytes("x")),
+      asyncClose(other, fd),
+    ]);
+    assertEquals(codes(await Promise.all(ops)), "ok,E2BIG");
+    assert(!isOpen(fd), "the fd is gone whatever the result");
   },
 );
 

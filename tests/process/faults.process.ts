@@ -509,6 +509,25 @@ kioTest(
   },
 );
 
+kioTest("asyncAccept() without fds is answered late", async (ctx) => {
+  using _ = FaultPlan.install({
+    rules: [{ operation: "accept", fault: "error", code: "EMFILE" }],
+  });
+  const { listener } = listen();
+  // Both are due by the same clock, the earlier one first: 10 ms and 5.
+  for (let i = 0; i < 5; i++) {
+    const order: string[] = [];
+    const accepted = asyncAccept(ctx, listener);
+    await Promise.all([
+      accepted.then(() => order.push("accept")),
+      asyncSleep(ctx, 5).then(() => order.push("sleep")),
+    ]);
+    assertCode(await accepted, "EMFILE");
+    assertEquals(order, ["sleep", "accept"]);
+  }
+  await listener.close();
+});
+
 kioTest("FaultPlan refuses what makes no sense", () => {
   const refused = (rule: unknown, message: RegExp) => {
     const error = assertThrows(() =>
