@@ -11,7 +11,7 @@
  * with a library whose guard does not wait, and with one whose guard does
  * nothing.
  */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import {
   assertPrinted,
   compile,
@@ -149,7 +149,11 @@ console.log(JSON.stringify({
 function runWorkers(library?: string, rounds = ROUNDS): Promise<Ended> {
   return runScript(
     `const ROUNDS = ${rounds}, STOPS = ${rounds > ROUNDS};\n${WORKERS}`,
-    { flags: ["-A"], env: library === undefined ? {} : { KIO_LIB: library } },
+    {
+      flags: ["-A"],
+      env: library === undefined ? {} : { KIO_LIB: library },
+      limitMs: 300_000,
+    },
   );
 }
 
@@ -157,6 +161,7 @@ function runWorkers(library?: string, rounds = ROUNDS): Promise<Ended> {
 function findings(
   { code, signal, out, err }: Ended,
 ): { corrupted: number; rings: number } | undefined {
+  assertNotEquals(signal, "SIGKILL", "it took too long");
   // The kernel writes to memory of others, which may be fatal.
   if (signal !== null) return undefined;
   assertEquals(code, 0, err);
