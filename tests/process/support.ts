@@ -12,7 +12,7 @@ export const ROOT = decodeURIComponent(
 
 /** How long a program may take before it counts as hanging, as a rule: more
  * than on any machine, however busy. */
-const LIMIT_MS = 300_000;
+const LIMIT_MS = 600_000;
 
 /** How a program ended, and all that it wrote. */
 export interface Ended {
