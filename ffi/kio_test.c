@@ -1273,7 +1273,7 @@ static void test_guard_drops_what_was_not_submitted(void)
 
 	CHECK(pipe2(fds, O_CLOEXEC) == 0);
 	CHECK(kio_write(k, 1, fds[1], "a", 0, 1, 0, 0) == 0);
-	CHECK(step_at_once(k) == 1);
+	CHECK(result_of_one(k, 1) == 1);
 	CHECK(kio_write(k, 2, fds[1], "b", 0, 1, 0, 0) == 0);
 	kio_chain(k, true);
 	CHECK(kio_write(k, 3, fds[1], "c", 0, 1, 0, 0) == 0);
