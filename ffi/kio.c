@@ -1614,6 +1614,28 @@ EXPORT int kio_pipe(int32_t *fds, int size)
 	return fcntl(fds[1], F_GETPIPE_SZ);
 }
 
+/* Whether so many fds can be opened, -EMFILE or -ENFILE if not. */
+EXPORT int kio_fd_room(uint32_t count)
+{
+	int *fds = calloc(count, sizeof(*fds));
+	uint32_t opened = 0;
+	int ret = 0;
+
+	if (!fds)
+		return -ENOMEM;
+	while (opened < count && ret == 0) {
+		fds[opened] = eventfd(0, EFD_CLOEXEC);
+		if (fds[opened] < 0)
+			ret = -errno;
+		else
+			opened++;
+	}
+	while (opened > 0)
+		close(fds[--opened]);
+	free(fds);
+	return ret;
+}
+
 /* ---- names: what blocks ------------------------------------------------------ */
 
 /*
@@ -1635,8 +1657,12 @@ EXPORT int kio_resolve(const char *host, uint32_t port, char *out,
 	ret = getaddrinfo(host, service, &hints, &list);
 	if (ret == EAI_SYSTEM)
 		return -errno;
-	if (ret)
-		return ret - 1000;
+	if (ret) {
+		/* it takes files and sockets that it cannot open for empty ones */
+		int room = kio_fd_room(2);
+
+		return room < 0 ? room : ret - 1000;
+	}
 	for (at = list; at && count < capacity; at = at->ai_next, count++) {
 		uint32_t length = at->ai_addrlen;
 
