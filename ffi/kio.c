@@ -37,12 +37,17 @@
 #define KIO_ABI 4
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
-#define KIO_OP_FTRUNCATE 55	    /* Linux 6.9 */
-#ifndef KIO_REGISTER_SEND_MSG_RING /* kio_test.c has the one of an older kernel */
-#define KIO_REGISTER_SEND_MSG_RING 31 /* Linux 6.13 */
-#endif
-#define KIO_ENTER_NO_IOWAIT (1U << 7) /* Linux 6.15 */
+#define KIO_OP_FTRUNCATE KIO_NUMBER(FTRUNCATE, 55) /* Linux 6.9 */
+#define KIO_REGISTER_SEND_MSG_RING KIO_NUMBER(SYNC_MSG_RING, 31) /* 6.13 */
+#define KIO_ENTER_NO_IOWAIT (1U << 7) /* 6.15 */
 #define KIO_FEAT_NO_IOWAIT (1U << 17)
+
+/* Kernels that have less, for tests: nothing of it is in the normal build. */
+#ifdef KIO_MASKS
+#include "masks.c"
+#else
+#define KIO_NUMBER(NAME, NUMBER) (NUMBER)
+#endif
 
 /*
  * user_data of a completion:
