@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 
 /* How long a test may take, in seconds. */
-#define TEST_SECONDS 20
+#define TEST_SECONDS 60
 
 #define CHECK(CONDITION)                                          \
 	do {                                                      \
@@ -1003,7 +1003,7 @@ static void test_timer_is_moved_to_an_earlier_deadline(void)
 static void test_timer_is_left_alone_by_a_later_deadline(void)
 {
 	struct kio *k = context_open(8);
-	double deadline_ms = kio_now_ms() + 20;
+	double deadline_ms = kio_now_ms() + 500;
 
 	fall_asleep(k, deadline_ms);
 	fall_asleep(k, deadline_ms + 60000);
