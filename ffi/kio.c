@@ -37,12 +37,17 @@
 #define KIO_ABI 4
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
-#define KIO_OP_FTRUNCATE 55	    /* Linux 6.9 */
-#ifndef KIO_REGISTER_SEND_MSG_RING /* kio_test.c has the one of an older kernel */
-#define KIO_REGISTER_SEND_MSG_RING 31 /* Linux 6.13 */
-#endif
-#define KIO_ENTER_NO_IOWAIT (1U << 7) /* Linux 6.15 */
+#define KIO_OP_FTRUNCATE KIO_NUMBER(FTRUNCATE, 55) /* Linux 6.9 */
+#define KIO_REGISTER_SEND_MSG_RING KIO_NUMBER(SYNC_MSG_RING, 31) /* 6.13 */
+#define KIO_ENTER_NO_IOWAIT (1U << 7) /* 6.15 */
 #define KIO_FEAT_NO_IOWAIT (1U << 17)
+
+/* Kernels that have less, for tests: nothing of it is in the normal build. */
+#ifdef KIO_MASKS
+#include "masks.c"
+#else
+#define KIO_NUMBER(NAME, NUMBER) (NUMBER)
+#endif
 
 /*
  * user_data of a completion:
@@ -1651,6 +1656,28 @@ EXPORT int kio_pipe(int32_t *fds, int size)
 	return fcntl(fds[1], F_GETPIPE_SZ);
 }
 
+/* Whether so many fds can be opened, -EMFILE or -ENFILE if not. */
+EXPORT int kio_fd_room(uint32_t count)
+{
+	int *fds = calloc(count, sizeof(*fds));
+	uint32_t opened = 0;
+	int ret = 0;
+
+	if (!fds)
+		return -ENOMEM;
+	while (opened < count && ret == 0) {
+		fds[opened] = eventfd(0, EFD_CLOEXEC);
+		if (fds[opened] < 0)
+			ret = -errno;
+		else
+			opened++;
+	}
+	while (opened > 0)
+		close(fds[--opened]);
+	free(fds);
+	return ret;
+}
+
 /* ---- names: what blocks ------------------------------------------------------ */
 
 /*
@@ -1672,8 +1699,12 @@ EXPORT int kio_resolve(const char *host, uint32_t port, char *out,
 	ret = getaddrinfo(host, service, &hints, &list);
 	if (ret == EAI_SYSTEM)
 		return -errno;
-	if (ret)
-		return ret - 1000;
+	if (ret) {
+		/* it takes files and sockets that it cannot open for empty ones */
+		int room = kio_fd_room(2);
+
+		return room < 0 ? room : ret - 1000;
+	}
 	for (at = list; at && count < capacity; at = at->ai_next, count++) {
 		uint32_t length = at->ai_addrlen;
 

@@ -77,6 +77,7 @@ export const symbols = {
   kio_resolve: { parameters: ["buffer" /* const char *host */, "u32" /* port */, "buffer" /* char *out */, "u32" /* capacity */], result: "i32" },
   kio_fd_target: { parameters: ["i32" /* fd */, "buffer" /* char *out */, "u32" /* capacity */], result: "i32" },
   kio_fd_close: { parameters: ["i32" /* fd */], result: "i32" },
+  kio_fd_room: { parameters: ["u32" /* count */], result: "i32" },
   kio_fd_own: { parameters: ["i32" /* fd */], result: "void" },
   kio_fd_disown: { parameters: ["i32" /* fd */], result: "void" },
   kio_fd_is_ring: { parameters: ["i32" /* fd */], result: "bool" },

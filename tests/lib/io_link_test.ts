@@ -6,6 +6,7 @@ import {
 } from "@std/assert";
 import {
   asyncClose,
+  asyncFallocate,
   asyncFdatasync,
   asyncFsync,
   asyncFtruncate,
@@ -18,6 +19,8 @@ import {
   asyncShutdown,
   asyncSleep,
   asyncWrite,
+  FALLOC_FL_KEEP_SIZE,
+  FALLOC_FL_PUNCH_HOLE,
   IoContext,
   link,
   MSG_DONTWAIT,
@@ -50,21 +53,39 @@ function codes(results: readonly Result<unknown>[]): string {
 
 kioTest("link() runs its operations in their order", async (ctx) => {
   await using file = await tempFile(ctx, bytes("0"));
+  const mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  const zero = (at: number) => asyncFallocate(ctx, file, mode, at, 9 - at);
   for (let i = 1; i <= 200; i++) {
     const memory = new Uint8Array(9);
     const ops = link(ctx, () => [
       asyncWrite(ctx, file, bytes(`first ${i}  `.slice(0, 9))),
-      asyncFtruncate(ctx, file, 0),
+      zero(0),
       asyncWrite(ctx, file, bytes(`second${i}  `.slice(0, 9))),
       asyncFdatasync(ctx, file),
       asyncRead(ctx, file, memory),
-      asyncFtruncate(ctx, file, 1),
+      zero(1),
     ]);
     assertEquals(codes(await Promise.all(ops)), "ok,ok,ok,ok,ok,ok");
     assertEquals(text(memory), `second${i}  `.slice(0, 9));
-    assertEquals(text(await contentOf(ctx, file)), "s");
+    assertEquals(text(await contentOf(ctx, file)), "s".padEnd(9, "\0"));
   }
 });
+
+kioTest(
+  "link() takes asyncFtruncate() where the kernel has it",
+  async (ctx) => {
+    await using file = await tempFile(ctx);
+    const [written, cut] = link(ctx, () => [
+      asyncWrite(ctx, file, bytes("abc")),
+      asyncFtruncate(ctx, file, 1),
+    ]);
+    value(await written);
+    const isThere = ctx.capabilities.operations.asyncFtruncate === "ring";
+    if (isThere) value(await cut);
+    else assertCode(await cut, "EOPNOTSUPP");
+    assertEquals(text(await contentOf(ctx, file)), isThere ? "a" : "abc");
+  },
+);
 
 kioTest(
   "link() starts a member when the one before has succeeded, not earlier",
@@ -123,7 +144,10 @@ kioTest("link() ends with a short read", async (ctx) => {
       () => asyncRead(ctx, file, new Uint8Array(4), 100),
     ]
   ) {
-    const ops = link(ctx, () => [read(), asyncFtruncate(ctx, file, 0)]);
+    const ops = link(ctx, () => [
+      read(),
+      asyncFallocate(ctx, file, 0, 0, 100),
+    ]);
     assertEquals(codes(await Promise.all(ops)), "ok,ECANCELED");
     assertEquals(text(await contentOf(ctx, file)), "abc");
   }
