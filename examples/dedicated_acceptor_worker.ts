@@ -2,7 +2,7 @@
 import { Connections, joinPool } from "@kio/kio";
 import { echo } from "./pool_echo.ts";
 
-await joinPool(async ({ ctx, pool }) => {
+void joinPool(async ({ ctx, pool }) => {
   const connections = new Connections(
     ctx,
     (socket) => echo(ctx, socket, pool),

@@ -12,7 +12,7 @@ import { echo } from "./pool_echo.ts";
 /** The fd of the listener that is shared, or the address for one's own. */
 type Data = { listener: number } | { address: string };
 
-await joinPool<Data>(async ({ ctx, data, pool }) => {
+void joinPool<Data>(async ({ ctx, data, pool }) => {
   const listener = "listener" in data
     ? data.listener
     : unwrap(TcpListener.bind(SocketAddress.parse(data.address)));

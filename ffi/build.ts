@@ -25,13 +25,27 @@ import {
   LIBRARY_NAME,
   sealed,
 } from "./cache.ts";
-import { ASAN, ASAN_LIBRARY, compileShim, FAULTS, pathOf } from "./compile.ts";
+import {
+  ASAN,
+  ASAN_LIBRARY,
+  compileShim,
+  FAULTS,
+  MASKS,
+  pathOf,
+} from "./compile.ts";
 import faultsSource from "./faults.c" with { type: "text" };
 import guardSource from "./guard.c" with { type: "text" };
 import kioSource from "./kio.c" with { type: "text" };
 import { openLibrary } from "./load.ts";
 
-const SOURCES = ["kio.c", "faults.c", "asan.c", "guard.c", "compile.ts"];
+const SOURCES = [
+  "kio.c",
+  "faults.c",
+  "masks.c",
+  "asan.c",
+  "guard.c",
+  "compile.ts",
+];
 
 function modified(name: string): number {
   try {
@@ -142,15 +156,18 @@ function main(args: readonly string[]): void {
   }
   const isProject = args.includes("--project");
   const withFaults = args.includes("--faults");
-  const flags = withFaults ? FAULTS : [];
   if (!isProject && isCheckout) {
-    const name = withFaults ? "libkio_faults.so" : "libkio.so";
-    return buildCheckout(`build/${name}`, flags);
+    return withFaults
+      ? buildCheckout("build/libkio_faults.so", [...FAULTS, ...MASKS])
+      : buildCheckout("build/libkio.so", []);
   }
   const name = withFaults ? FAULTS_LIBRARY_NAME : LIBRARY_NAME;
   // First, so that nobody waits for a compiler in vain.
   const folder = isProject ? projectFolder() : cacheFolder(makeFolder);
-  const path = install(`${folder}/${name}`, compileInstalled(flags));
+  const path = install(
+    `${folder}/${name}`,
+    compileInstalled(withFaults ? FAULTS : []),
+  );
   console.log(`built ${path}`);
 }
 

@@ -87,6 +87,9 @@ export function compileGuard(
 /** What makes kio.c the one that fails on demand: see faults.c. */
 export const FAULTS: readonly string[] = ["-DKIO_FAULTS"];
 
+/** What has it hide what the kernel has, when it is told to: see masks.c. */
+export const MASKS: readonly string[] = ["-DKIO_MASKS"];
+
 /** What makes it the one that watches over memory: see asan.c. It fails on
  * demand as well. */
 export const ASAN: readonly string[] = [

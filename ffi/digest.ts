@@ -1,4 +1,4 @@
 /** The sha256 of the C sources and of how they are compiled, at the last
  * release: `deno task digest` writes it. */
 export const DIGEST =
-  "be9092e959318927af683fb6c7598daf1c3fdd97983ff8900bfad634945fa911";
+  "b0d3e601510798a4f90bdfd736ba9fe668ff92911829e57df6f88bf0836ea650";

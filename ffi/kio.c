@@ -37,12 +37,17 @@
 #define KIO_ABI 4
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
-#define KIO_OP_FTRUNCATE 55	    /* Linux 6.9 */
-#ifndef KIO_REGISTER_SEND_MSG_RING /* kio_test.c has the one of an older kernel */
-#define KIO_REGISTER_SEND_MSG_RING 31 /* Linux 6.13 */
-#endif
-#define KIO_ENTER_NO_IOWAIT (1U << 7) /* Linux 6.15 */
+#define KIO_OP_FTRUNCATE KIO_NUMBER(FTRUNCATE, 55) /* Linux 6.9 */
+#define KIO_REGISTER_SEND_MSG_RING KIO_NUMBER(SYNC_MSG_RING, 31) /* 6.13 */
+#define KIO_ENTER_NO_IOWAIT (1U << 7) /* 6.15 */
 #define KIO_FEAT_NO_IOWAIT (1U << 17)
+
+/* Kernels that have less, for tests: nothing of it is in the normal build. */
+#ifdef KIO_MASKS
+#include "masks.c"
+#else
+#define KIO_NUMBER(NAME, NUMBER) (NUMBER)
+#endif
 
 /*
  * user_data of a completion:
@@ -93,6 +98,8 @@ struct kio {
 	/* Under contexts_lock, as other threads use them. */
 	struct kio *next_of_all;
 	struct parcel *inbox, **inbox_end;
+	/* To be closed when what is in the queue was submitted. */
+	struct parcel *late;
 	/* Operations of the table that the kernel still owns. */
 	uint32_t in_flight;
 	int32_t event_fd;
@@ -101,6 +108,8 @@ struct kio {
 	bool armed;
 	/* Linked operations: SQEs since kio_chain_begin(), the last of them. */
 	bool chaining;
+	/* One was refused: those behind it must not happen either. */
+	bool chain_refused;
 	uint32_t chain_length;
 	struct io_uring_sqe *chain_last;
 	/* Set by kio_wide_offset() for the next operation whose offset is NaN. */
@@ -294,6 +303,18 @@ static bool has_work(const struct kio *k)
 	       (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
+/* Closes fds that what was in the queue may have been for. */
+static void close_late(struct kio *k)
+{
+	struct parcel *parcel;
+
+	while ((parcel = k->late)) {
+		k->late = parcel->next;
+		close(parcel->fd);
+		free(parcel);
+	}
+}
+
 /*
  * Publishes the prepared SQEs, all but the last `keep` (a chain that is still
  * being built must reach the kernel whole), and enters it once.
@@ -322,6 +343,8 @@ static int enter(struct kio *k, uint32_t keep, uint32_t wait_count,
 	k->submissions += (uint32_t)ret;
 	if (IO_URING_READ_ONCE(*k->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW)
 		k->overflows++;
+	if (k->late && !io_uring_sq_ready(&k->ring))
+		close_late(k);
 	return ret;
 }
 
@@ -334,14 +357,18 @@ static int enter(struct kio *k, uint32_t keep, uint32_t wait_count,
  */
 static int sqe_begin(struct kio *k, struct io_uring_sqe **sqe)
 {
+	if (k->chain_refused)
+		return -ECANCELED;
 	while (!(*sqe = io_uring_get_sqe(&k->ring))) {
 		int ret;
 
 		if (k->chain_length == k->ring.sq.ring_entries)
 			return -E2BIG;
 		ret = enter(k, k->chain_length, 0, 0);
-		if (ret < 0 && ret != -EINTR)
+		if (ret < 0 && ret != -EINTR) {
+			k->chain_refused = k->chaining;
 			return ret;
+		}
 	}
 	if (k->chaining) {
 		if (k->chain_last)
@@ -468,7 +495,11 @@ EXPORT int kio_splice(struct kio *k, double id, int from, double from_offset,
 				   (int64_t)to_offset, length, flags));
 }
 
-/* The fd is gone whatever happens: who called has given it up. */
+/*
+ * The fd is gone whatever happens: who called has given it up. Without room in
+ * the queue that has to wait, as what is there may be for this fd, and would
+ * meet the next one of that number.
+ */
 EXPORT int kio_close(struct kio *k, double id, int fd)
 {
 	struct io_uring_sqe *sqe;
@@ -476,7 +507,14 @@ EXPORT int kio_close(struct kio *k, double id, int fd)
 
 	kio_fd_disown(fd);
 	if (ret) {
-		close(fd);
+		struct parcel *parcel = malloc(sizeof(*parcel));
+
+		if (!parcel) {
+			close(fd);
+			return ret;
+		}
+		*parcel = (struct parcel){ .next = k->late, .fd = fd };
+		k->late = parcel;
 		return ret;
 	}
 	io_uring_prep_close(sqe, fd);
@@ -504,8 +542,10 @@ EXPORT int kio_fallocate(struct kio *k, double id, int fd, int mode,
 EXPORT int kio_ftruncate(struct kio *k, double id, int fd, double length)
 {
 	if (!k->ring_ftruncate) {
-		if (k->chaining)
+		if (k->chaining) {
+			k->chain_refused = true;
 			return -EOPNOTSUPP;
+		}
 		if (ftruncate(fd, (off_t)offset_of(k, length)) < 0)
 			return -errno;
 		QUEUE(k, id, 0, io_uring_prep_nop(sqe));
@@ -708,6 +748,7 @@ EXPORT int kio_cancel_all(struct kio *k)
 EXPORT void kio_chain(struct kio *k, bool on)
 {
 	k->chaining = on;
+	k->chain_refused = false;
 	k->chain_length = 0;
 	k->chain_last = NULL;
 	FAULT_CHAIN(k);
@@ -1317,6 +1358,7 @@ static void context_destroy(struct kio *k)
 		close(parcel->fd);
 		free(parcel);
 	}
+	close_late(k);
 	io_uring_queue_exit(&k->ring);
 	FAULT_FREE(k);
 	WATCH_FREE(k);
@@ -1614,6 +1656,28 @@ EXPORT int kio_pipe(int32_t *fds, int size)
 	return fcntl(fds[1], F_GETPIPE_SZ);
 }
 
+/* Whether so many fds can be opened, -EMFILE or -ENFILE if not. */
+EXPORT int kio_fd_room(uint32_t count)
+{
+	int *fds = calloc(count, sizeof(*fds));
+	uint32_t opened = 0;
+	int ret = 0;
+
+	if (!fds)
+		return -ENOMEM;
+	while (opened < count && ret == 0) {
+		fds[opened] = eventfd(0, EFD_CLOEXEC);
+		if (fds[opened] < 0)
+			ret = -errno;
+		else
+			opened++;
+	}
+	while (opened > 0)
+		close(fds[--opened]);
+	free(fds);
+	return ret;
+}
+
 /* ---- names: what blocks ------------------------------------------------------ */
 
 /*
@@ -1635,8 +1699,12 @@ EXPORT int kio_resolve(const char *host, uint32_t port, char *out,
 	ret = getaddrinfo(host, service, &hints, &list);
 	if (ret == EAI_SYSTEM)
 		return -errno;
-	if (ret)
-		return ret - 1000;
+	if (ret) {
+		/* it takes files and sockets that it cannot open for empty ones */
+		int room = kio_fd_room(2);
+
+		return room < 0 ? room : ret - 1000;
+	}
 	for (at = list; at && count < capacity; at = at->ai_next, count++) {
 		uint32_t length = at->ai_addrlen;
 

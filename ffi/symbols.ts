@@ -85,6 +85,7 @@ export const rareSymbols = {
   kio_socket_refuse: { parameters: ["i32" /* fd */], result: "i32" },
   kio_socket_shutdown: { parameters: ["i32" /* fd */, "i32" /* how */], result: "i32" },
   kio_socket_name: { parameters: ["i32" /* fd */, "bool" /* peer */, "buffer" /* void *address */], result: "i32" },
+  kio_fd_room: { parameters: ["u32" /* count */], result: "i32" },
   kio_pipe: { parameters: ["buffer" /* int32_t *fds */, "i32" /* size */], result: "i32" },
   kio_resolve: { parameters: ["buffer" /* const char *host */, "u32" /* port */, "buffer" /* char *out */, "u32" /* capacity */], result: "i32" },
   kio_fd_target: { parameters: ["i32" /* fd */, "buffer" /* char *out */, "u32" /* capacity */], result: "i32" },

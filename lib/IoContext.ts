@@ -377,7 +377,12 @@ export class IoContext implements Disposable, AsyncDisposable {
     checkInteger(size, MEMORY_MAX, "size", "allocate", 1);
     const memory = mapMemory(size);
     if (memory === undefined) {
-      throw exceptionOf(failure(ENOMEM).error, `allocate ${size} bytes`);
+      throw exceptionOf(
+        failure(ENOMEM).error,
+        `allocate ${size} bytes`,
+        undefined,
+        ": there is no memory or no address space left (ulimit -v); allocate less, or drop what is not needed any more",
+      );
     }
     return new Uint8Array(pin(memory));
   }

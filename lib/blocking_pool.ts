@@ -13,6 +13,7 @@ import { type Outcome, PoolThread, type Task } from "./pool_thread.ts";
 import { exceptionOf, failure, type Result, success } from "./result.ts";
 import type { Ring } from "./ring.ts";
 import type { UringOp } from "./UringOp.ts";
+import { NO_ROOM_HINT, roomForThreads } from "./worker_threads.ts";
 
 /** How a `BlockingPool` is made. */
 export interface BlockingPoolOptions {
@@ -87,6 +88,8 @@ interface Job {
   readonly task: Task;
   readonly transfer: readonly Transferable[];
   readonly finish: (outcome: Outcome) => void;
+  /** It does not run, for want of that. */
+  readonly refuse: (errno: number) => void;
 }
 
 /**
@@ -169,7 +172,9 @@ export class BlockingPool implements Disposable, AsyncDisposable {
         () => pool.#giveUp(job),
       );
       const finish = (outcome: Outcome) => settle(resultOf(outcome));
-      const job: Job = { op, finish, ...cloned(task, transfer, settle) };
+      const refuse = (errno: number) => settle(failure(errno));
+      const copy = cloned(task, transfer, settle);
+      const job: Job = { op, finish, refuse, ...copy };
       if (pool.#isFull) settle(failure(EAGAIN));
       else pool.#add(job);
       return op;
@@ -240,6 +245,11 @@ export class BlockingPool implements Disposable, AsyncDisposable {
       const idle = this.#threads.entries().find(isIdle)?.[0];
       if (!idle && this.#threads.size >= this.#threadsMax) return;
       this.#queue.delete(job);
+      const room = idle ? 0 : roomForThreads(1);
+      if (room < 0) {
+        job.refuse(-room);
+        continue;
+      }
       try {
         const thread = idle ?? this.#startThread();
         this.#threads.set(thread, job);
@@ -338,7 +348,8 @@ function endedError(exitCode: number, cause: unknown): Error {
  * if that is one of the language, the web or `Deno.errors`. Rejects also with
  * a `code` of its own, as `orThrow()` does: `ETIMEDOUT` after `timeout` ms,
  * `ECANCELED` by the `signal` or because the context or the pool was closed,
- * `EAGAIN` if all threads are busy and the queue is full, `EOWNERDEAD` if the
+ * `EAGAIN` if all threads are busy and the queue is full, `EMFILE` if there are
+ * too few fds to start a thread, `EOWNERDEAD` if the
  * thread ends during the job (`Deno.exit()`, an uncaught error of something
  * that was left there). `TypeError` for a module that cannot be loaded, an
  * export that is no function, a result that cannot be cloned.
@@ -409,12 +420,17 @@ export function offload(
 
 type SomeFunction = (...args: never) => unknown;
 
+const HINTS: Record<string, string> = {
+  EAGAIN:
+    ": all threads are busy and the queue is full; wait for some jobs or raise queueMax",
+  EMFILE: NO_ROOM_HINT,
+  ENFILE: NO_ROOM_HINT,
+};
+
 async function valueOf(op: UringOp<Outcome>): Promise<unknown> {
   const result = await op;
   if (!result.ok) {
-    const hint = result.error.errno === EAGAIN
-      ? ": all threads are busy and the queue is full; wait for some jobs or raise queueMax"
-      : "";
+    const hint = HINTS[result.error.code];
     throw exceptionOf(result.error, OFFLOAD.verb, OFFLOAD.name, hint);
   }
   if ("thrown" in result.value) throw result.value.thrown;

@@ -67,6 +67,10 @@ let hasJoined = false;
  * its operations end with `ECANCELED`, new ones throw, and what it throws then
  * is nobody's concern.
  *
+ * Do not wait for it at the top level of the module: Deno 2.9.6 keeps the
+ * source of all modules of a worker that ends by itself (an uncaught error,
+ * `self.close()`) while such an `await` is pending, more than a megabyte each.
+ *
  * @typeParam T What `data` of `WorkerPool.start()` is.
  * @param main The work. It has to call `pool.ready()`, and to return some time
  * after `pool.stopping` is aborted.
@@ -79,7 +83,7 @@ let hasJoined = false;
  *   acceptLoop, asyncRecv, asyncSend, Connections, joinPool,
  * } from "@kio/kio";
  *
- * await joinPool<{ listener: number }>(async ({ ctx, data, pool }) => {
+ * void joinPool<{ listener: number }>(async ({ ctx, data, pool }) => {
  *   const connections = new Connections(ctx, async (socket) => {
  *     const buffer = new Uint8Array(4096);
  *     for (;;) {

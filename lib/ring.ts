@@ -1119,7 +1119,7 @@ const OPENING_HINTS: Record<string, string> = {
   ENOSYS:
     ": this system has no io_uring; it needs Linux 6.1 or later without a filter for it",
   ENOMEM:
-    ": the limit of locked memory is used up (ulimit -l); raise it or use fewer entries",
+    ": the limit of locked memory (ulimit -l) or of address space (ulimit -v) is used up; raise it or use fewer entries",
   EMFILE: ": the limit of open files is reached (ulimit -n)",
   EOPNOTSUPP:
     ": this Deno has nothing that would make the end of a program safe (Node-API)",

@@ -16,7 +16,8 @@ import {
   type ToWorker,
   WORKER_NAME,
 } from "./pool_messages.ts";
-import { failure, type Result } from "./result.ts";
+import { exceptionOf, failure, type Result } from "./result.ts";
+import { NO_ROOM_HINT, roomForThreads } from "./worker_threads.ts";
 
 const VERB = "start a pool";
 
@@ -385,15 +386,21 @@ export class WorkerPool implements AsyncDisposable {
    * @throws {TypeError} If `moduleUrl` is no absolute URL or an option has the
    * wrong type; {RangeError} if an option is out of range; what
    * `structuredClone` throws if `data` cannot be copied; what
-   * `new IoContext()` throws; {Error} if a worker fails before it is ready, or
-   * is not ready in time, with what it threw as `cause`. No worker is left
-   * then.
+   * `new IoContext()` throws; {Error} with `code` `EMFILE` or `ENFILE` if there
+   * are too few fds for so many threads; {Error} if a worker fails before it is
+   * ready, or is not ready in time, with what it threw as `cause`. No worker is
+   * left then.
    */
   static async start<T>(
     moduleUrl: string | URL,
     options: WorkerPoolOptions<T> = {},
   ): Promise<WorkerPool> {
-    const pool = new WorkerPool(planOf(moduleUrl, options));
+    const plan = planOf(moduleUrl, options);
+    const room = roomForThreads(plan.workers);
+    if (room < 0) {
+      throw exceptionOf(failure(-room).error, VERB, undefined, NO_ROOM_HINT);
+    }
+    const pool = new WorkerPool(plan);
     try {
       await pool.#started();
     } catch (error) {
@@ -457,6 +464,7 @@ export class WorkerPool implements AsyncDisposable {
       place.restartMs = RESTART_MS_MIN;
     }
     place.timer = setTimeout(() => {
+      if (roomForThreads(1) < 0) return this.#restart(index, place);
       place.timer = undefined;
       place.restarts++;
       place.cpuMs += place.life.cpuMs;

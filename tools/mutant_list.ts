@@ -125,7 +125,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "lib/ring.ts",
     from: "if (op.#flags === 0 && isShortOf(op.#operation, -result)) {",
     to: "if (op.#flags < 0 && isShortOf(op.#operation, -result)) {",
-    tests: ["tests/process/echo_server.process.ts"],
+    tests: [FAULTS],
   },
   {
     rule: "-512 and its like do not get out",
@@ -182,7 +182,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "ffi/kio.c",
     from: "(IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)",
     to: "IORING_SQ_TASKRUN",
-    tests: ["tests/lib/nothing_lost_test.ts"],
+    tests: ["C step_fetches_an_overflow_without_being_asked_to_wait"],
   },
   {
     rule: "an exact transfer ends with a cancel",
@@ -366,8 +366,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "an fd that nobody has taken is closed with its context",
     file: "ffi/kio.c",
-    from: "\t\tclose(parcel->fd);\n",
-    to: "",
+    from: "parcel_take(k))) {\n\t\tclose(parcel->fd);\n",
+    to: "parcel_take(k))) {\n",
     tests: ["C fd_that_is_not_taken_is_closed"],
   },
   {
@@ -644,5 +644,19 @@ export const MUTANTS: readonly Mutant[] = [
     from: "if (poll === Poll.ONCE && isVain) this.#poll = Poll.CHANGES;",
     to: "void isVain;",
     tests: ["tests/helpers/sendfile_test.ts"],
+  },
+  {
+    rule: "a close without room waits for what is queued for its fd",
+    file: "ffi/kio.c",
+    from: "\t\tif (!parcel) {\n\t\t\tclose(fd);",
+    to: "\t\tif (!parcel || ret) {\n\t\t\tfree(parcel);\n\t\t\tclose(fd);",
+    tests: ["C close_that_does_not_fit_waits_for_what_is_queued"],
+  },
+  {
+    rule: "what is behind a link that was refused does not happen",
+    file: "ffi/kio.c",
+    from: "\t\t\tk->chain_refused = k->chaining;\n",
+    to: "",
+    tests: ["C chain_without_its_first_does_not_happen"],
   },
 ];

@@ -15,6 +15,7 @@ const TREE = [
   "LICENSE",
   "mod.ts",
   "doctor.ts",
+  "otel.ts",
   "ffi",
   "lib",
   "net",
@@ -43,7 +44,7 @@ function copy(from: string, to: string): void {
 }
 
 /** A copy of the checkout, gone at the end of its block. */
-function workshop(): Disposable & { folder: string } {
+export function workshop(): Disposable & { folder: string } {
   const folder = Deno.makeTempDirSync();
   for (const name of TREE) copy(ROOT + name, `${folder}/${name}`);
   return {
@@ -86,13 +87,18 @@ async function complaintOf(
  * verdict of a test, a module that cannot be loaded for example. */
 function nameIn(complaint: string): string | undefined {
   const found = /^(.*) \.\.\. .*FAILED/m.exec(complaint) ??
+    // One that took long has a remark of Deno's in between.
+    /^(.+) => \S+:\d+:\d+$/m.exec(complaint) ??
     /^(\w+) FAILED$/m.exec(complaint) ?? /^(kio: .*)$/m.exec(complaint) ??
     /^(seed \d+: .*)$/m.exec(complaint) ??
     /^(.*) \.\.\. cancelled/m.exec(complaint);
   return found?.[1];
 }
 
-function mutate(folder: string, { file, from, to }: Mutant): void {
+export function mutate(
+  folder: string,
+  { file, from, to }: Pick<Mutant, "file" | "from" | "to">,
+): void {
   const path = `${folder}/${file}`;
   const source = Deno.readTextFileSync(path);
   Deno.writeTextFileSync(path, source.replace(from, () => to));
@@ -122,14 +128,12 @@ function commandOf(test: string): string[] {
 const baselinesMs = new Map<string, number>();
 
 /** Sees that a test passes without a mutant. */
-async function baselineMs(test: string): Promise<number> {
+async function baselineMs(folder: string, test: string): Promise<number> {
   const known = baselinesMs.get(test);
   if (known !== undefined) return known;
-  using copied = workshop();
-  await build(copied.folder);
   const startMs = performance.now();
   const limitMs = 3 * HANG_MS;
-  const broken = await complaintOf(copied.folder, commandOf(test), limitMs);
+  const broken = await complaintOf(folder, commandOf(test), limitMs);
   if (broken !== undefined) {
     throw new Error(`${test} fails without any mutant: ${broken}`);
   }
@@ -139,12 +143,15 @@ async function baselineMs(test: string): Promise<number> {
 }
 
 /** Who noticed; undefined if nobody did. */
-async function killerOf(mutant: Mutant): Promise<string | undefined> {
+async function killerOf(
+  mutant: Mutant,
+  untouched: string,
+): Promise<string | undefined> {
   using copied = workshop();
   mutate(copied.folder, mutant);
   await build(copied.folder, mutant.file);
   for (const test of mutant.tests) {
-    const limitMs = HANG_MS + HANG_FACTOR * await baselineMs(test);
+    const limitMs = HANG_MS + HANG_FACTOR * await baselineMs(untouched, test);
     const complaint = await complaintOf(
       copied.folder,
       commandOf(test),
@@ -170,11 +177,13 @@ export function staleMutants(): string[] {
 
 async function main(numbers: readonly number[]): Promise<boolean> {
   let failures = 0;
+  using untouched = workshop();
+  await build(untouched.folder);
   for (const [i, mutant] of MUTANTS.entries()) {
     if (numbers.length > 0 && !numbers.includes(i + 1)) continue;
     let verdict: string;
     try {
-      const killer = await killerOf(mutant);
+      const killer = await killerOf(mutant, untouched.folder);
       if (killer === undefined) failures++;
       verdict = killer ?? "SURVIVED";
     } catch (error) {

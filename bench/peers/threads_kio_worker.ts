@@ -3,7 +3,7 @@
 import { asyncAccept, joinPool, unwrap } from "../../mod.ts";
 import { echo } from "./echo.ts";
 
-await joinPool<{ listener: number }>(async ({ ctx, data, pool }) => {
+void joinPool<{ listener: number }>(async ({ ctx, data, pool }) => {
   pool.ready();
   while (true) void echo(ctx, unwrap(await asyncAccept(ctx, data.listener)));
 });

@@ -3,7 +3,7 @@
 import { loadShim } from "../../ffi/load.ts";
 import { joinPool } from "../../mod.ts";
 
-await joinPool<Float64Array>(async ({ ctx, data, pool }) => {
+void joinPool<Float64Array>(async ({ ctx, data, pool }) => {
   ctx.onMessage = () => data[1] = loadShim().kio_now_ms();
   pool.ready();
   await new Promise((resolve) =>

@@ -9,6 +9,8 @@
  */
 import { parseArgs } from "node:util";
 import { FaultPlan, type FaultRule } from "@kio/kio/testing";
+import type { Action } from "./actions.ts";
+import type { Outcome } from "./world.ts";
 
 const EPISODE_ACTIONS = 2000;
 /** How often a part of a script is tried before it counts as harmless. */
@@ -40,14 +42,13 @@ const operationsMax = Number(options.ops);
 if (options.faults) FaultPlan.load();
 const { actionsOf } = await import("./actions.ts");
 const { World } = await import("./world.ts");
+const { shrink } = await import("./shrink.ts");
 const { randomOf } = await import("../support.ts");
-type Action = ReturnType<typeof actionsOf>[number];
 
-/** Runs an episode; gives how many operations it had. */
 async function play(
   actions: readonly Action[],
   seed: number,
-): Promise<number> {
+): Promise<Outcome> {
   using _ = options.faults
     ? FaultPlan.install({ seed, rules: RULES })
     : undefined;
@@ -56,31 +57,19 @@ async function play(
 
 async function fails(actions: readonly Action[], seed: number) {
   for (let i = 0; i < TRIES; i++) {
-    try {
-      await play(actions, seed);
-    } catch (error) {
-      return error;
-    }
+    const { error } = await play(actions, seed);
+    if (error !== undefined) return error;
   }
 }
 
-/** Takes parts out as long as it still fails: smaller ones each time. */
-async function shrink(actions: Action[], seed: number): Promise<Action[]> {
-  const endMs = performance.now() + SHRINK_MS_MAX;
-  for (let part = actions.length >> 1; part > 0; part >>= 1) {
-    for (let at = 0; at < actions.length;) {
-      if (performance.now() > endMs) return actions;
-      const rest = actions.toSpliced(at, part);
-      if (await fails(rest, seed) !== undefined) actions = rest;
-      else at += part;
-    }
-  }
-  return actions;
-}
-
-async function report(error: unknown, seed: number): Promise<void> {
+async function report({ error, done }: Outcome, seed: number): Promise<void> {
   console.log(`seed ${seed}: ${(error as Error).stack}`);
-  const script = await shrink(actionsOf(seed, EPISODE_ACTIONS), seed);
+  const script = await shrink(
+    // What came after it is not to blame, but for what is left at the end.
+    actionsOf(seed, EPISODE_ACTIONS).slice(0, done),
+    async (actions) => await fails(actions, seed) !== undefined,
+    SHRINK_MS_MAX,
+  );
   console.log(`cut down to ${script.length} actions:`);
   for (const action of script) console.log(`  ${JSON.stringify(action)}`);
   console.log(`${await fails(script, seed) ?? "(this time it did not fail)"}`);
@@ -89,20 +78,29 @@ async function report(error: unknown, seed: number): Promise<void> {
 }
 
 // What Deno opens when it needs it first (a pair of sockets) is no leak.
-await play(actionsOf(0, EPISODE_ACTIONS), 0).catch(() => {});
+await play(actionsOf(0, EPISODE_ACTIONS), 0);
 
 const startMs = performance.now();
+const counts = new Map<string, number>();
 let operations = 0;
 let seed = firstSeed;
 for (; operations < operationsMax; seed++) {
-  try {
-    operations += await play(actionsOf(seed, EPISODE_ACTIONS), seed);
-  } catch (error) {
-    await report(error, seed);
+  // Printed before, as it may end the process.
+  console.log(`seed ${seed}`);
+  const outcome = await play(actionsOf(seed, EPISODE_ACTIONS), seed);
+  if (outcome.error !== undefined) {
+    await report(outcome, seed);
     Deno.exit(1);
+  }
+  for (const [result, count] of outcome.counts) {
+    counts.set(result, (counts.get(result) ?? 0) + count);
+    operations += count;
   }
 }
 const seconds = (performance.now() - startMs) / 1000;
+const results = [...counts].sort(([, a], [, b]) => b - a)
+  .map(([result, count]) => `${count} ${result}`);
+console.log(results.join(", "));
 console.log(
   `${operations} operations, seeds ${firstSeed} to ${seed - 1}, ${
     seconds.toFixed(1)

@@ -3,43 +3,69 @@
  * from the man pages and from what has been done to it, and which bytes have to
  * come in which order.
  */
-import { assert, assertEquals, AssertionError } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  AssertionError,
+  assertThrows,
+} from "@std/assert";
 import {
   asyncAccept,
+  asyncAcceptFrom,
   asyncClose,
   asyncConnect,
+  asyncFallocate,
   asyncFdatasync,
+  asyncFstat,
+  asyncFsync,
+  asyncFtruncate,
   asyncMsgRing,
   asyncOpen,
+  asyncOpenat2,
   asyncPoll,
   asyncRead,
+  asyncReadExact,
   asyncReadFixed,
   asyncReadv,
   asyncRecv,
   asyncRecvExact,
   asyncRecvmsg,
+  asyncRename,
   asyncSend,
   asyncSendExact,
   asyncSendfile,
   asyncSendmsg,
   asyncShutdown,
   asyncSleep,
+  asyncSplice,
+  asyncUnlink,
   asyncWrite,
   asyncWriteExact,
   asyncWriteFixed,
   asyncWritev,
+  FALLOC_FL_KEEP_SIZE,
+  FALLOC_FL_PUNCH_HOLE,
+  handOver,
   IoContext,
   type IoError,
   link,
+  MSG_DONTWAIT,
+  MSG_WAITALL,
+  O_CREAT,
+  O_DIRECTORY,
+  O_RDONLY,
   O_RDWR,
   O_TMPFILE,
+  pin,
   POLLIN,
   POLLOUT,
+  RESOLVE_BENEATH,
   type Result,
   SHUT_WR,
   Socket,
   unwrap,
   type UringOp,
+  wake,
 } from "@kio/kio";
 import {
   assertFds,
@@ -47,108 +73,48 @@ import {
   immediate,
   listen,
   openFds,
-  pattern,
   tcpPair,
   turn,
   unixPair,
   value,
   within,
 } from "../support.ts";
-import type { Action } from "./actions.ts";
+import type { Action, Kind } from "./actions.ts";
+import { End, Flow, PATTERN, PERIOD, Pipe } from "./streams.ts";
 
-/** A prime, so that streams are in step with no buffer. */
-const PERIOD = 65521;
-const PATTERN = pattern(2 * PERIOD, 77);
 /** More than the largest transfer, from any place in the first period. */
 const FILE_PERIODS = 8;
 
+/** Between the first bytes of two streams. */
+const FLOW_STEP = 2477;
+
 const CONTEXTS = 3;
 const PAIRS = 6;
+const PIPES = 2;
 const FILES = 3;
+const NAMES = 4;
 const REGION = 4096;
 const REGIONS = 8;
 /** Operations in flight at most: the model looks at all of them. */
 const IN_FLIGHT_MAX = 200;
 const HANG_MS = 20_000;
 
-/** A direction of a connection. */
-class Flow {
-  readonly base: number;
-  sent = 0;
-  received = 0;
-  /** Bytes of the send in flight, 0 for none. */
-  sending = 0;
-  receiving = false;
-  /** Nothing is sent any more. */
-  ended = false;
-  readerClosed = false;
-  /** Bytes may be lost: a reset. */
-  broken = false;
+/** What leaves nothing behind that only its result tells of. */
+const FORGETTABLE: ReadonlySet<Kind> = new Set([
+  "recv",
+  "recvExact",
+  "recvmsg",
+  "send",
+  "sendExact",
+  "sendmsg",
+  "sendfile",
+  "poll",
+  "shutdown",
+  "connect",
+  "sleep",
+]);
 
-  constructor(base: number) {
-    this.base = base % PERIOD;
-  }
-
-  get next(): number {
-    return (this.base + this.sent) % PERIOD;
-  }
-
-  bytes(count: number): Uint8Array<ArrayBuffer> {
-    const from = this.next;
-    return Uint8Array.from(
-      { length: count },
-      (_, i) => PATTERN[(from + i) % PERIOD],
-    );
-  }
-
-  /** That these are the next bytes of this stream, and of no other. */
-  take(bytes: Uint8Array): void {
-    const from = (this.base + this.received) % PERIOD;
-    for (let i = 0; i < bytes.length; i++) {
-      if (bytes[i] === PATTERN[(from + i) % PERIOD]) continue;
-      throw new AssertionError(
-        `byte ${this.received + i} of a stream is another's`,
-      );
-    }
-    this.received += bytes.length;
-    assert(
-      this.received <= this.sent + this.sending,
-      `received ${this.received} of ${this.sent} bytes`,
-    );
-  }
-
-  end(): void {
-    assert(this.ended || this.readerClosed, "an end that nobody has made");
-    if (this.broken || this.sending > 0 || this.readerClosed) return;
-    assertEquals(this.received, this.sent, "bytes before the end");
-  }
-}
-
-/** One end of a connection. */
-class End {
-  readonly socket: Socket;
-  readonly out: Flow;
-  readonly in: Flow;
-
-  constructor(socket: Socket, out: Flow, incoming: Flow) {
-    this.socket = socket;
-    this.out = out;
-    this.in = incoming;
-  }
-
-  get closed(): boolean {
-    return this.socket.fd < 0;
-  }
-
-  close(): Promise<void> {
-    this.out.ended = true;
-    this.in.readerClosed = true;
-    // What was not read, or is still being sent, makes it a reset.
-    this.out.broken = true;
-    this.in.broken = true;
-    return this.socket.close();
-  }
-}
+declare const gc: ((options: { type: "major" | "minor" }) => void) | undefined;
 
 interface Context {
   ctx: IoContext;
@@ -156,6 +122,8 @@ interface Context {
   /** Messages that are to arrive, and those that have. */
   expected: number;
   arrived: number;
+  /** Fds that were handed over and have not arrived: by tag, their peers. */
+  handed: Map<number, Socket>;
 }
 
 /** A file in regions; undefined where the content is not known. */
@@ -169,14 +137,26 @@ interface File {
 /** An operation in flight, and what the model knows of it. */
 interface Flight {
   what: string;
+  context: Context;
+  /** The socket that it is for, if that may be closed. */
+  on?: Socket;
   codes: Set<string>;
-  op: UringOp<unknown>;
   done: Promise<void>;
+}
+
+/** How many operations gave a value or an error of that name. */
+export type Counts = Map<string, number>;
+
+/** How an episode went. */
+export interface Outcome {
+  counts: Counts;
+  /** Actions that were done. */
+  done: number;
+  error: unknown;
 }
 
 /** A world of its own for each episode. */
 export class World {
-  readonly #random: (below: number) => number;
   readonly #lenient: boolean;
   readonly #flights = new Set<Flight>();
   readonly #later: (() => void)[] = [];
@@ -186,14 +166,20 @@ export class World {
   #contexts: Context[] = [];
   #ends: End[] = [];
   #files: File[] = [];
+  #pipes: Pipe[] = [];
   #listener = listen();
+  #directory = -1;
+  #tag = 0;
   #streamFile = -1;
   #error: unknown;
-  operations = 0;
+  readonly #names = Array.from(
+    { length: NAMES },
+    (_, i) => `/tmp/kio-fuzz-${Deno.pid}-${i}`,
+  );
+  readonly #counts: Counts = new Map();
 
   /** `lenient`: operations may also be interrupted, as by faults. */
-  constructor(random: (below: number) => number, lenient: boolean) {
-    this.#random = random;
+  constructor(lenient: boolean) {
     this.#lenient = lenient;
   }
 
@@ -202,25 +188,33 @@ export class World {
     actions: readonly Action[],
     random: (below: number) => number,
     lenient: boolean,
-  ): Promise<number> {
+  ): Promise<Outcome> {
     const before = openFds();
-    const world = new World(random, lenient);
+    const world = new World(lenient);
+    let done = 0;
     try {
-      await world.#open();
+      await world.#open(random);
       for (const action of actions) {
         if (world.#error !== undefined) break;
+        done++;
         await world.#act(action);
       }
-    } finally {
-      await world.#close();
+    } catch (error) {
+      world.#error ??= error;
     }
-    if (world.#error !== undefined) throw world.#error;
-    await assertFds(before, "after an episode");
-    return world.operations;
+    try {
+      await world.#close();
+      if (world.#error === undefined) {
+        await assertFds(before, "after an episode");
+      }
+    } catch (error) {
+      world.#error ??= error;
+    }
+    return { counts: world.#counts, done, error: world.#error };
   }
 
-  async #open(): Promise<void> {
-    for (let i = 0; i < CONTEXTS; i++) this.#openContext();
+  async #open(random: (below: number) => number): Promise<void> {
+    for (let i = 0; i < CONTEXTS; i++) this.#openContext(random(1000));
     const ctx = this.#own;
     this.#streamFile = value(
       await asyncOpen(ctx, "/tmp", O_TMPFILE | O_RDWR, 0o600),
@@ -230,22 +224,34 @@ export class World {
       const at = i * PERIOD;
       value(await asyncWriteExact(ctx, this.#streamFile, period, at));
     }
-    for (let i = 0; i < PAIRS; i++) await this.#openPair();
+    this.#directory = value(
+      await asyncOpen(ctx, "/tmp", O_RDONLY | O_DIRECTORY),
+    );
+    for (let i = 0; i < PAIRS; i++) await this.#openPair(random(1000));
+    for (let i = 0; i < PIPES; i++) this.#pipes.push(new Pipe(random(PERIOD)));
     for (let i = 0; i < FILES; i++) {
       this.#files.push(await this.#openFile());
     }
     for (const context of this.#contexts) this.#register(context);
   }
 
-  #openContext(): void {
-    const entries = [1, 4, 64][this.#random(3)];
+  #openContext(number: number): void {
+    const entries = [1, 4, 64][number % 3];
     const context: Context = {
       ctx: new IoContext(entries),
       closed: false,
       expected: 0,
       arrived: 0,
+      handed: new Map(),
     };
     context.ctx.onMessage = () => context.arrived++;
+    context.ctx.onFd = (fd, tag) => {
+      const peer = context.handed.get(tag);
+      if (peer === undefined) this.#error ??= new AssertionError("whose fd?");
+      context.handed.delete(tag);
+      this.#closing.push(new Socket(fd).close());
+      if (peer !== undefined) this.#closing.push(peer.close());
+    };
     this.#contexts.push(context);
   }
 
@@ -253,12 +259,13 @@ export class World {
     value(ctx.registerFiles(this.#files.map(({ fd }) => fd)));
   }
 
-  async #openPair(): Promise<void> {
+  async #openPair(number: number): Promise<void> {
     const ctx = this.#own;
-    const isTcp = this.#random(2) === 0;
+    const isTcp = number % 2 === 0;
     const { left, right } = isTcp ? await tcpPair(ctx) : unixPair();
-    const there = new Flow(this.#random(PERIOD));
-    const back = new Flow(this.#random(PERIOD));
+    // Each connection has bytes of its own.
+    const there = new Flow(2 * this.#ends.length * FLOW_STEP);
+    const back = new Flow((2 * this.#ends.length + 1) * FLOW_STEP);
     this.#ends.push(new End(left, there, back), new End(right, back, there));
   }
 
@@ -275,14 +282,15 @@ export class World {
   /** Bounds an operation and looks at its result when it is there. */
   #start<T>(
     what: string,
-    { bound, ms }: Action,
-    { closed }: Context,
+    action: Action,
+    context: Context,
     codes: readonly string[],
     op: UringOp<T>,
     onResult: (result: Result<T>) => void,
+    on?: Socket,
   ): void {
-    assert(!closed);
-    this.operations++;
+    assert(!context.closed);
+    const { bound, ms } = action;
     const legal = new Set(codes);
     // EAGAIN: a queue that is full of what could not be submitted.
     if (this.#lenient) legal.add("EINTR").add("EAGAIN");
@@ -312,8 +320,10 @@ export class World {
         });
         break;
     }
+    if (isForgotten(action)) return this.#count("forgotten");
     const done = op.then((result) => {
       this.#flights.delete(flight);
+      this.#count(result.ok ? "value" : result.error.code);
       try {
         if (!result.ok && !legal.has(result.error.code)) {
           throw new AssertionError(
@@ -327,13 +337,19 @@ export class World {
         this.#error ??= error;
       }
     });
-    const flight: Flight = { what, codes: legal, op, done };
+    const flight: Flight = { what, context, on, codes: legal, done };
     this.#flights.add(flight);
   }
 
-  /** What is in flight may be cancelled from now on. */
-  #mayCancel(): void {
-    for (const { codes } of this.#flights) codes.add("ECANCELED");
+  #count(outcome: string): void {
+    this.#counts.set(outcome, (this.#counts.get(outcome) ?? 0) + 1);
+  }
+
+  /** Some of what is in flight may be cancelled from now on. */
+  #mayCancel(isMeant: (flight: Flight) => boolean): void {
+    for (const flight of this.#flights) {
+      if (isMeant(flight)) flight.codes.add("ECANCELED");
+    }
   }
 
   #context(action: Action): Context {
@@ -368,7 +384,26 @@ export class World {
       case "closeSocket":
         return await this.#closeSocket(action);
       case "accept":
+      case "acceptFrom":
         return this.#accept(action);
+      case "pipeRead":
+        return this.#readPipe(action);
+      case "pipeWrite":
+      case "pipeSplice":
+        return this.#fillPipe(action);
+      case "open":
+      case "openat2":
+      case "rename":
+      case "unlink":
+        return this.#name(action);
+      case "fstat":
+      case "ftruncate":
+      case "fallocate":
+        return this.#space(action);
+      case "handOver":
+        return this.#handOver(action);
+      case "wake":
+        return void value(wake(this.#context(action).ctx.ringFd));
       case "connect":
         return this.#connect(action);
       case "closeListener":
@@ -376,10 +411,12 @@ export class World {
       case "sleep":
         return this.#sleep(action);
       case "read":
+      case "readExact":
       case "readv":
       case "readFixed":
         return this.#read(action);
       case "write":
+      case "writeExact":
       case "writev":
       case "writeFixed":
         return this.#write(action);
@@ -388,11 +425,14 @@ export class World {
       case "fsync": {
         const { fd } = this.#file(action);
         const context = this.#context(action);
-        const op = asyncFdatasync(context.ctx, fd);
+        const sync = size % 2 === 0 ? asyncFsync : asyncFdatasync;
+        const op = sync(context.ctx, fd);
         return this.#start(kind, action, context, [], op, () => {});
       }
       case "replaceFile":
         return await this.#replaceFile(action);
+      case "closeFile":
+        return await this.#closeFile(action);
       case "message":
         return this.#message(action);
       case "turn":
@@ -401,14 +441,17 @@ export class World {
         return this.#runLater(1);
       case "wait":
         return await turn(action.ms / 2);
-      case "cancelAll":
-        this.#mayCancel();
-        this.#closing.push(this.#context(action).ctx.cancelAllPending());
+      case "cancelAll": {
+        const context = this.#context(action);
+        this.#mayCancel((flight) => flight.context === context);
+        this.#closing.push(context.ctx.cancelAllPending());
         return;
+      }
       case "closeContext":
         return this.#closeContext(action);
       case "collect":
-        return (globalThis as { gc?: () => void }).gc?.();
+        // A large collection takes as long as all the rest.
+        return gc?.({ type: size % 4 === 0 ? "major" : "minor" });
     }
   }
 
@@ -422,11 +465,11 @@ export class World {
     if (closed || flow.receiving) return;
     const context = this.#context(action);
     const { ctx } = context;
-    const buffer = new Uint8Array(size);
-    const codes = ["ECONNRESET", "ECANCELED", "ENODATA"].slice(
-      0,
-      kind === "recvExact" ? 3 : 1,
-    );
+    const buffer = this.#bufferFor(context, size);
+    const flags = flagsOf(action);
+    const codes = ["ECONNRESET"];
+    if (kind === "recvExact") codes.push("ENODATA");
+    else if (flags === MSG_DONTWAIT) codes.push("EAGAIN");
     flow.receiving = true;
     const onCount = (result: Result<number>) => {
       flow.receiving = false;
@@ -438,15 +481,15 @@ export class World {
       } else if (error?.code === "ENODATA" || (!error && count === 0)) {
         flow.end();
       }
-      // A buffer that is free may be given away.
-      if (count % 2 === 1) buffer.buffer.transfer();
+      // A buffer that is free may be given away, if it can be.
+      if (count % 2 === 1 && !isPinned(buffer)) buffer.buffer.transfer();
     };
     if (kind === "recvmsg") {
       const half = size >> 1;
       const buffers = [buffer.subarray(0, half), buffer.subarray(half)];
       const op = asyncRecvmsg(ctx, socket, {
         buffers: half === 0 ? [buffer] : buffers,
-      });
+      }, flags);
       this.#start(
         kind,
         action,
@@ -457,13 +500,14 @@ export class World {
           onCount(
             result.ok ? { ok: true, value: result.value.bytes } : result,
           ),
+        socket,
       );
       return;
     }
     const op = kind === "recv"
-      ? asyncRecv(ctx, socket, buffer)
+      ? asyncRecv(ctx, socket, buffer, flags)
       : asyncRecvExact(ctx, socket, buffer);
-    this.#start(kind, action, context, codes, op, onCount);
+    this.#start(kind, action, context, codes, op, onCount, socket);
   }
 
   #send(action: Action): void {
@@ -473,10 +517,11 @@ export class World {
     const context = this.#context(action);
     const { ctx } = context;
     const at = flow.next;
-    const data = flow.bytes(size);
+    const data = flow.bytes(kind === "sendfile" ? 0 : size);
     flow.sending = size;
+    const flags = flagsOf(action);
     const op = kind === "send"
-      ? asyncSend(ctx, socket, data)
+      ? asyncSend(ctx, socket, data, flags)
       : kind === "sendExact"
       ? asyncSendExact(ctx, socket, data)
       : kind === "sendmsg"
@@ -484,9 +529,11 @@ export class World {
         buffers: size < 2
           ? [data]
           : [data.subarray(0, size >> 1), data.subarray(size >> 1)],
-      })
+      }, flags)
       : asyncSendfile(ctx, socket, this.#streamFile, at, size);
     const codes = ["EPIPE", "ECONNRESET"];
+    const isPlain = kind === "send" || kind === "sendmsg";
+    if (isPlain && flags === MSG_DONTWAIT) codes.push("EAGAIN");
     this.#start(kind, action, context, codes, op, (result) => {
       flow.sending = 0;
       const { count, error } = movedBy(result);
@@ -494,7 +541,7 @@ export class World {
       if (error?.code !== "EPIPE" && error?.code !== "ECONNRESET") return;
       assert(flow.ended || flow.readerClosed, "a broken pipe by nobody");
       flow.broken = true;
-    });
+    }, socket);
   }
 
   #poll(action: Action): void {
@@ -505,7 +552,7 @@ export class World {
     const op = asyncPoll(context.ctx, socket, events);
     this.#start("poll", action, context, [], op, (result) => {
       assert(!result.ok || result.value > 0);
-    });
+    }, socket);
   }
 
   #shutdown(action: Action): void {
@@ -513,26 +560,39 @@ export class World {
     if (end.closed) return;
     end.out.ended = true;
     const context = this.#context(action);
-    const op = asyncShutdown(context.ctx, end.socket, SHUT_WR);
+    const { socket } = end;
+    const op = asyncShutdown(context.ctx, socket, SHUT_WR);
     // The peer may have reset it; it may happen or not when it is cancelled.
-    this.#start("shutdown", action, context, ["ENOTCONN"], op, () => {});
+    const codes = ["ENOTCONN"];
+    this.#start("shutdown", action, context, codes, op, () => {}, socket);
   }
 
   async #closeSocket(action: Action): Promise<void> {
     const end = this.#end(action);
     if (end.closed) return;
-    this.#mayCancel();
-    this.#closing.push(end.close());
-    if (this.#ends.every(({ closed }) => closed)) await this.#openPair();
+    this.#mayCancel(({ on }) => on === end.socket);
+    this.#closing.push(end.close(action.size % 4 === 0));
+    await this.#openPair(action.size);
   }
 
   #accept(action: Action): void {
     const context = this.#context(action);
     const codes = ["EINVAL", "ECONNABORTED"];
-    const op = asyncAccept(context.ctx, this.#listener.listener);
-    this.#start("accept", action, context, codes, op, (result) => {
-      if (result.ok) this.#closing.push(new Socket(result.value).close());
-    });
+    const { listener } = this.#listener;
+    const close = (fd: number) => this.#closing.push(new Socket(fd).close());
+    if (action.kind === "accept") {
+      const op = asyncAccept(context.ctx, listener);
+      this.#start("accept", action, context, codes, op, (result) => {
+        if (result.ok) close(result.value);
+      }, listener);
+      return;
+    }
+    const op = asyncAcceptFrom(context.ctx, listener);
+    this.#start("acceptFrom", action, context, codes, op, (result) => {
+      if (!result.ok) return;
+      assertEquals(result.value.address.host, "127.0.0.1");
+      close(result.value.fd);
+    }, listener);
   }
 
   #connect(action: Action): void {
@@ -540,14 +600,15 @@ export class World {
     const client = unwrap(Socket.open("ipv4"));
     const codes = ["ECONNREFUSED", "ECONNRESET"];
     const op = asyncConnect(context.ctx, client, this.#listener.at);
-    this.#start("connect", action, context, codes, op, () => {
-      this.#closing.push(client.close());
-    });
+    const close = () => this.#closing.push(client.close());
+    if (isForgotten(action)) this.#later.push(close);
+    this.#start("connect", action, context, codes, op, close, client);
   }
 
   #closeListener(): void {
-    this.#mayCancel();
-    this.#closing.push(this.#listener.listener.close());
+    const { listener } = this.#listener;
+    this.#mayCancel(({ on }) => on === listener);
+    this.#closing.push(listener.close());
     this.#listener = listen();
   }
 
@@ -579,6 +640,8 @@ export class World {
     file.busy[region] = true;
     const op = action.kind === "read"
       ? asyncRead(ctx, file.fd, buffer, at)
+      : action.kind === "readExact"
+      ? asyncReadExact(ctx, file.fd, buffer, at)
       : action.kind === "readv"
       ? asyncReadv(ctx, file.fd, [
         buffer.subarray(0, 100),
@@ -601,13 +664,15 @@ export class World {
     const { file, region } = found;
     const context = this.#context(action);
     const { ctx } = context;
-    const content = this.#random(256);
+    const content = action.size % 256;
     const data = new Uint8Array(REGION).fill(content);
     const at = region * REGION;
     const index = this.#files.indexOf(file);
     file.busy[region] = true;
     const op = action.kind === "write"
       ? asyncWrite(ctx, file.fd, data, at)
+      : action.kind === "writeExact"
+      ? asyncWriteExact(ctx, file.fd, data, at)
       : action.kind === "writev"
       ? asyncWritev(ctx, file.fd, [
         data.subarray(0, 100),
@@ -620,28 +685,148 @@ export class World {
     });
   }
 
-  /** A chain: the second ends with the first. */
+  /** A chain: what is behind one that fails does not happen. */
   #durableWrite(action: Action): void {
     const found = this.#region(action);
     const context = this.#context(action);
     if (found === undefined) return;
+    const { ctx } = context;
     const { file, region } = found;
-    const content = this.#random(256);
+    const content = action.size % 256;
     const data = new Uint8Array(REGION).fill(content);
+    const copy = new Uint8Array(REGION);
+    const at = region * REGION;
     file.busy[region] = true;
-    const [written, synced] = link(context.ctx, () =>
+    const [written, synced, read] = link(ctx, () =>
       [
-        asyncWrite(context.ctx, file.fd, data, region * REGION),
-        asyncFdatasync(context.ctx, file.fd),
+        asyncWrite(ctx, file.fd, data, at),
+        asyncFdatasync(ctx, file.fd),
+        asyncRead(ctx, file.fd, copy, at),
       ] as const);
-    // On a ring of one entry a chain of two does not fit.
+    // On a small ring a chain of three does not fit.
     const codes = ["E2BIG", "ECANCELED"];
+    const unbound = { ...action, bound: "none" } as const;
     this.#start("durableWrite", action, context, codes, written, (result) => {
-      file.busy[region] = false;
       noteWrite(file, region, content, result);
     });
-    const unbound = { ...action, bound: "none" } as const;
     this.#start("durableSync", unbound, context, codes, synced, () => {});
+    this.#start("durableRead", unbound, context, codes, read, (result) => {
+      if (!result.ok) return;
+      assert(copy.subarray(0, result.value).every((byte) => byte === content));
+    });
+    // One that does not fit is over before the others.
+    void Promise.all([written, synced, read]).then(() =>
+      file.busy[region] = false
+    );
+  }
+
+  /** What changes nothing that is read, and a hole. */
+  #space(action: Action): void {
+    const found = this.#region(action);
+    if (found === undefined) return;
+    const { file, region } = found;
+    const context = this.#context(action);
+    const { ctx } = context;
+    const { kind } = action;
+    const size = REGION * REGIONS;
+    file.busy[region] = true;
+    const free = () => file.busy[region] = false;
+    if (kind === "fstat") {
+      const op = asyncFstat(ctx, file.fd);
+      this.#start(kind, action, context, [], op, (result) => {
+        free();
+        if (result.ok) assertEquals(result.value.size, size);
+      });
+    } else if (kind === "ftruncate") {
+      const op = asyncFtruncate(ctx, file.fd, size);
+      this.#start(kind, action, context, [], op, free);
+    } else {
+      const at = region * REGION;
+      const mode = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE;
+      const op = asyncFallocate(ctx, file.fd, mode, at, REGION);
+      this.#start(kind, action, context, ["EOPNOTSUPP"], op, (result) => {
+        free();
+        if (result.ok) file.regions[region] = 0;
+        else if (result.error.code !== "EOPNOTSUPP") {
+          file.regions[region] = undefined;
+        }
+      });
+    }
+  }
+
+  /** Names, which come and go in no order. */
+  #name(action: Action): void {
+    const { kind, actor, size } = action;
+    const context = this.#context(action);
+    const { ctx } = context;
+    const name = this.#names[actor % NAMES];
+    const codes = ["ENOENT"];
+    const close = (result: Result<number>) => {
+      if (result.ok) this.#closing.push(asyncClose(this.#own, result.value));
+    };
+    if (kind === "rename") {
+      const op = asyncRename(ctx, name, this.#names[size % NAMES]);
+      this.#start(kind, action, context, codes, op, () => {});
+    } else if (kind === "unlink") {
+      const op = asyncUnlink(ctx, name);
+      this.#start(kind, action, context, codes, op, () => {});
+    } else if (kind === "open") {
+      const op = asyncOpen(ctx, name, O_RDWR | O_CREAT, 0o600);
+      this.#start(kind, action, context, [], op, close);
+    } else {
+      const base = name.slice("/tmp/".length);
+      const how = { resolve: RESOLVE_BENEATH };
+      const op = asyncOpenat2(ctx, this.#directory, base, O_RDONLY, how);
+      this.#start(kind, action, context, codes, op, close);
+    }
+  }
+
+  // ---- pipes and what goes to other contexts ----------------------------------
+
+  #pipe({ actor }: Action): Pipe {
+    return this.#pipes[actor % PIPES];
+  }
+
+  #readPipe(action: Action): void {
+    const { readFd, flow } = this.#pipe(action);
+    if (flow.receiving) return;
+    const context = this.#context(action);
+    const buffer = this.#bufferFor(context, action.size);
+    flow.receiving = true;
+    const op = asyncRead(context.ctx, readFd, buffer);
+    this.#start("pipeRead", action, context, [], op, (result) => {
+      flow.receiving = false;
+      const { count } = movedBy(result);
+      assert(!result.ok || count > 0, "an end that nobody has made");
+      flow.take(buffer.subarray(0, count));
+    });
+  }
+
+  #fillPipe(action: Action): void {
+    const { kind, size } = action;
+    const { writeFd, flow } = this.#pipe(action);
+    if (flow.sending > 0) return;
+    const context = this.#context(action);
+    const { ctx } = context;
+    const at = flow.next;
+    // A splice does not wait for a non-blocking pipe.
+    const codes = kind === "pipeSplice" ? ["EAGAIN"] : [];
+    const op = kind === "pipeWrite"
+      ? asyncWrite(ctx, writeFd, flow.bytes(size))
+      : asyncSplice(ctx, this.#streamFile, writeFd, size, { fromOffset: at });
+    flow.sending = size;
+    this.#start(kind, action, context, codes, op, (result) => {
+      flow.sending = 0;
+      flow.sent += movedBy(result).count;
+    });
+  }
+
+  #handOver(action: Action): void {
+    const { ctx, handed } = this.#context(action);
+    const { left, right } = unixPair();
+    const tag = this.#tag++;
+    handed.set(tag, right);
+    value(handOver(ctx.ringFd, left.release(), tag));
   }
 
   /** Closes a file that nothing is pending on, and opens another. */
@@ -656,6 +841,27 @@ export class World {
     for (const { ctx } of this.#contexts) {
       value(ctx.updateFiles(index, [created.fd]));
     }
+  }
+
+  /** An fd that is closed while a write is pending, which goes on. */
+  async #closeFile(action: Action): Promise<void> {
+    const flags = O_TMPFILE | O_RDWR;
+    const fd = value(await asyncOpen(this.#own, "/tmp", flags, 0o600));
+    const context = this.#context(action);
+    const { ctx } = context;
+    const data = new Uint8Array(action.size);
+    const queue = () =>
+      [asyncWrite(ctx, fd, data), asyncClose(ctx, fd)] as const;
+    const isChain = action.ms % 2 === 0;
+    const [written, closed] = isChain ? link(ctx, queue) : queue();
+    // On a ring of one entry a chain does not fit. After a write that fails or
+    // is short it ends, and the fd is gone all the same: it would be missed. The
+    // number may soon be a socket's, which ends what is pending when it closes.
+    const codes = ["E2BIG", "ECANCELED"].slice(isChain ? 0 : 1);
+    this.#start("closedWrite", action, context, codes, written, () => {});
+    this.#start("close", action, context, codes, closed, (result) => {
+      assert(result.ok || isChain || this.#lenient, "a close that failed");
+    });
   }
 
   /** Waits for what uses files; sockets may have to wait for a peer. */
@@ -680,13 +886,40 @@ export class World {
     const context = this.#context(action);
     // The others may have a message to it in their queues.
     if ([...this.#flights].some(({ what }) => what === "message")) return;
-    this.#mayCancel();
+    this.#mayCancel((flight) => flight.context === context);
     context.closed = true;
+    // What has not arrived is closed with it.
+    for (const peer of context.handed.values()) {
+      this.#closing.push(this.#assertClosed(peer));
+    }
+    context.handed.clear();
     this.#contexts.splice(this.#contexts.indexOf(context), 1);
     if (action.size % 2 === 0) context.ctx[Symbol.dispose]();
     else this.#closing.push(context.ctx[Symbol.asyncDispose]());
-    this.#openContext();
+    this.#openContext(action.size);
     this.#register(this.#contexts.at(-1)!);
+  }
+
+  /** That the other end is closed, soon. */
+  async #assertClosed(socket: Socket): Promise<void> {
+    const op = asyncRecv(this.#own, socket, new Uint8Array(1));
+    const result = await op.withTimeout(HANG_MS);
+    assert(result.ok ? result.value === 0 : this.#lenient, "an end");
+    await socket.close();
+  }
+
+  /** Memory for what comes in: some of it cannot be taken away. */
+  #bufferFor({ ctx }: Context, size: number): Uint8Array<ArrayBuffer> {
+    if (size % 16 > 1) return new Uint8Array(size);
+    const buffer = size % 16 === 0
+      ? ctx.allocate(size)
+      : pin(new Uint8Array(size));
+    this.#later.push(() => {
+      assertThrows(() =>
+        structuredClone(buffer, { transfer: [buffer.buffer] })
+      );
+    });
+    return buffer;
   }
 
   // ---- the end ----------------------------------------------------------------
@@ -697,18 +930,26 @@ export class World {
       const left = [...this.#flights].map(({ what }) => what);
       this.#error ??= new AssertionError(`hanging: ${left.join(", ")}`);
     };
-    this.#mayCancel();
+    this.#mayCancel(() => true);
     this.#runLater(this.#later.length);
     for (const end of this.#ends) {
-      if (!end.closed) this.#closing.push(end.close());
+      if (!end.closed) this.#closing.push(end.close(false));
     }
     this.#closing.push(this.#listener.listener.close());
+    // Nobody else would end what waits for a pipe.
+    for (const { ctx } of this.#contexts) {
+      this.#closing.push(ctx.cancelAllPending());
+    }
     const flights = [...this.#flights].map(({ done }) => done);
     await within(HANG_MS, Promise.all(flights), "operations").catch(onHang);
     await within(HANG_MS, this.#closeAll(), "closing").catch(onHang);
     for (const { fd } of this.#files) await asyncClose(this.#own, fd);
     await asyncClose(this.#own, this.#streamFile);
+    await asyncClose(this.#own, this.#directory);
+    for (const name of this.#names) await asyncUnlink(this.#own, name);
+    for (const pipe of this.#pipes) pipe.close();
     if (this.#error === undefined) await this.#inspect();
+    await within(HANG_MS, this.#closeAll(), "closing").catch(onHang);
     for (const { ctx } of this.#contexts) ctx[Symbol.dispose]();
     this.#own[Symbol.dispose]();
   }
@@ -723,17 +964,27 @@ export class World {
   async #inspect(): Promise<void> {
     try {
       for (const context of this.#contexts) {
-        for (let i = 0; i < 100 && context.arrived < context.expected; i++) {
-          await turn(1);
-        }
+        const isShort = () =>
+          context.arrived < context.expected || context.handed.size > 0;
+        for (let i = 0; i < 100 && isShort(); i++) await turn(1);
+        // Nobody waits for what was forgotten, which is over by now or soon.
+        const { ctx } = context;
+        for (let i = 0; i < 100 && ctx.pending > 0; i++) await turn(1);
         assertEquals(context.arrived, context.expected, "messages");
-        value(context.ctx.unregisterFiles());
-        await assertIdle(context.ctx);
+        assertEquals(context.handed.size, 0, "fds that were handed over");
+        value(ctx.unregisterFiles());
+        await assertIdle(ctx);
       }
     } catch (error) {
       this.#error = error;
     }
   }
+}
+
+/** Whether nobody refers to an operation any more, nor will know its result:
+ * its direction of a connection is in use until that is closed. */
+function isForgotten({ kind, bound, ms }: Action): boolean {
+  return bound === "dropped" && ms === 0 && FORGETTABLE.has(kind);
 }
 
 function movedBy(result: Result<number>): { count: number; error?: IoError } {
@@ -749,4 +1000,13 @@ function noteWrite(
 ): void {
   const whole = result.ok && result.value === REGION;
   file.regions[region] = whole ? content : undefined;
+}
+
+/** Now and then an operation is to move all, or not to wait. */
+function flagsOf({ size }: Action): number {
+  return [MSG_WAITALL, MSG_DONTWAIT][size % 7] ?? 0;
+}
+
+function isPinned({ length }: Uint8Array): boolean {
+  return length % 16 <= 1;
 }

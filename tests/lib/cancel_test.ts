@@ -174,10 +174,11 @@ kioTest(
   "cancel() in the same turn: asyncFtruncate() and asyncFallocate() change nothing",
   async (ctx) => {
     await using file = await tempFile(ctx, bytes("abc"));
-    const ops = [
-      asyncFtruncate(ctx, file, 1),
-      asyncFallocate(ctx, file, 0, 0, 100),
-    ];
+    const ops = [asyncFallocate(ctx, file, 0, 0, 100)];
+    // Before Linux 6.9 it is done at once.
+    if (ctx.capabilities.operations.asyncFtruncate === "ring") {
+      ops.push(asyncFtruncate(ctx, file, 1));
+    }
     for (const op of ops) op.cancel();
     for (const op of ops) assertCode(await op, "ECANCELED");
     assertEquals(text(await contentOf(ctx, file)), "abc");

@@ -29,8 +29,9 @@ kioTest("drive does not sleep on work that is left over", async (ctx) => {
   assertEquals(await Promise.race([last, overdue]), { ok: true, value: 1 });
   await overdue;
   await Promise.all([left, right, otherLeft, otherRight].map((s) => s.close()));
-  const counts = (await Promise.all(crowd)).filter((received) => received.ok);
-  assertEquals(counts.length, 1);
+  // The end of the connection is no byte.
+  const counts = (await Promise.all(crowd)).map((it) => it.ok ? it.value : 0);
+  assertEquals(counts.filter((count) => count > 0), [1]);
 });
 
 async function pingPong(ctx: IoContext, rounds: number): Promise<number> {

@@ -86,14 +86,14 @@ kioTest("asyncOpen() gives the errors of open(2)", async (ctx) => {
     ["/tmp", O_WRONLY, "EISDIR"],
     ["/tmp", O_CREAT | O_EXCL | O_WRONLY, "EEXIST"],
     ["/proc/self", O_RDONLY | O_NOFOLLOW, "ELOOP"],
-    ["/proc/self/exe", O_WRONLY | O_TRUNC, "ETXTBSY"],
+    ["/proc/self/exe", O_WRONLY | O_TRUNC, "ETXTBSY EROFS"],
     [`/${"x".repeat(256)}`, O_RDONLY, "ENAMETOOLONG"],
     [`/${"x/".repeat(3000)}`, O_RDONLY, "ENAMETOOLONG"],
   ];
   for (const [path, flags, code] of cases) {
     const result = await asyncOpen(ctx, path, flags);
     if (result.ok) value(await asyncClose(ctx, result.value));
-    assertCode(result, code);
+    assertCode(result, ...code.split(" "));
   }
 });
 

@@ -6,9 +6,11 @@ import {
 } from "@std/assert";
 import {
   asyncClose,
+  asyncFallocate,
   asyncFdatasync,
   asyncFsync,
   asyncFtruncate,
+  asyncOpen,
   asyncPoll,
   asyncRead,
   asyncReadv,
@@ -17,10 +19,14 @@ import {
   asyncShutdown,
   asyncSleep,
   asyncWrite,
+  FALLOC_FL_KEEP_SIZE,
+  FALLOC_FL_PUNCH_HOLE,
   IoContext,
   link,
   MSG_DONTWAIT,
   MSG_WAITALL,
+  O_RDWR,
+  O_TMPFILE,
   POLLIN,
   type Result,
   SHUT_WR,
@@ -47,21 +53,39 @@ function codes(results: readonly Result<unknown>[]): string {
 
 kioTest("link() runs its operations in their order", async (ctx) => {
   await using file = await tempFile(ctx, bytes("0"));
+  const mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  const zero = (at: number) => asyncFallocate(ctx, file, mode, at, 9 - at);
   for (let i = 1; i <= 200; i++) {
     const memory = new Uint8Array(9);
     const ops = link(ctx, () => [
       asyncWrite(ctx, file, bytes(`first ${i}  `.slice(0, 9))),
-      asyncFtruncate(ctx, file, 0),
+      zero(0),
       asyncWrite(ctx, file, bytes(`second${i}  `.slice(0, 9))),
       asyncFdatasync(ctx, file),
       asyncRead(ctx, file, memory),
-      asyncFtruncate(ctx, file, 1),
+      zero(1),
     ]);
     assertEquals(codes(await Promise.all(ops)), "ok,ok,ok,ok,ok,ok");
     assertEquals(text(memory), `second${i}  `.slice(0, 9));
-    assertEquals(text(await contentOf(ctx, file)), "s");
+    assertEquals(text(await contentOf(ctx, file)), "s".padEnd(9, "\0"));
   }
 });
+
+kioTest(
+  "link() takes asyncFtruncate() where the kernel has it",
+  async (ctx) => {
+    await using file = await tempFile(ctx);
+    const [written, cut] = link(ctx, () => [
+      asyncWrite(ctx, file, bytes("abc")),
+      asyncFtruncate(ctx, file, 1),
+    ]);
+    value(await written);
+    const isThere = ctx.capabilities.operations.asyncFtruncate === "ring";
+    if (isThere) value(await cut);
+    else assertCode(await cut, "EOPNOTSUPP");
+    assertEquals(text(await contentOf(ctx, file)), isThere ? "a" : "abc");
+  },
+);
 
 kioTest(
   "link() starts a member when the one before has succeeded, not earlier",
@@ -120,7 +144,10 @@ kioTest("link() ends with a short read", async (ctx) => {
       () => asyncRead(ctx, file, new Uint8Array(4), 100),
     ]
   ) {
-    const ops = link(ctx, () => [read(), asyncFtruncate(ctx, file, 0)]);
+    const ops = link(ctx, () => [
+      read(),
+      asyncFallocate(ctx, file, 0, 0, 100),
+    ]);
     assertEquals(codes(await Promise.all(ops)), "ok,ECANCELED");
     assertEquals(text(await contentOf(ctx, file)), "abc");
   }
@@ -519,6 +546,21 @@ kioTest(
     const wasLeft = isOpen(number);
     if (wasLeft) value(await asyncClose(ctx, number));
     assert(!wasLeft, "the fd is gone whatever the result");
+  },
+);
+
+kioTest(
+  "link() without room for an asyncClose() does what is before it",
+  async (ctx) => {
+    using other = new IoContext(1);
+    const opened = asyncOpen(ctx, "/tmp", O_TMPFILE | O_RDWR, 0o600);
+    const fd = value(await opened);
+    const ops = link(other, () => [
+      asyncWrite(other, fd, bytes("x")),
+      asyncClose(other, fd),
+    ]);
+    assertEquals(codes(await Promise.all(ops)), "ok,E2BIG");
+    assert(!isOpen(fd), "the fd is gone whatever the result");
   },
 );
 

@@ -39,7 +39,7 @@ kioTest("stats() counts what was started and what is complete", async (ctx) => {
   assertEquals([before.started, before.completed, before.pending], [10, 0, 10]);
   value(await asyncSend(ctx, pair.right, bytes("0123456789")));
   await Promise.all(receives);
-  value(await asyncSleep(ctx, 1));
+  value(await asyncSleep(ctx, 50));
   const after = ctx.stats();
   assertEquals([after.started, after.completed, after.pending], [12, 12, 0]);
   assertEquals(after.pendingMax, 11);

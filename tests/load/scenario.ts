@@ -121,7 +121,7 @@ export function slopeOf(points: readonly (readonly [x: number, y: number])[]) {
 export async function eventually<T>(
   look: () => T | Promise<T>,
   isRight: (value: T) => boolean,
-  limitMs = 10_000,
+  limitMs = 120_000,
 ): Promise<T> {
   const endMs = performance.now() + limitMs;
   for (;;) {

@@ -93,10 +93,22 @@ function outputOf(text: string): string {
   );
 }
 
-/** A port that nobody listens on. */
+let nextPort = 10_000 + Deno.pid % 20_000;
+
+/**
+ * A port that nobody listens on, below those that the system chooses from: no
+ * test that runs beside this one gets it meanwhile.
+ */
 function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
+  for (;;) {
+    const port = nextPort++;
+    try {
+      using _listener = Deno.listen({ hostname: "127.0.0.1", port });
+      return port;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    }
+  }
 }
 
 /** Sends something to a server, as soon as it listens, and wants it back. */

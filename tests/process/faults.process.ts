@@ -509,6 +509,25 @@ kioTest(
   },
 );
 
+kioTest("asyncAccept() without fds is answered late", async (ctx) => {
+  using _ = FaultPlan.install({
+    rules: [{ operation: "accept", fault: "error", code: "EMFILE" }],
+  });
+  const { listener } = listen();
+  // Both are due by the same clock, the earlier one first: 10 ms and 5.
+  for (let i = 0; i < 5; i++) {
+    const order: string[] = [];
+    const accepted = asyncAccept(ctx, listener);
+    await Promise.all([
+      accepted.then(() => order.push("accept")),
+      asyncSleep(ctx, 5).then(() => order.push("sleep")),
+    ]);
+    assertCode(await accepted, "EMFILE");
+    assertEquals(order, ["sleep", "accept"]);
+  }
+  await listener.close();
+});
+
 kioTest("FaultPlan refuses what makes no sense", () => {
   const refused = (rule: unknown, message: RegExp) => {
     const error = assertThrows(() =>
@@ -578,10 +597,11 @@ Deno.test("FaultPlan is refused when the normal library is in use", async () => 
 /** Whether a library has anything of the faults, debug information included. */
 function hasFaults(library: string): boolean {
   const content = new TextDecoder("latin1").decode(Deno.readFileSync(library));
-  return /fault_(rule|plan|enter|install|operation|holds)/.test(content);
+  return /fault_(rule|plan|enter|install|operation|holds)|KIO_MASK|mask_hides/
+    .test(content);
 }
 
-Deno.test("the normal library has nothing of the faults", async () => {
+Deno.test("the normal library has nothing of the faults and masks", async () => {
   assert(!hasFaults(`${ROOT}ffi/build/libkio.so`));
   assert(hasFaults(`${ROOT}ffi/build/libkio_faults.so`));
   // What the compiler sees of kio.c, without comments: no name of the faults.
@@ -593,7 +613,10 @@ Deno.test("the normal library has nothing of the faults", async () => {
       ...flags,
       `${ROOT}ffi/kio.c`,
     ]))
-      .out.match(/\bfaults?\b|\b(kio_)?fault_\w+|\bFAULT_\w+/g);
+      .out.match(
+        /\bfaults?\b|\b(kio_)?fault_\w+|\bFAULT_\w+|\bmask(ed|_\w+)\b/g,
+      );
   assertEquals(await seen(), null);
   assert((await seen("-DKIO_FAULTS"))!.length > 50);
+  assert((await seen("-DKIO_MASKS"))!.length > 20);
 });

@@ -1,17 +1,36 @@
-/** The model fuzzer in its short form; `deno task fuzz` is the long one. */
-import { assertEquals, assertMatch } from "@std/assert";
-import { run } from "./support.ts";
+/** The model fuzzer in its short form, and that it would find something;
+ * `deno task fuzz` is the long one. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { mutate, workshop } from "../../tools/mutants.ts";
+import { ROOT, run } from "./support.ts";
+
+function fuzz(cwd: string, args: string[]) {
+  const flags = ["run", "--allow-ffi", "--no-check", "--v8-flags=--expose-gc"];
+  const command = [...flags, "tests/fuzz/fuzz.ts", "--ops=5000", ...args];
+  return run(Deno.execPath(), command, { cwd });
+}
 
 for (const faults of [[], ["--faults"]]) {
   Deno.test(`fuzz ${faults} finds nothing`, async () => {
-    const flags = ["run", "--allow-ffi", "--v8-flags=--expose-gc"];
-    const { code, out, err } = await run(Deno.execPath(), [
-      ...flags,
-      "tests/fuzz/fuzz.ts",
-      "--ops=5000",
-      ...faults,
-    ]);
+    const { code, out, err } = await fuzz(ROOT, faults);
     assertEquals([code, err], [0, ""], out);
-    assertMatch(out, /^\d+ operations, .*: nothing wrong\n$/);
+    assertMatch(out, /^\d+ operations, .*: nothing wrong\n$/m);
   });
 }
+
+Deno.test("fuzz finds a fault that is planted, and cuts it down", async () => {
+  using copied = workshop();
+  // Writes to registered files go to their beginning.
+  mutate(copied.folder, {
+    file: "lib/io.ts",
+    from: "place, data, 0, length, at,",
+    to: "place, data, 0, length, 0,",
+  });
+  const { code, out } = await fuzz(copied.folder, []);
+  assertEquals(code, 1, out);
+  const [, count] = /^cut down to (\d+) actions:$/m.exec(out) ?? [];
+  assert(Number(count) <= 5, out);
+  assertMatch(out, /"kind":"writeFixed"/);
+  assertMatch(out, /^AssertionError: bytes of a file$/m);
+  assertMatch(out, /^again: deno task fuzz --seed \d+ --ops 1$/m);
+});

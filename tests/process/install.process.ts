@@ -236,6 +236,28 @@ Deno.test("build --project serves programs with a list of paths", async () => {
   assertWorks(await user.program(PROGRAM, ["--allow-ffi=.kio"]));
 });
 
+Deno.test("deno compile takes the library along", async () => {
+  using user = await newcomer();
+  assertEquals((await user.build(["--project"])).code, 0);
+  assertWorks(await user.program());
+  // In place of what Deno downloads for it, Deno itself: that cannot run the
+  // program, but what is packed, and where, is the same.
+  const { code, err } = await user.deno(
+    [
+      "compile",
+      "--no-check",
+      "--allow-ffi",
+      "--include",
+      ".kio",
+      "--output=it",
+      "main.ts",
+    ],
+    { DENORT_BIN: Deno.execPath() },
+  );
+  assertEquals(code, 0, err);
+  assertMatch(err, /^├── \.kio\/\* .*\n└── main\.ts /m);
+});
+
 Deno.test("build --faults makes jsr:@kio/kio/testing work", async () => {
   using user = await newcomer();
   const program = `

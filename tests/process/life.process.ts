@@ -109,10 +109,14 @@ Deno.test("IoContext leaves signals without a listener as they are", async () =>
 Deno.test("IoContext that is idle uses no processor", async () => {
   await using program = startScript(`${PENDING} await received;`);
   await program.printed(/ready/);
-  await sleep(200);
-  const before = cpuMs(program.pid);
-  await sleep(1000);
-  const spent = cpuMs(program.pid) - before;
+  // The engine goes on for a while with what it has begun. What polls uses a
+  // processor in every second.
+  let spent = Infinity;
+  for (let second = 0; second < 30 && spent >= 50; second++) {
+    const before = cpuMs(program.pid);
+    await sleep(1000);
+    spent = cpuMs(program.pid) - before;
+  }
   assert(spent < 50, `${spent} ms of a processor in an idle second`);
 });
 
@@ -192,8 +196,8 @@ Deno.test("leaks", () => {
 `,
   );
   const config = `--config=${ROOT}deno.json`;
-  const args = ["test", "--allow-ffi", "--no-lock", config, file];
-  const { code, out } = await run(Deno.execPath(), args);
+  const args = ["test", "--allow-ffi", "--no-check", "--no-lock", config];
+  const { code, out } = await run(Deno.execPath(), [...args, file]);
   assertEquals(code, 1);
   assertMatch(
     out,

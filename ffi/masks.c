@@ -1,0 +1,129 @@
+/*
+ * masks.c - a part of kio.c in the builds for tests (-DKIO_MASKS), which hides
+ * what the kernel has, so that what is done without it runs. KIO_MASK in the
+ * environment says what is hidden, separated by commas.
+ *
+ * It stands between kio.c and the kernel, and answers as a kernel does that has
+ * never heard of it: also to who uses it without having asked. What was hidden,
+ * and how often that was met, is told when the process ends.
+ */
+#define MASKS(EACH)              \
+	EACH(DEFER_TASKRUN)      \
+	EACH(SUBMIT_ALL)         \
+	EACH(NO_IOWAIT)          \
+	EACH(SYNC_MSG_RING)      \
+	EACH(FTRUNCATE)          \
+	EACH(REGISTERED_RING)    \
+	EACH(IOWQ_MAX_WORKERS)   \
+	EACH(EVENTFD_DISABLED)
+
+#define MASK_NUMBER(NAME) MASK_##NAME,
+#define MASK_NAME(NAME) #NAME,
+enum mask { MASKS(MASK_NUMBER) MASKS_COUNT };
+static const char *const mask_names[] = { MASKS(MASK_NAME) };
+
+static bool mask_hides[MASKS_COUNT];
+static atomic_uint mask_met[MASKS_COUNT];
+
+/* Whether it is hidden, to be asked when it would be used. */
+static bool masked(enum mask mask)
+{
+	if (mask_hides[mask])
+		mask_met[mask]++;
+	return mask_hides[mask];
+}
+
+/* A number of the kernel, or one that no kernel has. */
+#define KIO_NUMBER(NAME, NUMBER) (masked(MASK_##NAME) ? 255 : (NUMBER))
+
+static void mask_tell(void)
+{
+	for (uint32_t i = 0; i < MASKS_COUNT; i++)
+		if (mask_hides[i])
+			fprintf(stderr, "kio: %s hidden %u times\n",
+				mask_names[i], mask_met[i]);
+}
+
+static void mask_hide(const char *names)
+{
+	for (size_t length; *names; names += length + !!names[length]) {
+		uint32_t i = 0;
+
+		length = strcspn(names, ",");
+		while (i < MASKS_COUNT &&
+		       (strlen(mask_names[i]) != length ||
+			strncmp(mask_names[i], names, length) != 0))
+			i++;
+		if (i == MASKS_COUNT) {
+			fprintf(stderr, "kio: KIO_MASK: no mask %s\n", names);
+			abort();
+		}
+		mask_hides[i] = true;
+	}
+}
+
+__attribute__((constructor)) static void mask_read(void)
+{
+	const char *names = getenv("KIO_MASK");
+
+	if (!names)
+		return;
+	mask_hide(names);
+	atexit(mask_tell);
+}
+
+/* ---- what asks the kernel --------------------------------------------------- */
+
+static int masked_queue_init_params(unsigned entries, struct io_uring *ring,
+				    struct io_uring_params *params)
+{
+	int ret;
+
+	if ((params->flags & IORING_SETUP_DEFER_TASKRUN &&
+	     masked(MASK_DEFER_TASKRUN)) ||
+	    (params->flags & IORING_SETUP_SUBMIT_ALL &&
+	     masked(MASK_SUBMIT_ALL)))
+		return -EINVAL;
+	ret = io_uring_queue_init_params(entries, ring, params);
+	if (!ret && masked(MASK_NO_IOWAIT))
+		ring->features = params->features &= ~KIO_FEAT_NO_IOWAIT;
+	return ret;
+}
+#define io_uring_queue_init_params masked_queue_init_params
+
+static struct io_uring_probe *masked_get_probe_ring(struct io_uring *ring)
+{
+	struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
+
+	if (!probe || !masked(MASK_FTRUNCATE))
+		return probe;
+	/* and whatever else is newer than Linux 6.1 */
+	while (probe->last_op > IORING_OP_SENDMSG_ZC)
+		probe->ops[probe->last_op--].flags = 0;
+	return probe;
+}
+#define io_uring_get_probe_ring masked_get_probe_ring
+
+static int masked_register_ring_fd(struct io_uring *ring)
+{
+	return masked(MASK_REGISTERED_RING) ? -EINVAL :
+					      io_uring_register_ring_fd(ring);
+}
+#define io_uring_register_ring_fd masked_register_ring_fd
+
+static int masked_register_iowq_max_workers(struct io_uring *ring,
+					    unsigned *workers)
+{
+	return masked(MASK_IOWQ_MAX_WORKERS) ?
+		       -EINVAL :
+		       io_uring_register_iowq_max_workers(ring, workers);
+}
+#define io_uring_register_iowq_max_workers masked_register_iowq_max_workers
+
+static int masked_cq_eventfd_toggle(struct io_uring *ring, bool enabled)
+{
+	return masked(MASK_EVENTFD_DISABLED) ?
+		       -EOPNOTSUPP :
+		       io_uring_cq_eventfd_toggle(ring, enabled);
+}
+#define io_uring_cq_eventfd_toggle masked_cq_eventfd_toggle

@@ -1,0 +1,313 @@
+/**
+ * Limits of the system and of the user: what is beyond them is refused with
+ * what to do about it, nothing leaks, and what was there goes on.
+ */
+import {
+  assertPrinted,
+  runScript,
+  type ScriptOptions,
+  temporaryFolder,
+} from "./support.ts";
+
+/** Runs Deno under a limit of the shell, from its start. */
+const limited = (limit: string) => [
+  "sh",
+  "-c",
+  `ulimit ${limit}; exec "$@"`,
+  "sh",
+];
+
+/** The rest is counted against the limits of a user, which root has not. */
+const UID = 61_234;
+const AS_USER = [
+  "setpriv",
+  `--reuid=${UID}`,
+  `--regid=${UID}`,
+  "--clear-groups",
+  // Wherever the checkout and Deno are.
+  "--inh-caps=+dac_read_search",
+  "--ambient-caps=+dac_read_search",
+];
+
+/** Runs a script as a user without privileges. */
+async function runAsUser(script: string, options: ScriptOptions = {}) {
+  if (Deno.uid() !== 0) return await runScript(script, options);
+  using folder = temporaryFolder();
+  Deno.chownSync(folder.path, UID, UID);
+  return await runScript(script, {
+    ...options,
+    under: [...options.under ?? [], ...AS_USER],
+    env: { ...options.env, HOME: folder.path, DENO_DIR: folder.path },
+  });
+}
+
+/** What the scripts share: to be printed, and to be counted. */
+const SHARED = `
+const say = (what, result) => console.log(what, result.ok ? "ok" : result.error.code);
+const refusal = async (what, attempt) => {
+  try {
+    await attempt();
+    console.log(what, "ok");
+  } catch (error) {
+    console.log(what, error.name, error.code, error.message);
+  }
+};
+const fdsOf = () => Array.from(Deno.readDirSync("/proc/self/fd")).length;
+const libc = Deno.dlopen("libc.so.6", {
+  getrlimit: { parameters: ["i32", "buffer"], result: "i32" },
+  setrlimit: { parameters: ["i32", "buffer"], result: "i32" },
+  pipe: { parameters: ["buffer"], result: "i32" },
+  fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  close: { parameters: ["i32"], result: "i32" },
+}).symbols;
+// Deno opens these at some time, and ends the process if it cannot.
+Deno.addSignalListener("SIGUSR2", say);
+Deno.removeSignalListener("SIGUSR2", say);
+`;
+
+// ---- open files -------------------------------------------------------------
+
+Deno.test("64 open files: each operation says so, and all works afterwards", async () => {
+  assertPrinted(
+    await runScript(
+      `${SHARED}
+const ctx = new kio.IoContext(64);
+const pool = new kio.BlockingPool(1);
+const file = await kio.asyncOpen(
+  ctx, "/tmp", kio.O_TMPFILE | kio.O_RDWR, 0o600,
+).orThrow();
+await kio.asyncWrite(ctx, file, new Uint8Array(1000).fill(7)).orThrow();
+const [left, right] = kio.unwrap(kio.Socket.pair());
+const listener = kio.unwrap(
+  kio.TcpListener.bind(kio.SocketAddress.v4(0, "127.0.0.1")),
+);
+const at = listener.localAddress;
+const client = kio.unwrap(kio.Socket.open("ipv4"));
+await kio.asyncConnect(ctx, client, at).orThrow();
+
+const before = fdsOf();
+const fds = [];
+for (;;) {
+  const opened = await kio.asyncOpen(ctx, "/proc/self/status", kio.O_RDONLY);
+  if (opened.ok) fds.push(opened.value);
+  else break;
+}
+say("socket", kio.Socket.open("ipv4"));
+say("pair", kio.Socket.pair());
+say("bind", kio.TcpListener.bind(kio.SocketAddress.v4(0, "127.0.0.1")));
+say("accept", await kio.asyncAccept(ctx, listener));
+say("sendfile", await kio.asyncSendfile(ctx, left, file, 0, 1000));
+say("connect", await kio.TcpStream.connect(ctx, "127.0.0.1", at.port));
+say("resolve", kio.SocketAddress.resolve("localhost", 80));
+say("resolveAsync", await kio.SocketAddress.resolveAsync(ctx, pool, "localhost", 80));
+await refusal("offload", () => kio.offload(ctx, pool, () => 1));
+await refusal("pool", () => kio.WorkerPool.start("file:///none.ts", { workers: 1 }));
+// One for the ring, then one for its eventfd as well.
+for (let room = 0; room < 3; room++) {
+  await refusal("context", () => new kio.IoContext(64)[Symbol.dispose]());
+  await kio.asyncClose(ctx, fds.pop()).orThrow();
+}
+for (const fd of fds) await kio.asyncClose(ctx, fd).orThrow();
+console.log("leaked", fdsOf() - before, ctx.pending);
+
+const accepted = await kio.asyncAccept(ctx, listener).orThrow();
+say("sendfile", await kio.asyncSendfile(ctx, left, file, 0, 1000));
+const copy = new Uint8Array(1000);
+say("receive", await kio.asyncRecvExact(ctx, right, copy));
+console.log(copy.every((byte) => byte === 7), await kio.offload(ctx, pool, () => 1));
+say("resolveAsync", await kio.SocketAddress.resolveAsync(ctx, pool, "localhost", 80));
+Deno.exit();
+`,
+      { flags: ["-A"], under: limited("-n 64") },
+    ),
+    `socket EMFILE
+pair EMFILE
+bind EMFILE
+accept EMFILE
+sendfile EMFILE
+connect EMFILE
+resolve EMFILE
+resolveAsync EMFILE
+offload Error EMFILE Cannot offload a job: Too many open files (EMFILE): a thread needs up to 16 fds; close some or raise the limit of open files (ulimit -n)
+pool Error EMFILE Cannot start a pool: Too many open files (EMFILE): a thread needs up to 16 fds; close some or raise the limit of open files (ulimit -n)
+context Error EMFILE Cannot open an io_uring: Too many open files (EMFILE): the limit of open files is reached (ulimit -n)
+context Error EMFILE Cannot open an io_uring: Too many open files (EMFILE): the limit of open files is reached (ulimit -n)
+context ok
+leaked 0 0
+sendfile ok
+receive ok
+true 1
+resolveAsync ok
+`,
+  );
+});
+
+/** Serves until it gets a message, which ends it. */
+const WORKER = `
+import * as kio from "@kio/kio";
+await kio.joinPool(async ({ ctx, pool }) => {
+  const end = new Promise((_, reject) => {
+    ctx.onMessage = () => reject(new Error("on purpose"));
+  });
+  pool.ready();
+  await end;
+});
+`;
+
+Deno.test("64 open files: a worker is started again when there are fds for it", async () => {
+  assertPrinted(
+    await runScript(
+      `${SHARED}
+const files = [];
+function openAll() {
+  try {
+    for (;;) files.push(Deno.openSync("/dev/null"));
+  } catch (error) {
+    console.log(error.code);
+  }
+}
+const module = "data:text/javascript,${encodeURIComponent(WORKER)}";
+const pool = await kio.WorkerPool.start(module, {
+  workers: 1,
+  restart: true,
+  onError(error) {
+    console.log(error.message);
+    openAll();
+  },
+});
+kio.unwrap(kio.wake(pool.ringFds[0], 0, 1));
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+while (files.length === 0) await sleep(1);
+await sleep(500);
+console.log(pool.stats().restarts);
+for (const file of files) file.close();
+while (pool.ringFds[0] === -1) await sleep(1);
+console.log(pool.stats().restarts);
+Deno.exit();
+`,
+      { flags: ["-A"], under: limited("-n 64") },
+    ),
+    "Worker 0 failed: on purpose\nEMFILE\n0\n1\n",
+  );
+});
+
+// ---- memory -----------------------------------------------------------------
+
+Deno.test("64 KiB of locked memory: contexts up to there, also again", async () => {
+  assertPrinted(
+    await runAsUser(
+      `${SHARED}
+await refusal("large", () => new kio.IoContext(32768));
+const before = fdsOf();
+for (const round of [1, 2]) {
+  const contexts = [];
+  for (;;) {
+    try {
+      contexts.push(new kio.IoContext());
+    } catch (error) {
+      console.log(round, contexts.length > 0, error.code);
+      break;
+    }
+  }
+  for (const ctx of contexts) {
+    console.log((await kio.asyncSleep(ctx, 1)).ok);
+    ctx[Symbol.dispose]();
+  }
+  // The kernel gives the memory back a little later than the fd.
+  await new Promise((resolve) => setTimeout(resolve, 500));
+}
+console.log("leaked", fdsOf() - before);
+`,
+      { flags: ["-A"], under: limited("-l 64") },
+    ),
+    `large Error ENOMEM Cannot open an io_uring: Cannot allocate memory (ENOMEM): the limit of locked memory (ulimit -l) or of address space (ulimit -v) is used up; raise it or use fewer entries
+1 true ENOMEM
+true
+2 true ENOMEM
+true
+leaked 0
+`,
+  );
+});
+
+Deno.test("address space that is used up: allocate() and new contexts say so", async () => {
+  assertPrinted(
+    await runScript(
+      `${SHARED}
+const RLIMIT_AS = 9;
+const limit = new BigUint64Array(2);
+const [, vmKiB] = /^VmSize:\\s*(\\d+)/m.exec(Deno.readTextFileSync("/proc/self/status"));
+libc.getrlimit(RLIMIT_AS, limit);
+const [original] = limit;
+/** Runs at once what may use so many bytes more. Deno itself needs some. */
+function within(bytes, body) {
+  limit[0] = BigInt(vmKiB) * 1024n + BigInt(bytes);
+  libc.setrlimit(RLIMIT_AS, limit);
+  try {
+    body();
+  } catch (error) {
+    return error;
+  } finally {
+    limit[0] = original;
+    libc.setrlimit(RLIMIT_AS, limit);
+  }
+}
+const ctx = new kio.IoContext(64);
+const before = fdsOf();
+const errors = [
+  within(2 ** 27, () => ctx.allocate(2 ** 28)),
+  within(2 ** 27, () => ctx.allocate(2 ** 20)),
+  within(0, () => void new kio.IoContext(32768)),
+];
+for (const error of errors) console.log(error?.code, error?.message);
+console.log("leaked", fdsOf() - before);
+console.log(ctx.allocate(2 ** 28).length, (await kio.asyncSleep(ctx, 1)).ok);
+`,
+      { flags: ["-A"] },
+    ),
+    `ENOMEM Cannot allocate 268435456 bytes: Cannot allocate memory (ENOMEM): there is no memory or no address space left (ulimit -v); allocate less, or drop what is not needed any more
+undefined undefined
+ENOMEM Cannot open an io_uring: Cannot allocate memory (ENOMEM): the limit of locked memory (ulimit -l) or of address space (ulimit -v) is used up; raise it or use fewer entries
+leaked 0
+268435456 true
+`,
+  );
+});
+
+// ---- pipes ------------------------------------------------------------------
+
+Deno.test("asyncSendfile() through the small pipes of a user who has many", async () => {
+  assertPrinted(
+    await runAsUser(
+      `${SHARED}
+const [F_SETPIPE_SZ, F_GETPIPE_SZ] = [1031, 1032];
+const fds = new Int32Array(2);
+/** A pipe more of 1 MiB, as far as it is granted; what it has. */
+const pipe = () => {
+  if (libc.pipe(fds) !== 0) throw new Error("no pipe");
+  libc.fcntl(fds[1], F_SETPIPE_SZ, 2 ** 20);
+  return libc.fcntl(fds[1], F_GETPIPE_SZ, 0);
+};
+let size = 2 ** 20;
+for (let count = 0; size > 8192; count++) size = pipe();
+console.log(size <= 8192, libc.fcntl(fds[1], F_SETPIPE_SZ, 2 ** 20));
+
+const ctx = new kio.IoContext(64);
+const content = Uint8Array.from({ length: 3_000_000 }, (_, i) => i * 7 + (i >> 13));
+const file = await kio.asyncOpen(
+  ctx, "/tmp", kio.O_TMPFILE | kio.O_RDWR, 0o600,
+).orThrow();
+await kio.asyncWriteExact(ctx, file, content);
+const [left, right] = kio.unwrap(kio.Socket.pair());
+const copy = new Uint8Array(content.length);
+const [sent] = await Promise.all([
+  kio.asyncSendfile(ctx, left, file, 0, content.length),
+  kio.asyncRecvExact(ctx, right, copy),
+]);
+console.log(sent.value, copy.every((byte, i) => byte === content[i]));
+`,
+      { flags: ["-A"] },
+    ),
+    "true -1\n3000000 true\n",
+  );
+});

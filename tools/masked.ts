@@ -1,0 +1,104 @@
+/**
+ * Runs the tests on kernels that have less than this one: `deno task
+ * test:masked [--short] [mask …]`. A mask is what is hidden, see ffi/masks.c.
+ * A test that fails is a failure, and so is a mask that nothing has met: then
+ * what is done without it did not run either.
+ */
+
+/** Everything that Linux 6.1, the oldest kernel that is tested, has not. */
+const LINUX_6_1 = "NO_IOWAIT,SYNC_MSG_RING,FTRUNCATE";
+
+/** All but IOWQ_MAX_WORKERS: that it is used is what some of the tests see. */
+const EVERYTHING = `${LINUX_6_1},SUBMIT_ALL,REGISTERED_RING,EVENTFD_DISABLED`;
+
+const MASKS: readonly string[] = [
+  LINUX_6_1,
+  "DEFER_TASKRUN",
+  "SUBMIT_ALL",
+  "REGISTERED_RING",
+  "EVENTFD_DISABLED",
+  EVERYTHING,
+];
+
+/** For CI: the tests that would notice most. */
+const SHORT_TESTS = [
+  "cancel",
+  "drive",
+  "fixed_files",
+  "io_file",
+  "io_link",
+  "io_socket",
+  "msg_ring",
+  "wake",
+].map((name) => `tests/lib/${name}_test.ts`);
+
+const ROOT = decodeURIComponent(new URL("../", import.meta.url).pathname);
+const LIBRARY = `${ROOT}ffi/build/libkio_faults.so`;
+
+let passed = 0;
+let failed = 0;
+
+/** Counts what failed besides tests: a run that ends early, a mask unmet. */
+function fail(what: string): void {
+  console.log(`  FAILED: ${what}`);
+  failed++;
+}
+
+/** Runs tests under a mask and counts; what they said, shown if one fails. */
+function run(mask: string, args: readonly string[]): string {
+  const { success, stdout, stderr } = new Deno.Command(Deno.execPath(), {
+    args: [...args],
+    cwd: ROOT,
+    env: { KIO_MASK: mask, KIO_LIB: LIBRARY, NO_COLOR: "1" },
+    stdin: "null",
+  }).outputSync();
+  const said = new TextDecoder().decode(stdout) +
+    new TextDecoder().decode(stderr);
+  if (!success) console.log(said);
+  const summary = /^(?:(?:ok|FAILED) \| )?(\d+) passed.*?(\d+) failed/m.exec(
+    said,
+  );
+  const [good, bad] = summary?.slice(1).map(Number) ?? [0, 0];
+  console.log(`  ${args[0]}: ${good} passed, ${bad} failed`);
+  passed += good;
+  failed += bad;
+  if (!success && bad === 0) fail("it ended early");
+  return said;
+}
+
+/** How often each mask was met, of what the processes said at their end. */
+function metIn(said: string): Map<string, number> {
+  const met = new Map<string, number>();
+  for (const [, name, count] of said.matchAll(/^kio: (\w+) hidden (\d+)/gm)) {
+    met.set(name, (met.get(name) ?? 0) + Number(count));
+  }
+  return met;
+}
+
+function check(mask: string, tests: readonly string[]): void {
+  console.log(mask);
+  const said = run(mask, [
+    "test",
+    "--allow-ffi",
+    "--allow-env=KIO_LIB",
+    ...tests,
+  ]);
+  const met = metIn(said);
+  const counts = Array.from(met, ([name, count]) => `${name} ${count}`);
+  console.log(`  hidden: ${counts.join(", ")} times`);
+  for (const name of mask.split(",")) {
+    if (!met.get(name)) fail(`nothing has met ${name}`);
+  }
+}
+
+const isShort = Deno.args.includes("--short");
+const chosen = Deno.args.filter((it) => it !== "--short");
+const masks = isShort ? [EVERYTHING] : MASKS;
+for (const mask of chosen.length > 0 ? chosen : masks) {
+  check(mask, isShort ? SHORT_TESTS : []);
+  // The eventfd is what some tests of the shim look at.
+  if (isShort || mask.includes("EVENTFD_DISABLED")) continue;
+  run(mask, ["run", "-A", "ffi/run_c_tests.ts"]);
+}
+console.log(`${passed} passed, ${failed} failed`);
+Deno.exit(failed > 0 ? 1 : 0);

@@ -1,0 +1,44 @@
+/**
+ * Runs test files side by side, as many as there are processors, each in a Deno
+ * of its own: so the fds and threads that a test counts are its own.
+ *
+ *     deno run -A tools/test_files.ts [option of deno test …] FILE …
+ *
+ * Prints what a file has printed when it has ended, and at the end how many
+ * tests passed and failed in all.
+ */
+const options = Deno.args.filter((it) => it.startsWith("-"));
+const files = Deno.args.filter((it) => !it.startsWith("-"));
+const startMs = performance.now();
+let [passed, failed] = [0, 0];
+
+async function runFile(file: string): Promise<void> {
+  const { success, stdout } = await new Deno.Command("sh", {
+    // What it says and what it complains about, in their order.
+    args: ["-c", 'exec "$@" 2>&1', "sh", Deno.execPath(), "test"].concat(
+      options,
+      file,
+    ),
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    stderr: "null",
+  }).output();
+  const text = new TextDecoder().decode(stdout);
+  console.log(text.trim());
+  const summary = /^(?:ok|FAILED) \| (\d+) passed.* \| (\d+) failed/gm;
+  const [, good, bad] = [...text.matchAll(summary)].at(-1) ?? [];
+  passed += Number(good ?? 0);
+  // One that ends without a word, or is at odds with itself, has failed.
+  failed += Number(bad ?? 0) || (success && good !== undefined ? 0 : 1);
+}
+
+async function lane(): Promise<void> {
+  for (let file; (file = files.shift()) !== undefined;) await runFile(file);
+}
+
+await Promise.all(
+  Array.from({ length: navigator.hardwareConcurrency }, lane),
+);
+const tookS = ((performance.now() - startMs) / 1000).toFixed();
+console.log(`\nall files, ${tookS} s:\n${passed} passed, ${failed} failed`);
+Deno.exit(failed === 0 && passed > 0 ? 0 : 1);
