@@ -237,7 +237,16 @@ export async function assertIdle(ctx: IoContext): Promise<void> {
   }
 }
 
-let collectGarbage: (() => void) | undefined;
+let gc: (() => void) | undefined;
+
+/** Collects what nobody refers to, now. */
+export function collectGarbage(): void {
+  if (gc === undefined) {
+    setFlagsFromString("--expose-gc");
+    gc = runInNewContext("gc") as () => void;
+  }
+  gc();
+}
 
 /** Fails if memory of `ctx.allocate()` is not given back. */
 async function assertMappings(max: number): Promise<void> {
@@ -245,10 +254,6 @@ async function assertMappings(max: number): Promise<void> {
   while (mappingCount() > max) {
     if (performance.now() > endMs) {
       throw new AssertionError(`${mappingCount() - max} mappings leaked`);
-    }
-    if (collectGarbage === undefined) {
-      setFlagsFromString("--expose-gc");
-      collectGarbage = runInNewContext("gc") as () => void;
     }
     collectGarbage();
     await turn();
