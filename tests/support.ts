@@ -239,8 +239,18 @@ export async function assertIdle(ctx: IoContext): Promise<void> {
 
 let gc: (() => void) | undefined;
 
-/** Collects what nobody refers to, now. */
-export function collectGarbage(): void {
+/** Lets go of what nobody refers to, and writes over that memory: whoever asks
+ * next gets it. Twice, as the first time may leave the freeing to a thread. */
+export function overwriteGarbage(): void {
+  collectGarbage();
+  collectGarbage();
+  const others: Uint8Array[] = [];
+  for (let size = 8; size < 512; size += 8) {
+    for (let i = 0; i < 50; i++) others.push(new Uint8Array(size).fill(0xff));
+  }
+}
+
+function collectGarbage(): void {
   if (gc === undefined) {
     setFlagsFromString("--expose-gc");
     gc = runInNewContext("gc") as () => void;

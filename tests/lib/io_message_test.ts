@@ -26,9 +26,9 @@ import {
 import {
   assertCode,
   bytes,
-  collectGarbage,
   isOpen,
   kioTest,
+  overwriteGarbage,
   type Pair,
   pattern,
   procText,
@@ -193,14 +193,7 @@ kioTest(
             buffers: [bytes(`message ${i} `), new Uint8Array(2000).fill(i)],
           })),
     );
-    // Whoever asks for memory next gets what was let go. Twice, as the first
-    // collection may leave the freeing to a thread.
-    collectGarbage();
-    collectGarbage();
-    const others: Uint8Array[] = [];
-    for (let size = 16; size < 512; size += 8) {
-      for (let i = 0; i < 50; i++) others.push(new Uint8Array(size).fill(0xff));
-    }
+    overwriteGarbage();
     const buffer = new Uint8Array(4096);
     const seen = new Set<number>();
     while (seen.size < 200) {

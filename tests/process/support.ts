@@ -11,7 +11,7 @@ export const ROOT = decodeURIComponent(
 );
 
 /** How long a program may take before it counts as hanging, as a rule. */
-const LIMIT_MS = 60_000;
+const LIMIT_MS = 180_000;
 
 /** How a program ended, and all that it wrote. */
 export interface Ended {
