@@ -446,7 +446,7 @@ const pool = await kio.WorkerPool.start("${module}", { workers: 2, data });
 while (Atomics.load(data, 0) === 0) {
   await new Promise((resolve) => setTimeout(resolve, 1));
 }
-console.log(await pool.shutdown({ graceMs: 20 }));
+console.log(await pool.shutdown({ graceMs: 1000 }));
 Deno.exit();
 `,
     { flags: ["-A"] },
