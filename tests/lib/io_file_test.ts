@@ -35,6 +35,7 @@ import {
   contentOf,
   isOpen,
   kioTest,
+  overwriteGarbage,
   pattern,
   procText,
   tempFile,
@@ -113,7 +114,7 @@ kioTest(
           O_RDONLY,
         ),
     );
-    for (let i = 0; i < 100; i++) new Uint8Array(65536).fill(0x58);
+    overwriteGarbage();
     const buffer = new Uint8Array(5);
     for (const [i, op] of ops.entries()) {
       const fd = value(await op);

@@ -1,0 +1,134 @@
+/**
+ * Runs the tests on Linux 6.1, the oldest kernel that kio is for:
+ * `deno task test:linux61 [file …]`. It is Debian's user-mode-linux, a kernel
+ * that runs as a program; it needs no privileges, is fetched if it is not
+ * installed, and reads the files of this system without changing them. Its
+ * system calls take some 50 times as long, so all of it takes some minutes.
+ * Without files it is the C tests and all that `deno test` finds.
+ */
+import { compile, compileGuard, pathOf, WARNINGS } from "../ffi/compile.ts";
+
+const ROOT = decodeURIComponent(new URL("../", import.meta.url).pathname);
+/** The tests are stopped after that. */
+const LIMIT_S = 1800;
+
+function run(command: string, args: readonly string[], cwd?: string): string {
+  const { success, stdout, stderr } = new Deno.Command(command, {
+    args: [...args],
+    cwd,
+  }).outputSync();
+  if (success) return new TextDecoder().decode(stdout);
+  const said = new TextDecoder().decode(stderr);
+  throw new Error(`Cannot run ${command} ${args.join(" ")}: ${said}`);
+}
+
+/** The kernel: the one that is installed, else a copy in the folder. */
+function kernelIn(folder: string): string {
+  const paths = Deno.env.get("PATH")!.split(":");
+  for (const path of paths.map((path) => `${path}/linux.uml`)) {
+    try {
+      Deno.statSync(path);
+      return path;
+    } catch {
+      // It is not there.
+    }
+  }
+  run("apt-get", ["download", "-qq", "user-mode-linux"], folder);
+  const [file] = Deno.readDirSync(folder).filter(({ name }) =>
+    name.endsWith(".deb")
+  );
+  run("dpkg-deb", ["-x", `${folder}/${file.name}`, folder]);
+  return `${folder}/usr/bin/linux.uml`;
+}
+
+/** A disk for /tmp: what is not written takes no room. */
+function makeDisk(path: string): void {
+  Deno.createSync(path).close();
+  Deno.truncateSync(path, 2 ** 33);
+  run("/sbin/mkfs.ext4", ["-q", "-O", "^has_journal", path]);
+}
+
+/** The C tests, without sanitizers: `deno task test:c` has them. */
+function compileTests(folder: string): string {
+  const program = `${folder}/kio_test`;
+  compile([
+    ...["-std=gnu11", "-g", "-O1", ...WARNINGS],
+    compileGuard(folder),
+    ...[pathOf("kio_test.c"), "-o", program, "-luring"],
+  ]);
+  return program;
+}
+
+/** Writes what is to be run inside; how many summaries that gives. */
+function writeCommand(folder: string, files: readonly string[]): number {
+  const lines = [
+    "uname -sr",
+    `timeout ${LIMIT_S} deno test --no-check --cached-only --allow-ffi ${
+      files.join(" ")
+    }`,
+  ];
+  if (files.length === 0) lines.splice(1, 0, compileTests(folder));
+  Deno.writeTextFileSync(`${folder}/command`, lines.join("\n"));
+  return lines.length - 1;
+}
+
+/** Boots, shows what is printed, and gives it. */
+async function boot(kernel: string, folder: string): Promise<string> {
+  const { denoDir } = JSON.parse(run(Deno.execPath(), ["info", "--json"]));
+  const child = new Deno.Command(kernel, {
+    args: [
+      "mem=3G",
+      "rootfstype=hostfs",
+      "rootflags=/",
+      "ro",
+      `ubd0=${folder}/disk`,
+      `uml_dir=${folder}/uml/`,
+      `init=${ROOT}tools/linux61_init.sh`,
+      `KIO_ROOT=${ROOT}`,
+      `KIO_FOLDER=${folder}`,
+      `KIO_DENO_DIR=${denoDir}`,
+      `KIO_MODULES=${kernel.replace(/bin\/linux.uml$/, "lib/uml/modules")}`,
+      "con0=fd:0,fd:1",
+      "con=null",
+      "quiet",
+    ],
+    // Where its memory is, in a file without a name.
+    env: { TMPDIR: "/dev/shm" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "null",
+  }).spawn();
+  const stop = () => child.kill("SIGKILL");
+  Deno.addSignalListener("SIGINT", stop);
+  let printed = "";
+  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+    printed += text;
+    Deno.stdout.writeSync(new TextEncoder().encode(text));
+  }
+  await child.status;
+  Deno.removeSignalListener("SIGINT", stop);
+  return printed;
+}
+
+/** The counts of each summary, of `deno test` or of the C tests. */
+function* summariesIn(printed: string): Generator<[number, number]> {
+  const pattern = /^(?:(?:ok|FAILED) \| )?(\d+) passed.*?(\d+) failed/gm;
+  for (const [, passed, failed] of printed.matchAll(pattern)) {
+    yield [Number(passed), Number(failed)];
+  }
+}
+
+const folder = Deno.makeTempDirSync();
+try {
+  const kernel = kernelIn(folder);
+  makeDisk(`${folder}/disk`);
+  const expected = writeCommand(folder, Deno.args);
+  const summaries = [...summariesIn(await boot(kernel, folder))];
+  const passed = summaries.reduce((sum, [passed]) => sum + passed, 0);
+  const failed = summaries.reduce((sum, [, failed]) => sum + failed, 0) +
+    expected - summaries.length;
+  console.log(`${passed} passed, ${failed} failed`);
+  Deno.exitCode = failed > 0 ? 1 : 0;
+} finally {
+  Deno.removeSync(folder, { recursive: true });
+}
