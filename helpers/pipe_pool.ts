@@ -6,15 +6,12 @@ import type { Ring } from "../lib/ring.ts";
 export interface PooledPipe {
   readonly readFd: number;
   readonly writeFd: number;
-  /** Whether a large one was asked for: the system may grant less. */
-  readonly large: boolean;
-  /** Bytes that it holds. */
+  /** Bytes that it holds: the system may grant less than was asked for. */
   readonly size: number;
 }
 
-/** What any pipe holds, and the largest that needs no privileges. */
-const SIZE_SMALL = 1 << 16;
-const SIZE_LARGE = 1 << 20;
+/** Larger ones are slower: the pages that go through are to stay close. */
+const SIZE = 1 << 16;
 
 /** Empty pipes that are kept; those beyond are closed. */
 const IDLE_MAX = 16;
@@ -38,11 +35,10 @@ export class PipePool {
   #idle: PooledPipe[] = [];
   #closed = false;
 
-  /** A pipe, empty, for a transfer of that many bytes. */
-  take(length: number): Result<PooledPipe> {
-    const large = length > SIZE_SMALL;
-    const at = this.#idle.findLastIndex((pipe) => pipe.large === large);
-    return at < 0 ? open(large) : success(this.#idle.splice(at, 1)[0]);
+  /** A pipe, empty. */
+  take(): Result<PooledPipe> {
+    const pipe = this.#idle.pop();
+    return pipe === undefined ? open() : success(pipe);
   }
 
   /** Takes a pipe back. To be called only if no byte is left in it: what is
@@ -58,11 +54,11 @@ export class PipePool {
   }
 }
 
-function open(large: boolean): Result<PooledPipe> {
+function open(): Result<PooledPipe> {
   const fds = new Int32Array(2);
-  const size = loadShim().kio_pipe(fds, large ? SIZE_LARGE : SIZE_SMALL);
+  const size = loadShim().kio_pipe(fds, SIZE);
   if (size < 0) return failure(-size);
-  return success({ readFd: fds[0], writeFd: fds[1], large, size });
+  return success({ readFd: fds[0], writeFd: fds[1], size });
 }
 
 /** Closes a pipe that may hold anything. */

@@ -17,9 +17,9 @@ import {
   type PooledPipe,
 } from "./pipe_pool.ts";
 
-/** Splices in one chain: the pipe is filled and emptied four times, and before
+/** Splices in one chain: the pipe is filled and emptied 15 times, and before
  * that emptied of what the last chain has left. */
-const STEPS_MAX = 9;
+const STEPS_MAX = 31;
 
 const SOL_SOCKET = 1;
 const SO_TYPE = 3;
@@ -120,7 +120,7 @@ class Sendfile extends Waiting implements Transfer {
     // Nothing to queue: it is complete.
     if (this.total === 0) return -ECANCELED;
     if (this.#pipe === undefined) {
-      const taken: Result<PooledPipe> = this.#pool.take(this.total);
+      const taken: Result<PooledPipe> = this.#pool.take();
       if (!taken.ok) return -taken.error.errno;
       this.#pipe = taken.value;
     }
