@@ -551,7 +551,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a library of another version is refused",
     file: "ffi/load.ts",
-    from: "  if (library.symbols.kio_abi() !== ABI) throw staleError(path);\n",
+    from: "  if (functions.kio_abi() !== ABI) throw staleError(path);\n",
     to: "",
     tests: ["tests/process/loading.process.ts"],
   },
