@@ -17,9 +17,9 @@ import {
   type PooledPipe,
 } from "./pipe_pool.ts";
 
-/** Splices in one chain: the pipe is filled and emptied 15 times, and before
- * that emptied of what the last chain has left. */
-const STEPS_MAX = 31;
+/** Splices in one chain: the pipe is filled and emptied 16 times, or
+ * emptied of what the last chain has left and filled and emptied 15 times. */
+const STEPS_MAX = 32;
 
 const SOL_SOCKET = 1;
 const SO_TYPE = 3;

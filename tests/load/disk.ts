@@ -1,4 +1,5 @@
 /** A file system of its own, whose disk can be looked at behind its back. */
+import { run } from "../process/support.ts";
 import { must, Unavailable, undoing } from "./scenario.ts";
 
 const SIZE = 64 << 20;
@@ -16,11 +17,10 @@ export class Disk implements Disposable {
   readonly folder: string;
   readonly #parent: string;
   readonly #image: string;
-  readonly #copy: string;
-  readonly #mounted: string[] = [];
+  #isMounted = false;
   readonly #undo = () => {
-    for (const path of this.#mounted) {
-      new Deno.Command("umount", { args: [path] }).outputSync();
+    if (this.#isMounted) {
+      new Deno.Command("umount", { args: [this.folder] }).outputSync();
     }
     Deno.removeSync(this.#parent, { recursive: true });
   };
@@ -29,7 +29,6 @@ export class Disk implements Disposable {
     const folder = this.#parent = Deno.makeTempDirSync({ dir: PARENT });
     this.folder = `${folder}/mounted`;
     this.#image = `${folder}/image`;
-    this.#copy = `${folder}/copy`;
   }
 
   static async make(): Promise<Disk> {
@@ -40,7 +39,9 @@ export class Disk implements Disposable {
       Deno.writeFileSync(disk.#image, new Uint8Array());
       Deno.truncateSync(disk.#image, SIZE);
       await must(`mkfs.ext4 -q ${disk.#image}`);
-      await disk.#mount(disk.#image, disk.folder);
+      Deno.mkdirSync(disk.folder);
+      await must(`mount -o loop ${disk.#image} ${disk.folder}`);
+      disk.#isMounted = true;
     } catch (error) {
       disk[Symbol.dispose]();
       throw error;
@@ -48,20 +49,19 @@ export class Disk implements Disposable {
     return disk;
   }
 
-  async #mount(image: string, at: string): Promise<void> {
-    Deno.mkdirSync(at, { recursive: true });
-    await must(`mount -o loop ${image} ${at}`);
-    this.#mounted.unshift(at);
-  }
-
-  /** A file as it would be after a loss of power. */
+  /**
+   * A file as it would be after a loss of power. The copy is not mounted, as
+   * the kernel's cache of a loop device may still hold what another copy was.
+   */
   async afterPowerCut(name: string): Promise<Uint8Array<ArrayBuffer>> {
-    const at = `${this.#copy}-mounted`;
-    await must(`cp --sparse=always ${this.#image} ${this.#copy}`);
-    await this.#mount(this.#copy, at);
-    const content = Deno.readFileSync(`${at}/${name}`);
-    await must(`umount ${at}`);
-    this.#mounted.shift();
+    const [copy, file] = [`${this.#parent}/copy`, `${this.#parent}/file`];
+    await must(`cp --sparse=always ${this.#image} ${copy}`);
+    // Takes over what is in the journal; 1: that changed something.
+    const { code, out } = await run("e2fsck", ["-fp", copy]);
+    if (code > 1) throw new Error(`e2fsck found more than a journal: ${out}`);
+    await run("debugfs", ["-R", `dump ${name} ${file}`, copy]);
+    const content = Deno.readFileSync(file);
+    Deno.removeSync(file);
     return content;
   }
 
