@@ -50,8 +50,8 @@ export class Disk implements Disposable {
   }
 
   /**
-   * A file as it would be after a loss of power. The copy is not mounted, as
-   * the kernel's cache of a loop device may still hold what another copy was.
+   * A file as it would be after a loss of power. The copy is not mounted, which
+   * would be one more thing to undo.
    */
   async afterPowerCut(name: string): Promise<Uint8Array<ArrayBuffer>> {
     const [copy, file] = [`${this.#parent}/copy`, `${this.#parent}/file`];
