@@ -425,7 +425,8 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "the kernel's threads are bounded",
     file: "ffi/kio.c",
     from: "\tio_uring_register_iowq_max_workers(&k->ring, workers);\n",
-    to: "\t(void)workers;\n",
+    to:
+      "\tif (!entries)\n\t\tio_uring_register_iowq_max_workers(&k->ring, workers);\n",
     tests: ["tests/lib/splice_test.ts"],
   },
   {
