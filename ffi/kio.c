@@ -98,7 +98,7 @@ struct kio {
 	/* Under contexts_lock, as other threads use them. */
 	struct kio *next_of_all;
 	struct parcel *inbox, **inbox_end;
-	/* To be closed when what is in the queue was submitted. */
+	/* To be closed when what is in the queue, maybe for them, was submitted. */
 	struct parcel *late;
 	/* Operations of the table that the kernel still owns. */
 	uint32_t in_flight;
@@ -303,13 +303,13 @@ static bool has_work(const struct kio *k)
 	       (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
-/* Closes fds that what was in the queue may have been for. */
-static void close_late(struct kio *k)
+/* Closes the fds of a list, which is empty after that. */
+static void close_parcels(struct parcel **list)
 {
 	struct parcel *parcel;
 
-	while ((parcel = k->late)) {
-		k->late = parcel->next;
+	while ((parcel = *list)) {
+		*list = parcel->next;
 		close(parcel->fd);
 		free(parcel);
 	}
@@ -344,7 +344,7 @@ static int enter(struct kio *k, uint32_t keep, uint32_t wait_count,
 	if (IO_URING_READ_ONCE(*k->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW)
 		k->overflows++;
 	if (k->late && !io_uring_sq_ready(&k->ring))
-		close_late(k);
+		close_parcels(&k->late);
 	return ret;
 }
 
@@ -1344,7 +1344,6 @@ EXPORT int kio_event_fd(const struct kio *k)
 static void context_destroy(struct kio *k)
 {
 	struct kio **at = &isolate->contexts;
-	struct parcel *parcel;
 
 	while (*at != k)
 		at = &(*at)->next;
@@ -1354,11 +1353,9 @@ static void context_destroy(struct kio *k)
 		at = &(*at)->next_of_all;
 	*at = k->next_of_all;
 	pthread_mutex_unlock(&contexts_lock);
-	while ((parcel = parcel_take(k))) {
-		close(parcel->fd);
-		free(parcel);
-	}
-	close_late(k);
+	/* no other thread finds it any more */
+	close_parcels(&k->inbox);
+	close_parcels(&k->late);
 	io_uring_queue_exit(&k->ring);
 	FAULT_FREE(k);
 	WATCH_FREE(k);

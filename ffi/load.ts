@@ -21,6 +21,15 @@ export type FaultShim = Deno.DynamicLibrary<typeof faultSymbols>["symbols"];
 /** Has to be `KIO_ABI` of kio.c. */
 const ABI = 4;
 
+/**
+ * For each function that is bound Deno compiles a stub: 0.2 ms of the first
+ * context, for calls of 10 ns instead of 230. It has none for functions with a
+ * struct among their parameters, so the rare ones get one, behind all that they
+ * look at.
+ */
+const STUBLESS = { struct: ["u8"] } as const;
+const NO_STUB = new Uint8Array(1);
+
 /** How the library of this very version is built. */
 const BUILD = buildCommand(import.meta.url);
 
@@ -194,7 +203,7 @@ export function openLibrary(path: string): Shim {
   }
   let library: Deno.DynamicLibrary<ShimSymbols>;
   try {
-    library = Deno.dlopen(path, { ...symbols, ...uncompiled() });
+    library = Deno.dlopen(path, { ...symbols, ...stubless() });
   } catch (cause) {
     throw dlopenError(path, cause as Error);
   }
@@ -207,16 +216,8 @@ export function openLibrary(path: string): Shim {
   return functions;
 }
 
-/**
- * For each function that is bound Deno compiles a stub: 0.2 ms of the first
- * context, for calls of 10 ns instead of 230. It has none for functions with a
- * struct among their parameters, so the rare ones get one, behind all that they
- * look at.
- */
-const STUBLESS = { struct: ["u8"] } as const;
-const NO_STUB = new Uint8Array(1);
-
-function uncompiled(): typeof rareSymbols {
+/** The rare functions, with that parameter. */
+function stubless(): typeof rareSymbols {
   const entries = Object.entries(rareSymbols).map(([name, definition]) => {
     const { parameters, result } = definition;
     return [name, { parameters: [...parameters, STUBLESS], result }];
@@ -224,8 +225,7 @@ function uncompiled(): typeof rareSymbols {
   return Object.fromEntries(entries);
 }
 
-/** What is bound, as it is declared. Deno's own object is a dictionary: one
- * with a shape is read faster. */
+/** What is bound, to be called as it is declared: without that parameter. */
 function shimOf(bound: Shim): Shim {
   const functions: Record<string, unknown> = { ...bound };
   for (const name of Object.keys(rareSymbols) as (keyof typeof rareSymbols)[]) {

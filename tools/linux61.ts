@@ -7,6 +7,7 @@
  * Without files it is the C tests and all that `deno test` finds.
  */
 import { compile, compileGuard, pathOf, WARNINGS } from "../ffi/compile.ts";
+import { summariesIn } from "./summary.ts";
 
 const ROOT = decodeURIComponent(new URL("../", import.meta.url).pathname);
 /** The tests are stopped after that. */
@@ -110,22 +111,14 @@ async function boot(kernel: string, folder: string): Promise<string> {
   return printed;
 }
 
-/** The counts of each summary, of `deno test` or of the C tests. */
-function* summariesIn(printed: string): Generator<[number, number]> {
-  const pattern = /^(?:(?:ok|FAILED) \| )?(\d+) passed.*?(\d+) failed/gm;
-  for (const [, passed, failed] of printed.matchAll(pattern)) {
-    yield [Number(passed), Number(failed)];
-  }
-}
-
 const folder = Deno.makeTempDirSync();
 try {
   const kernel = kernelIn(folder);
   makeDisk(`${folder}/disk`);
   const expected = writeCommand(folder, Deno.args);
-  const summaries = [...summariesIn(await boot(kernel, folder))];
-  const passed = summaries.reduce((sum, [passed]) => sum + passed, 0);
-  const failed = summaries.reduce((sum, [, failed]) => sum + failed, 0) +
+  const summaries = summariesIn(await boot(kernel, folder));
+  const passed = summaries.reduce((sum, { passed }) => sum + passed, 0);
+  const failed = summaries.reduce((sum, { failed }) => sum + failed, 0) +
     expected - summaries.length;
   console.log(`${passed} passed, ${failed} failed`);
   Deno.exitCode = failed > 0 ? 1 : 0;

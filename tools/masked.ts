@@ -4,6 +4,7 @@
  * A test that fails is a failure, and so is a mask that nothing has met: then
  * what is done without it did not run either.
  */
+import { summariesIn } from "./summary.ts";
 
 /** Everything that Linux 6.1, the oldest kernel that is tested, has not. */
 const LINUX_6_1 = "NO_IOWAIT,SYNC_MSG_RING,FTRUNCATE";
@@ -55,14 +56,13 @@ function run(mask: string, args: readonly string[]): string {
   const said = new TextDecoder().decode(stdout) +
     new TextDecoder().decode(stderr);
   if (!success) console.log(said);
-  const summary = /^(?:(?:ok|FAILED) \| )?(\d+) passed.*?(\d+) failed/m.exec(
-    said,
+  const [summary = { passed: 0, failed: 0 }] = summariesIn(said);
+  console.log(
+    `  ${args[0]}: ${summary.passed} passed, ${summary.failed} failed`,
   );
-  const [good, bad] = summary?.slice(1).map(Number) ?? [0, 0];
-  console.log(`  ${args[0]}: ${good} passed, ${bad} failed`);
-  passed += good;
-  failed += bad;
-  if (!success && bad === 0) fail("it ended early");
+  passed += summary.passed;
+  failed += summary.failed;
+  if (!success && summary.failed === 0) fail("it ended early");
   return said;
 }
 

@@ -366,8 +366,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "an fd that nobody has taken is closed with its context",
     file: "ffi/kio.c",
-    from: "parcel_take(k))) {\n\t\tclose(parcel->fd);\n",
-    to: "parcel_take(k))) {\n",
+    from: "\t\t*list = parcel->next;\n\t\tclose(parcel->fd);\n",
+    to: "\t\t*list = parcel->next;\n",
     tests: ["C fd_that_is_not_taken_is_closed"],
   },
   {

@@ -7,6 +7,8 @@
  * Prints what a file has printed when it has ended, and at the end how many
  * tests passed and failed in all.
  */
+import { summariesIn } from "./summary.ts";
+
 const options = Deno.args.filter((it) => it.startsWith("-"));
 const files = Deno.args.filter((it) => !it.startsWith("-"));
 const startMs = performance.now();
@@ -25,11 +27,10 @@ async function runFile(file: string): Promise<void> {
   }).output();
   const text = new TextDecoder().decode(stdout);
   console.log(text.trim());
-  const summary = /^(?:ok|FAILED) \| (\d+) passed.* \| (\d+) failed/gm;
-  const [, good, bad] = [...text.matchAll(summary)].at(-1) ?? [];
-  passed += Number(good ?? 0);
+  const summary = summariesIn(text).at(-1);
+  passed += summary?.passed ?? 0;
   // One that ends without a word, or is at odds with itself, has failed.
-  failed += Number(bad ?? 0) || (success && good !== undefined ? 0 : 1);
+  failed += summary?.failed || (success && summary !== undefined ? 0 : 1);
 }
 
 async function lane(): Promise<void> {

@@ -14,9 +14,8 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import {
   assertPrinted,
-  compile,
+  compileMutant,
   type Ended,
-  mutantOf,
   ROOT,
   run,
   runScript,
@@ -162,13 +161,6 @@ function findings(
   if (signal !== null) return undefined;
   assertEquals(code, 0, err);
   return JSON.parse(out);
-}
-
-/** A library whose guard does less than it should. */
-function compileMutant(folder: string, from: string, to: string): string {
-  const library = `${folder}/libkio.so`;
-  compile(mutantOf(from, to), library);
-  return library;
 }
 
 const NO_WAIT = [

@@ -219,3 +219,14 @@ export function mutantOf(from: string, to: string): string {
   assertEquals(source.split(from).length, 2, `not once in kio.c: ${from}`);
   return source.replace(from, () => to);
 }
+
+/** A library of that in a folder. */
+export function compileMutant(
+  folder: string,
+  from: string,
+  to: string,
+): string {
+  const library = `${folder}/libkio.so`;
+  compile(mutantOf(from, to), library);
+  return library;
+}

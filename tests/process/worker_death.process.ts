@@ -6,9 +6,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { sanitizedEnv } from "../../tools/asan.ts";
 import {
-  compile,
+  compileMutant,
   type Ended,
-  mutantOf,
   ROOT,
   runScript,
   temporaryFolder,
@@ -377,12 +376,6 @@ function runRounds(library?: string): Promise<Ended> {
   });
 }
 
-function mutant(folder: string, from: string, to: string): string {
-  const library = `${folder}/libkio.so`;
-  compile(mutantOf(from, to), library);
-  return library;
-}
-
 Deno.test(`a worker that dies leaves nothing, ${ROUNDS} times`, async () => {
   const { code, signal, out, err } = await runRounds();
   assertEquals([code, signal], [0, null], err);
@@ -405,7 +398,7 @@ Deno.test("a worker's memory is freed when the kernel is done with it", async ()
 
 Deno.test("a guard that does not wait would be noticed, at every death", async () => {
   using folder = temporaryFolder();
-  const library = mutant(
+  const library = compileMutant(
     folder.path,
     "\t\tcontext_drain(isolate->contexts);\n",
     "\t\t(void)context_drain;\n",
@@ -415,7 +408,7 @@ Deno.test("a guard that does not wait would be noticed, at every death", async (
 
 Deno.test("sockets that are not closed with their worker would be noticed", async () => {
   using folder = temporaryFolder();
-  const library = mutant(
+  const library = compileMutant(
     folder.path,
     "\towned_close();\n",
     "\t(void)owned_close;\n",
