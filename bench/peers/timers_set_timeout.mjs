@@ -1,9 +1,9 @@
-/** Many sleeps by `setTimeout`, in any runtime. Usage: … COUNT */
+/** Many sleeps by `setTimeout`, in any runtime. Usage: … COUNT [over] */
 
 import process from "node:process";
 import { measureSleeps } from "./sleeps.mjs";
 
 await measureSleeps(
-  Number(process.argv[2]),
+  process.argv.slice(2),
   (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
 );
