@@ -902,9 +902,11 @@ static void test_cancel_all_leaves_nothing_in_flight(void)
 static void test_poll_of_changes_waits_for_room(void)
 {
 	static char bytes[1 << 16];
+	int32_t out[4 * COMPLETIONS_MAX];
 	struct kio *k = context_open(8);
 	struct completion completion;
 	int32_t fds[2];
+	int count;
 
 	CHECK(kio_socket_pair(SOCK_STREAM | SOCK_NONBLOCK, fds) == 0);
 	while (write(fds[0], bytes, sizeof(bytes)) > 0)
@@ -919,8 +921,11 @@ static void test_poll_of_changes_waits_for_room(void)
 	CHECK(step_at_once(k) == 0);
 	while (read(fds[1], bytes, sizeof(bytes)) > 0)
 		;
-	collect(k, &completion, 1);
-	CHECK(completion.user_data == 2 && completion.result & POLLOUT);
+	/* without DEFER_TASKRUN it is told of each read that makes room */
+	count = kio_step(k, out, COMPLETIONS_MAX, true);
+	CHECK(count > 0);
+	for (int32_t *at = out; at < out + 4 * count; at += 4)
+		CHECK(at[0] == 2 && at[2] & POLLOUT);
 	CHECK(k->in_flight == 1);
 	CHECK(kio_poll_end(k, 2) == 0);
 	CHECK(result_of_one(k, 2) == -ECANCELED);
