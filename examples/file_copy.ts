@@ -41,6 +41,8 @@ import { parseArgs } from "node:util";
 const PAGE = 4096;
 const ZEROS = new Uint8Array(PAGE);
 const MIB = 2 ** 20;
+/** Bytes that are on their way to the disk at a time, at least. */
+const SYNC_SIZE = 32 * MIB;
 const MEMORY_MAX = 1024 * MIB;
 const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 
@@ -54,8 +56,11 @@ interface CopyOptions {
   onProgress: (bytes: number) => void;
 }
 
-/** Copies the first `size` bytes of a file to an empty one, and makes them
- * durable. */
+/**
+ * Copies the first `size` bytes of a file to an empty one, and makes them
+ * durable. The disk starts with that while the rest is copied; left to the end,
+ * it takes as long again.
+ */
 async function copyFile(
   ctx: IoContext,
   source: number,
@@ -64,6 +69,8 @@ async function copyFile(
   { buffers, sparse, signal, onProgress }: CopyOptions,
 ): Task<Result<void>> {
   let next = 0;
+  let unsynced = 0;
+  let syncing: Task<void> | undefined;
   let failure: Result<void> | undefined;
 
   async function copyBlocks(buffer: Uint8Array): Task<void> {
@@ -76,7 +83,17 @@ async function copyFile(
       else if (sparse) await write(dataOf(block), at);
       else await write([[0, block]], at);
       onProgress(block.length);
+      unsynced += block.length;
+      if (unsynced >= SYNC_SIZE) syncing ??= sync();
     }
+  }
+
+  async function sync(): Task<void> {
+    unsynced = 0;
+    const synced = await asyncFdatasync(ctx, target).withSignal(signal);
+    // The system tells of an error once: the last one may know of none.
+    if (!synced.ok) failure ??= synced;
+    syncing = undefined;
   }
 
   async function write(parts: Iterable<Part>, at: number): Task<void> {
@@ -88,6 +105,7 @@ async function copyFile(
   }
 
   await Promise.all(buffers.map(copyBlocks));
+  await syncing;
   if (failure !== undefined) return failure;
   // It may end with a hole.
   const sized = await asyncFtruncate(ctx, target, size);
@@ -392,3 +410,5 @@ try {
   console.error(error.message);
   Deno.exitCode = error.code;
 }
+// Otherwise Deno takes itself apart first: 12 ms.
+Deno.exit();

@@ -1,5 +1,12 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type Ended, Program, run, sleep, temporaryFolder } from "./support.ts";
+import {
+  type Ended,
+  Program,
+  ROOT,
+  run,
+  sleep,
+  temporaryFolder,
+} from "./support.ts";
 
 const COPY = ["run", "--allow-ffi", "--allow-sys", "examples/file_copy.ts"];
 
@@ -109,6 +116,48 @@ Deno.test("file_copy copies zeros that are no holes as data", async () => {
   Deno.writeFileSync(source, new Uint8Array(1 << 20));
   assertEquals((await copy(source, target)).code, 0);
   assert(Deno.statSync(target).blocks! * 512 >= 1 << 20);
+});
+
+/** A file that is on its way to the disk long before all of it is copied. */
+function writeLarge(path: string): void {
+  using file = Deno.createSync(path);
+  const numbers = new Uint32Array(1 << 18);
+  for (let i = 0; i < 80; i++) {
+    numbers.forEach((_, at) => numbers[at] = (i << 18) + at);
+    file.writeSync(new Uint8Array(numbers.buffer));
+  }
+}
+
+Deno.test("file_copy copies a file that is synced meanwhile", async () => {
+  using folder = temporaryFolder();
+  const source = `${folder.path}/source`;
+  const target = `${folder.path}/target`;
+  writeLarge(source);
+  const { code, err } = await copy(source, target);
+  assertEquals(code, 0, err);
+  assertEquals((await run("cmp", [source, target])).code, 0);
+});
+
+Deno.test("file_copy fails if any of its syncs does", async () => {
+  using folder = temporaryFolder();
+  const source = `${folder.path}/source`;
+  const target = `${folder.path}/target`;
+  writeLarge(source);
+  // The system tells of an error once, so the last sync succeeds.
+  for (const nth of [1, 2]) {
+    const input = `
+      import { FaultPlan } from "@kio/kio/testing";
+      FaultPlan.install({
+        rules: [{ operation: "fsync", fault: "error", code: "EIO", nth: ${nth} }],
+      });
+      await import("${ROOT}examples/file_copy.ts");
+    `;
+    const args = ["run", "--allow-ffi", "--allow-sys", "-", source, target];
+    const { code, err } = await run(Deno.execPath(), args, { input });
+    assertEquals(code, 1, err);
+    assertMatch(err, /^Cannot copy .*: Input\/output error\n$/);
+    assertEquals(namesIn(folder.path), ["source"]);
+  }
 });
 
 Deno.test("file_copy says when a file ends before its size", async () => {
