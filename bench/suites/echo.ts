@@ -72,32 +72,49 @@ export async function loadServer(
   connections: number,
   bytes: number,
   seconds: number,
-  cores?: string,
 ): Promise<Sample> {
-  await using server = await Server.start(command, cores);
-  const figures = await runForJson(
-    onCore(
-      CLIENT_CORE,
-      c(
-        "load",
-        ...[server.port, connections, bytes, seconds],
-        ...["--pid", server.pid],
-      ),
-    ),
-    seconds,
+  await using server = await Server.start(command);
+  return sampleOf(
+    await load(server, CLIENT_CORE, connections, bytes, seconds),
   );
+}
+
+/** Puts load on a server from a core; gives what the generator has printed. */
+export function load(
+  server: Server,
+  core: number,
+  connections: number,
+  bytes: number,
+  seconds: number,
+): Promise<Record<string, number>> {
+  const command = c(
+    "load",
+    ...[server.port, connections, bytes, seconds],
+    ...["--pid", server.pid],
+  );
+  return runForJson(onCore(core, command), seconds);
+}
+
+/** What the load generator has printed, per request. */
+export function sampleOf(figures: Record<string, number>): Sample {
   const userUs = figures.serverCpuUserUs! / figures.requests!;
   const systemUs = figures.serverCpuSystemUs! / figures.requests!;
-  const percentiles = Object.entries(figures)
-    .filter(([name]) => /^p[\d.]+Us$/.test(name));
   return {
     reqPerS: figures.reqPerS!,
     cpuUs: userUs + systemUs,
     userUs,
     systemUs,
     clientUtil: figures.cpuUtil!,
-    ...Object.fromEntries(percentiles),
+    ...Object.fromEntries(percentilesOf(figures)),
   };
+}
+
+/** The latencies among what the load generator has printed. */
+export function percentilesOf(
+  figures: Record<string, number>,
+): [name: string, us: number][] {
+  return Object.entries(figures)
+    .filter(([name]) => /^p[\d.]+Us$/.test(name));
 }
 
 function barsOf({ title, peers }: Case, figures: Figures): Bar[] {
