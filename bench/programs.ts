@@ -19,6 +19,7 @@ const C_PROGRAMS = [
   "keep",
   "load",
   "log",
+  "message",
   "rusage",
   "sendfile",
   "sink",

@@ -18,7 +18,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
-#include <sched.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -158,15 +157,6 @@ static void complete(const struct io_uring_cqe *cqe, int listener)
 		sent(pointer, cqe->res);
 		break;
 	}
-}
-
-static void stay_on(int cpu)
-{
-	cpu_set_t cpus;
-
-	CPU_ZERO(&cpus);
-	CPU_SET(cpu, &cpus);
-	check_libc(sched_setaffinity(0, sizeof(cpus), &cpus), "pin a thread");
 }
 
 static void *serve(void *argument)

@@ -34,7 +34,8 @@ const CASES = [
 const KIO = "kio";
 const C = "C, liburing";
 
-const COLUMNS: Column[] = [
+/** What counts of every server. */
+export const SERVER_COLUMNS: readonly Column[] = [
   { head: "req/s", metric: "reqPerS", digits: 0, spread: true, ratio: true },
   {
     head: "server CPU µs/req",
@@ -43,6 +44,10 @@ const COLUMNS: Column[] = [
     spread: true,
     ratio: true,
   },
+];
+
+const COLUMNS: readonly Column[] = [
+  ...SERVER_COLUMNS,
   { head: "user", metric: "userUs", digits: 2 },
   { head: "system", metric: "systemUs", digits: 2 },
   { head: "p50 µs", metric: "p50Us", digits: 0 },

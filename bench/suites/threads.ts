@@ -21,7 +21,7 @@ import {
   type Sample,
   type Suite,
 } from "../suite.ts";
-import { load, percentilesOf, sampleOf } from "./echo.ts";
+import { load, percentilesOf, sampleOf, SERVER_COLUMNS } from "./echo.ts";
 
 const CORES = [SERVER_CORE, CLIENT_CORE];
 /** Each worker has a listener for what arrives on its core. */
@@ -47,14 +47,7 @@ const EACH =
   `echo, ${BYTES} bytes, ${CONNECTIONS_A_CORE} connections a core, from that core`;
 
 const COLUMNS: readonly Column[] = [
-  { head: "req/s", metric: "reqPerS", digits: 0, spread: true, ratio: true },
-  {
-    head: "server CPU µs/req",
-    metric: "cpuUs",
-    digits: 2,
-    spread: true,
-    ratio: true,
-  },
+  ...SERVER_COLUMNS,
   { head: "p99 µs", metric: "p99Us", digits: 0 },
   { head: "load's core", metric: "clientUtil", digits: 2 },
   { head: "busiest thread", metric: "busiest", digits: 2 },
@@ -203,24 +196,28 @@ async function cpuOfThreads(pid: number): Promise<Map<string, number>> {
   return spent;
 }
 
-/** A case whose peers are ways to run `threads_meter.ts`. */
+/** A case whose peers are programs that print their figures. */
 function meterCase(
   title: string,
   columns: Case["columns"],
-  peers: readonly [name: string, ...args: (string | number)[]][],
+  peers: readonly [name: string, command: Command][],
   seconds: number,
 ): Case {
   return {
     title,
     base: peers[0]![0],
     columns,
-    peers: peers.map(([name, ...args]): Peer => ({
+    peers: peers.map(([name, command]): Peer => ({
       name,
       installed: true,
-      sample: () =>
-        runForJson(deno("ffi,read", "threads_meter.ts", ...args), seconds),
+      sample: () => runForJson(command, seconds),
     })),
   };
+}
+
+/** `threads_meter.ts`, of which each use is a program. */
+function meter(what: string, argument: number): Command {
+  return deno("ffi,read", "threads_meter.ts", what, argument);
 }
 
 /** Echo by one and two threads, wake-ups, idle CPU, and a worker's costs. */
@@ -236,13 +233,17 @@ export function threads({ seconds }: Options): Suite {
         { head: "p50 µs", metric: "p50Us", digits: 1, spread: true },
         { head: "p99 µs", metric: "p99Us", digits: 1 },
       ],
-      [[KIO, "wake", messages], ["postMessage", "message", messages]],
+      [
+        [KIO, meter("wake", messages)],
+        ["postMessage", meter("message", messages)],
+        ["C, eventfd from core 0 to 1", c("message", messages)],
+      ],
       seconds,
     ),
     meterCase(
       "two workers that sleep",
       [{ head: "CPU ms/s", metric: "cpuMsPerS", digits: 2, spread: true }],
-      [[KIO, "idle", Math.ceil(seconds)]],
+      [[KIO, meter("idle", Math.ceil(seconds))]],
       seconds,
     ),
     meterCase(
@@ -251,7 +252,10 @@ export function threads({ seconds }: Options): Suite {
         { head: "ms", metric: "ms", digits: 1, spread: true },
         { head: "MiB", metric: "megabytes", digits: 1, spread: true },
       ],
-      [[KIO, "start-kio", STARTED], [DENO, "start-deno", STARTED]],
+      [
+        [KIO, meter("start-kio", STARTED)],
+        [DENO, meter("start-deno", STARTED)],
+      ],
       seconds,
     ),
   ];
@@ -269,7 +273,9 @@ export function threads({ seconds }: Options): Suite {
       '"load\'s core": what the load generators used of theirs; "busiest thread":',
       "its part of the server's CPU time, half of it if two workers are balanced.",
       "Node's cluster are processes; the CPU time is that of the primary only.",
-      "A message is timed from before it is sent to within its handler.",
+      "A message is timed from before it is sent to within its handler. The system",
+      "chooses the cores of kio's threads; that of C has to wake the other core,",
+      "which shows what the machine takes for that.",
     ],
     cases,
     bars(figures) {
