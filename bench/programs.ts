@@ -9,8 +9,6 @@ export const BUILD_FOLDER = here("build");
 export const SERVER_CORE = 0;
 /** The core that load generators have to themselves. */
 export const CLIENT_CORE = 1;
-/** Where servers with several threads run: beside the load generator. */
-export const BOTH_CORES = "0,1";
 
 /** A program and its arguments. */
 export type Command = readonly [program: string, ...args: string[]];
@@ -21,6 +19,7 @@ const C_PROGRAMS = [
   "keep",
   "load",
   "log",
+  "message",
   "rusage",
   "sendfile",
   "sink",

@@ -1,10 +1,12 @@
 /**
  * The echo server on all cores: every worker accepts by itself, from one
  * listener that they share or, with `--reuse-port`, each from its own, between
- * which the kernel spreads the connections. Ctrl-C stops it, without a byte
- * lost.
+ * which the kernel spreads the connections. With `--incoming-cpu` it gives each
+ * of them those that arrive on the CPU that its worker is pinned to. Ctrl-C
+ * stops it, without a byte lost.
  *
- *     deno task threads [--host 0.0.0.0] [--port 8080] [--workers N] [--reuse-port]
+ *     deno task threads [--host 0.0.0.0] [--port 8080] [--workers N]
+ *         [--reuse-port | --incoming-cpu]
  */
 import {
   type Result,
@@ -16,8 +18,12 @@ import {
 } from "@kio/kio";
 import { COUNTERS, orExit, parse, serveUntilSignal } from "./pool_echo.ts";
 
-const { address, workers, given } = parse("threads", ["reuse-port"]);
-const isShared = !given.has("reuse-port");
+const { address, workers, given } = parse("threads", [
+  "reuse-port",
+  "incoming-cpu",
+]);
+const isLocal = given.has("incoming-cpu");
+const isShared = !isLocal && !given.has("reuse-port");
 const socket = orExit(
   isShared ? TcpListener.bind(address, { reusePort: false }) : reserve(address),
   `listen on ${address}`,
@@ -26,6 +32,7 @@ const pool = await WorkerPool.start(
   import.meta.resolve("./multi_thread_echo_worker.ts"),
   {
     workers,
+    pin: isLocal,
     counters: COUNTERS,
     restart: true,
     data: isShared

@@ -12,10 +12,11 @@ import { echo } from "./pool_echo.ts";
 /** The fd of the listener that is shared, or the address for one's own. */
 type Data = { listener: number } | { address: string };
 
-void joinPool<Data>(async ({ ctx, data, pool }) => {
-  const listener = "listener" in data
-    ? data.listener
-    : unwrap(TcpListener.bind(SocketAddress.parse(data.address)));
+void joinPool<Data>(async ({ ctx, cpu, data, pool }) => {
+  const listener = "listener" in data ? data.listener : unwrap(
+    // The CPU is known if the pool is pinned.
+    TcpListener.bind(SocketAddress.parse(data.address), { incomingCpu: cpu }),
+  );
   const connections = new Connections(
     ctx,
     (socket) => echo(ctx, socket, pool),

@@ -43,6 +43,9 @@ export interface PoolWorker<T> {
   /** 0 to the number of workers less 1; a worker that replaces another one has
    * its index. */
   readonly index: number;
+  /** The CPU that this thread stays on, for `incomingCpu` of
+   * `TcpListener.bind()`; undefined if the pool is not pinned. */
+  readonly cpu: number | undefined;
   /** A copy of `data` of `WorkerPool.start()`. */
   readonly data: T;
   /** The pool. */
@@ -175,10 +178,7 @@ class Member<T> {
     const shim = loadShim();
     const alive = shim.kio_life_begin(setup.lifeFd);
     if (alive < 0) throw exceptionOf(failure(-alive).error, "join a pool");
-    if (setup.pin) {
-      const cpu = shim.kio_thread_pin(index);
-      if (cpu < 0) throw exceptionOf(failure(-cpu).error, "pin a thread");
-    }
+    const cpu = setup.pin ? pinned(index) : undefined;
     await using ctx = new IoContext({ entries });
     this.#ctx = ctx;
     const cells = new Cells(setup.counters, setup.cells);
@@ -195,9 +195,16 @@ class Member<T> {
       ringFd: ctx.ringFd,
       threadId: shim.kio_thread_id(),
     });
-    const worker = { ctx, index, data: data as T, pool };
+    const worker = { ctx, index, cpu, data: data as T, pool };
     await Promise.race([main(worker), this.#aborted.promise]);
   }
+}
+
+/** Keeps this thread on the index-th CPU, and gives its number. */
+function pinned(index: number): number {
+  const cpu = loadShim().kio_thread_pin(index);
+  if (cpu < 0) throw exceptionOf(failure(-cpu).error, "pin a thread");
+  return cpu;
 }
 
 function count(cells: Cells, counter: string, amount: number): void {

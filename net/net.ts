@@ -18,6 +18,9 @@ const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
 const SO_KEEPALIVE = 9;
 const SO_REUSEPORT = 15;
+const SO_INCOMING_CPU = 49;
+/** The kernel has 8192 at most. */
+const CPU_MAX = 8191;
 const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
 const IPPROTO_IPV6 = 41;
@@ -282,6 +285,20 @@ export class Socket implements Disposable, AsyncDisposable {
   }
 
   /**
+   * Has a listener of several on one address (`setReusePort()`) take the
+   * connections whose packets arrive on this CPU (`SO_INCOMING_CPU`). Those
+   * that arrive on a CPU that none of the listeners has go to any of them.
+   * Before Linux 6.2 all do.
+   *
+   * @param cpu The CPU, 0 to 8191, as Linux counts them.
+   * @throws {RangeError} If `cpu` is out of range.
+   */
+  setIncomingCpu(cpu: number): Result<void> {
+    checkCpu(cpu, "set SO_INCOMING_CPU");
+    return this.#option("SO_INCOMING_CPU", SOL_SOCKET, SO_INCOMING_CPU, cpu);
+  }
+
+  /**
    * Has the kernel look after a silent peer (`SO_KEEPALIVE`).
    *
    * @param on On, if left out.
@@ -351,6 +368,14 @@ export interface ListenOptions {
   /** `SO_REUSEPORT`: several listeners on one address share its connections.
    * @default {true} */
   reusePort?: boolean;
+  /**
+   * `SO_INCOMING_CPU`, 0 to 8191: of the listeners on one address this one
+   * takes the connections whose packets arrive on this CPU. For a thread that
+   * is pinned to it, as `cpu` of `joinPool()` says: then a connection stays on
+   * one CPU from its packets to the code that serves it. If left out, and before
+   * Linux 6.2, the kernel spreads connections by a hash.
+   */
+  incomingCpu?: number | undefined;
   /** For an IPv6 address: refuse IPv4.
    * @default {false} */
   ipv6Only?: boolean;
@@ -370,8 +395,9 @@ export class TcpListener {
    * @returns The listener. `EADDRINUSE` (with `SO_REUSEPORT` only if the other
    * one has not set it, or belongs to another user), `EACCES` for a port below
    * 1024, `EADDRNOTAVAIL`, `EMFILE`.
-   * @throws {RangeError} If the port or `backlog` is out of range, {TypeError}
-   * if `address` is none.
+   * @throws {RangeError} If the port, `backlog` or `incomingCpu` is out of
+   * range, {TypeError} if `address` is none, or `incomingCpu` is given for a
+   * listener that shares its address with none.
    *
    * @example Listen
    * ```ts
@@ -386,11 +412,16 @@ export class TcpListener {
     options: ListenOptions = {},
   ): Result<Socket> {
     checkOptions(options, "listen");
-    const { backlog = 4096, reusePort = true, ipv6Only = false } = options;
+    const { backlog = 4096, reusePort = true, ipv6Only = false, incomingCpu } =
+      options;
     const at = typeof address === "number"
       ? SocketAddress.v4(address)
       : checkAddress(address, "listen");
     checkBacklog(backlog);
+    if (incomingCpu !== undefined) {
+      checkCpu(incomingCpu, "listen");
+      checkShares(at, reusePort);
+    }
     const opened = Socket.open(at.family);
     if (!opened.ok) return opened;
     const socket = opened.value;
@@ -404,6 +435,9 @@ export class TcpListener {
         () => socket.setReusePort(reusePort),
         () => socket.setNodelay(),
       );
+    }
+    if (incomingCpu !== undefined) {
+      steps.unshift(() => socket.setIncomingCpu(incomingCpu));
     }
     if (at.family === "ipv6") {
       steps.unshift(() => socket.setIpv6Only(ipv6Only));
@@ -439,6 +473,18 @@ function checkAddress(address: SocketAddress, verb: string): SocketAddress {
 
 function checkBacklog(backlog: number): void {
   checkInteger(backlog, 2 ** 31 - 1, "backlog", "listen", 1);
+}
+
+function checkCpu(cpu: number, verb: string): void {
+  checkInteger(cpu, CPU_MAX, "CPU", verb);
+}
+
+/** The CPU decides between listeners; alone, it would decide nothing. */
+function checkShares({ family }: SocketAddress, reusePort: boolean): void {
+  if (family !== "unix" && reusePort) return;
+  throw new TypeError(
+    "Cannot listen: incomingCpu chooses among listeners that share a TCP address; leave it out, or give such an address with reusePort",
+  );
 }
 
 function checkSize(size: number): void {

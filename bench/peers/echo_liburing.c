@@ -4,9 +4,10 @@
  * with one io_uring_enter for each batch of completions.
  *
  * Prints "listening PORT" and serves until it is killed. With a number of
- * threads each has a ring of its own, and accepts on the one listener.
+ * threads each has a ring of its own, and accepts on the one listener; with
+ * "incoming-cpu" each stays on a CPU and has a listener for what arrives there.
  *
- * Usage: echo_liburing [THREADS]
+ * Usage: echo_liburing [THREADS [incoming-cpu]]
  *
  * Tried and left out, since they moved the CPU time a request by no more than
  * the noise: POLL_FIRST on the receive, a silent send linked to the next
@@ -34,12 +35,21 @@ struct connection {
 	char buffer[BUFFER_BYTES];
 };
 
+#define ANY_CPU (-1)
+
+struct worker {
+	int cpu; /* the one it stays on, or ANY_CPU */
+	int listener;
+};
+
 static __thread struct io_uring ring;
 
-static int listen_on_any_port(void)
+/* Port 0 is any; the number that it comes to is written back. */
+static int listen_on(in_port_t *port, int cpu)
 {
 	struct sockaddr_in address = {
 		.sin_family = AF_INET,
+		.sin_port = *port,
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
 	};
 	socklen_t length = sizeof(address);
@@ -49,12 +59,17 @@ static int listen_on_any_port(void)
 
 	/* Accepted sockets inherit it. */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (cpu != ANY_CPU) {
+		setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
+		check_libc(setsockopt(fd, SOL_SOCKET, SO_INCOMING_CPU, &cpu,
+				      sizeof(cpu)),
+			   "set SO_INCOMING_CPU");
+	}
 	check_libc(bind(fd, (struct sockaddr *)&address, length), "bind");
 	check_libc(listen(fd, BACKLOG), "listen");
 	check_libc(getsockname(fd, (struct sockaddr *)&address, &length),
 		   "read the port");
-	printf("listening %u\n", ntohs(address.sin_port));
-	fflush(stdout);
+	*port = address.sin_port;
 	return fd;
 }
 
@@ -146,8 +161,11 @@ static void complete(const struct io_uring_cqe *cqe, int listener)
 
 static void *serve(void *argument)
 {
-	int listener = *(int *)argument;
+	const struct worker *worker = argument;
+	int listener = worker->listener;
 
+	if (worker->cpu != ANY_CPU)
+		stay_on(worker->cpu);
 	ring_init(&ring, RING_ENTRIES, RING_ENTRIES * 2);
 	queue_accept(listener);
 
@@ -169,18 +187,44 @@ static void *serve(void *argument)
 	return NULL;
 }
 
+/* The CPU of the index-th worker: of those that the process may use. */
+static int cpu_of(unsigned index)
+{
+	cpu_set_t cpus;
+	int cpu = 0;
+
+	check_libc(sched_getaffinity(0, sizeof(cpus), &cpus), "list CPUs");
+	index %= (unsigned)CPU_COUNT(&cpus);
+	while (!CPU_ISSET(cpu, &cpus) || index-- > 0)
+		cpu++;
+	return cpu;
+}
+
 int main(int argc, char **argv)
 {
 	unsigned threads =
 		argc > 1 ? (unsigned)number_argument(argv[1], "THREADS") : 1;
-	int listener = listen_on_any_port();
+	bool by_cpu = argc > 2 && strcmp(argv[2], "incoming-cpu") == 0;
+	in_port_t port = 0;
+	struct worker *workers = calloc(threads, sizeof(*workers));
 
+	if (workers == NULL)
+		die("Cannot serve: out of memory, or no THREADS");
+	for (unsigned i = 0; i < threads; i++) {
+		workers[i].cpu = by_cpu ? cpu_of(i) : ANY_CPU;
+		workers[i].listener = by_cpu || i == 0 ?
+					      listen_on(&port, workers[i].cpu) :
+					      workers[0].listener;
+	}
+	printf("listening %u\n", ntohs(port));
+	fflush(stdout);
 	for (unsigned i = 1; i < threads; i++) {
 		pthread_t thread;
-		int error = pthread_create(&thread, NULL, serve, &listener);
+		int error =
+			pthread_create(&thread, NULL, serve, &workers[i]);
 
 		if (error)
 			die("Cannot start a thread: %s", strerror(error));
 	}
-	serve(&listener);
+	serve(&workers[0]);
 }

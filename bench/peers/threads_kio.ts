@@ -1,19 +1,44 @@
 /**
- * Echo server on a pool of kio: `echo_kio.ts` in each worker, all of which
- * accept on one listener.
- * Usage: threads_kio.ts WORKERS
+ * Echo server on a pool of kio: `echo_kio.ts` in each worker. All accept on one
+ * listener or, with "incoming-cpu", each stays on a CPU and has a listener for
+ * what arrives there.
+ * Usage: threads_kio.ts WORKERS [incoming-cpu]
  */
 
-import { SocketAddress, TcpListener, unwrap, WorkerPool } from "../../mod.ts";
+import {
+  Socket,
+  SocketAddress,
+  TcpListener,
+  unwrap,
+  WorkerPool,
+} from "../../mod.ts";
 
-using listener = unwrap(TcpListener.bind(SocketAddress.v4(0, "127.0.0.1")));
+const [workers, how] = Deno.args;
+const isByCpu = how === "incoming-cpu";
+
+using socket = isByCpu ? reserve() : unwrap(TcpListener.bind(anyPort()));
 const pool = await WorkerPool.start(
   import.meta.resolve("./threads_kio_worker.ts"),
   {
-    workers: Number(Deno.args[0]),
+    workers: Number(workers),
     entries: 1024,
-    data: { listener: listener.fd },
+    pin: isByCpu,
+    data: isByCpu
+      ? { address: String(socket.localAddress) }
+      : { listener: socket.fd },
   },
 );
-console.log(`listening ${listener.localAddress!.port}`);
+console.log(`listening ${socket.localAddress!.port}`);
 await pool.closed;
+
+function anyPort(): SocketAddress {
+  return SocketAddress.v4(0, "127.0.0.1");
+}
+
+/** Has a port, without listening itself. */
+function reserve(): Socket {
+  const socket = unwrap(Socket.open("ipv4"));
+  unwrap(socket.setReusePort());
+  unwrap(socket.bind(anyPort()));
+  return socket;
+}

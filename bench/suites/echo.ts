@@ -34,7 +34,8 @@ const CASES = [
 const KIO = "kio";
 const C = "C, liburing";
 
-const COLUMNS: Column[] = [
+/** What counts of every server. */
+export const SERVER_COLUMNS: readonly Column[] = [
   { head: "req/s", metric: "reqPerS", digits: 0, spread: true, ratio: true },
   {
     head: "server CPU µs/req",
@@ -43,6 +44,10 @@ const COLUMNS: Column[] = [
     spread: true,
     ratio: true,
   },
+];
+
+const COLUMNS: readonly Column[] = [
+  ...SERVER_COLUMNS,
   { head: "user", metric: "userUs", digits: 2 },
   { head: "system", metric: "systemUs", digits: 2 },
   { head: "p50 µs", metric: "p50Us", digits: 0 },
@@ -72,32 +77,49 @@ export async function loadServer(
   connections: number,
   bytes: number,
   seconds: number,
-  cores?: string,
 ): Promise<Sample> {
-  await using server = await Server.start(command, cores);
-  const figures = await runForJson(
-    onCore(
-      CLIENT_CORE,
-      c(
-        "load",
-        ...[server.port, connections, bytes, seconds],
-        ...["--pid", server.pid],
-      ),
-    ),
-    seconds,
+  await using server = await Server.start(command);
+  return sampleOf(
+    await load(server, CLIENT_CORE, connections, bytes, seconds),
   );
+}
+
+/** Puts load on a server from a core; gives what the generator has printed. */
+export function load(
+  server: Server,
+  core: number,
+  connections: number,
+  bytes: number,
+  seconds: number,
+): Promise<Record<string, number>> {
+  const command = c(
+    "load",
+    ...[server.port, connections, bytes, seconds],
+    ...["--pid", server.pid],
+  );
+  return runForJson(onCore(core, command), seconds);
+}
+
+/** What the load generator has printed, per request. */
+export function sampleOf(figures: Record<string, number>): Sample {
   const userUs = figures.serverCpuUserUs! / figures.requests!;
   const systemUs = figures.serverCpuSystemUs! / figures.requests!;
-  const percentiles = Object.entries(figures)
-    .filter(([name]) => /^p[\d.]+Us$/.test(name));
   return {
     reqPerS: figures.reqPerS!,
     cpuUs: userUs + systemUs,
     userUs,
     systemUs,
     clientUtil: figures.cpuUtil!,
-    ...Object.fromEntries(percentiles),
+    ...Object.fromEntries(percentilesOf(figures)),
   };
+}
+
+/** The latencies among what the load generator has printed. */
+export function percentilesOf(
+  figures: Record<string, number>,
+): [name: string, us: number][] {
+  return Object.entries(figures)
+    .filter(([name]) => /^p[\d.]+Us$/.test(name));
 }
 
 function barsOf({ title, peers }: Case, figures: Figures): Bar[] {

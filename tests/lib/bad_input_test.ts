@@ -681,6 +681,10 @@ refuses("Socket", () => {
       [...NO_NUMBER_31, 0],
       (x) => on((socket) => socket.setRecvBuffer(x)),
     ],
+    "setIncomingCpu() CPU": [
+      [...NO_NUMBER_31, 8192],
+      (x) => on((socket) => socket.setIncomingCpu(x)),
+    ],
   };
 });
 
@@ -700,6 +704,7 @@ refuses("TcpListener.bind()", () => {
       (x) => bind(x),
     ],
     backlog: [[...NO_UINT31, 0], (x) => bind(0, { backlog: x })],
+    incomingCpu: [[...NO_UINT31, 8192], (x) => bind(0, { incomingCpu: x })],
     options: [[null, 5, "x", true], (x) => bind(0, x)],
   };
 });

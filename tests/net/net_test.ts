@@ -41,6 +41,7 @@ const SOL_SOCKET = 1;
 const SO_TYPE = 3;
 const SO_DOMAIN = 39;
 const SO_ACCEPTCONN = 30;
+const SO_INCOMING_CPU = 49;
 const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
 const IPPROTO_IPV6 = 41;
@@ -191,6 +192,7 @@ kioTest(
       () => socket.setNodelay(),
       () => socket.setReuseAddr(),
       () => socket.setReusePort(),
+      () => socket.setIncomingCpu(0),
       () => socket.setKeepAlive(),
       () => socket.setSendBuffer(4096),
       () => socket.setRecvBuffer(4096),
@@ -577,6 +579,14 @@ kioTest(
   },
 );
 
+kioTest("setIncomingCpu() sets the CPU, also one that is not there", () => {
+  using socket = unwrap(Socket.open("ipv4"));
+  for (const cpu of [0, 1, 8191]) {
+    assertEquals(socket.setIncomingCpu(cpu), NOTHING);
+    assertEquals(optionOf(socket.fd, SOL_SOCKET, SO_INCOMING_CPU), cpu);
+  }
+});
+
 kioTest("the setters give the errors of setsockopt(2)", async (ctx) => {
   using pair = unixPair();
   assertCode(pair.left.setNodelay(), "EOPNOTSUPP");
@@ -584,6 +594,7 @@ kioTest("the setters give the errors of setsockopt(2)", async (ctx) => {
   const fd = value(await asyncOpen(ctx, "/proc/version", O_RDONLY));
   using file = new Socket(fd);
   assertCode(file.setReuseAddr(), "ENOTSOCK");
+  assertCode(file.setIncomingCpu(0), "ENOTSOCK");
   assertCode(file.listen(), "ENOTSOCK");
   assertCode(file.bind(SocketAddress.v4(0)), "ENOTSOCK");
 });
@@ -605,6 +616,31 @@ kioTest("TcpListener.bind() listens with what servers want", async (ctx) => {
   using server = new Socket(value(await asyncAccept(ctx, listener)));
   assertEquals(optionOf(server.fd, IPPROTO_TCP, TCP_NODELAY), 1, "inherited");
 });
+
+kioTest(
+  "TcpListener.bind() sets incomingCpu, and none if it is undefined",
+  () => {
+    for (const incomingCpu of [1, 0, undefined]) {
+      using listener = unwrap(TcpListener.bind(0, { incomingCpu }));
+      const cpu = optionOf(listener.fd, SOL_SOCKET, SO_INCOMING_CPU);
+      assertEquals(cpu, incomingCpu ?? -1);
+    }
+  },
+);
+
+kioTest(
+  "TcpListener.bind() refuses incomingCpu where no address is shared",
+  () => {
+    const before = openFds();
+    const alone = { incomingCpu: 0, reusePort: false };
+    const unix = SocketAddress.unix("\0kio-test-incoming-cpu");
+    const refused = "incomingCpu chooses among listeners";
+    assertThrows(() => TcpListener.bind(0, alone), TypeError, refused);
+    const bind = () => TcpListener.bind(unix, { incomingCpu: 0 });
+    assertThrows(bind, TypeError, refused);
+    assertEquals(openFds(), before);
+  },
+);
 
 kioTest(
   "TcpListener.bind() shares an address with reusePort, and refuses without",

@@ -5,6 +5,7 @@ import { Program, run, sleep } from "./support.ts";
 const SERVERS: [name: string, file: string, ...args: string[]][] = [
   ["threads", "multi_thread_echo.ts"],
   ["threads --reuse-port", "multi_thread_echo.ts", "--reuse-port"],
+  ["threads --incoming-cpu", "multi_thread_echo.ts", "--incoming-cpu"],
   ["acceptor", "dedicated_acceptor.ts"],
 ];
 
