@@ -45,7 +45,7 @@ export class PoolThread {
 
   constructor(owner: ThreadOwner) {
     const { Worker } = workerThreads();
-    const worker = new Worker(new URL(BOOTSTRAP));
+    const worker = new Worker(bootstrap());
     let cause: unknown;
     worker.on("message", (reply: Reply) => {
       owner.onOutcome(this, outcomeOf(reply));
@@ -161,6 +161,7 @@ function serve(packThrown: typeof pack): void {
   }
 }
 
-const BOOTSTRAP = `data:text/javascript,${
-  encodeURIComponent(`(${serve})(${pack})`)
-}`;
+function bootstrap(): URL {
+  const source = encodeURIComponent(`(${serve})(${pack})`);
+  return new URL(`data:text/javascript,${source}`);
+}

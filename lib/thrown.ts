@@ -49,8 +49,9 @@ export function pack(thrown: unknown, depth = 0): PackedThrown {
   };
 }
 
-const CLASSES: ReadonlyMap<string, new (message: string) => Error> = new Map(
-  [
+/** The class of an error of the language or of Deno, else `Error`. */
+function classNamed(name: string): new (message: string) => Error {
+  const classes = [
     EvalError,
     RangeError,
     ReferenceError,
@@ -58,8 +59,9 @@ const CLASSES: ReadonlyMap<string, new (message: string) => Error> = new Map(
     TypeError,
     URIError,
     ...Object.values(Deno.errors),
-  ].map((Class) => [Class.name, Class]),
-);
+  ];
+  return classes.find((Class) => Class.name === name) ?? Error;
+}
 
 /** The error again: of its class where it is one of the language, of the web
  * or of Deno, else an `Error` with its name. */
@@ -71,7 +73,7 @@ export function unpack(thrown: PackedThrown): unknown {
     return define(new DOMException(message, name), { stack });
   }
   const error = errors === undefined
-    ? new (CLASSES.get(name) ?? Error)(message)
+    ? new (classNamed(name))(message)
     : new AggregateError(errors.map(unpack), message);
   if (error.name !== name) define(error, { name });
   if (cause !== undefined) define(error, { cause: unpack(cause) });
