@@ -1,5 +1,5 @@
 import { loadShim, type Shim } from "../ffi/load.ts";
-import { addAbortHandler, removeAbortHandler } from "./abort.ts";
+import { addAbortHandler, removeAbortHandler } from "./bounds.ts";
 import { type Buffer, checkDelay, checkSignal, isDetached } from "./check.ts";
 import { POLLRDHUP } from "./constants.ts";
 import {
