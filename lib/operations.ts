@@ -18,7 +18,7 @@ function operation(
   yields: Operation["yields"],
   makesFd = yields === Yields.FD,
 ): Operation {
-  return { name, verb, yields, makesFd };
+  return Object.freeze({ name, verb, yields, makesFd });
 }
 
 export const READ = operation("asyncRead", "read", Yields.COUNT);
