@@ -68,3 +68,27 @@ export * from "./net/net.ts";
 export * from "./helpers/io_helpers.ts";
 export * from "./net/accept_loop.ts";
 export * from "./net/connections.ts";
+
+// Deno parses the source map of each module that is the first to import another
+// one: 6 ms of 25 in all. So this small one is the first to import any of them.
+import "./ffi/cache.ts";
+import "./ffi/digest.ts";
+import "./ffi/load.ts";
+import "./ffi/memory.ts";
+import "./ffi/resolve.ts";
+import "./ffi/symbols.ts";
+import "./helpers/sendfile.ts";
+import "./lib/bounds.ts";
+import "./lib/capabilities.ts";
+import "./lib/errno.ts";
+import "./lib/names.ts";
+import "./lib/operations.ts";
+import "./lib/pool_messages.ts";
+import "./lib/pool_thread.ts";
+import "./lib/SocketAddress.ts";
+import "./lib/start.ts";
+import "./lib/stats.ts";
+import "./lib/timers.ts";
+import "./lib/waker.ts";
+import "./lib/worker_threads.ts";
+import "./net/TcpStream.ts";

@@ -18,6 +18,7 @@ import { file } from "./suites/file.ts";
 import { heap } from "./suites/heap.ts";
 import { log } from "./suites/log.ts";
 import { sendfile } from "./suites/sendfile.ts";
+import { start } from "./suites/start.ts";
 import { staticFiles } from "./suites/static.ts";
 import { threads } from "./suites/threads.ts";
 import { timers } from "./suites/timers.ts";
@@ -35,6 +36,7 @@ const SUITES: Record<string, (options: Options) => Suite> = {
   static: staticFiles,
   heap,
   threads,
+  start,
 };
 
 const ALL = "all";

@@ -30,9 +30,6 @@ const ABI = 4;
 const STUBLESS = { struct: ["u8"] } as const;
 const NO_STUB = new Uint8Array(1);
 
-/** How the library of this very version is built. */
-const BUILD = buildCommand(import.meta.url);
-
 interface NodeProcess {
   dlopen(module: { exports: unknown }, path: string): void;
 }
@@ -43,7 +40,9 @@ let faultShim: FaultShim | undefined;
 let loadedPath = "";
 let wantsFaults = false;
 
-function buildCommand(url: string): string {
+/** How the library of this very version is built. */
+function buildCommand(): string {
+  const { url } = import.meta;
   if (url.startsWith("file:")) {
     return "in a checkout of kio, run: ./setup.sh && deno task build";
   }
@@ -124,7 +123,7 @@ function open(): Shim {
   if (tried.every(({ name }) => name === "NotCapable")) throw tried[0];
   const list = tried.map((error) => `  ${error.message}`).join("\n");
   throw new Deno.errors.NotFound(
-    `Cannot find the library of kio; ${BUILD}\n${list}`,
+    `Cannot find the library of kio; ${buildCommand()}\n${list}`,
   );
 }
 
@@ -237,7 +236,7 @@ function shimOf(bound: Shim): Shim {
 
 function staleError(path: string, cause?: Error): Error {
   return new Error(
-    `Cannot use ${path}: it was built from another version of kio; ${BUILD}`,
+    `Cannot use ${path}: it was built from another version of kio; ${buildCommand()}`,
     { cause },
   );
 }
@@ -251,7 +250,7 @@ function dlopenError(path: string, cause: Error): Error {
   }
   const hint = /failed to map segment/i.test(message)
     ? "; its file system may be mounted noexec: set XDG_CACHE_HOME to a folder elsewhere, or build with --project"
-    : `; ${BUILD}`;
+    : `; ${buildCommand()}`;
   return new Error(`Cannot use ${path}: ${message}${hint}`, { cause });
 }
 

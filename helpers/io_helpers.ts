@@ -15,9 +15,8 @@ import { type IoContext, ringOf } from "../lib/IoContext.ts";
 import * as operations from "../lib/operations.ts";
 import type { Operation } from "../lib/operations.ts";
 import type { Ring, Transfer } from "../lib/ring.ts";
-import { startTransfer } from "../lib/start.ts";
+import { startTransfer, Waiting } from "../lib/start.ts";
 import type { UringOp } from "../lib/UringOp.ts";
-import { Waiting } from "../lib/waiting.ts";
 
 /**
  * Receives until the buffer is full. Stands for `AsyncRecvExact`.

@@ -1,21 +1,14 @@
-import type { Shim } from "../ffi/load.ts";
+import { loadShim, type Shim } from "../ffi/load.ts";
 import type { BoundOptions } from "../lib/bounds.ts";
 import { checkFd, checkInteger, type Fd } from "../lib/check.ts";
 import { POLLOUT } from "../lib/constants.ts";
 import { EAGAIN, ECANCELED, EINTR } from "../lib/errno.ts";
 import { type IoContext, ringOf } from "../lib/IoContext.ts";
 import * as operations from "../lib/operations.ts";
-import type { Result } from "../lib/result.ts";
-import type { Transfer } from "../lib/ring.ts";
-import { startTransfer } from "../lib/start.ts";
+import { failure, type Result, success } from "../lib/result.ts";
+import type { Ring, Transfer } from "../lib/ring.ts";
+import { startTransfer, Waiting } from "../lib/start.ts";
 import type { UringOp } from "../lib/UringOp.ts";
-import { Waiting } from "../lib/waiting.ts";
-import {
-  destroy,
-  type PipePool,
-  pipePoolOf,
-  type PooledPipe,
-} from "./pipe_pool.ts";
 
 /** Splices in one chain: the pipe is filled and emptied 16 times, or
  * emptied of what the last chain has left and filled and emptied 15 times. */
@@ -167,4 +160,69 @@ class Sendfile extends Waiting implements Transfer {
     if (this.moved === this.total) this.#pool.give(pipe);
     else destroy(pipe);
   }
+}
+
+/** A pipe that bytes go through without entering this process. */
+interface PooledPipe {
+  readonly readFd: number;
+  readonly writeFd: number;
+  /** Bytes that it holds: the system may grant less than was asked for. */
+  readonly size: number;
+}
+
+/** Larger ones are slower: the pages that go through are to stay close. */
+const PIPE_SIZE = 1 << 16;
+
+/** Empty pipes that are kept; those beyond are closed. */
+const PIPES_IDLE_MAX = 16;
+
+const pools = new WeakMap<Ring, PipePool>();
+
+/** The pool of a context; it is closed with it. */
+export function pipePoolOf(ring: Ring): PipePool {
+  let pool = pools.get(ring);
+  if (pool === undefined) {
+    pool = new PipePool();
+    pools.set(ring, pool);
+    const created = pool;
+    ring.onClose.push(() => created.close());
+  }
+  return pool;
+}
+
+/** Pipes to be used again: to make one takes three system calls and memory. */
+class PipePool {
+  #idle: PooledPipe[] = [];
+  #closed = false;
+
+  /** A pipe, empty. */
+  take(): Result<PooledPipe> {
+    const pipe = this.#idle.pop();
+    return pipe === undefined ? openPipe() : success(pipe);
+  }
+
+  /** Takes a pipe back. To be called only if no byte is left in it: what is
+   * left would go to whoever uses it next. */
+  give(pipe: PooledPipe): void {
+    if (this.#closed || this.#idle.length >= PIPES_IDLE_MAX) destroy(pipe);
+    else this.#idle.push(pipe);
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const pipe of this.#idle.splice(0)) destroy(pipe);
+  }
+}
+
+function openPipe(): Result<PooledPipe> {
+  const fds = new Int32Array(2);
+  const size = loadShim().kio_pipe(fds, PIPE_SIZE);
+  if (size < 0) return failure(-size);
+  return success({ readFd: fds[0], writeFd: fds[1], size });
+}
+
+/** Closes a pipe that may hold anything. */
+function destroy({ readFd, writeFd }: PooledPipe): void {
+  loadShim().kio_fd_close(readFd);
+  loadShim().kio_fd_close(writeFd);
 }

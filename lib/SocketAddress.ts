@@ -28,9 +28,6 @@ const PATH_AT = 2;
 /** Bytes of sun_path, with the NUL that ends it. */
 const PATH_SIZE = 108;
 
-/** A byte order mark is part of a name like any other character. */
-const PATH_DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
-
 /** Room for any address: struct sockaddr_storage. */
 export const ADDRESS_SIZE = 128;
 
@@ -334,7 +331,9 @@ export class SocketAddress {
       // the connecting side.
       let end = bytes.length;
       if (bytes[PATH_AT] !== 0 && bytes[end - 1] === 0) end--;
-      const path = PATH_DECODER.decode(bytes.subarray(PATH_AT, end));
+      // A byte order mark is part of a name like any other character.
+      const path = new TextDecoder("utf-8", { ignoreBOM: true })
+        .decode(bytes.subarray(PATH_AT, end));
       return new SocketAddress("unix", path, 0, bytes.slice());
     };
   }

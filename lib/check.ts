@@ -20,7 +20,7 @@ export const CURRENT_POSITION: unique symbol = Symbol("CURRENT_POSITION");
 
 /** What Linux transfers at most at a time: 2 GiB less a page. */
 export const TRANSFER_MAX = 0x7ffff000;
-const OFFSET_MAX = 2n ** 63n - 1n;
+const OFFSET_MAX = 0x7fffffffffffffffn;
 
 // Deno checks integers of FFI calls only until they are optimised, and cuts
 // them afterwards (2^32 + 5 arrives as 5): everything is checked here.

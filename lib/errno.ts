@@ -148,14 +148,22 @@ const TABLE = `
 1012 EAI_OVERFLOW Name is too long to be resolved
 `;
 
-/** The name and the meaning of each errno. */
-export const ERRNO_TEXT: ReadonlyMap<number, readonly [string, string]> =
-  new Map(
-    TABLE.trim().split("\n").map((line) => {
-      const [number, name, ...words] = line.split(" ");
-      return [Number(number), [name, words.join(" ")] as const];
-    }),
-  );
+/** The name and the meaning of an errno, looked up: a map of all would cost
+ * every program 2 ms of its start. */
+export function errnoText(errno: number): [name: string, meaning: string] {
+  const at = TABLE.indexOf(`\n${errno} `);
+  if (at < 0) return [`E${errno}`, `Unknown error ${errno}`];
+  const line = TABLE.slice(at + 1, TABLE.indexOf("\n", at + 1));
+  const [, name, ...words] = line.split(" ");
+  return [name, words.join(" ")];
+}
+
+/** The number of an errno; undefined if there is none of that name. */
+export function errnoNamed(name: string): number | undefined {
+  const lines = TABLE.split("\n").map((line) => line.split(" "));
+  const found = lines.find((words) => words[1] === name);
+  return found && Number(found[0]);
+}
 
 // The ones that this library itself gives or looks at.
 export const EPERM = 1;

@@ -1,4 +1,4 @@
-import { ERRNO_TEXT } from "./errno.ts";
+import { errnoText } from "./errno.ts";
 
 /**
  * Why an operation failed, as the kernel says it: a plain value, no exception
@@ -66,8 +66,7 @@ const failures = new Map<number, Failure>();
 export function failure(errno: number): Failure {
   let known = failures.get(errno);
   if (known === undefined) {
-    const [code, message] = ERRNO_TEXT.get(errno) ??
-      [`E${errno}`, `Unknown error ${errno}`];
+    const [code, message] = errnoText(errno);
     known = Object.freeze({
       ok: false,
       error: Object.freeze({ errno, code, message }),

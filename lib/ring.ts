@@ -1,5 +1,5 @@
 import { loadShim, type Shim } from "../ffi/load.ts";
-import { addAbortHandler, removeAbortHandler } from "./abort.ts";
+import { addAbortHandler, removeAbortHandler } from "./bounds.ts";
 import { type Buffer, checkDelay, checkSignal, isDetached } from "./check.ts";
 import { POLLRDHUP } from "./constants.ts";
 import {
@@ -96,10 +96,6 @@ const GOES_ON = 2;
 
 /** user_data that wakes a ring and means nothing else. */
 export const WAKE_TAG: number = Number.MAX_SAFE_INTEGER;
-
-/** Where this library is, and what of it an operation is started through. */
-const ROOT = new URL("../", import.meta.url).href;
-const FOLDERS = ["lib/", "net/", "helpers/"].map((name) => ROOT + name);
 
 /** Awaiting it costs one microtask. */
 const HOP = Promise.resolve();
@@ -1109,7 +1105,9 @@ export function cancelOn(fd: number): Promise<unknown> | undefined {
 /** Where an operation was started, without the frames of the library. */
 function stackOf(trace: Error | undefined): string {
   const lines = trace?.stack?.split("\n").slice(1) ?? [];
-  const isOurs = (line: string) => FOLDERS.some((it) => line.includes(it));
+  const folders = ["./", "../net/", "../helpers/"]
+    .map((name) => new URL(name, import.meta.url).href);
+  const isOurs = (line: string) => folders.some((it) => line.includes(it));
   return lines.filter((line) => !isOurs(line)).join("\n");
 }
 

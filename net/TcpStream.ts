@@ -1,9 +1,18 @@
 import { BlockingPool } from "../lib/blocking_pool.ts";
 import { type BoundOptions, Bounds } from "../lib/bounds.ts";
 import { checkDelay } from "../lib/check.ts";
+import {
+  EADDRNOTAVAIL,
+  EAFNOSUPPORT,
+  ECANCELED,
+  ENETUNREACH,
+} from "../lib/errno.ts";
 import type { IoContext } from "../lib/IoContext.ts";
+import { asyncConnect, asyncSleep } from "../lib/io.ts";
+import type { Failure, IoError, Result, Success } from "../lib/result.ts";
 import { SocketAddress } from "../lib/SocketAddress.ts";
-import { connectAny, connectFailure, type ConnectResult } from "./connect.ts";
+import type { UringOp } from "../lib/UringOp.ts";
+import { Socket } from "./net.ts";
 
 /** How `TcpStream.connect()` connects. */
 export interface ConnectOptions extends BoundOptions {
@@ -79,4 +88,178 @@ export class TcpStream {
     if (!found.ok) return connectFailure(found.error, []);
     return await connectAny(ctx, found.value, bounds, attemptDelay);
   }
+}
+
+/** An address that was tried, and why it did not work. */
+export interface ConnectAttempt {
+  /** Where to. */
+  readonly address: SocketAddress;
+  /** `ECONNREFUSED` … */
+  readonly error: IoError;
+}
+
+/** Why there is no connection; `message` names each address that was tried. */
+export interface ConnectError extends IoError {
+  /** In the order in which they failed; none if there was no address. */
+  readonly attempts: readonly ConnectAttempt[];
+}
+
+/** What a failed connect gives. */
+export interface ConnectFailure extends Failure {
+  /** Why it failed. */
+  readonly error: ConnectError;
+}
+
+/** How connecting ends. */
+export type ConnectResult = Success<Socket> | ConnectFailure;
+
+/** What says more of this machine than of the one to be reached. */
+const LOCAL_ERRORS = [EADDRNOTAVAIL, EAFNOSUPPORT, ENETUNREACH];
+
+/** A connection in the making. */
+interface Attempt {
+  readonly address: SocketAddress;
+  readonly socket: Socket;
+  readonly op: UringOp<void>;
+  /** Undefined until the operation is complete. */
+  result: Result<void> | undefined;
+}
+
+/**
+ * Connects to the first of several addresses that takes it, in the manner of
+ * RFC 8305: the families alternate, an attempt gets some time before the next
+ * is made beside it, and one that fails gives way at once. When it returns
+ * nothing of the others is left, no operation and no socket.
+ */
+export async function connectAny(
+  ctx: IoContext,
+  addresses: readonly SocketAddress[],
+  bounds: Bounds,
+  attemptDelayMs: number,
+): Promise<ConnectResult> {
+  const waiting = interleaved(addresses);
+  const failed: ConnectAttempt[] = [];
+  let running: Attempt[] = [];
+  let pause: UringOp<void> | undefined;
+  let winner: Socket | undefined;
+  /** What ends the whole: the time limit, the signal, a closing context. */
+  let end: IoError | undefined;
+
+  /** Takes over the attempts that are complete. */
+  const collect = () => {
+    const done = running.filter(({ result }) => result !== undefined);
+    running = running.filter(({ result }) => result === undefined);
+    for (const { address, socket, result } of done) {
+      if (result!.ok && winner === undefined) {
+        winner = socket;
+        continue;
+      }
+      socket[Symbol.dispose]();
+      if (result!.ok) continue;
+      const { error } = result!;
+      const isCancelled = error.errno === ECANCELED;
+      if (isCancelled || bounds.remainingMs === 0) end ??= error;
+      // The others are cancelled for the same reason as the first.
+      failed.push({ address, error: isCancelled ? end! : error });
+    }
+    return done.length > 0;
+  };
+
+  try {
+    let isDue = true;
+    while (winner === undefined && end === undefined) {
+      if (isDue && waiting.length > 0) {
+        pause?.cancel();
+        pause = undefined;
+        const address = waiting.shift()!;
+        const begun = begin(ctx, address);
+        if (!begun.ok) {
+          failed.push({ address, error: begun.error });
+          continue;
+        }
+        running.push(begun.value);
+        if (waiting.length > 0) pause = asyncSleep(ctx, attemptDelayMs);
+        isDue = false;
+      }
+      if (running.length === 0) break;
+      const ops = running.map(({ op }) => op);
+      if (pause !== undefined) ops.push(pause);
+      bounds.ofAll(ops);
+      let paused: Result<void> | undefined;
+      void pause?.then((result) => paused = result);
+      await Promise.race(ops);
+      isDue = collect() || paused !== undefined;
+      if (paused?.ok === false) end ??= paused.error;
+    }
+  } finally {
+    const ops = running.map(({ op }) => op);
+    if (pause !== undefined) ops.push(pause);
+    for (const op of ops) op.cancel();
+    await Promise.all(ops);
+    // One that has made it after all is the winner, if there is none yet.
+    collect();
+  }
+  if (winner !== undefined) return { ok: true, value: winner };
+  return connectFailure(end ?? tellingOf(failed), failed);
+}
+
+/** The failure with what was tried. */
+export function connectFailure(
+  { errno, code, message }: IoError,
+  attempts: readonly ConnectAttempt[],
+): ConnectFailure {
+  const list = attempts.map(({ address, error }) =>
+    `${address} (${error.code})`
+  );
+  return {
+    ok: false,
+    error: {
+      errno,
+      code,
+      message: [message, list.join(", ")].filter(Boolean).join(": "),
+      attempts,
+    },
+  };
+}
+
+/** Starts to connect; the socket belongs to the attempt. */
+function begin(ctx: IoContext, address: SocketAddress): Result<Attempt> {
+  const opened = Socket.open(address.family);
+  if (!opened.ok) return opened;
+  const socket = opened.value;
+  const nodelay = socket.setNodelay();
+  if (!nodelay.ok) {
+    socket[Symbol.dispose]();
+    return nodelay;
+  }
+  try {
+    const op = asyncConnect(ctx, socket, address);
+    const attempt: Attempt = { address, socket, op, result: undefined };
+    void op.then((result) => attempt.result = result);
+    return { ok: true, value: attempt };
+  } catch (error) {
+    // The context was closed in the meantime, or is full.
+    socket[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** The families by turns, beginning with that of the first address. */
+function interleaved(addresses: readonly SocketAddress[]): SocketAddress[] {
+  const [first] = addresses;
+  const own = addresses.filter(({ family }) => family === first.family);
+  const other = addresses.filter(({ family }) => family !== first.family);
+  const order: SocketAddress[] = [];
+  while (own.length + other.length > 0) {
+    order.push(...own.splice(0, 1), ...other.splice(0, 1));
+  }
+  return order;
+}
+
+/** The last error that is about the other machine, else the last. */
+function tellingOf(failed: readonly ConnectAttempt[]): IoError {
+  const { error } =
+    failed.findLast(({ error }) => !LOCAL_ERRORS.includes(error.errno)) ??
+      failed.at(-1)!;
+  return error;
 }

@@ -492,10 +492,11 @@ function checkSize(size: number): void {
 }
 
 export { type AddressFamily, SocketAddress } from "../lib/SocketAddress.ts";
-export type {
-  ConnectAttempt,
-  ConnectError,
-  ConnectFailure,
-  ConnectResult,
-} from "./connect.ts";
-export { type ConnectOptions, TcpStream } from "./TcpStream.ts";
+export {
+  type ConnectAttempt,
+  type ConnectError,
+  type ConnectFailure,
+  type ConnectOptions,
+  type ConnectResult,
+  TcpStream,
+} from "./TcpStream.ts";

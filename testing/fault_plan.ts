@@ -14,7 +14,7 @@ import {
   checkOptions,
   type Fd,
 } from "../lib/check.ts";
-import { ERRNO_TEXT } from "../lib/errno.ts";
+import { errnoNamed } from "../lib/errno.ts";
 import { exceptionOf, failure } from "../lib/result.ts";
 
 /** The operations of the kernel, by the numbers of io_uring.h. */
@@ -353,6 +353,7 @@ function errnoOf(code: string, operation: FaultOperation): number {
     );
   }
   if (code === "ERESTARTSYS") return ERESTARTSYS;
-  for (const [errno, [name]] of ERRNO_TEXT) if (name === code) return errno;
+  const errno = errnoNamed(code);
+  if (errno !== undefined) return errno;
   throw new TypeError(`Cannot ${VERB}: there is no errno "${code}"`);
 }

@@ -409,7 +409,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "connections that nobody waits for any more are closed",
-    file: "net/connect.ts",
+    file: "net/TcpStream.ts",
     from: "      socket[Symbol.dispose]();\n      if (result!.ok) continue;",
     to: "      if (result!.ok) continue;",
     tests: ["tests/net/TcpStream_test.ts"],
@@ -431,9 +431,10 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "pipes that are kept are bounded",
-    file: "helpers/pipe_pool.ts",
-    from: "if (this.#closed || this.#idle.length >= IDLE_MAX) destroy(pipe);",
-    to: "if (this.#closed || IDLE_MAX < 0) destroy(pipe);",
+    file: "helpers/sendfile.ts",
+    from:
+      "if (this.#closed || this.#idle.length >= PIPES_IDLE_MAX) destroy(pipe);",
+    to: "if (this.#closed || PIPES_IDLE_MAX < 0) destroy(pipe);",
     tests: ["tests/helpers/sendfile_test.ts"],
   },
   {
@@ -634,14 +635,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "what the kernel does not wait for is waited for",
-    file: "lib/waiting.ts",
+    file: "lib/start.ts",
     from: "    return result === -EAGAIN;",
     to: "    return result > 0 && result === -EAGAIN;",
     tests: ["tests/lib/io_message_test.ts"],
   },
   {
     rule: "a peer that only receives is waited for without spinning",
-    file: "lib/waiting.ts",
+    file: "lib/start.ts",
     from: "if (poll === Poll.ONCE && isVain) this.#poll = Poll.CHANGES;",
     to: "void isVain;",
     tests: ["tests/helpers/sendfile_test.ts"],

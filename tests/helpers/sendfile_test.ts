@@ -22,7 +22,7 @@ import {
   type Socket,
 } from "@kio/kio";
 import { loadShim } from "../../ffi/load.ts";
-import { pipePoolOf } from "../../helpers/pipe_pool.ts";
+import { pipePoolOf } from "../../helpers/sendfile.ts";
 import { ringOf } from "../../lib/IoContext.ts";
 import { SENDFILE } from "../../lib/operations.ts";
 import {

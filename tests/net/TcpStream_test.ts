@@ -16,7 +16,7 @@ import {
   unwrap,
 } from "@kio/kio";
 import { type BoundOptions, Bounds } from "../../lib/bounds.ts";
-import { connectAny } from "../../net/connect.ts";
+import { connectAny } from "../../net/TcpStream.ts";
 import {
   assertCode,
   bytes,

@@ -71,6 +71,23 @@ Deno.test("import needs no permission", async () => {
   );
 });
 
+Deno.test("mod.ts imports all modules itself, which costs least", async () => {
+  const { out } = await run(Deno.execPath(), ["info", "--json", "mod.ts"]);
+  const { roots: [root], modules }: {
+    roots: string[];
+    modules: {
+      specifier: string;
+      dependencies?: { code?: { specifier: string } }[];
+    }[];
+  } = JSON.parse(out);
+  const importsOf = ({ dependencies = [] }: typeof modules[number]) =>
+    dependencies.flatMap(({ code }) => code?.specifier ?? []);
+  const own = modules.find(({ specifier }) => specifier === root)!;
+  const known = new Set(importsOf(own));
+  const late = modules.flatMap(importsOf).filter((name) => !known.has(name));
+  assertEquals(late, []);
+});
+
 Deno.test("IoContext needs --allow-ffi and nothing else", async () => {
   assertPrinted(await runScript(OPEN), "true\n");
   assertMatch(

@@ -1,0 +1,2 @@
+/** A program that imports kio, and does nothing. */
+import "../../mod.ts";
