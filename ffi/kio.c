@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -34,7 +35,7 @@
 #define EXPORT __attribute__((visibility("default")))
 
 /* Raised whenever a signature below changes; ffi/load.ts compares it. */
-#define KIO_ABI 4
+#define KIO_ABI 5
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
 #define KIO_OP_FTRUNCATE KIO_NUMBER(FTRUNCATE, 55) /* Linux 6.9 */
@@ -67,12 +68,17 @@
 #define UD_TIMER (UD_INTERNAL | (1ULL << 60))
 #define UD_IGNORED (UD_INTERNAL | (2ULL << 60))
 #define UD_WAIT (UD_INTERNAL | (3ULL << 60))
+#define UD_LOOP (UD_WAIT | 1)
 /* there is an fd in the inbox */
 #define UD_INBOX (UD_MESSAGE | UD_INTERNAL)
 
 /* How long a step waits for a completion: at least half of that, at most 1.5
  * times. */
-#define WAIT_NS 500000
+#define WAIT_NS 2000000
+
+/* What /proc says of an epoll instance, and where one is looked for. */
+#define EVENTPOLL "anon_inode:[eventpoll]"
+#define LOOP_FD_MAX 4096
 
 /* An fd on its way from one thread to another. */
 struct parcel {
@@ -116,7 +122,9 @@ struct kio {
 	uint64_t wide_offset;
 	/* for kio_stats() */
 	uint64_t entries, submissions, completions, overflows;
-	bool wait_armed;
+	/* The epoll instance of the event loop, -1 when it is not known. */
+	int32_t loop_fd;
+	bool wait_armed, loop_armed;
 	bool timer_armed;
 	double timer_deadline_ms;
 	struct __kernel_timespec timer_at;
@@ -821,6 +829,8 @@ static bool internal_reported(struct kio *k, const struct io_uring_cqe *cqe)
 		k->timer_armed = false;
 	if (cqe->user_data == UD_WAIT)
 		k->wait_armed = false;
+	if (cqe->user_data == UD_LOOP)
+		k->loop_armed = false;
 	return cqe->user_data < UD_TIMER && cqe->res == -ENOENT;
 }
 
@@ -874,11 +884,74 @@ static uint32_t harvest(struct kio *k, int32_t *out, uint32_t capacity)
 				     capacity - count);
 }
 
+EXPORT int kio_fd_target(int fd, char *out, uint32_t capacity);
+
 /*
- * Enters the kernel and sleeps until a completion is there, or for about
- * WAIT_NS. The end is set by a timeout in the ring that serves several waits:
- * one of its own for each, armed and cancelled again, makes a wait of 150 us
- * longer by half where timers are virtual.
+ * Whether an fd is an epoll instance that watches the eventfd. If so, it is
+ * told to do that for EPOLLIN only: reading an eventfd makes it writable anew,
+ * and the loop would have something to do each time.
+ */
+static bool watches_event_fd(const struct kio *k, int epoll_fd)
+{
+	struct epoll_event event;
+	unsigned long long data;
+	char path[64], line[256];
+	bool found = false;
+	FILE *info;
+	int target;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", epoll_fd);
+	info = fopen(path, "re");
+	while (info && !found && fgets(line, sizeof(line), info))
+		found = sscanf(line, "tfd: %d events: %x data: %llx", &target,
+			       &event.events, &data) == 3 &&
+			target == k->event_fd;
+	if (info)
+		fclose(info);
+	event.data.u64 = data;
+	event.events &= ~(uint32_t)EPOLLOUT;
+	return found &&
+	       !epoll_ctl(epoll_fd, EPOLL_CTL_MOD, k->event_fd, &event);
+}
+
+/*
+ * Finds the epoll instance of the event loop, by the eventfd that it watches
+ * from now on: it is one of the first fds of its thread. A wait in the ring
+ * then ends when the loop has something to do.
+ */
+EXPORT void kio_loop_find(struct kio *k)
+{
+	for (int fd = 0; fd < LOOP_FD_MAX && k->loop_fd < 0; fd++) {
+		char target[32];
+		int length = kio_fd_target(fd, target, sizeof(target));
+
+		if (length == sizeof(EVENTPOLL) - 1 &&
+		    !memcmp(target, EVENTPOLL, sizeof(EVENTPOLL) - 1) &&
+		    watches_event_fd(k, fd))
+			k->loop_fd = fd;
+	}
+}
+
+/* From now on the thread is not the loop's. */
+EXPORT void kio_loop_forget(struct kio *k)
+{
+	k->loop_fd = -1;
+}
+
+/* Whether the event loop has something to do: not while the ring waits for
+ * just that. */
+EXPORT bool kio_loop_is_ready(const struct kio *k)
+{
+	struct pollfd loop = { .fd = k->loop_fd, .events = POLLIN };
+
+	return k->loop_fd >= 0 && !k->loop_armed && poll(&loop, 1, 0) == 1;
+}
+
+/*
+ * Enters the kernel and sleeps until a completion is there, or the event loop
+ * has something to do, or for about WAIT_NS. The end is set by a timeout in the
+ * ring that serves several waits: one of its own for each, armed and cancelled
+ * again, makes a wait of 150 us longer by half where timers are virtual.
  */
 static int enter_and_wait(struct kio *k)
 {
@@ -889,6 +962,11 @@ static int enter_and_wait(struct kio *k)
 		io_uring_prep_timeout(sqe, &period, 0, 0);
 		sqe->user_data = UD_WAIT;
 		k->wait_armed = true;
+	}
+	if (k->loop_fd >= 0 && !k->loop_armed && !sqe_begin(k, &sqe)) {
+		io_uring_prep_poll_add(sqe, k->loop_fd, POLLIN);
+		sqe->user_data = UD_LOOP;
+		k->loop_armed = true;
 	}
 	return enter(k, 0, k->wait_armed, IORING_ENTER_GETEVENTS);
 }
@@ -925,9 +1003,13 @@ EXPORT int kio_step(struct kio *k, int32_t *out, uint32_t capacity, bool wait)
 			ret = enter(k, 0, 0, 0);
 		fresh = harvest(k, out + 4 * count, capacity - count);
 		count += fresh;
-		/* the timeout may be one that was nearly over at the start */
+		/*
+		 * The timeout may be one that was nearly over at the start,
+		 * and the loop have had its turn since the poll was armed.
+		 */
 		wait = wait && !count && ret >= 0 &&
-		       (kio_now_ms() - start_ms) * 1e6 < WAIT_NS / 2;
+		       (kio_now_ms() - start_ms) * 1e6 < WAIT_NS / 2 &&
+		       !kio_loop_is_ready(k);
 	} while (wait ||
 		 (ret >= 0 && fresh && count < capacity && has_work(k)));
 	if (count || ret == -EINTR)
@@ -963,16 +1045,24 @@ static int arm_timer(struct kio *k, double deadline_ms)
 	return 0;
 }
 
-/* Takes back the timeout of a wait, which would end a sleep for nothing. */
+/*
+ * Takes back what ends a wait: the timeout would end a sleep for nothing, and
+ * the poll would wake the event loop about the eventfd that tells of it.
+ */
 static void disarm_wait(struct kio *k)
 {
 	struct io_uring_sqe *sqe;
 
-	if (sqe_begin(k, &sqe))
-		return;
-	io_uring_prep_timeout_remove(sqe, UD_WAIT, 0);
-	sqe->user_data = UD_IGNORED;
-	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	if (k->wait_armed && !sqe_begin(k, &sqe)) {
+		io_uring_prep_timeout_remove(sqe, UD_WAIT, 0);
+		sqe->user_data = UD_IGNORED;
+		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	}
+	if (k->loop_armed && !sqe_begin(k, &sqe)) {
+		io_uring_prep_poll_remove(sqe, UD_LOOP);
+		sqe->user_data = UD_IGNORED;
+		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	}
 }
 
 /*
@@ -990,7 +1080,7 @@ EXPORT int kio_arm(struct kio *k, double deadline_ms)
 {
 	struct pollfd ring = { .fd = k->ring.ring_fd, .events = POLLIN };
 
-	if (k->wait_armed) {
+	if (k->wait_armed || k->loop_armed) {
 		disarm_wait(k);
 		return 0;
 	}
@@ -1256,6 +1346,7 @@ EXPORT struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
 	/* Saves the fd lookup at each entry; there are 16 places a thread. */
 	if (io_uring_register_ring_fd(&k->ring) == 1)
 		k->enter_flags |= IORING_ENTER_REGISTERED_RING;
+	k->loop_fd = -1;
 	k->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (k->event_fd < 0) {
 		status[0] = -errno;
@@ -1385,6 +1476,7 @@ static void context_drain(struct kio *k)
 	double start_ms = kio_now_ms();
 	struct io_uring_sqe *sqe;
 
+	kio_loop_forget(k);
 	for (; (sqe = unsubmitted(k, 0)); k->ring.sq.sqe_tail--) {
 		/* or a step of a pump, which counts once */
 		if (sqe->user_data & UD_INTERNAL ||

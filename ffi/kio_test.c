@@ -552,6 +552,97 @@ static void test_arm_ends_a_wait_that_is_left(void)
 	guard_fire();
 }
 
+/* As Deno has it: edge-triggered, and for more than reading. */
+static int loop_open(struct kio *k, int fd)
+{
+	struct epoll_event event = {
+		.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+		.data.u64 = 0x123456789abcdef0,
+	};
+	int loop_fd = epoll_create1(EPOLL_CLOEXEC);
+
+	CHECK(epoll_ctl(loop_fd, EPOLL_CTL_ADD, k->event_fd, &event) == 0);
+	CHECK(epoll_wait(loop_fd, &event, 1, 0) == 1);
+	event.events = EPOLLIN;
+	CHECK(epoll_ctl(loop_fd, EPOLL_CTL_ADD, fd, &event) == 0);
+	kio_loop_find(k);
+	CHECK(k->loop_fd == loop_fd);
+	return loop_fd;
+}
+
+static void test_loop_is_not_ready_after_its_turn(void)
+{
+	struct kio *k = context_open(8);
+	struct epoll_event event;
+	uint64_t value;
+	int fds[2], loop_fd;
+
+	CHECK(pipe2(fds, O_CLOEXEC) == 0);
+	loop_fd = loop_open(k, fds[0]);
+	CHECK(!kio_loop_is_ready(k));
+	kio_wake_self(k);
+	CHECK(kio_loop_is_ready(k));
+	CHECK(epoll_wait(loop_fd, &event, 1, 0) == 1);
+	CHECK(event.data.u64 == 0x123456789abcdef0);
+	CHECK(read(k->event_fd, &value, sizeof(value)) == sizeof(value));
+	CHECK(!kio_loop_is_ready(k));
+	close(loop_fd);
+	close(fds[0]);
+	close(fds[1]);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_step_does_not_wait_while_the_loop_is_ready(void)
+{
+	struct kio *k = context_open(8);
+	int32_t out[4];
+	int fds[2], loop_fd;
+	uint64_t entries;
+
+	CHECK(pipe2(fds, O_CLOEXEC) == 0);
+	loop_fd = loop_open(k, fds[0]);
+	CHECK(write(fds[1], "a", 1) == 1);
+	/* the timeout has not come, and nothing was tried again and again */
+	entries = k->entries;
+	CHECK(kio_step(k, out, 1, true) == 0);
+	CHECK(k->wait_armed && !k->loop_armed);
+	CHECK(k->entries == entries + 1);
+	CHECK(kio_loop_is_ready(k));
+	kio_loop_forget(k);
+	CHECK(!kio_loop_is_ready(k));
+	close(loop_fd);
+	close(fds[0]);
+	close(fds[1]);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_arm_ends_the_poll_of_the_loop(void)
+{
+	struct kio *k = context_open(8);
+	int32_t out[4];
+	int fds[2], loop_fd;
+
+	CHECK(pipe2(fds, O_CLOEXEC) == 0);
+	loop_fd = loop_open(k, fds[0]);
+	do
+		CHECK(kio_step(k, out, 1, true) == 0);
+	while (k->wait_armed);
+	CHECK(k->loop_armed);
+	while (!kio_arm(k, 0))
+		CHECK(step_at_once(k) == 0);
+	CHECK(!k->loop_armed);
+	/* else the eventfd would tell the loop, and that the ring, and so on */
+	CHECK(write(fds[1], "b", 1) == 1);
+	CHECK(!is_readable(k->event_fd));
+	close(loop_fd);
+	close(fds[0]);
+	close(fds[1]);
+	context_close(k);
+	guard_fire();
+}
+
 static void test_step_fills_no_more_than_its_capacity(void)
 {
 	struct kio *k = context_open(16);
@@ -1666,6 +1757,9 @@ static const struct test {
 	TEST(pump_can_be_retracted),
 	TEST(step_waits_for_a_while),
 	TEST(arm_ends_a_wait_that_is_left),
+	TEST(loop_is_not_ready_after_its_turn),
+	TEST(step_does_not_wait_while_the_loop_is_ready),
+	TEST(arm_ends_the_poll_of_the_loop),
 	TEST(step_fills_no_more_than_its_capacity),
 	TEST(step_loses_nothing_when_the_cq_overflows),
 	TEST(step_fetches_an_overflow_without_being_asked_to_wait),

@@ -45,27 +45,27 @@ const BATCH_SIZE = 1024;
 const HOPS_MAX = 8;
 
 /** How long the ring may keep the thread before Deno's own events, which wait
- * for the microtasks to end, get their turn. */
+ * for the microtasks to end, get their turn: while the loop has something to
+ * do, as long as it took the last time, else the whole of it, as the loop is
+ * not asked about timers. */
+const TURN_MS_MIN = 0.2;
 const TURN_MS_MAX = 2;
 
-/** Steps between two looks at the clock, which costs 1 % of a short step. */
+/** Steps between two looks at the clock, which costs 1 % of a short step; a
+ * lull is not short. */
 const STEPS_PER_CLOCK = 8;
 
 /**
- * A lull: how long, about, the thread waits in the kernel for a completion
- * before it goes to sleep in Deno's event loop: WAIT_NS of kio.c. That costs a
- * fraction of a wake-up through the loop, and is done only while completions
- * come in faster.
+ * A lull: the thread waits in the kernel for a completion, that long about
+ * (WAIT_NS of kio.c), before it goes to sleep in Deno's event loop. That costs
+ * a fraction of a wake-up through the loop.
  */
-const LULL_MS = 0.5;
+const LULL_MS = 2;
 
-/** Quick wake-ups in a row after which lulls are worth it. */
+/** Wake-ups in a row after which lulls are worth it, each so soon after the
+ * thread was left to Deno. */
 const LULL_AFTER = 2;
-
-/** Coming back from Deno's event loop takes longer than this if it had events
- * of its own: they are not to wait behind lulls, for a while. */
-const DENO_IDLE_MS = 0.2;
-const LULL_PAUSE_MS = 5;
+const QUICK_MS = 0.5;
 
 /** How long a failed accept is held back where the cause is a lack of fds or
  * of memory: a loop that accepts again at once would spin until there are
@@ -554,8 +554,9 @@ export class Ring {
   #nowMs = 0;
   /** When the thread was left to Deno. */
   #leftMs = 0;
+  /** How long Deno's events may have to wait, at least. */
+  #turnMs = TURN_MS_MIN;
   #quickWakes = 0;
-  #noLullsUntilMs = 0;
   #chaining = false;
   #cancels: Op<unknown>[] = [];
   #messages: number[] = [];
@@ -862,9 +863,10 @@ export class Ring {
     this.tally.wakeUps++;
     const awayMs = nowMs - this.#leftMs;
     if (this.#drive === Drive.IDLE) {
-      this.#quickWakes = awayMs < LULL_MS ? this.#quickWakes + 1 : 0;
-    } else if (awayMs > DENO_IDLE_MS) {
-      this.#noLullsUntilMs = nowMs + LULL_PAUSE_MS;
+      this.#quickWakes = awayMs < QUICK_MS ? this.#quickWakes + 1 : 0;
+      this.#turnMs = TURN_MS_MIN;
+    } else {
+      this.#turnMs = Math.min(Math.max(awayMs, TURN_MS_MIN), TURN_MS_MAX);
     }
     void this.#run(false);
   }
@@ -874,6 +876,7 @@ export class Ring {
     this.#drive = Drive.RUNNING;
     let steps = 0;
     let endMs = 0;
+    let lookMs = 0;
     for (;;) {
       if (hop) {
         let hops = HOPS_MAX;
@@ -881,7 +884,8 @@ export class Ring {
         if (this.#closed) return;
       }
       hop = true;
-      const settled = this.step(this.#isLull());
+      const isLull = this.#isLull();
+      const settled = this.step(isLull);
       if (this.#closed) return;
       if (settled < 0) {
         // Out of memory or the like: what is queued stays queued.
@@ -894,10 +898,16 @@ export class Ring {
         this.#quickWakes = Math.min(this.#quickWakes, LULL_AFTER - 1);
         if (this.#sleep()) return;
       }
-      if (steps++ % STEPS_PER_CLOCK === 0) {
+      if (isLull || steps++ % STEPS_PER_CLOCK === 0) {
         const nowMs = this.#nowMs = this.shim.kio_now_ms();
-        if (endMs === 0) endMs = nowMs + TURN_MS_MAX;
-        else if (nowMs > endMs) {
+        if (endMs === 0) {
+          endMs = nowMs + TURN_MS_MAX;
+          lookMs = nowMs + this.#turnMs;
+        } else if (nowMs > lookMs) {
+          lookMs = nowMs + TURN_MS_MIN;
+          const isOver = nowMs > endMs ||
+            this.shim.kio_loop_is_ready(this.handle);
+          if (!isOver) continue;
           // Deno polls its own events only when nothing is left to run: go
           // to sleep as if idle, with the wake-up already on its way.
           this.#leave(Drive.PARKED, true);
@@ -913,8 +923,7 @@ export class Ring {
     if (this.#quickWakes < LULL_AFTER || this.#pending === 0) return false;
     const nowMs = this.#nowMs = this.shim.kio_now_ms();
     const { nextMs } = this.timers;
-    return nowMs >= this.#noLullsUntilMs &&
-      (nextMs === 0 || nextMs >= nowMs + LULL_MS);
+    return nextMs === 0 || nextMs >= nowMs + LULL_MS;
   }
 
   /** Leaves the thread to Deno until the ring has something to say. */
@@ -1055,6 +1064,7 @@ export class Ring {
     if (this.#closed) return;
     if (this.#chaining) this.endChain();
     this.closing = true;
+    this.shim.kio_loop_forget(this.handle);
     for (const op of this.live()) op.cancel();
     while (this.#pending > 0) {
       this.step(true);

@@ -27,9 +27,12 @@ export function openWaker(
   handle: Deno.PointerObject,
   onWake: () => void,
 ): Waker {
-  const fd = loadShim().kio_event_fd(handle);
+  const shim = loadShim();
+  const fd = shim.kio_event_fd(handle);
   try {
-    return new PipeWaker(fd, onWake);
+    const waker = new PipeWaker(fd, onWake);
+    shim.kio_loop_find(handle);
+    return waker;
   } catch {
     return new ThreadWaker(handle, fd, onWake);
   }

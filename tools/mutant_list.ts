@@ -483,8 +483,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "Deno's own events get their turn",
     file: "lib/ring.ts",
-    from: "        else if (nowMs > endMs) {",
-    to: "        else if (nowMs > endMs + 60_000) {",
+    from: "const isOver = nowMs > endMs ||",
+    to: "const isOver = nowMs > endMs + 60_000 ||",
     tests: ["tests/lib/drive_test.ts"],
   },
   {
@@ -660,5 +660,27 @@ export const MUTANTS: readonly Mutant[] = [
     from: "\t\t\tk->chain_refused = k->chaining;\n",
     to: "",
     tests: ["C chain_without_its_first_does_not_happen"],
+  },
+  {
+    rule: "a wait ends when Deno has something to do",
+    file: "ffi/kio.c",
+    from: " &&\n\t\t       !kio_loop_is_ready(k);",
+    to: ";",
+    tests: ["C step_does_not_wait_while_the_loop_is_ready"],
+  },
+  {
+    rule: "the poll of Deno's loop is taken back before sleep",
+    file: "ffi/kio.c",
+    from: "\tif (k->wait_armed || k->loop_armed) {",
+    to: "\tif (k->wait_armed) {",
+    tests: ["C arm_ends_the_poll_of_the_loop"],
+  },
+  {
+    rule: "the ring leaves the thread when Deno has I/O",
+    file: "lib/ring.ts",
+    from:
+      "nowMs > endMs ||\n            this.shim.kio_loop_is_ready(this.handle);",
+    to: "nowMs > endMs;",
+    tests: ["tests/process/life.process.ts"],
   },
 ];

@@ -51,6 +51,52 @@ Deno.test("IoContext keeps the process while a receive is pending", async () => 
   assertPrinted(await program.ended(), "ready\n64\n");
 });
 
+Deno.test("IoContext that is busy leaves the thread as soon as Deno has I/O", async () => {
+  const { code, out } = await runScript(
+    `
+    const ctx = new kio.IoContext();
+    const byte = new Uint8Array(1);
+    let rounds = 0;
+    let isOver = false;
+    async function keepBusy() {
+      const [left, right] = kio.unwrap(kio.Socket.pair());
+      for (; !isOver; rounds++) {
+        await kio.asyncSend(ctx, left, byte);
+        await kio.asyncRecv(ctx, right, byte);
+      }
+    }
+    const busy = Promise.all(Array.from({ length: 32 }, keepBusy));
+    async function roundsDuring(times, action) {
+      const before = rounds;
+      for (let i = 0; i < times; i++) await action();
+      return (rounds - before) / times;
+    }
+    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = listener.addr;
+    const [there, here] = await Promise.all([
+      Deno.connect({ hostname: "127.0.0.1", port }),
+      listener.accept(),
+    ]);
+    const duringIo = await roundsDuring(200, async () => {
+      const read = here.read(new Uint8Array(1));
+      await there.write(byte);
+      await read;
+    });
+    // What nothing tells of has to wait for a whole turn.
+    const duringTimer = await roundsDuring(
+      50,
+      () => new Promise((resolve) => setTimeout(resolve, 0)),
+    );
+    isOver = true;
+    await busy;
+    for (const it of [there, here, listener]) it.close();
+    console.log(duringIo < duringTimer / 2 || [duringIo, duringTimer]);
+  `,
+    { flags: ["--allow-ffi", "--allow-net"] },
+  );
+  assertEquals([code, out], [0, "true\n"]);
+});
+
 Deno.test("IoContext does not hold up an uncaught error", async () => {
   for (
     const failing of [
