@@ -56,11 +56,11 @@ const TURN_MS_MAX = 2;
 const STEPS_PER_CLOCK = 8;
 
 /**
- * A lull: the thread waits in the kernel for a completion, that long about
- * (WAIT_NS of kio.c), before it goes to sleep in Deno's event loop. That costs
- * a fraction of a wake-up through the loop.
+ * A lull: the thread waits in the kernel for a completion, that long at most
+ * (1.5 times WAIT_NS of kio.c), before it goes to sleep in Deno's event loop.
+ * That costs a fraction of a wake-up through the loop.
  */
-const LULL_MS = 2;
+const LULL_MS = 3;
 
 /** Wake-ups in a row after which lulls are worth it, each so soon after the
  * thread was left to Deno. */
