@@ -552,57 +552,68 @@ static void test_arm_ends_a_wait_that_is_left(void)
 	guard_fire();
 }
 
-/* As Deno has it: edge-triggered, and for more than reading. */
-static int loop_open(struct kio *k, int fd)
+/* A context in an event loop, which watches a pipe as well. */
+struct loop {
+	struct kio *k;
+	int fd;
+	int pipe[2];
+};
+
+static struct loop loop_open(void)
 {
+	struct loop loop = { .k = context_open(8),
+			     .fd = epoll_create1(EPOLL_CLOEXEC) };
+	/* as Deno has it: edge-triggered, and for more than reading */
 	struct epoll_event event = {
 		.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
 		.data.u64 = 0x123456789abcdef0,
 	};
-	int loop_fd = epoll_create1(EPOLL_CLOEXEC);
+	int event_fd = loop.k->event_fd;
 
-	CHECK(epoll_ctl(loop_fd, EPOLL_CTL_ADD, k->event_fd, &event) == 0);
-	CHECK(epoll_wait(loop_fd, &event, 1, 0) == 1);
+	CHECK(pipe2(loop.pipe, O_CLOEXEC) == 0);
+	CHECK(epoll_ctl(loop.fd, EPOLL_CTL_ADD, event_fd, &event) == 0);
+	CHECK(epoll_wait(loop.fd, &event, 1, 0) == 1);
 	event.events = EPOLLIN;
-	CHECK(epoll_ctl(loop_fd, EPOLL_CTL_ADD, fd, &event) == 0);
-	kio_loop_find(k);
-	CHECK(k->loop_fd == loop_fd);
-	return loop_fd;
+	CHECK(epoll_ctl(loop.fd, EPOLL_CTL_ADD, loop.pipe[0], &event) == 0);
+	kio_loop_find(loop.k);
+	CHECK(loop.k->loop_fd == loop.fd);
+	return loop;
+}
+
+static void loop_close(struct loop *loop)
+{
+	close(loop->fd);
+	close(loop->pipe[0]);
+	close(loop->pipe[1]);
+	context_close(loop->k);
+	guard_fire();
 }
 
 static void test_loop_is_not_ready_after_its_turn(void)
 {
-	struct kio *k = context_open(8);
+	struct loop loop = loop_open();
+	struct kio *k = loop.k;
 	struct epoll_event event;
 	uint64_t value;
-	int fds[2], loop_fd;
 
-	CHECK(pipe2(fds, O_CLOEXEC) == 0);
-	loop_fd = loop_open(k, fds[0]);
 	CHECK(!kio_loop_is_ready(k));
 	kio_wake_self(k);
 	CHECK(kio_loop_is_ready(k));
-	CHECK(epoll_wait(loop_fd, &event, 1, 0) == 1);
+	CHECK(epoll_wait(loop.fd, &event, 1, 0) == 1);
 	CHECK(event.data.u64 == 0x123456789abcdef0);
 	CHECK(read(k->event_fd, &value, sizeof(value)) == sizeof(value));
 	CHECK(!kio_loop_is_ready(k));
-	close(loop_fd);
-	close(fds[0]);
-	close(fds[1]);
-	context_close(k);
-	guard_fire();
+	loop_close(&loop);
 }
 
 static void test_step_does_not_wait_while_the_loop_is_ready(void)
 {
-	struct kio *k = context_open(8);
+	struct loop loop = loop_open();
+	struct kio *k = loop.k;
 	int32_t out[4];
-	int fds[2], loop_fd;
 	uint64_t entries;
 
-	CHECK(pipe2(fds, O_CLOEXEC) == 0);
-	loop_fd = loop_open(k, fds[0]);
-	CHECK(write(fds[1], "a", 1) == 1);
+	CHECK(write(loop.pipe[1], "a", 1) == 1);
 	/* the timeout has not come, and nothing was tried again and again */
 	entries = k->entries;
 	CHECK(kio_step(k, out, 1, true) == 0);
@@ -611,21 +622,15 @@ static void test_step_does_not_wait_while_the_loop_is_ready(void)
 	CHECK(kio_loop_is_ready(k));
 	kio_loop_forget(k);
 	CHECK(!kio_loop_is_ready(k));
-	close(loop_fd);
-	close(fds[0]);
-	close(fds[1]);
-	context_close(k);
-	guard_fire();
+	loop_close(&loop);
 }
 
 static void test_arm_ends_the_poll_of_the_loop(void)
 {
-	struct kio *k = context_open(8);
+	struct loop loop = loop_open();
+	struct kio *k = loop.k;
 	int32_t out[4];
-	int fds[2], loop_fd;
 
-	CHECK(pipe2(fds, O_CLOEXEC) == 0);
-	loop_fd = loop_open(k, fds[0]);
 	do
 		CHECK(kio_step(k, out, 1, true) == 0);
 	while (k->wait_armed);
@@ -634,13 +639,9 @@ static void test_arm_ends_the_poll_of_the_loop(void)
 		CHECK(step_at_once(k) == 0);
 	CHECK(!k->loop_armed);
 	/* else the eventfd would tell the loop, and that the ring, and so on */
-	CHECK(write(fds[1], "b", 1) == 1);
+	CHECK(write(loop.pipe[1], "b", 1) == 1);
 	CHECK(!is_readable(k->event_fd));
-	close(loop_fd);
-	close(fds[0]);
-	close(fds[1]);
-	context_close(k);
-	guard_fire();
+	loop_close(&loop);
 }
 
 static void test_step_fills_no_more_than_its_capacity(void)
