@@ -299,6 +299,8 @@ export function kioTest(
       const inside = openFds();
       assertEquals(inside.length, outside.length + 2, "a ring and an eventfd");
       await within(BODY_MS_MAX, body(ctx), "the test");
+      // What it has put off until the next turn is to be over as well.
+      await turn();
       if (!isClosed(ctx)) {
         await assertIdle(ctx);
         await assertFds(inside, "after the test", swapsMax);
