@@ -398,6 +398,13 @@ static int sqe_end(struct kio *k, struct io_uring_sqe *sqe, double id,
 	return 0;
 }
 
+/* A request of the shim's own of which only a failure is told, to nobody. */
+static void ignore(struct io_uring_sqe *sqe)
+{
+	sqe->user_data = UD_IGNORED;
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+}
+
 /* One operation: PREP fills `sqe`, ID is its user_data. */
 #define QUEUE(K, ID, FLAGS, PREP)                        \
 	do {                                             \
@@ -639,8 +646,7 @@ EXPORT int kio_poll_end(struct kio *k, double id)
 	if (ret)
 		return ret;
 	io_uring_prep_poll_remove(sqe, (uint64_t)id);
-	sqe->user_data = UD_IGNORED;
-	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	ignore(sqe);
 	return 0;
 }
 
@@ -884,54 +890,6 @@ static uint32_t harvest(struct kio *k, int32_t *out, uint32_t capacity)
 				     capacity - count);
 }
 
-EXPORT int kio_fd_target(int fd, char *out, uint32_t capacity);
-
-/*
- * Whether an fd is an epoll instance that watches the eventfd. If so, it is
- * told to do that for EPOLLIN only: reading an eventfd makes it writable anew,
- * and the loop would have something to do each time.
- */
-static bool watches_event_fd(const struct kio *k, int epoll_fd)
-{
-	struct epoll_event event;
-	unsigned long long data;
-	char path[64], line[256];
-	bool found = false;
-	FILE *info;
-	int target;
-
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", epoll_fd);
-	info = fopen(path, "re");
-	while (info && !found && fgets(line, sizeof(line), info))
-		found = sscanf(line, "tfd: %d events: %x data: %llx", &target,
-			       &event.events, &data) == 3 &&
-			target == k->event_fd;
-	if (info)
-		fclose(info);
-	event.data.u64 = data;
-	event.events &= ~(uint32_t)EPOLLOUT;
-	return found &&
-	       !epoll_ctl(epoll_fd, EPOLL_CTL_MOD, k->event_fd, &event);
-}
-
-/*
- * Finds the epoll instance of the event loop, by the eventfd that it watches
- * from now on: it is one of the first fds of its thread. A wait in the ring
- * then ends when the loop has something to do.
- */
-EXPORT void kio_loop_find(struct kio *k)
-{
-	for (int fd = 0; fd < LOOP_FD_MAX && k->loop_fd < 0; fd++) {
-		char target[32];
-		int length = kio_fd_target(fd, target, sizeof(target));
-
-		if (length == sizeof(EVENTPOLL) - 1 &&
-		    !memcmp(target, EVENTPOLL, sizeof(EVENTPOLL) - 1) &&
-		    watches_event_fd(k, fd))
-			k->loop_fd = fd;
-	}
-}
-
 /* From now on the thread is not the loop's. */
 EXPORT void kio_loop_forget(struct kio *k)
 {
@@ -1033,8 +991,7 @@ static int arm_timer(struct kio *k, double deadline_ms)
 	if (k->timer_armed) {
 		io_uring_prep_timeout_update(sqe, &k->timer_at, UD_TIMER,
 					     IORING_TIMEOUT_ABS);
-		sqe->user_data = UD_IGNORED;
-		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+		ignore(sqe);
 	} else {
 		io_uring_prep_timeout(sqe, &k->timer_at, 0,
 				      IORING_TIMEOUT_ABS);
@@ -1055,13 +1012,11 @@ static void disarm_wait(struct kio *k)
 
 	if (k->wait_armed && !sqe_begin(k, &sqe)) {
 		io_uring_prep_timeout_remove(sqe, UD_WAIT, 0);
-		sqe->user_data = UD_IGNORED;
-		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+		ignore(sqe);
 	}
 	if (k->loop_armed && !sqe_begin(k, &sqe)) {
 		io_uring_prep_poll_remove(sqe, UD_LOOP);
-		sqe->user_data = UD_IGNORED;
-		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+		ignore(sqe);
 	}
 }
 
@@ -1813,6 +1768,53 @@ EXPORT int kio_fd_target(int fd, char *out, uint32_t capacity)
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	return result_of((int)readlink(path, out, capacity));
+}
+
+/*
+ * Whether an fd is an epoll instance that watches the eventfd. If so, it is
+ * told to do that for EPOLLIN only: reading an eventfd makes it writable anew,
+ * and the loop would have something to do each time.
+ */
+static bool watches_event_fd(const struct kio *k, int epoll_fd)
+{
+	struct epoll_event event;
+	unsigned long long data;
+	char path[64], line[256];
+	bool found = false;
+	FILE *info;
+	int target;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", epoll_fd);
+	info = fopen(path, "re");
+	while (info && !found && fgets(line, sizeof(line), info))
+		found = sscanf(line, "tfd: %d events: %x data: %llx", &target,
+			       &event.events, &data) == 3 &&
+			target == k->event_fd;
+	if (info)
+		fclose(info);
+	if (!found)
+		return false;
+	event.data.u64 = data;
+	event.events &= ~(uint32_t)EPOLLOUT;
+	return !epoll_ctl(epoll_fd, EPOLL_CTL_MOD, k->event_fd, &event);
+}
+
+/*
+ * Finds the epoll instance of the event loop, by the eventfd that it watches
+ * from now on: it is one of the first fds of its thread. A wait in the ring
+ * then ends when the loop has something to do.
+ */
+EXPORT void kio_loop_find(struct kio *k)
+{
+	for (int fd = 0; fd < LOOP_FD_MAX && k->loop_fd < 0; fd++) {
+		char target[32];
+		int length = kio_fd_target(fd, target, sizeof(target));
+
+		if (length == sizeof(EVENTPOLL) - 1 &&
+		    !memcmp(target, EVENTPOLL, sizeof(EVENTPOLL) - 1) &&
+		    watches_event_fd(k, fd))
+			k->loop_fd = fd;
+	}
 }
 
 /* Never retried: the fd is gone whatever close(2) says. */
