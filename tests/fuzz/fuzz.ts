@@ -64,15 +64,21 @@ async function fails(actions: readonly Action[], seed: number) {
 
 async function report({ error, done }: Outcome, seed: number): Promise<void> {
   console.log(`seed ${seed}: ${(error as Error).stack}`);
+  // Of the script that is left; it may not fail each time.
+  let last = error;
   const script = await shrink(
     // What came after it is not to blame, but for what is left at the end.
     actionsOf(seed, EPISODE_ACTIONS).slice(0, done),
-    async (actions) => await fails(actions, seed) !== undefined,
+    async (actions) => {
+      const found = await fails(actions, seed);
+      last = found ?? last;
+      return found !== undefined;
+    },
     SHRINK_MS_MAX,
   );
   console.log(`cut down to ${script.length} actions:`);
   for (const action of script) console.log(`  ${JSON.stringify(action)}`);
-  console.log(`${await fails(script, seed) ?? "(this time it did not fail)"}`);
+  console.log(`${last}`);
   const flag = options.faults ? " --faults" : "";
   console.log(`again: deno task fuzz --seed ${seed} --ops 1${flag}`);
 }
