@@ -1,10 +1,10 @@
 /*
- * message COUNT
+ * message COUNT SENDER_CPU RECEIVER_CPU
  *
  * What a message to a sleeping thread costs at least on this machine: writes to
- * an eventfd on core 0, which a thread on core 1 waits for by epoll, COUNT
- * times at intervals of 1 to 3 ms. The time is from before the write to after
- * epoll_wait() has returned. Prints one line of JSON.
+ * an eventfd on one core, which a thread on the same or another core waits for
+ * by epoll, COUNT times at intervals of 1 to 3 ms. The time is from before the
+ * write to after epoll_wait() has returned. Prints one line of JSON.
  */
 #define _GNU_SOURCE
 #include "common.h"
@@ -15,11 +15,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define SENDER_CPU 0
-#define RECEIVER_CPU 1
 #define WARM_UP_MESSAGES 100
 
-static int event_fd;
+static int event_fd, receiver_cpu;
 static _Atomic uint64_t arrived_ns;
 static struct histogram latency;
 
@@ -28,7 +26,7 @@ static void *receive(void *argument)
 	struct epoll_event event = { .events = EPOLLIN };
 	int epoll_fd = check_libc(epoll_create1(EPOLL_CLOEXEC), "make an epoll");
 
-	stay_on(RECEIVER_CPU);
+	stay_on(receiver_cpu);
 	check_libc(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, event_fd, &event),
 		   "watch the eventfd");
 	for (;;) {
@@ -63,13 +61,15 @@ static uint64_t send_message(void)
 
 int main(int argc, char **argv)
 {
-	if (argc != 2)
-		die("Usage: message COUNT");
+	if (argc != 4)
+		die("Usage: message COUNT SENDER_CPU RECEIVER_CPU");
 	long count = (long)number_argument(argv[1], "COUNT");
+	int sender_cpu = (int)number_argument(argv[2], "SENDER_CPU");
+	receiver_cpu = (int)number_argument(argv[3], "RECEIVER_CPU");
 	pthread_t thread;
 
 	event_fd = check_libc(eventfd(0, EFD_CLOEXEC), "make an eventfd");
-	stay_on(SENDER_CPU);
+	stay_on(sender_cpu);
 	int error = pthread_create(&thread, NULL, receive, NULL);
 	if (error)
 		die("Cannot start a thread: %s", strerror(error));

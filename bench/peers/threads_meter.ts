@@ -1,7 +1,8 @@
 /**
  * Figures of workers, one line of JSON.
- * Usage: threads_meter.ts wake|message COUNT: the time in µs from a message in
- * one thread to its handler in another, by `wake()` or `postMessage()`;
+ * Usage: threads_meter.ts wake|message COUNT CPU: the time in µs from a message
+ * in a thread on that CPU to its handler in one on CPU 0, by `wake()` or
+ * `postMessage()`;
  * threads_meter.ts idle SECONDS: CPU time of a pool that sleeps;
  * threads_meter.ts start-kio|start-deno WORKERS: time and memory of a worker.
  */
@@ -9,8 +10,8 @@
 import { loadShim } from "../../ffi/load.ts";
 import { wake, WorkerPool } from "../../mod.ts";
 
-const [what, argument] = Deno.args;
-const count = Number(argument);
+const [what, ...numbers] = Deno.args;
+const [count, cpu] = numbers.map(Number);
 const POOL = import.meta.resolve("./threads_meter_worker.ts");
 const PLAIN = import.meta.resolve("./threads_meter_plain.ts");
 
@@ -22,6 +23,8 @@ function percentile(sorted: Float64Array, part: number): number {
 
 /** Sends messages to a worker that sleeps, and waits for what it has noted. */
 async function latency(send: () => void, cells: Float64Array): Promise<void> {
+  // Not before, as workers are put on one of the main thread's.
+  loadShim().kio_thread_pin(cpu);
   const us = new Float64Array(count);
   // The first ones find code that is not compiled yet.
   for (let i = -100; i < count; i++) {
@@ -57,7 +60,11 @@ function residentMB(): number {
 switch (what) {
   case "wake": {
     const data = cells();
-    await using pool = await WorkerPool.start(POOL, { workers: 1, data });
+    await using pool = await WorkerPool.start(POOL, {
+      workers: 1,
+      pin: true,
+      data,
+    });
     const [ringFd] = pool.ringFds;
     await latency(() => void wake(ringFd, 0, 0), data);
     break;

@@ -1,4 +1,5 @@
-/** A worker of `threads_meter.ts`, as Deno makes it; the clock is kio's. */
+/** A worker of `threads_meter.ts`, as Deno makes it; the clock is kio's, and
+ * what keeps it on a core. */
 
 import { loadShim } from "../../ffi/load.ts";
 
@@ -12,6 +13,7 @@ let cells: Float64Array | undefined;
 scope.onmessage = ({ data }) => {
   if (typeof data !== "number") {
     cells = data;
+    loadShim().kio_thread_pin(0);
     scope.postMessage("ready");
   } else if (cells !== undefined) {
     cells[1] = loadShim().kio_now_ms();
