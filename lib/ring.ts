@@ -32,7 +32,7 @@ import {
 import { grown, Timers } from "./timers.ts";
 import { type ContextStats, type PendingOperation, Tally } from "./stats.ts";
 import type { UringOp } from "./UringOp.ts";
-import { openWaker, type Waker } from "./waker.ts";
+import { isFirstWaker, openWaker, type Waker } from "./waker.ts";
 
 /** Completions taken over by one call of the shim. */
 const BATCH_SIZE = 1024;
@@ -50,6 +50,10 @@ const HOPS_MAX = 8;
  * not asked about timers. */
 const TURN_MS_MIN = 0.2;
 const TURN_MS_MAX = 2;
+
+/** The same before the first waker of the isolate, which a short program can
+ * do without: opening it would take the thread for longer. */
+const FIRST_TURN_MS = 10;
 
 /** Steps between two looks at the clock, which costs 1 % of a short step; a
  * lull is not short. */
@@ -896,12 +900,14 @@ export class Ring {
       this.#expected = settled;
       if (settled === 0) {
         this.#quickWakes = Math.min(this.#quickWakes, LULL_AFTER - 1);
-        if (this.#sleep()) return;
+        const isShort = isLull && this.#isFirst &&
+          (endMs === 0 || this.#nowMs < endMs);
+        if (!isShort && this.#sleep()) return;
       }
       if (isLull || steps++ % STEPS_PER_CLOCK === 0) {
         const nowMs = this.#nowMs = this.shim.kio_now_ms();
         if (endMs === 0) {
-          endMs = nowMs + TURN_MS_MAX;
+          endMs = nowMs + (this.#isFirst ? FIRST_TURN_MS : TURN_MS_MAX);
           lookMs = nowMs + this.#turnMs;
         } else if (nowMs > lookMs) {
           lookMs = nowMs + TURN_MS_MIN;
@@ -920,10 +926,16 @@ export class Ring {
 
   /** Whether the next step may wait in the kernel. */
   #isLull(): boolean {
-    if (this.#quickWakes < LULL_AFTER || this.#pending === 0) return false;
+    const isWorthIt = this.#quickWakes >= LULL_AFTER || this.#isFirst;
+    if (!isWorthIt || this.#pending === 0) return false;
     const nowMs = this.#nowMs = this.shim.kio_now_ms();
     const { nextMs } = this.timers;
     return nextMs === 0 || nextMs >= nowMs + LULL_MS;
+  }
+
+  /** Whether sleep would have to open the first waker. */
+  get #isFirst(): boolean {
+    return this.#waker === null && isFirstWaker;
   }
 
   /** Leaves the thread to Deno until the ring has something to say. */
@@ -941,6 +953,9 @@ export class Ring {
     this.#drive = drive;
     this.onLeave?.();
     this.#leftMs = this.shim.kio_now_ms();
+    // Not if nobody would be told of what comes.
+    const isDeaf = !keepAlive && this.onMessage === null && this.onFd === null;
+    if (isDeaf && this.#waker === null) return;
     this.#waker ??= openWaker(this.handle, () => this.#onWake());
     this.#waker.watch(keepAlive);
   }

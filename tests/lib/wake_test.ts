@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   asyncClose,
+  asyncFsync,
   asyncOpen,
   asyncSleep,
   IoContext,
@@ -36,6 +37,21 @@ kioTest("wake() calls onMessage of a context that sleeps", async () => {
   await within(10_000, all, "the message");
   assertEquals(messages, [[7, 42]]);
 });
+
+kioTest(
+  "wake() is heard by a context that had nothing to hear before",
+  async () => {
+    using target = new IoContext(4);
+    assertCode(await asyncFsync(target, 4000), "EBADF");
+    // It needs no waker until there is a handler.
+    await turn(20);
+    const { messages, all } = received(target, 1);
+    await turn(20);
+    value(wake(target.ringFd, 7, 42));
+    await within(10_000, all, "the message");
+    assertEquals(messages, [[7, 42]]);
+  },
+);
 
 kioTest("wake() passes every int32 and every integer to 2^53 - 2", async () => {
   using target = new IoContext(4);

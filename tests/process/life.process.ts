@@ -30,6 +30,36 @@ Deno.test("IoContext lets the process end when nothing is pending", async () => 
   );
 });
 
+Deno.test("IoContext of a short program puts nothing into Deno's event loop", async () => {
+  const ended = await runScript(
+    `
+    const watched = () => Array.from(Deno.readDirSync("/proc/self/fdinfo"))
+      .map(({ name }) => "/proc/self/fdinfo/" + name)
+      .map((path) => {
+        try {
+          return Deno.readTextFileSync(path).match(/^tfd:/gm)?.length ?? 0;
+        } catch {
+          return 0; // that of the folder
+        }
+      });
+    const before = watched();
+    const ctx = new kio.IoContext();
+    const [left, right] = kio.unwrap(kio.Socket.pair());
+    const received = kio.asyncRecv(ctx, right, new Uint8Array(1));
+    await kio.asyncSend(ctx, left, new Uint8Array(1));
+    kio.unwrap(await received);
+    // A turn of Deno's, in which nothing is pending.
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    console.log(Math.max(...watched()) - Math.max(...before));
+    // Longer than lulls go on.
+    await kio.asyncSleep(ctx, 100);
+    console.log(Math.max(...watched()) - Math.max(...before));
+  `,
+    { flags: ["-A"] },
+  );
+  assertPrinted(ended, "0\n1\n");
+});
+
 Deno.test("IoContext keeps the process while a sleep is pending", async () => {
   assertPrinted(
     await runScript(`
