@@ -14,8 +14,7 @@
 	EACH(SYNC_MSG_RING)      \
 	EACH(FTRUNCATE)          \
 	EACH(REGISTERED_RING)    \
-	EACH(IOWQ_MAX_WORKERS)   \
-	EACH(EVENTFD_DISABLED)
+	EACH(IOWQ_MAX_WORKERS)
 
 #define MASK_NUMBER(NAME) MASK_##NAME,
 #define MASK_NAME(NAME) #NAME,
@@ -119,11 +118,3 @@ static int masked_register_iowq_max_workers(struct io_uring *ring,
 		       io_uring_register_iowq_max_workers(ring, workers);
 }
 #define io_uring_register_iowq_max_workers masked_register_iowq_max_workers
-
-static int masked_cq_eventfd_toggle(struct io_uring *ring, bool enabled)
-{
-	return masked(MASK_EVENTFD_DISABLED) ?
-		       -EOPNOTSUPP :
-		       io_uring_cq_eventfd_toggle(ring, enabled);
-}
-#define io_uring_cq_eventfd_toggle masked_cq_eventfd_toggle

@@ -10,14 +10,13 @@ import { summariesIn } from "./summary.ts";
 const LINUX_6_1 = "NO_IOWAIT,SYNC_MSG_RING,FTRUNCATE";
 
 /** All but IOWQ_MAX_WORKERS: that it is used is what some of the tests see. */
-const EVERYTHING = `${LINUX_6_1},SUBMIT_ALL,REGISTERED_RING,EVENTFD_DISABLED`;
+const EVERYTHING = `${LINUX_6_1},SUBMIT_ALL,REGISTERED_RING`;
 
 const MASKS: readonly string[] = [
   LINUX_6_1,
   "DEFER_TASKRUN",
   "SUBMIT_ALL",
   "REGISTERED_RING",
-  "EVENTFD_DISABLED",
   EVERYTHING,
 ];
 
@@ -96,9 +95,7 @@ const chosen = Deno.args.filter((it) => it !== "--short");
 const masks = isShort ? [EVERYTHING] : MASKS;
 for (const mask of chosen.length > 0 ? chosen : masks) {
   check(mask, isShort ? SHORT_TESTS : []);
-  // The eventfd is what some tests of the shim look at.
-  if (isShort || mask.includes("EVENTFD_DISABLED")) continue;
-  run(mask, ["run", "-A", "ffi/run_c_tests.ts"]);
+  if (!isShort) run(mask, ["run", "-A", "ffi/run_c_tests.ts"]);
 }
 console.log(`${passed} passed, ${failed} failed`);
 Deno.exit(failed > 0 ? 1 : 0);

@@ -205,7 +205,6 @@ const MASKS: Record<string, Record<string, boolean | string>> = {
   FTRUNCATE: { asyncFtruncate: "syscall" },
   REGISTERED_RING: {},
   IOWQ_MAX_WORKERS: {},
-  EVENTFD_DISABLED: {},
 };
 
 for (const [mask, told] of Object.entries(MASKS)) {
