@@ -875,6 +875,12 @@ export class Ring {
     void this.#run(false);
   }
 
+  /** With a hop, as the first waker is opened in microtasks only: it loads
+   * modules, and elsewhere those that wait would run within that. */
+  #retry(): void {
+    if (this.#drive === Drive.PARKED && !this.#closed) void this.#run(true);
+  }
+
   /** Runs until there is nothing to do at once. */
   async #run(hop: boolean): Promise<void> {
     this.#drive = Drive.RUNNING;
@@ -894,7 +900,7 @@ export class Ring {
       if (settled < 0) {
         // Out of memory or the like: what is queued stays queued.
         this.#drive = Drive.PARKED;
-        setTimeout(() => this.#onWake(), SUBMIT_RETRY_MS);
+        setTimeout(() => this.#retry(), SUBMIT_RETRY_MS);
         return;
       }
       this.#expected = settled;

@@ -195,7 +195,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "EAGAIN from the kernel's entry is tried again",
     file: "lib/ring.ts",
-    from: "        setTimeout(() => this.#onWake(), SUBMIT_RETRY_MS);".slice(8),
+    from: "setTimeout(() => this.#retry(), SUBMIT_RETRY_MS);",
     to: "",
     tests: [FAULTS],
   },
@@ -681,6 +681,13 @@ export const MUTANTS: readonly Mutant[] = [
     from:
       "nowMs > endMs ||\n            this.shim.kio_loop_is_ready(this.handle);",
     to: "nowMs > endMs;",
+    tests: ["tests/process/life.process.ts"],
+  },
+  {
+    rule: "the first waker is opened once",
+    file: "lib/ring.ts",
+    from: "!this.#closed) void this.#run(true);",
+    to: "!this.#closed) void this.#run(false);",
     tests: ["tests/process/life.process.ts"],
   },
 ];

@@ -60,6 +60,30 @@ Deno.test("IoContext of a short program puts nothing into Deno's event loop", as
   assertPrinted(ended, "0\n1\n");
 });
 
+Deno.test("IoContext lets the process end after its first steps were refused", async () => {
+  assertPrinted(
+    await runScript(
+      `
+    import { FaultPlan } from "@kio/kio/testing";
+    FaultPlan.install({
+      seed: 1,
+      rules: [{ operation: "enter", fault: "error", code: "EAGAIN", nth: 1 }],
+    });
+    using ctx = new kio.IoContext();
+    const [left] = kio.unwrap(kio.Socket.pair());
+    const received = kio.asyncRecv(ctx, left, new Uint8Array(1));
+    // It is over when the step is tried again, which then has to wait.
+    await kio.asyncSleep(ctx, 1);
+    await kio.asyncSleep(ctx, 1);
+    received.cancel();
+    console.log((await received).error.code);
+  `,
+      { limitMs: 60_000 },
+    ),
+    "ECANCELED\n",
+  );
+});
+
 Deno.test("IoContext keeps the process while a sleep is pending", async () => {
   assertPrinted(
     await runScript(`
