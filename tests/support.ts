@@ -478,6 +478,25 @@ export function unixPair(type: SocketType = "stream"): Pair {
   return new Pair(unwrap(Socket.pair(type)));
 }
 
+/**
+ * Opens pairs until an end has the number, which is free, and gives that pair
+ * with this end as its left. Lower numbers may be free as well: Deno closes
+ * some of its fds late.
+ */
+export function pairWithFd(
+  opened: DisposableStack,
+  fd: number,
+  type?: SocketType,
+): Pair {
+  for (;;) {
+    const pair = opened.use(unixPair(type));
+    const { left, right } = pair;
+    if (left.fd === fd) return pair;
+    if (right.fd === fd) return new Pair([right, left]);
+    assert(left.fd < fd, `${fd} is not free`);
+  }
+}
+
 /** A listener on a free port of 127.0.0.1. */
 export function listen(
   backlog = 4096,

@@ -38,6 +38,7 @@ import {
   kioTest,
   listen,
   Pair,
+  pairWithFd,
   pattern,
   procText,
   tcpPair,
@@ -817,8 +818,8 @@ kioTest(
     const result = await receiving;
     assert(!result.ok || result.value === 0, "cancelled or told the end");
     // Whoever gets the number has its bytes for itself.
-    using other = unixPair("datagram");
-    assertEquals(other.left.fd, fd);
+    using opened = new DisposableStack();
+    const other = pairWithFd(opened, fd, "datagram");
     value(await asyncSend(ctx, other.right, bytes("private")));
     await asyncSleep(ctx, 2);
     assertEquals(text(buffer), "........");
