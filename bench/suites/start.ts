@@ -1,4 +1,4 @@
-/** What an import of kio adds to the start of a program. */
+/** What an import of kio and a context add to the start of a program. */
 
 import { c, deno } from "../programs.ts";
 import { runForJson } from "../run.ts";
@@ -14,6 +14,11 @@ const TITLE = "deno run, from start to end";
 const EMPTY = "empty program";
 const IMPORT = "import of mod.ts";
 
+const CONTEXT = "new IoContext()";
+const FIRST = "first of a program";
+const NEXT = "any other, and its end";
+const DLOPEN = "Deno.dlopen() of one function";
+
 /** Runs a program as it runs any but the first time, with Deno's caches. */
 async function sampleStart(program: string): Promise<Sample> {
   const command = c("rusage", ...deno("none", program));
@@ -24,7 +29,26 @@ async function sampleStart(program: string): Promise<Sample> {
   return { wallMs, cpuMs: (userUs! + systemUs!) / 1000 };
 }
 
-/** Start of a program with and without an import of kio. */
+/** What `start_context.ts` measures within a program. */
+function contextCase(): Case {
+  const peer = (name: string, what: string): Peer => ({
+    name,
+    installed: true,
+    sample: () => runForJson(deno("ffi", "start_context.ts", what), 1),
+  });
+  return {
+    title: CONTEXT,
+    base: DLOPEN,
+    columns: [{ head: "ms", metric: "ms", digits: 2, spread: true }],
+    peers: [
+      peer(NEXT, "next"),
+      peer(FIRST, "first"),
+      peer(DLOPEN, "dlopen"),
+    ],
+  };
+}
+
+/** Start of a program with and without an import of kio, and of contexts. */
 export function start(): Suite {
   const peer = (name: string, program: string): Peer => ({
     name,
@@ -45,13 +69,30 @@ export function start(): Suite {
     notes: [
       "Wall-clock and CPU time of the process, all threads, from exec to exit;",
       "each program was run just before, so Deno has it in its caches.",
+      `"${FIRST}": it loads the library, where Deno compiles a stub for each`,
+      `function that is called often; "${DLOPEN}": with none of`,
+      "kio's code, the least that any library takes.",
     ],
-    cases: [table],
-    bars: (figures) => [{
-      text: `${IMPORT}: ms more than an ${EMPTY}`,
-      figure: figures.compare(TITLE, IMPORT, EMPTY, "wallMs", difference),
-      limit: 15,
-      kind: "at most",
-    }],
+    cases: [table, contextCase()],
+    bars: (figures) => [
+      {
+        text: `${IMPORT}: ms more than an ${EMPTY}`,
+        figure: figures.compare(TITLE, IMPORT, EMPTY, "wallMs", difference),
+        limit: 15,
+        kind: "at most",
+      },
+      {
+        text: `${CONTEXT}, ${NEXT}: ms`,
+        figure: figures.median(CONTEXT, NEXT, "ms"),
+        limit: 2,
+        kind: "at most",
+      },
+      {
+        text: `${CONTEXT}, ${FIRST}: ms`,
+        figure: figures.median(CONTEXT, FIRST, "ms"),
+        limit: 2,
+        kind: "at most",
+      },
+    ],
   };
 }
