@@ -141,8 +141,10 @@ export class Subject implements AsyncDisposable {
 export const PIPE_ENDS_KEPT = 2 * 16;
 /** `kernelWorkersMax` of a context, and some of the kernel's own. */
 const KERNEL_THREADS_MAX = 64 + 4;
-/** What the collector may leave for later, and what malloc keeps. */
-const SLACK_MB = 64;
+/** What the collector may leave for later, and what malloc keeps: it comes in
+ * waves, of up to 80 MB where a server is fast. What stays in use is judged by
+ * itself. */
+const SLACK_MB = 96;
 /** The tables of a context do not shrink, and the compiler keeps its code. */
 const USED_MB_MAX = 8;
 /** What a connection may cost: a buffer of 4 KiB, what is around it, and garbage. */
@@ -210,7 +212,7 @@ export class Server extends Subject {
   }
 
   /** That it holds what so many connections need, and no more. */
-  judgeBounds(when: string, connections: number, slackMB = SLACK_MB): void {
+  judgeBounds(when: string, connections: number): void {
     const { own, kernel } = this.threads();
     this.#load.check(
       `${when}, at most ${this.#threads} threads and ${KERNEL_THREADS_MAX} of the kernel`,
@@ -218,7 +220,7 @@ export class Server extends Subject {
       `${own} and ${kernel}`,
     );
     const mbMax = Math.ceil(
-      this.#residentMB + slackMB + connections * CONNECTION_MB_MAX,
+      this.#residentMB + SLACK_MB + connections * CONNECTION_MB_MAX,
     );
     const mb = this.residentMB();
     this.#load.check(
