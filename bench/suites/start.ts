@@ -5,10 +5,12 @@ import { runForJson } from "../run.ts";
 import {
   type Case,
   difference,
+  type Options,
   type Peer,
   type Sample,
   type Suite,
 } from "../suite.ts";
+import { meterCase } from "./threads.ts";
 
 const TITLE = "deno run, from start to end";
 const EMPTY = "empty program";
@@ -30,26 +32,18 @@ async function sampleStart(program: string): Promise<Sample> {
 }
 
 /** What `start_context.ts` measures within a program. */
-function contextCase(): Case {
-  const peer = (name: string, what: string): Peer => ({
-    name,
-    installed: true,
-    sample: () => runForJson(deno("ffi", "start_context.ts", what), 1),
-  });
-  return {
-    title: CONTEXT,
-    base: DLOPEN,
-    columns: [{ head: "ms", metric: "ms", digits: 2, spread: true }],
-    peers: [
-      peer(NEXT, "next"),
-      peer(FIRST, "first"),
-      peer(DLOPEN, "dlopen"),
-    ],
-  };
+function contextCase(seconds: number): Case {
+  const meter = (what: string) => deno("ffi", "start_context.ts", what);
+  return meterCase(
+    CONTEXT,
+    [{ head: "ms", metric: "ms", digits: 2, spread: true }],
+    [[DLOPEN, meter("dlopen")], [NEXT, meter("next")], [FIRST, meter("first")]],
+    seconds,
+  );
 }
 
 /** Start of a program with and without an import of kio, and of contexts. */
-export function start(): Suite {
+export function start({ seconds }: Options): Suite {
   const peer = (name: string, program: string): Peer => ({
     name,
     installed: true,
@@ -73,7 +67,7 @@ export function start(): Suite {
       `function that is called often; "${DLOPEN}": with none of`,
       "kio's code, the least that any library takes.",
     ],
-    cases: [table, contextCase()],
+    cases: [table, contextCase(seconds)],
     bars: (figures) => [
       {
         text: `${IMPORT}: ms more than an ${EMPTY}`,

@@ -199,7 +199,7 @@ async function cpuOfThreads(pid: number): Promise<Map<string, number>> {
 }
 
 /** A case whose peers are programs that print their figures. */
-function meterCase(
+export function meterCase(
   title: string,
   columns: Case["columns"],
   peers: readonly [name: string, command: Command][],

@@ -320,13 +320,12 @@ kioTest("buffers are let go after completion", async (ctx) => {
     ops.push(asyncRead(ctx, file, buffer));
     await ops[i];
   }
-  // The results stay referenced, the buffers are not; when they are collected,
-  // and whether all are, is the collector's to say.
-  const endMs = performance.now() + 10_000;
-  while (gone < 50 && performance.now() < endMs) {
+  // The results stay referenced, the buffers are not.
+  const endMs = performance.now() + 25_000;
+  while (gone < 90 && performance.now() < endMs) {
     new Uint8Array(2 ** 24).fill(0x58);
     await turn();
   }
-  assert(gone >= 50, `${gone} of 100 were let go`);
+  assert(gone >= 90, `${gone} of 100 were let go`);
   assertEquals(ops.length, 100);
 });
