@@ -15,25 +15,36 @@ const [count, cpu] = numbers.map(Number);
 const POOL = import.meta.resolve("./threads_meter_worker.ts");
 const PLAIN = import.meta.resolve("./threads_meter_plain.ts");
 
+/** Messages that are not counted: they find code that is not compiled yet. */
+const WARM_UP = 100;
+
+/** Nobody notifies it. */
+const NEVER = new Int32Array(new SharedArrayBuffer(4));
+
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 function percentile(sorted: Float64Array, part: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))];
 }
 
+/** Puts the thread to sleep at once, as `message.c` does: what it has still to
+ * do in JavaScript would be in the way of a receiver on its core. */
+function pause(ms: number): void {
+  Atomics.wait(NEVER, 0, 0, ms);
+}
+
 /** Sends messages to a worker that sleeps, and waits for what it has noted. */
-async function latency(send: () => void, cells: Float64Array): Promise<void> {
+function latency(send: () => void, cells: Float64Array): void {
   // Not before, as workers are put on one of the main thread's.
   loadShim().kio_thread_pin(cpu);
   const us = new Float64Array(count);
-  // The first ones find code that is not compiled yet.
-  for (let i = -100; i < count; i++) {
+  for (let i = -WARM_UP; i < count; i++) {
     cells[1] = 0;
     cells[0] = loadShim().kio_now_ms();
     send();
-    while (cells[1] === 0) await sleep(1);
+    while (cells[1] === 0) pause(1);
     if (i >= 0) us[i] = 1000 * (cells[1] - cells[0]);
-    await sleep(1 + i % 3);
+    pause(1 + (i + WARM_UP) % 3);
   }
   us.sort();
   const [p50Us, p99Us] = [0.5, 0.99].map((part) => percentile(us, part));
@@ -66,13 +77,13 @@ switch (what) {
       data,
     });
     const [ringFd] = pool.ringFds;
-    await latency(() => void wake(ringFd, 0, 0), data);
+    latency(() => void wake(ringFd, 0, 0), data);
     break;
   }
   case "message": {
     const data = cells();
     const worker = await openPlain(data);
-    await latency(() => worker.postMessage(0), data);
+    latency(() => worker.postMessage(0), data);
     worker.terminate();
     break;
   }

@@ -283,7 +283,8 @@ export function threads({ seconds }: Options): Suite {
       "Node's cluster are processes; the CPU time is that of the primary only.",
       "A message is timed from before it is sent to within its handler, and C to",
       "the end of epoll_wait(): that is what the machine takes, most of it to wake",
-      "the other core, if there is one to wake.",
+      "the other core, if there is one to wake. Senders sleep as soon as they have",
+      "sent it.",
     ],
     cases,
     bars(figures) {
