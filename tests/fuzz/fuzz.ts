@@ -14,7 +14,7 @@ import type { Outcome } from "./world.ts";
 
 const EPISODE_ACTIONS = 2000;
 /** How often a part of a script is tried before it counts as harmless. */
-const TRIES = 3;
+const TRIES = 20;
 const SHRINK_MS_MAX = 60_000;
 
 /** Faults that no program notices, but for an operation that is interrupted. */
