@@ -37,7 +37,9 @@ export function checkFd(fd: Fd, operation: { verb: string }): number {
       `Cannot ${operation.verb}: expected an fd or an object that has one, got ${typeof fd}${hint}`,
     );
   }
-  const hint = number === -1 ? "; the socket is closed or released" : "";
+  const hint = number === -1
+    ? "; the socket is closed or released, or the worker has ended"
+    : "";
   throw new RangeError(
     `Cannot ${operation.verb}: fd must be an integer from 0 to 2147483647, got ${number}${hint}`,
   );

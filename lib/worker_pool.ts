@@ -412,8 +412,8 @@ export class WorkerPool implements AsyncDisposable {
     return pool;
   }
 
-  /** `ringFd` of each worker's context, for `wake()` and `asyncMsgRing()`; -1
-   * where there is none at present. */
+  /** `ringFd` of each worker's context, for `wake()` and `asyncMsgRing()`; -1,
+   * which these refuse, where there is none at present. */
   get ringFds(): readonly number[] {
     return this.#places.map(({ life }) =>
       life.state === "serving" ? life.ringFd : -1

@@ -667,8 +667,10 @@ for (const [what, how, message] of DYING) {
       pool.stats().workers.map(({ state }) => state),
       ["ended", "serving"],
     );
-    assertEquals(pool.ringFds[0], -1);
-    assert(wake(pool.ringFds[1]).ok);
+    const [gone, serving] = pool.ringFds;
+    assertEquals(gone, -1);
+    assertThrows(() => wake(gone), RangeError, "the worker has ended");
+    assert(wake(serving).ok);
   });
 }
 
