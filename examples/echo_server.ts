@@ -21,10 +21,10 @@ const connections = new Map<Socket, Task<void>>();
 let served = 0;
 let bytes = 0;
 
-console.log(`listening on ${listener.localAddress}`);
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   Deno.addSignalListener(signal, () => void listener.close());
 }
+console.log(`listening on ${listener.localAddress}`);
 await acceptAll();
 await Promise.all(connections.keys().map((socket) => socket.close()));
 await Promise.all(connections.values());

@@ -348,11 +348,11 @@ let nowMs = performance.now();
 let isStopping = false;
 let onLeave = () => {};
 
-console.log(`serving ${root} on http://${listener.localAddress}/`);
 const ticking = setInterval(tick, TICK_MS);
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   Deno.addSignalListener(signal, stop);
 }
+console.log(`serving ${root} on http://${listener.localAddress}/`);
 await acceptAll();
 await Promise.all(connections.values());
 clearInterval(ticking);

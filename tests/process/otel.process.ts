@@ -109,14 +109,14 @@ cancelled.cancel();
 await cancelled;
 const pending = receive();
 await kio.asyncSleep(second, 1);
-// Until all of them sleep.
-await new Promise((resolve) => setTimeout(resolve, 100));
-console.log(JSON.stringify([first, second].map((ctx) => ctx.stats())));
-
 Deno.addSignalListener("SIGUSR2", async () => {
   await first[Symbol.asyncDispose]();
   console.log("closed");
 });
+// Until all of them sleep.
+await new Promise((resolve) => setTimeout(resolve, 100));
+console.log(JSON.stringify([first, second].map((ctx) => ctx.stats())));
+
 await new Promise(() => setInterval(() => {}, 1000));
 `;
 
