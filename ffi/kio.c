@@ -27,6 +27,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -35,7 +36,7 @@
 #define EXPORT __attribute__((visibility("default")))
 
 /* Raised whenever a signature below changes; ffi/load.ts compares it. */
-#define KIO_ABI 5
+#define KIO_ABI 6
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
 #define KIO_OP_FTRUNCATE KIO_NUMBER(FTRUNCATE, 55) /* Linux 6.9 */
@@ -622,9 +623,10 @@ EXPORT int kio_sendmsg(struct kio *k, double id, int fd, const void *message,
 	      io_uring_prep_sendmsg(sqe, fd, message, flags | MSG_NOSIGNAL));
 }
 
-EXPORT int kio_poll(struct kio *k, double id, int fd, uint32_t events)
+EXPORT int kio_poll(struct kio *k, double id, int fd, uint32_t events,
+		    uint32_t flags)
 {
-	QUEUE(k, id, 0, io_uring_prep_poll_add(sqe, fd, events));
+	QUEUE(k, id, flags, io_uring_prep_poll_add(sqe, fd, events));
 }
 
 /*
@@ -632,9 +634,10 @@ EXPORT int kio_poll(struct kio *k, double id, int fd, uint32_t events)
  * over with the first event cannot wait for POLLOUT once the peer has shut down
  * its sending side: io_uring always adds POLLRDHUP, which is there from then on.
  */
-EXPORT int kio_poll_changes(struct kio *k, double id, int fd, uint32_t events)
+EXPORT int kio_poll_changes(struct kio *k, double id, int fd, uint32_t events,
+			    uint32_t flags)
 {
-	QUEUE(k, id, 0, io_uring_prep_poll_multishot(sqe, fd, events));
+	QUEUE(k, id, flags, io_uring_prep_poll_multishot(sqe, fd, events));
 }
 
 /* Ends a poll, and nothing else that has its id by now. */
@@ -1423,12 +1426,12 @@ EXPORT void kio_context_close(struct kio *k)
 /*
  * Takes everything back from the kernel: what was not submitted never
  * happens, the rest is cancelled, and every completion is awaited. Asked
- * again after each pause: a linked operation may have started meanwhile.
+ * again when a wait brought nothing: a linked operation may have started.
  */
 static void context_drain(struct kio *k)
 {
-	bool told = false;
-	double start_ms = kio_now_ms();
+	bool told = false, stalled = true;
+	double progress_ms = kio_now_ms();
 	struct io_uring_sqe *sqe;
 
 	kio_loop_forget(k);
@@ -1444,10 +1447,17 @@ static void context_drain(struct kio *k)
 	}
 	kio_chain(k, false);
 	while (k->in_flight) {
-		kio_cancel_all(k);
+		uint32_t before = k->in_flight;
+
+		/* It walks all of them: repeated only when nothing comes. */
+		if (stalled)
+			kio_cancel_all(k);
 		enter_and_wait(k);
 		harvest(k, NULL, UINT32_MAX);
-		if (!told && kio_now_ms() - start_ms > 5000) {
+		stalled = k->in_flight == before;
+		if (!stalled)
+			progress_ms = kio_now_ms();
+		if (!told && kio_now_ms() - progress_ms > 5000) {
 			fprintf(stderr,
 				"kio: waiting for %u operations that the "
 				"kernel cannot cancel\n",
@@ -1815,6 +1825,15 @@ EXPORT void kio_loop_find(struct kio *k)
 		    watches_event_fd(k, fd))
 			k->loop_fd = fd;
 	}
+}
+
+/* Whether an fd gives or takes bytes in their order, whatever the offset. */
+EXPORT bool kio_fd_is_stream(int fd)
+{
+	struct stat stat;
+
+	return !fstat(fd, &stat) && !S_ISREG(stat.st_mode) &&
+	       !S_ISBLK(stat.st_mode) && !S_ISDIR(stat.st_mode);
 }
 
 /* Never retried: the fd is gone whatever close(2) says. */

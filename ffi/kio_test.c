@@ -979,7 +979,7 @@ static void test_cancel_all_leaves_nothing_in_flight(void)
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
 	CHECK(kio_recv(k, 1, fds[0], &bytes[0], 0, 1, 0) == 0);
 	CHECK(kio_recv(k, 2, fds[1], &bytes[1], 0, 1, 0) == 0);
-	CHECK(kio_poll(k, 3, fds[0], POLLIN) == 0);
+	CHECK(kio_poll(k, 3, fds[0], POLLIN, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	CHECK(kio_cancel_all(k) == 0);
 	collect(k, completions, 3);
@@ -1004,10 +1004,10 @@ static void test_poll_of_changes_waits_for_room(void)
 	while (write(fds[0], bytes, sizeof(bytes)) > 0)
 		;
 	CHECK(shutdown(fds[1], SHUT_WR) == 0);
-	CHECK(kio_poll(k, 1, fds[0], POLLOUT) == 0);
+	CHECK(kio_poll(k, 1, fds[0], POLLOUT, 0) == 0);
 	CHECK(result_of_one(k, 1) == POLLRDHUP);
 
-	CHECK(kio_poll_changes(k, 2, fds[0], POLLOUT) == 0);
+	CHECK(kio_poll_changes(k, 2, fds[0], POLLOUT, 0) == 0);
 	collect(k, &completion, 1);
 	CHECK(completion.user_data == 2 && completion.result == POLLRDHUP);
 	CHECK(step_at_once(k) == 0);

@@ -25,3 +25,9 @@ export function mapMemory(size: number): ArrayBuffer | undefined {
   count++;
   return buffer;
 }
+
+/** Whether a buffer begins at a multiple of so many bytes. */
+export function isAligned(memory: ArrayBuffer, bytes: number): boolean {
+  const address = Deno.UnsafePointer.of(new Uint8Array(memory));
+  return Deno.UnsafePointer.value(address) % BigInt(bytes) === 0n;
+}

@@ -12,7 +12,7 @@ export const symbols = {
   kio_recvmsg: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* void *message */, "u32" /* flags */], result: "i32" },
   kio_sendmsg: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* const void *message */, "u32" /* flags */], result: "i32" },
   kio_vector_set: { parameters: ["buffer" /* struct iovec *vectors */, "u32" /* index */, "buffer" /* void *data */, "f64" /* length */], result: "void" },
-  kio_poll: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "u32" /* events */], result: "i32" },
+  kio_poll: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "u32" /* events */, "u32" /* flags */], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
 /** Those whose work takes longer than any call. */
@@ -54,7 +54,7 @@ export const rareSymbols = {
   kio_ftruncate: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "f64" /* length */], result: "i32" },
   kio_accept: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* void *address */], result: "i32" },
   kio_connect: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* const void *address */, "u32" /* length */], result: "i32" },
-  kio_poll_changes: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "u32" /* events */], result: "i32" },
+  kio_poll_changes: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "u32" /* events */, "u32" /* flags */], result: "i32" },
   kio_poll_end: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */], result: "i32" },
   kio_shutdown: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "i32" /* how */], result: "i32" },
   kio_msg_ring: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* target_ring_fd */, "i32" /* result */, "f64" /* user_data */], result: "i32" },
@@ -89,6 +89,7 @@ export const rareSymbols = {
   kio_fd_close: { parameters: ["i32" /* fd */], result: "i32" },
   kio_fd_own: { parameters: ["i32" /* fd */], result: "void" },
   kio_fd_disown: { parameters: ["i32" /* fd */], result: "void" },
+  kio_fd_is_stream: { parameters: ["i32" /* fd */], result: "bool" },
   kio_fd_is_ring: { parameters: ["i32" /* fd */], result: "bool" },
   kio_life_begin: { parameters: ["i32" /* fd */], result: "i32" },
 

@@ -10,12 +10,12 @@ import {
   TRANSFER_MAX,
 } from "../lib/check.ts";
 import { MSG_WAITALL, POLLIN, POLLOUT } from "../lib/constants.ts";
-import { EAGAIN, EINTR } from "../lib/errno.ts";
+import { EAGAIN, EINTR, ESPIPE } from "../lib/errno.ts";
 import { type IoContext, ringOf } from "../lib/IoContext.ts";
 import * as operations from "../lib/operations.ts";
 import type { Operation } from "../lib/operations.ts";
 import type { Ring, Transfer } from "../lib/ring.ts";
-import { startTransfer, Waiting } from "../lib/start.ts";
+import { NO_POSITION, startTransfer, Waiting } from "../lib/start.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 
 /**
@@ -31,7 +31,7 @@ import type { UringOp } from "../lib/UringOp.ts";
  * completion.
  * @param options `timeout` and `signal` for the whole transfer.
  * @returns The length of the buffer. `ENODATA` if the peer has closed its side
- * before, `ETIMEDOUT`, `ECANCELED`, `ECONNRESET` …: `error.bytesTransferred`
+ * before, or has sent a datagram that is shorter, `ETIMEDOUT`, `ECANCELED`, `ECONNRESET` …: `error.bytesTransferred`
  * tells how many bytes are in the buffer.
  * @throws {RangeError} If `fd` or `timeout` is out of range or `buffer` is
  * empty; {TypeError} if an argument has the wrong type, `buffer` is detached,
@@ -115,7 +115,8 @@ export function asyncSendExact(
  * @param ctx The context.
  * @param fd What to read from.
  * @param buffer Where to, as for `asyncRecvExact()`.
- * @param offset Where in the file, as for `asyncRead()`.
+ * @param offset Where in the file, as for `asyncRead()`; 0 or
+ * `CURRENT_POSITION` for what has no position (a socket, a pipe).
  * @param options `timeout` and `signal` for the whole transfer.
  * @returns The length of the buffer. `ENODATA` if the file ends before, else as
  * `asyncRead()`: `error.bytesTransferred` tells how many bytes are in the
@@ -134,8 +135,10 @@ export function asyncReadExact(
   const file = checkFd(fd, operation);
   const total = checkMemory(buffer, operation);
   checkRange(ring, offset, total, operation);
-  const prepare: Prepare = (shim, handle, id, moved, length) => {
-    const at = offsetAfter(ring, offset, moved, operation);
+  const prepare: Prepare = (shim, handle, id, moved, length, isStream) => {
+    const at = isStream
+      ? NO_POSITION
+      : offsetAfter(ring, offset, moved, operation);
     return shim.kio_read(handle, id, file, buffer, moved, length, at, 0);
   };
   return exact(ring, operation, file, POLLIN, buffer, total, prepare, options);
@@ -166,8 +169,10 @@ export function asyncWriteExact(
   const file = checkFd(fd, operation);
   const total = checkMemory(data, operation);
   checkRange(ring, offset, total, operation);
-  const prepare: Prepare = (shim, handle, id, moved, length) => {
-    const at = offsetAfter(ring, offset, moved, operation);
+  const prepare: Prepare = (shim, handle, id, moved, length, isStream) => {
+    const at = isStream
+      ? NO_POSITION
+      : offsetAfter(ring, offset, moved, operation);
     return shim.kio_write(handle, id, file, data, moved, length, at, 0);
   };
   return exact(ring, operation, file, POLLOUT, data, total, prepare, options);
@@ -180,29 +185,65 @@ type Prepare = (
   id: number,
   moved: number,
   length: number,
+  isStream: boolean,
 ) => number;
+
+const SOL_SOCKET = 1;
+const SO_TYPE = 3;
+const SOCK_STREAM = 1;
 
 /** A transfer that fills or sends a buffer. */
 class ExactTransfer extends Waiting implements Transfer {
   moved = 0;
   readonly total: number;
+  readonly #shim: Shim;
+  readonly #fd: number;
   readonly #prepare: Prepare;
+  /** It has no position: the kernel refused to go on at one. */
+  #isStream = false;
 
-  constructor(fd: number, events: number, total: number, prepare: Prepare) {
-    super(fd, events);
+  constructor(
+    shim: Shim,
+    fd: number,
+    events: number,
+    total: number,
+    prepare: Prepare,
+  ) {
+    super(fd, 0, events);
+    this.#shim = shim;
+    this.#fd = fd;
     this.total = total;
     this.#prepare = prepare;
   }
 
   submit(shim: Shim, handle: Deno.PointerObject, id: number): number {
     const length = Math.min(this.total - this.moved, TRANSFER_MAX);
-    return this.#prepare(shim, handle, id, this.moved, length);
+    return this.#prepare(
+      shim,
+      handle,
+      id,
+      this.moved,
+      length,
+      this.#isStream,
+    );
   }
 
   take(result: number): boolean {
+    if (result === -ESPIPE && this.moved > 0 && !this.#isStream) {
+      this.#isStream = true;
+      return true;
+    }
     if (result <= 0) return result === -EINTR || result === -EAGAIN;
+    const isFirst = this.moved === 0;
     this.moved += result;
-    return this.moved < this.total;
+    return this.moved < this.total && !(isFirst && this.#isDatagram());
+  }
+
+  /** Whether what came is a message: its end is that of the transfer, as the
+   * next one would be cut. */
+  #isDatagram(): boolean {
+    const type = this.#shim.kio_option_get(this.#fd, SOL_SOCKET, SO_TYPE);
+    return type > SOCK_STREAM;
   }
 }
 
@@ -216,7 +257,7 @@ function exact(
   prepare: Prepare,
   options: BoundOptions,
 ): UringOp<number> {
-  const transfer = new ExactTransfer(fd, events, total, prepare);
+  const transfer = new ExactTransfer(ring.shim, fd, events, total, prepare);
   return startTransfer(ring, operation, fd, buffer, { transfer }, options);
 }
 

@@ -101,7 +101,7 @@ class Sendfile extends Waiting implements Transfer {
     offset: number,
     total: number,
   ) {
-    super(to, POLLOUT);
+    super(to, 0, POLLOUT);
     this.#pool = pool;
     this.#file = file;
     this.#to = to;

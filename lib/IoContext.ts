@@ -10,10 +10,16 @@ import {
 import { EBUSY, ENOMEM } from "./errno.ts";
 import { type Capabilities, probe } from "./capabilities.ts";
 import { type Operation, READ_FIXED, WRITE_FIXED } from "./operations.ts";
-import { pin } from "./pin.ts";
-import { DONE, exceptionOf, failure, type Result } from "./result.ts";
+import {
+  DONE,
+  exceptionOf,
+  failure,
+  type Result,
+  updateFailure,
+} from "./result.ts";
 import { Ring } from "./ring.ts";
 import { type ContextStats, describe, type PendingOperation } from "./stats.ts";
+import { workerThreads } from "./worker_threads.ts";
 
 /** An asynchronous computation: what an `async` function returns. */
 export type Task<T> = Promise<T>;
@@ -313,12 +319,14 @@ export class IoContext implements Disposable, AsyncDisposable {
 
   /**
    * Replaces registered files; -1 empties a place. See
-   * io_uring_register_files_update(3).
+   * io_uring_register_files_update(3). The kernel takes them one by one and
+   * stops at the first that it refuses: those before it are replaced.
    *
    * @param offset Index of the first to be replaced.
    * @param fds What comes there and in the places behind.
    * @returns `ENXIO` if no files are registered, `EINVAL` beyond the end of the
-   * table, `EBADF` for an fd that is not open.
+   * table, `EBADF` for an fd that is not open: `error.filesUpdated` tells how
+   * many were replaced before it.
    * @throws {RangeError} If an argument is out of range, {TypeError} if the
    * context is closed.
    */
@@ -331,7 +339,20 @@ export class IoContext implements Disposable, AsyncDisposable {
       "update files",
     );
     const { shim, handle } = this.#ring;
-    return doneOf(shim.kio_files_update(handle, first, table, table.length));
+    let done = 0;
+    while (done < table.length) {
+      const rest = table.subarray(done);
+      const status = shim.kio_files_update(
+        handle,
+        first + done,
+        rest,
+        rest.length,
+      );
+      // After a part the kernel tells only how many: asked again, it says why.
+      if (status <= 0) return updateFailure(-status, done);
+      done += status;
+    }
+    return DONE;
   }
 
   /**
@@ -384,7 +405,8 @@ export class IoContext implements Disposable, AsyncDisposable {
         ": there is no memory or no address space left (ulimit -v); allocate less, or drop what is not needed any more",
       );
     }
-    return new Uint8Array(pin(memory));
+    workerThreads().markAsUntransferable(memory);
+    return new Uint8Array(memory);
   }
 
   /**

@@ -1,4 +1,5 @@
 import { type BlockingPool, checkPool } from "./blocking_pool.ts";
+import { checkText } from "./check.ts";
 import { type IoContext, ringOf } from "./IoContext.ts";
 import { checkHost, lookUp, startLookUp } from "./names.ts";
 import { type Operation, RESOLVE, RESOLVE_ALL } from "./operations.ts";
@@ -149,6 +150,8 @@ export class SocketAddress {
     if (typeof path !== "string" || path === "" || path.indexOf("\0", 1) > 0) {
       throw badAddress(path, "a path without NUL, or NUL and an abstract name");
     }
+    const text = path.startsWith("\0") ? path.slice(1) : path;
+    checkText(text, "path", "use the address of a unix socket");
     const name = new TextEncoder().encode(path);
     if (name.length >= PATH_SIZE) {
       throw new RangeError(

@@ -23,7 +23,8 @@ export interface UringOp<T> extends Promise<Result<T>> {
    * late by up to a millisecond and the load of the thread. With 0 only what
    * can be done at once succeeds.
    * @returns The same operation.
-   * @throws {RangeError} If `timeoutMs` is negative, NaN or infinite.
+   * @throws {RangeError} If `timeoutMs` is negative, NaN or infinite.; the
+   * operation is cancelled then.
    */
   withTimeout(timeoutMs: number): this;
 
@@ -32,9 +33,11 @@ export interface UringOp<T> extends Promise<Result<T>> {
    * signal that is aborted already keeps the operation from happening at all,
    * unless it was submitted before. Of several signals each counts.
    *
-   * @param signal The signal; no listener stays on it after completion.
+   * @param signal The signal. Its listener is gone when the thread goes back to
+   * the event loop after completion.
    * @returns The same operation.
-   * @throws {TypeError} If `signal` is not an `AbortSignal`.
+   * @throws {TypeError} If `signal` is not an `AbortSignal`; the operation is
+   * cancelled then.
    */
   withSignal(signal: AbortSignal): this;
 

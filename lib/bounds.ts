@@ -28,9 +28,6 @@ export class Bounds implements Disposable {
   readonly #deadlineMs: number;
   readonly #signal: AbortSignal | undefined;
   #current: readonly UringOp<unknown>[] = [];
-  readonly #onAbort = () => {
-    for (const op of this.#current) op.cancel();
-  };
 
   constructor(options: BoundOptions, verb: string) {
     checkBounds(options, verb);
@@ -39,7 +36,12 @@ export class Bounds implements Disposable {
       ? Infinity
       : loadShim().kio_now_ms() + timeout;
     this.#signal = signal;
-    if (signal !== undefined) addAbortHandler(signal, this.#onAbort);
+    if (signal !== undefined) addAbortTarget(signal, this);
+  }
+
+  /** Called when the signal is aborted. */
+  cancel(): void {
+    for (const op of this.#current) op.cancel();
   }
 
   /** Bounds the next operation. */
@@ -54,7 +56,7 @@ export class Bounds implements Disposable {
     if (this.#deadlineMs !== Infinity) {
       for (const op of ops) op.withTimeout(this.remainingMs);
     }
-    if (this.#signal?.aborted) this.#onAbort();
+    if (this.#signal?.aborted) this.cancel();
   }
 
   /** How much time is left; Infinity without a limit. */
@@ -66,8 +68,15 @@ export class Bounds implements Disposable {
   [Symbol.dispose](): void {
     this.#current = [];
     const signal = this.#signal;
-    if (signal !== undefined) removeAbortHandler(signal, this.#onAbort);
+    if (signal === undefined) return;
+    removeAbortTarget(signal, this);
+    removeIdleListeners();
   }
+}
+
+/** What a signal ends. */
+interface AbortTarget {
+  cancel(): void;
 }
 
 /**
@@ -76,37 +85,58 @@ export class Bounds implements Disposable {
  * connections a receive cost 390 µs.
  */
 class AbortGroup {
-  readonly handlers = new Set<() => void>();
+  readonly signal: AbortSignal;
+  readonly targets = new Set<AbortTarget>();
   readonly onAbort = () => {
-    for (const handler of this.handlers) handler();
+    for (const target of this.targets) target.cancel();
   };
+
+  constructor(signal: AbortSignal) {
+    this.signal = signal;
+  }
 }
 
 const groups = new WeakMap<AbortSignal, AbortGroup>();
 
-/** Calls the handler when the signal is aborted. */
-export function addAbortHandler(
+/** Groups that may have lost their last target. */
+const idle = new Set<AbortGroup>();
+
+/** Calls `cancel()` of the target when the signal is aborted. */
+export function addAbortTarget(
   signal: AbortSignal,
-  handler: () => void,
+  target: AbortTarget,
 ): void {
   let group = groups.get(signal);
   if (group === undefined) {
-    group = new AbortGroup();
+    group = new AbortGroup(signal);
     groups.set(signal, group);
   }
-  if (group.handlers.size === 0) {
+  // An idle group still has its listener.
+  if (group.targets.size === 0 && !idle.delete(group)) {
     signal.addEventListener("abort", group.onAbort);
   }
-  group.handlers.add(handler);
+  group.targets.add(target);
 }
 
-/** Undoes `addAbortHandler()`. A signal without handlers has no listener: one
- * would keep the timer of `AbortSignal.timeout()` going. */
-export function removeAbortHandler(
+/** Undoes `addAbortTarget()`. The listener stays until
+ * `removeIdleListeners()`: the next operation often has the same signal, and
+ * adding and removing a listener takes ten times as long as the rest. */
+export function removeAbortTarget(
   signal: AbortSignal,
-  handler: () => void,
+  target: AbortTarget,
 ): void {
   const group = groups.get(signal);
-  if (!group?.handlers.delete(handler) || group.handlers.size > 0) return;
-  signal.removeEventListener("abort", group.onAbort);
+  if (group?.targets.delete(target) && group.targets.size === 0) {
+    idle.add(group);
+  }
+}
+
+/** To be called before the thread is left: a listener keeps the timer of
+ * `AbortSignal.timeout()` going, and so the process alive. */
+export function removeIdleListeners(): void {
+  if (idle.size === 0) return;
+  for (const group of idle) {
+    group.signal.removeEventListener("abort", group.onAbort);
+  }
+  idle.clear();
 }

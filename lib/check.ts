@@ -187,12 +187,20 @@ export function checkPath(
   path: string,
   operation: Operation,
 ): Uint8Array<ArrayBuffer> {
-  if (typeof path === "string" && !path.includes("\0")) {
-    return new TextEncoder().encode(`${path}\0`);
+  checkText(path, "path", operation.verb);
+  return new TextEncoder().encode(`${path}\0`);
+}
+
+/** A string that means the same to the kernel: encoding would replace a lone
+ * surrogate, and so name something else. */
+export function checkText(text: string, name: string, verb: string): void {
+  if (typeof text === "string" && !text.includes("\0")) {
+    if (text.isWellFormed()) return;
+    throw new TypeError(
+      `Cannot ${verb}: ${name} has a lone surrogate, which UTF-8 cannot express`,
+    );
   }
-  throw new TypeError(
-    `Cannot ${operation.verb}: path must be a string without NUL`,
-  );
+  throw new TypeError(`Cannot ${verb}: ${name} must be a string without NUL`);
 }
 
 /** Flags of a system call: any 31 bits. */

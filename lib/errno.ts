@@ -176,6 +176,7 @@ export const EBUSY = 16;
 export const EINVAL = 22;
 export const ENFILE = 23;
 export const EMFILE = 24;
+export const ESPIPE = 29;
 export const EPIPE = 32;
 export const ENOSYS = 38;
 export const ENODATA = 61;

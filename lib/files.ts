@@ -9,7 +9,7 @@ import {
 import { O_CREAT } from "./constants.ts";
 import { type IoContext, ringOf } from "./IoContext.ts";
 import * as operations from "./operations.ts";
-import { PinnedGroup } from "./ring.ts";
+import { PinnedGroup } from "./pinned.ts";
 import { start } from "./start.ts";
 import type { UringOp } from "./UringOp.ts";
 

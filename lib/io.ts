@@ -22,14 +22,20 @@ import { loadShim } from "../ffi/load.ts";
 import * as operations from "./operations.ts";
 import type { Operation } from "./operations.ts";
 import { DONE, failure, type Result } from "./result.ts";
-import { PinnedGroup, type Ring, WAKE_TAG } from "./ring.ts";
+import { PinnedGroup } from "./pinned.ts";
+import { type Ring, WAKE_TAG } from "./ring.ts";
 import {
   ADDRESS_SIZE,
   addressFromBytes,
   bytesOfAddress,
   SocketAddress,
 } from "./SocketAddress.ts";
-import { start, startWaiting } from "./start.ts";
+import {
+  IOSQE_FIXED_FILE,
+  start,
+  startOnFixed,
+  startWaiting,
+} from "./start.ts";
 import type { UringOp } from "./UringOp.ts";
 
 /** Buffers of one operation at most: IOV_MAX of the kernel. */
@@ -49,7 +55,6 @@ const MSG_CMSG_CLOEXEC = 0x40000000;
 
 const NO_NAME = new Uint8Array(0);
 
-const IOSQE_FIXED_FILE = 1;
 const IORING_FSYNC_DATASYNC = 1;
 const FIXED_FILE_MAX = 65535;
 
@@ -217,11 +222,12 @@ export function asyncReadFixed(
   );
   const length = checkBuffer(buffer, operation);
   const at = offsetFor(ring, offset, operation);
-  return start(
+  return startOnFixed(
     ring,
     operation,
-    -1,
+    place,
     buffer,
+    POLLIN,
     (shim, handle, id) =>
       shim.kio_read(handle, id, place, buffer, 0, length, at, IOSQE_FIXED_FILE),
   );
@@ -254,11 +260,12 @@ export function asyncWriteFixed(
   );
   const length = checkBuffer(data, operation);
   const at = offsetFor(ring, offset, operation);
-  return start(
+  return startOnFixed(
     ring,
     operation,
-    -1,
+    place,
     data,
+    POLLOUT,
     (shim, handle, id) =>
       shim.kio_write(handle, id, place, data, 0, length, at, IOSQE_FIXED_FILE),
   );
@@ -910,7 +917,7 @@ export function asyncPoll(
     operation,
     file,
     null,
-    (shim, handle, id) => shim.kio_poll(handle, id, file, mask),
+    (shim, handle, id) => shim.kio_poll(handle, id, file, mask, 0),
   );
 }
 

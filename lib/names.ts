@@ -5,6 +5,7 @@ import {
   resolveJob,
 } from "../ffi/resolve.ts";
 import { type BlockingPool, startJob } from "./blocking_pool.ts";
+import { checkText } from "./check.ts";
 import { EAI_FAIL } from "./errno.ts";
 import type { Operation } from "./operations.ts";
 import type { Outcome } from "./pool_thread.ts";
@@ -24,6 +25,7 @@ export function checkHost(host: string): Uint8Array<ArrayBuffer> {
       }`,
     );
   }
+  checkText(host, "host", "resolve a name");
   const name = new TextEncoder().encode(`${host}\0`);
   if (name.length <= HOST_SIZE_MAX + 1) return name;
   throw new RangeError(

@@ -1,3 +1,4 @@
+import { isAligned } from "../ffi/memory.ts";
 import type { Buffer } from "./check.ts";
 import { workerThreads } from "./worker_threads.ts";
 
@@ -8,11 +9,14 @@ import { workerThreads } from "./worker_threads.ts";
  * undone. Costs about a microsecond, once for a buffer; memory of
  * `IoContext.allocate()` is made like that.
  *
+ * WebAssembly memory and resizable buffers are refused: growing a pinned one
+ * would end the process. Copy the data, or use `IoContext.allocate()`.
+ *
  * @typeParam T The kind of buffer.
  * @param buffer A view or an `ArrayBuffer`; all views of the same memory are
  * affected. A `SharedArrayBuffer` cannot be taken away anyway.
  * @returns The same buffer.
- * @throws {TypeError} If it is no buffer, or detached already.
+ * @throws {TypeError} If it is no buffer, detached already, or can grow.
  *
  * @example Receive into memory that stays
  * ```ts
@@ -30,6 +34,35 @@ export function pin<T extends Buffer>(buffer: T): T {
   if (memory.detached) {
     throw new TypeError("Cannot pin: the buffer is detached");
   }
-  workerThreads().markAsUntransferable(memory);
+  const threads = workerThreads();
+  if (threads.isMarkedAsUntransferable(memory)) return buffer;
+  if (canGrow(memory)) {
+    throw new TypeError(
+      "Cannot pin: the memory of a WebAssembly module or of a resizable buffer may grow, which would be fatal; use IoContext.allocate() and copy",
+    );
+  }
+  threads.markAsUntransferable(memory);
   return buffer;
+}
+
+/** Bytes of a page of WebAssembly memory. */
+const WASM_PAGE = 65536;
+
+/**
+ * Whether somebody may grow it. WebAssembly memory has no mark of its own, but
+ * cannot be transferred: asked for more than there is, `transfer()` fails with
+ * a TypeError for that reason and with a RangeError for other buffers, which
+ * takes the engine milliseconds. It is asked only what is cut as such memory.
+ */
+function canGrow(memory: ArrayBuffer): boolean {
+  if (memory.resizable) return true;
+  if (memory.byteLength % WASM_PAGE !== 0 || !isAligned(memory, WASM_PAGE)) {
+    return false;
+  }
+  try {
+    memory.transfer(Number.MAX_SAFE_INTEGER);
+  } catch (error) {
+    return error instanceof TypeError;
+  }
+  throw new Error("unreachable: no machine has 2^53 bytes");
 }

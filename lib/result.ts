@@ -16,6 +16,9 @@ export interface IoError {
   readonly message: string;
   /** What an exact transfer had moved before it failed; else undefined. */
   readonly bytesTransferred?: number;
+  /** How many registered files `updateFiles()` had replaced before it failed;
+   * else undefined. */
+  readonly filesUpdated?: number;
 }
 
 /** What a failed operation gives. */
@@ -86,6 +89,20 @@ export function shortFailure(errno: number, bytesTransferred: number): Failure {
       code,
       message: `${message}, after ${bytesTransferred} bytes`,
       bytesTransferred,
+    },
+  };
+}
+
+/** The failure of an update of registered files, after some of them. */
+export function updateFailure(errno: number, filesUpdated: number): Failure {
+  const { code, message } = failure(errno).error;
+  return {
+    ok: false,
+    error: {
+      errno,
+      code,
+      message: `${message}, after ${filesUpdated} files`,
+      filesUpdated,
     },
   };
 }

@@ -1,6 +1,10 @@
 import { loadShim, type Shim } from "../ffi/load.ts";
-import { addAbortHandler, removeAbortHandler } from "./bounds.ts";
-import { type Buffer, checkDelay, checkSignal, isDetached } from "./check.ts";
+import {
+  addAbortTarget,
+  removeAbortTarget,
+  removeIdleListeners,
+} from "./bounds.ts";
+import { checkDelay, checkSignal } from "./check.ts";
 import { POLLRDHUP } from "./constants.ts";
 import {
   EAGAIN,
@@ -21,6 +25,7 @@ import {
   type Operation,
   Yields,
 } from "./operations.ts";
+import { isTaken, type Pinned, sizeOf } from "./pinned.ts";
 import {
   DONE,
   exceptionOf,
@@ -29,6 +34,7 @@ import {
   shortFailure,
   success,
 } from "./result.ts";
+import { waitingAgain } from "./start.ts";
 import { grown, Timers } from "./timers.ts";
 import { type ContextStats, type PendingOperation, Tally } from "./stats.ts";
 import type { UringOp } from "./UringOp.ts";
@@ -65,6 +71,10 @@ const STEPS_PER_CLOCK = 8;
  * That costs a fraction of a wake-up through the loop.
  */
 const LULL_MS = 3;
+
+/** Microtasks that others get before a lull: the continuation of an operation
+ * of Deno's that completes at once is several of them away. */
+const LULL_HOPS = 16;
 
 /** Wake-ups in a row after which lulls are worth it, each so soon after the
  * thread was left to Deno. */
@@ -104,30 +114,6 @@ export const WAKE_TAG: number = Number.MAX_SAFE_INTEGER;
 /** Awaiting it costs one microtask. */
 const HOP = Promise.resolve();
 
-/** What the kernel may touch until the completion. */
-export type Pinned = Buffer | PinnedGroup | null;
-
-/** Several buffers of one operation, and the memory that points to them. */
-export class PinnedGroup {
-  readonly memory: Uint8Array;
-  readonly buffers: readonly Buffer[];
-
-  constructor(memory: Uint8Array, buffers: readonly Buffer[]) {
-    this.memory = memory;
-    this.buffers = buffers;
-  }
-
-  /** Bytes of the buffers. */
-  get size(): number {
-    return this.buffers.reduce((sum, { byteLength }) => sum + byteLength, 0);
-  }
-
-  /** 0 if one of the buffers was taken away. */
-  get byteLength(): number {
-    return this.buffers.some(isDetached) ? 0 : 1;
-  }
-}
-
 /** What is to be known of an operation besides its buffers, in bits. */
 const CANCELLED = 1;
 const TIMED_OUT = 2;
@@ -136,11 +122,17 @@ const NEVER_RAN = 4;
 /** It waits for its deadline only; bits 8 and up hold its errno, 0 for none. */
 const ASLEEP = 8;
 const ERRNO_SHIFT = 8;
+/** A link of a chain: whatever its result, the chain depends on it. */
+const LINKED = 16;
+/** It waits for its next try by the clock; the kernel has nothing of it. */
+const BACKING_OFF = 32;
 
 /** An operation of several submissions. */
 export interface Course {
   /** Whether what was queued last is a poll: its result is nobody's. */
   readonly isWaiting: boolean;
+  /** How long to wait before `prepare()`; 0 to do it at once. */
+  readonly pauseMs: number;
   /** Queues what is next; gives a status of the shim. */
   prepare(shim: Shim, handle: Deno.PointerObject, id: number): number;
   /** Takes in a result, of that step of a pump; whether there is a next. */
@@ -167,8 +159,9 @@ export interface Extra<T> {
   /** Of what is more than one submission; a transfer is one too. */
   course?: Course;
   transfer?: Transfer;
+  /** While it is backing off: when its timeout ends it. */
+  deadlineMs?: number;
   signals?: AbortSignal[];
-  onAbort?: () => void;
 }
 
 /** The resolve function of the promise that was made last. */
@@ -204,10 +197,18 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   }
 
   withTimeout(timeoutMs: number): this {
-    checkDelay(timeoutMs, "timeoutMs", "set a timeout");
+    try {
+      checkDelay(timeoutMs, "timeoutMs", "set a timeout");
+    } catch (error) {
+      throw this.#givenUp(error);
+    }
     const ring = this.#ring;
     if (!ring.holds(this.#slot, this)) return this;
     const deadlineMs = ring.shim.kio_now_ms() + timeoutMs;
+    if (this.#flags & BACKING_OFF) {
+      const extra = this.#extra!;
+      extra.deadlineMs = Math.min(extra.deadlineMs!, deadlineMs);
+    }
     if (ring.timers.isBefore(this.#slot, deadlineMs)) return this;
     if (this.#flags & ASLEEP) this.#flags |= TIMED_OUT;
     ring.timers.set(this.#slot, deadlineMs);
@@ -216,16 +217,27 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   }
 
   withSignal(signal: AbortSignal): this {
-    checkSignal(signal, "attach a signal");
+    try {
+      checkSignal(signal, "attach a signal");
+    } catch (error) {
+      throw this.#givenUp(error);
+    }
     if (!this.#ring.holds(this.#slot, this)) return this;
     if (signal.aborted) {
       this.cancel();
       return this;
     }
-    const { signals = [], onAbort = () => this.cancel() } = this.#extra ?? {};
-    addAbortHandler(signal, onAbort);
-    this.#extra = { ...this.#extra, signals: [...signals, signal], onAbort };
+    addAbortTarget(signal, this);
+    const extra = this.#extra ??= {};
+    (extra.signals ??= []).push(signal);
     return this;
+  }
+
+  /** Cancels the operation because of a wrong argument: after the exception
+   * nobody has it in hand, and it would take what is meant for the next one. */
+  #givenUp(error: unknown): unknown {
+    this.cancel();
+    return error;
   }
 
   cancel(): void {
@@ -235,7 +247,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     if (this.#operation === CLOSE) return;
     this.#flags |= CANCELLED;
     ring.tally.cancels++;
-    if (this.#flags & ASLEEP) this.#end(-ECANCELED);
+    if (this.#flags & (ASLEEP | BACKING_OFF)) this.#end(-ECANCELED);
     else ring.requestCancel(this);
   }
 
@@ -251,11 +263,9 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   #release(): void {
     this.#ring.release(this.#slot);
     this.#pinned = null;
-    const extra = this.#extra;
-    if (extra?.onAbort !== undefined) {
-      for (const signal of extra.signals!) {
-        removeAbortHandler(signal, extra.onAbort);
-      }
+    const signals = this.#extra?.signals;
+    if (signals !== undefined) {
+      for (const signal of signals) removeAbortTarget(signal, this);
     }
   }
 
@@ -296,20 +306,59 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   /** Queues what is next, if nobody is against it. */
   #goOn(course: Course, result: number, step: number): boolean {
     if (!course.advance(result, step) || this.#flags !== 0) return false;
+    const { pauseMs } = course;
+    if (pauseMs > 0) this.#backOff(pauseMs);
+    else this.#queueNext(course);
+    return true;
+  }
+
+  #queueNext(course: Course): void {
     const ring = this.#ring;
     const id = ring.idOf(this.#slot, this.#operation);
     const status = course.prepare(ring.shim, ring.handle, id);
     if (status < 0) this.#conclude(status);
     else ring.requeued();
-    return true;
+  }
+
+  /** Waits by the clock before it goes on; its timeout ends that too. */
+  #backOff(pauseMs: number): void {
+    const { timers, shim } = this.#ring;
+    const deadlineMs = timers.of(this.#slot);
+    this.#extra!.deadlineMs = deadlineMs;
+    this.#flags |= BACKING_OFF;
+    timers.set(
+      this.#slot,
+      Math.min(deadlineMs, shim.kio_now_ms() + pauseMs),
+    );
+  }
+
+  #goOnAfterPause(): void {
+    const { timers, shim } = this.#ring;
+    const extra = this.#extra!;
+    const deadlineMs = extra.deadlineMs!;
+    this.#flags &= ~BACKING_OFF;
+    if (deadlineMs <= shim.kio_now_ms()) {
+      this.#ring.tally.timeouts++;
+      this.#flags |= TIMED_OUT;
+      this.#end(-ETIMEDOUT);
+      return;
+    }
+    if (deadlineMs !== Infinity) timers.set(this.#slot, deadlineMs);
+    this.#queueNext((extra.transfer ?? extra.course)!);
   }
 
   #outcomeOf({ moved, total }: Transfer, result: number): Result<number> {
     if (moved === total) return success(moved);
-    const ended = this.#flags & CANCELLED ? ECANCELED : ETIMEDOUT;
-    const errno = result > 0 ? ended : -result || ENODATA;
+    const errno = -Math.min(result, 0) || this.#reasonFor(result) || ENODATA;
     this.#ring.tally.addError(errno);
     return shortFailure(errno, moved);
+  }
+
+  /** Why a transfer ended that had moved some; 0 if nobody ended it. */
+  #reasonFor(result: number): number {
+    if (result === 0) return 0;
+    if (this.#flags & CANCELLED) return ECANCELED;
+    return this.#flags & TIMED_OUT ? ETIMEDOUT : 0;
   }
 
   /** What the kernel's result means to the user. */
@@ -349,7 +398,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     if (result <= -512 && result >= -516) result = -EINTR;
     if (pinned !== null && pinned.byteLength === 0 && isTaken(pinned)) {
       ring.abort(
-        `${op.#operation.name}: a buffer was transferred or detached while the kernel was using it; its memory may be corrupt. pin() prevents this`,
+        `${op.#operation.name}: a buffer was transferred or detached while the kernel was using it; its memory may be corrupt. pin() prevents this; in place of resizable buffers and WebAssembly memory use IoContext.allocate()`,
       );
     }
     if (result >= 0 && ring.closing && op.#operation.makesFd) {
@@ -361,6 +410,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
       // Its chain has ended, but who called it has given up the fd.
       ring.closeFdOf(op.#slot);
     }
+    if (result === -EAGAIN && op.#flags === 0 && op.#waitAgain()) return;
     const extra = op.#extra;
     const course = extra?.transfer ?? extra?.course;
     if (course !== undefined) {
@@ -368,12 +418,26 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
       if (op.#goOn(course, result, step)) return;
       if (isWaiting && result > 0) result = -ECANCELED;
     }
-    if (op.#flags === 0 && isShortOf(op.#operation, -result)) {
-      op.#flags = ASLEEP | -result << ERRNO_SHIFT;
+    if ((op.#flags & ~LINKED) === 0 && isShortOf(op.#operation, -result)) {
+      op.#flags |= ASLEEP | -result << ERRNO_SHIFT;
       ring.timers.set(op.#slot, ring.shim.kio_now_ms() + ACCEPT_PAUSE_MS);
       return;
     }
     op.#conclude(op.#outcome(result));
+  }
+
+  /** Has a plain operation that got `EAGAIN` wait until it can be done. */
+  #waitAgain(): boolean {
+    if (this.#extra?.course !== undefined || this.#extra?.transfer) {
+      return false;
+    }
+    const ring = this.#ring;
+    const fd = ring.fdOf(this.#slot);
+    const course = waitingAgain(ring, this.#operation, fd, this.#pinned);
+    if (course === undefined) return false;
+    (this.#extra ??= {}).course = course;
+    this.#queueNext(course);
+    return true;
   }
 
   /** A completion has come that is not the last: of a poll that goes on. */
@@ -389,6 +453,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   /** Its deadline has come. */
   static expire(op: Op<unknown>): void {
     const flags = op.#flags;
+    if (flags & BACKING_OFF) return op.#goOnAfterPause();
     if (flags & ASLEEP) {
       if (flags & TIMED_OUT) op.#ring.tally.timeouts++;
       op.#end(flags & TIMED_OUT ? -ETIMEDOUT : -(flags >> ERRNO_SHIFT));
@@ -428,6 +493,10 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     op.#flags |= ASLEEP;
   }
 
+  static link(op: Op<unknown>): void {
+    op.#flags |= LINKED;
+  }
+
   /** Whether that is its second fd. */
   static uses(op: Op<unknown>, fd: number): boolean {
     return op.#extra?.otherFd === fd;
@@ -456,7 +525,14 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
 
   /** What has been done to it besides starting it. */
   static stateOf(op: Op<unknown>): string {
-    const states = [", cancelled", ", timed out", ", never ran", ", asleep"];
+    const states = [
+      ", cancelled",
+      ", timed out",
+      ", never ran",
+      ", asleep",
+      ", linked",
+      ", backing off",
+    ];
     return states.filter((_, bit) => op.#flags & 1 << bit).join("");
   }
 }
@@ -464,16 +540,6 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
 // A subclass loses the engine's fast paths for await only because of this
 // property: 130 ns an operation instead of 480.
 Object.defineProperty(Op.prototype, "constructor", { value: Promise });
-
-/** Whether what has no bytes had some: a group has, if one of it was taken. */
-function isTaken(pinned: Buffer | PinnedGroup): boolean {
-  return pinned instanceof PinnedGroup || isDetached(pinned);
-}
-
-function sizeOf(pinned: Pinned): number {
-  if (pinned === null) return 0;
-  return pinned instanceof PinnedGroup ? pinned.size : pinned.byteLength;
-}
 
 /** Whether an accept failed because fds or memory are used up. */
 function isShortOf(operation: Operation, errno: number): boolean {
@@ -650,6 +716,7 @@ export class Ring {
   ): UringOp<T> {
     const op = new Op<T>(this, slot, operation, pinned, extra);
     this.#enter(slot, op, fd);
+    if (this.#chaining) Op.link(op);
     if (status < 0) {
       Op.conclude(op, status);
     } else {
@@ -714,6 +781,10 @@ export class Ring {
     this.schedule();
     this.#startedMs[slot] = this.#nowMs;
     if (this.#traces !== null) this.#traces[slot] = new Error("started");
+  }
+
+  fdOf(slot: number): number {
+    return this.#fds[slot];
   }
 
   /** Closes the fd of an operation. */
@@ -894,7 +965,14 @@ export class Ring {
         if (this.#closed) return;
       }
       hop = true;
-      const isLull = this.#isLull();
+      let isLull = this.#isLull();
+      if (isLull) {
+        // What completed in Deno meanwhile continues in microtasks: not after
+        // a wait in the kernel.
+        for (let left = LULL_HOPS; left > 0; left--) await HOP;
+        if (this.#closed) return;
+        isLull = this.#isLull();
+      }
       const settled = this.step(isLull);
       if (this.#closed) return;
       if (settled < 0) {
@@ -957,6 +1035,7 @@ export class Ring {
 
   #leave(drive: DriveState, keepAlive: boolean): void {
     this.#drive = drive;
+    removeIdleListeners();
     this.onLeave?.();
     this.#leftMs = this.shim.kio_now_ms();
     // Not if nobody would be told of what comes.
@@ -1088,9 +1167,12 @@ export class Ring {
     this.shim.kio_loop_forget(this.handle);
     for (const op of this.live()) op.cancel();
     while (this.#pending > 0) {
-      this.step(true);
-      // A link of a chain may have started since.
-      if (this.#pending > 0) this.shim.kio_cancel_all(this.handle);
+      const count = this.step(true);
+      // A link of a chain may have started. Asked only when nothing came, as
+      // the kernel then looks at all that is pending.
+      if (count <= 0 && this.#pending > 0) {
+        this.shim.kio_cancel_all(this.handle);
+      }
     }
     this.#destroy();
   }
@@ -1106,6 +1188,7 @@ export class Ring {
   #destroy(): void {
     this.shim.kio_stats(this.handle, this.#counted);
     this.#closed = true;
+    removeIdleListeners();
     rings.delete(this);
     if (this.#waker !== null) this.#waker.close();
     else this.shim.kio_fd_close(this.shim.kio_event_fd(this.handle));

@@ -1,11 +1,23 @@
 import type { Shim } from "../ffi/load.ts";
 import { bound, type BoundOptions } from "./bounds.ts";
-import { checkBounds } from "./check.ts";
-import { MSG_DONTWAIT, POLLERR, POLLHUP } from "./constants.ts";
+import { type Buffer, checkBounds, TRANSFER_MAX } from "./check.ts";
+import {
+  MSG_DONTWAIT,
+  POLLERR,
+  POLLHUP,
+  POLLIN,
+  POLLOUT,
+} from "./constants.ts";
 import { EAGAIN, ECANCELED, EINTR } from "./errno.ts";
-import type { Operation } from "./operations.ts";
-import type { Course, Extra, Pinned, Ring, Transfer } from "./ring.ts";
+import { type Operation, READ, READV, WRITE, WRITEV } from "./operations.ts";
+import { type Pinned, PinnedGroup } from "./pinned.ts";
+import type { Course, Extra, Ring, Transfer } from "./ring.ts";
 import type { UringOp } from "./UringOp.ts";
+
+export const IOSQE_FIXED_FILE = 1;
+
+/** As an offset: what has no position takes no other. */
+export const NO_POSITION = -1;
 
 /**
  * Takes a slot, has the shim prepare the SQE, and enters the operation. What
@@ -44,8 +56,80 @@ export function startWaiting<T>(
 ): UringOp<T> {
   const course = ring.chaining || flags & MSG_DONTWAIT
     ? undefined
-    : new WaitingOperation(fd, events, prepare);
-  return start(ring, operation, fd, pinned, prepare, { course, decode });
+    : new WaitingOperation(fd, 0, events, prepare);
+  return start(
+    ring,
+    operation,
+    fd,
+    pinned,
+    prepare,
+    decode === undefined ? { course } : { course, decode },
+  );
+}
+
+/** The same for a registered file, by its place. */
+export function startOnFixed(
+  ring: Ring,
+  operation: Operation,
+  place: number,
+  buffer: Buffer,
+  events: number,
+  prepare: Waiting["submit"],
+): UringOp<number> {
+  const course = ring.chaining
+    ? undefined
+    : new WaitingOperation(place, IOSQE_FIXED_FILE, events, prepare);
+  return start(ring, operation, -1, buffer, prepare, { course });
+}
+
+/**
+ * How a plain read or write goes on that got `EAGAIN`: most never do, so this
+ * is made only then. The kernel gives up on a non-blocking stream (see
+ * `Waiting`). Undefined for what is no stream: there the answer is the file's.
+ */
+export function waitingAgain(
+  ring: Ring,
+  operation: Operation,
+  fd: number,
+  pinned: Pinned,
+): Course | undefined {
+  const submit = submitOf(operation, fd, pinned);
+  if (submit === undefined || !ring.shim.kio_fd_is_stream(fd)) return undefined;
+  const isRead = operation === READ || operation === READV;
+  const course = new WaitingOperation(fd, 0, isRead ? POLLIN : POLLOUT, submit);
+  course.advance(-EAGAIN, 0);
+  return course;
+}
+
+/** Queues a plain read or write of a stream again. */
+function submitOf(
+  operation: Operation,
+  fd: number,
+  pinned: Pinned,
+): Waiting["submit"] | undefined {
+  const at = NO_POSITION;
+  if (pinned instanceof PinnedGroup) {
+    const { memory, buffers: { length } } = pinned;
+    switch (operation) {
+      case READV:
+        return (shim, ring, id) =>
+          shim.kio_readv(ring, id, fd, memory, length, at);
+      case WRITEV:
+        return (shim, ring, id) =>
+          shim.kio_writev(ring, id, fd, memory, length, at);
+    }
+  } else if (pinned !== null) {
+    const length = Math.min(pinned.byteLength, TRANSFER_MAX);
+    switch (operation) {
+      case READ:
+        return (shim, ring, id) =>
+          shim.kio_read(ring, id, fd, pinned, 0, length, at, 0);
+      case WRITE:
+        return (shim, ring, id) =>
+          shim.kio_write(ring, id, fd, pinned, 0, length, at, 0);
+    }
+  }
+  return undefined;
 }
 
 /** Starts a transfer that goes on by itself until all is moved. */
@@ -75,8 +159,14 @@ export function startTransfer(
   return op;
 }
 
-/** How it waits: not, by a poll for one event, by one for each change. */
-const Poll = { NONE: 0, ONCE: 1, CHANGES: 2 } as const;
+/** How it waits: not, by a poll for one event, by one for each change, by the
+ * clock. */
+const Wait = { NONE: 0, POLL: 1, CHANGES: 2, PAUSE: 3 } as const;
+
+/** Polls in a row that were ready for nothing, before it waits by the clock. */
+const VAIN_MAX = 2;
+const PAUSE_MS_MIN = 1;
+const PAUSE_MS_MAX = 64;
 
 /**
  * What waits by a poll of its own where the kernel does not wait: a splice, and
@@ -84,14 +174,22 @@ const Poll = { NONE: 0, ONCE: 1, CHANGES: 2 } as const;
  * too, but tries 128 times at most; then a thread of the kernel does it, where
  * O_NONBLOCK counts. That happens where polls are over at once, as a peer that
  * has shut down its sending side lets them be, or others are always faster.
+ *
+ * Where a poll is ready and the operation is not, again and again, it waits by
+ * the clock: a datagram for a full queue of another socket than the connected
+ * one, the error queue of a socket that has data. No event tells of these.
  */
 export abstract class Waiting implements Course {
   readonly #fd: number;
+  readonly #sqeFlags: number;
   readonly #events: number;
-  #poll: typeof Poll[keyof typeof Poll] = Poll.NONE;
+  #wait: typeof Wait[keyof typeof Wait] = Wait.NONE;
+  /** `EAGAIN` in a row, without any progress. */
+  #vain = 0;
 
-  constructor(fd: number, events: number) {
+  constructor(fd: number, sqeFlags: number, events: number) {
     this.#fd = fd;
+    this.#sqeFlags = sqeFlags;
     this.#events = events;
   }
 
@@ -103,31 +201,55 @@ export abstract class Waiting implements Course {
   abstract take(result: number, step: number): boolean;
 
   get isWaiting(): boolean {
-    return this.#poll !== Poll.NONE;
+    return this.#wait !== Wait.NONE;
+  }
+
+  get pauseMs(): number {
+    if (this.#wait !== Wait.PAUSE) return 0;
+    const doublings = this.#vain - VAIN_MAX - 1;
+    return Math.min(PAUSE_MS_MIN * 2 ** doublings, PAUSE_MS_MAX);
   }
 
   prepare(shim: Shim, handle: Deno.PointerObject, id: number): number {
-    switch (this.#poll) {
-      case Poll.NONE:
+    switch (this.#wait) {
+      case Wait.POLL:
+        return shim.kio_poll(
+          handle,
+          id,
+          this.#fd,
+          this.#events,
+          this.#sqeFlags,
+        );
+      case Wait.CHANGES:
+        return shim.kio_poll_changes(
+          handle,
+          id,
+          this.#fd,
+          this.#events,
+          this.#sqeFlags,
+        );
+      default:
+        this.#wait = Wait.NONE;
         return this.submit(shim, handle, id);
-      case Poll.ONCE:
-        return shim.kio_poll(handle, id, this.#fd, this.#events);
-      case Poll.CHANGES:
-        return shim.kio_poll_changes(handle, id, this.#fd, this.#events);
     }
   }
 
   advance(result: number, step: number): boolean {
-    const poll = this.#poll;
-    this.#poll = Poll.NONE;
-    if (poll === Poll.NONE) {
+    const wait = this.#wait;
+    this.#wait = Wait.NONE;
+    if (wait === Wait.NONE) {
       const goesOn = this.take(result, step);
-      if (goesOn && result === -EAGAIN) this.#poll = Poll.ONCE;
-      return goesOn;
+      if (!goesOn || result !== -EAGAIN) {
+        this.#vain = 0;
+        return goesOn;
+      }
+      this.#vain = step === 0 ? this.#vain + 1 : 1;
+      this.#wait = this.#vain > VAIN_MAX ? Wait.PAUSE : Wait.POLL;
+      return true;
     }
     const ends = this.#events | POLLERR | POLLHUP;
     const isVain = result > 0 && (result & ends) === 0;
-    if (poll === Poll.ONCE && isVain) this.#poll = Poll.CHANGES;
+    if (wait === Wait.POLL && isVain) this.#wait = Wait.CHANGES;
     return result > 0 || result === -ECANCELED || result === -EINTR;
   }
 }
@@ -136,8 +258,13 @@ export abstract class Waiting implements Course {
 class WaitingOperation extends Waiting {
   readonly submit: Waiting["submit"];
 
-  constructor(fd: number, events: number, submit: Waiting["submit"]) {
-    super(fd, events);
+  constructor(
+    fd: number,
+    sqeFlags: number,
+    events: number,
+    submit: Waiting["submit"],
+  ) {
+    super(fd, sqeFlags, events);
     this.submit = submit;
   }
 

@@ -5,6 +5,7 @@ import { loadShim } from "../ffi/load.ts";
 export interface WorkerThreads {
   readonly Worker: new (module: URL) => WorkerHandle;
   markAsUntransferable(memory: ArrayBuffer): void;
+  isMarkedAsUntransferable(memory: ArrayBuffer): boolean;
 }
 
 /** The other end of the messages of a thread. */

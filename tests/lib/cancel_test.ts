@@ -682,18 +682,23 @@ kioTest(
     const received = receive();
     assertEquals(listeners(), 1, "the count does not count");
     value(await received);
+    await turn();
     assertEquals(listeners(), 0);
     const failing = asyncRecv(ctx, 4000, buffer()).withSignal(signal);
     assertCode(await failing, "EBADF");
+    await turn();
     assertEquals(listeners(), 0);
     assertCode(await receive().withTimeout(1), "ETIMEDOUT");
+    await turn();
     assertEquals(listeners(), 0);
     const cancelled = receive();
     cancelled.cancel();
     assertCode(await cancelled, "ECANCELED");
+    await turn();
     assertEquals(listeners(), 0);
     const slept = asyncSleep(ctx, 1).withSignal(signal);
     value(await slept);
+    await turn();
     assertEquals(listeners(), 0);
   },
 );
@@ -722,6 +727,7 @@ kioTest(
       .withSignal(controller.signal);
     controller.abort();
     assertCode(await aborted, "ECANCELED");
+    await turn();
     assertEquals(listeners(), 0);
     const closing = countingSignal();
     const other = new IoContext(4);
@@ -741,6 +747,7 @@ kioTest(
     controller.abort();
     const op = asyncWrite(ctx, file, bytes("X")).withSignal(controller.signal);
     assertCode(await op, "ECANCELED");
+    await turn();
     assertEquals(listeners(), 0);
     assertEquals(text(await contentOf(ctx, file)), "abc");
   },
@@ -760,6 +767,7 @@ kioTest(
     assertEquals(listeners(), 1);
     controller.abort();
     for (const op of ops) assertCode(await op, "ECANCELED");
+    await turn();
     assertEquals(listeners(), 0);
   },
 );
