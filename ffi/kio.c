@@ -99,6 +99,31 @@ struct faults {
 };
 #endif
 
+/* What an operation waits for, and on what; by its slot. */
+struct waiter {
+	uint64_t id;
+	int32_t fd;
+	uint32_t events;
+	bool pending;
+	/* to be looked at before the thread sleeps */
+	bool fresh;
+	/* the second ring polls its fd */
+	bool watched;
+};
+
+/* See watch_waiters(). */
+struct watching {
+	struct io_uring ring;
+	bool open;
+	/* there was no memory for a waiter */
+	bool blind;
+	struct waiter *waiters;
+	uint32_t waiter_count;
+	/* slots, with room for all of them */
+	uint32_t *fresh;
+	uint32_t fresh_count;
+};
+
 struct kio {
 	struct io_uring ring;
 	struct kio *next;
@@ -123,6 +148,7 @@ struct kio {
 	uint64_t wide_offset;
 	/* for kio_stats() */
 	uint64_t entries, submissions, completions, overflows;
+	struct watching watching;
 	/* The epoll instance of the event loop, -1 when it is not known. */
 	int32_t loop_fd;
 	bool wait_armed, loop_armed;
@@ -357,6 +383,224 @@ static int enter(struct kio *k, uint32_t keep, uint32_t wait_count,
 	return ret;
 }
 
+/* A request of the shim's own of which only a failure is told, to nobody. */
+static void ignore(struct io_uring_sqe *sqe)
+{
+	sqe->user_data = UD_IGNORED;
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+}
+
+/* ---- files that are written to from within a signal --------------------- */
+
+/* The event that an operation waits for; 0 if it does not wait by a poll, or on
+ * a socket only, which no eventfd is. */
+static uint32_t waits_for(const struct io_uring_sqe *sqe)
+{
+	switch (sqe->opcode) {
+	case IORING_OP_READ:
+	case IORING_OP_READV:
+		return POLLIN;
+	case IORING_OP_WRITE:
+	case IORING_OP_WRITEV:
+		return POLLOUT;
+	case IORING_OP_POLL_ADD:
+		return sqe->poll32_events;
+	default:
+		return 0;
+	}
+}
+
+static bool waiters_grow(struct watching *w, uint32_t slot)
+{
+	uint32_t count = w->waiter_count ? w->waiter_count : 64;
+	struct waiter *waiters;
+	uint32_t *fresh;
+
+	while (count <= slot)
+		count *= 2;
+	fresh = realloc(w->fresh, count * sizeof(*fresh));
+	if (fresh)
+		w->fresh = fresh;
+	waiters = realloc(w->waiters, count * sizeof(*waiters));
+	if (waiters)
+		w->waiters = waiters;
+	if (!fresh || !waiters)
+		return false;
+	memset(waiters + w->waiter_count, 0,
+	       (count - w->waiter_count) * sizeof(*waiters));
+	w->waiter_count = count;
+	return true;
+}
+
+/* Notes what may wait. Most of it is complete before the thread sleeps, so its
+ * fd is looked at only then. */
+static void waiter_begin(struct kio *k, const struct io_uring_sqe *sqe)
+{
+	uint32_t events = waits_for(sqe), slot = (uint32_t)sqe->user_data;
+	struct watching *watching = &k->watching;
+	struct waiter *waiter;
+
+	/* the place of a registered file is no fd */
+	if (!events || sqe->flags & IOSQE_FIXED_FILE)
+		return;
+	if (slot >= watching->waiter_count && !waiters_grow(watching, slot)) {
+		watching->blind = true;
+		return;
+	}
+	waiter = &watching->waiters[slot];
+	if (!waiter->fresh)
+		watching->fresh[watching->fresh_count++] = slot;
+	*waiter = (struct waiter){ .id = sqe->user_data,
+				   .fd = sqe->fd,
+				   .events = events,
+				   .pending = true,
+				   .fresh = true };
+}
+
+/* The waiter of an operation; NULL if it has none. */
+static struct waiter *waiter_of(struct watching *watching, uint64_t id)
+{
+	struct waiter *waiter = watching->waiters + (uint32_t)id;
+
+	if ((uint32_t)id >= watching->waiter_count || !waiter->pending ||
+	    waiter->id != id)
+		return NULL;
+	return waiter;
+}
+
+static struct io_uring_sqe *watch_sqe(struct watching *watching)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&watching->ring);
+
+	if (sqe)
+		return sqe;
+	return io_uring_submit(&watching->ring) < 0 ?
+		       NULL :
+		       io_uring_get_sqe(&watching->ring);
+}
+
+/* The operation is complete: the second ring lets go of its file. */
+static void waiter_end(struct kio *k, uint64_t id)
+{
+	struct waiter *waiter = waiter_of(&k->watching, id);
+	struct io_uring_sqe *sqe;
+
+	if (!waiter)
+		return;
+	waiter->pending = false;
+	if (!waiter->watched)
+		return;
+	sqe = watch_sqe(&k->watching);
+	if (sqe) {
+		io_uring_prep_poll_remove(sqe, id);
+		ignore(sqe);
+	}
+}
+
+/* Eventfds, epoll instances and rings have no type. */
+static bool is_anonymous(int fd)
+{
+	struct stat stat;
+
+	return !fstat(fd, &stat) && !(stat.st_mode & S_IFMT);
+}
+
+static bool watch_open(struct kio *k)
+{
+	struct io_uring_params params = { .flags = IORING_SETUP_COOP_TASKRUN };
+	struct watching *watching = &k->watching;
+	int ret;
+
+	if (watching->open)
+		return true;
+	ret = io_uring_queue_init_params(16, &watching->ring, &params);
+	if (ret == -EINVAL)
+		ret = io_uring_queue_init(16, &watching->ring, 0);
+	if (ret)
+		return false;
+	if (io_uring_register_eventfd(&watching->ring, k->event_fd)) {
+		io_uring_queue_exit(&watching->ring);
+		return false;
+	}
+	io_uring_cq_eventfd_toggle(&watching->ring, false);
+	return watching->open = true;
+}
+
+/*
+ * Before the thread sleeps. A write to an eventfd signals the ring's own
+ * eventfd late and once, and never again: from within such a write the kernel
+ * puts the signal off, and does not arm that anew (Linux 6.18, and before). So
+ * a second ring polls the eventfds that operations wait for, and what may be
+ * written to by way of one. Its completions are posted by this thread, which
+ * the kernel wakes for that, so they are signalled; they mean nothing else.
+ * Returns whether all is watched.
+ */
+static bool watch_waiters(struct kio *k)
+{
+	struct watching *watching = &k->watching;
+	struct io_uring_sqe *sqe;
+
+	while (watching->fresh_count > 0) {
+		struct waiter *waiter =
+			&watching->waiters
+				 [watching->fresh[watching->fresh_count - 1]];
+
+		if (waiter->pending && is_anonymous(waiter->fd)) {
+			if (!watch_open(k) || !(sqe = watch_sqe(watching)))
+				return false;
+			/* by changes: one that is ready all along ends no
+			 * sleep */
+			io_uring_prep_poll_multishot(sqe, waiter->fd,
+						     waiter->events);
+			sqe->user_data = waiter->id;
+			waiter->watched = true;
+		}
+		waiter->fresh = false;
+		watching->fresh_count--;
+	}
+	if (watching->open) {
+		/* First, as what is ready now is no news: the kernel is entered
+		 * once more for that. */
+		if (io_uring_submit(&watching->ring) < 0)
+			return false;
+		io_uring_cq_eventfd_toggle(&watching->ring, true);
+	}
+	return !watching->blind;
+}
+
+/* The thread is awake: takes note of polls that the kernel has ended. */
+static void watch_rest(struct kio *k)
+{
+	struct watching *watching = &k->watching;
+	struct io_uring_cqe *cqe;
+	uint32_t head, count = 0;
+
+	if (!watching->open)
+		return;
+	io_uring_cq_eventfd_toggle(&watching->ring, false);
+	io_uring_for_each_cqe(&watching->ring, head, cqe) {
+		struct waiter *waiter = waiter_of(watching, cqe->user_data);
+
+		count++;
+		if (!waiter || cqe->flags & IORING_CQE_F_MORE || cqe->res < 0 ||
+		    waiter->fresh)
+			continue;
+		waiter->watched = false;
+		waiter->fresh = true;
+		watching->fresh[watching->fresh_count++] =
+			(uint32_t)cqe->user_data;
+	}
+	io_uring_cq_advance(&watching->ring, count);
+}
+
+static void watch_close(struct kio *k)
+{
+	if (k->watching.open)
+		io_uring_queue_exit(&k->watching.ring);
+	free(k->watching.waiters);
+	free(k->watching.fresh);
+}
+
 /*
  * Brackets of an operation: sqe_begin() hands out the next SQE, submitting
  * earlier ones when the queue is full; sqe_end() stamps it after the prep
@@ -393,17 +637,11 @@ static int sqe_end(struct kio *k, struct io_uring_sqe *sqe, double id,
 {
 	sqe->user_data = (uint64_t)id;
 	sqe->flags |= (uint8_t)flags;
+	waiter_begin(k, sqe);
 	WATCH_BEGIN(k, sqe);
 	FAULT_OPERATION(k, sqe);
 	k->in_flight++;
 	return 0;
-}
-
-/* A request of the shim's own of which only a failure is told, to nobody. */
-static void ignore(struct io_uring_sqe *sqe)
-{
-	sqe->user_data = UD_IGNORED;
-	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
 }
 
 /* One operation: PREP fills `sqe`, ID is its user_data. */
@@ -858,6 +1096,7 @@ static bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out)
 				return false;
 		} else if (!(cqe->flags & IORING_CQE_F_MORE)) {
 			WATCH_END(k, cqe);
+			waiter_end(k, user_data);
 			k->in_flight--;
 		}
 	}
@@ -947,6 +1186,7 @@ EXPORT int kio_step(struct kio *k, int32_t *out, uint32_t capacity, bool wait)
 	if (k->armed) {
 		io_uring_cq_eventfd_toggle(&k->ring, false);
 		k->armed = false;
+		watch_rest(k);
 	}
 	/*
 	 * Without work to run for the ring GETEVENTS is left out: what completes
@@ -1026,8 +1266,10 @@ static void disarm_wait(struct kio *k)
 /*
  * Before the thread sleeps in an event loop of its own: from now on a
  * completion makes the eventfd readable, and so does deadline_ms (0: none)
- * on the clock of kio_now_ms(). Returns 1, or 0 when there is something to
- * do at once.
+ * on the clock of kio_now_ms(). Returns 1, 0 when there is something to do at
+ * once, or 2 when a completion may go unnoticed, see watch_waiters(): the
+ * caller has to look again soon. (A timeout in the ring would not do: it is not
+ * signalled behind a completion that was not.)
  *
  * The flag is raised before the kernel is entered once more: a completion is
  * either seen by that or signalled, on every architecture. Then the kernel is
@@ -1037,11 +1279,13 @@ static void disarm_wait(struct kio *k)
 EXPORT int kio_arm(struct kio *k, double deadline_ms)
 {
 	struct pollfd ring = { .fd = k->ring.ring_fd, .events = POLLIN };
+	bool is_watched;
 
 	if (k->wait_armed || k->loop_armed) {
 		disarm_wait(k);
 		return 0;
 	}
+	is_watched = watch_waiters(k);
 	FAULT_DEADLINE(k, &deadline_ms);
 	if (deadline_ms > 0 && arm_timer(k, deadline_ms))
 		return 0;
@@ -1050,9 +1294,10 @@ EXPORT int kio_arm(struct kio *k, double deadline_ms)
 	atomic_thread_fence(memory_order_seq_cst);
 	if (enter(k, 0, 0, IORING_ENTER_GETEVENTS) >= 0 &&
 	    !io_uring_sq_ready(&k->ring) && poll(&ring, 1, 0) == 0)
-		return 1;
+		return is_watched ? 1 : 2;
 	io_uring_cq_eventfd_toggle(&k->ring, false);
 	k->armed = false;
+	watch_rest(k);
 	return 0;
 }
 
@@ -1406,6 +1651,7 @@ static void context_destroy(struct kio *k)
 	close_parcels(&k->inbox);
 	close_parcels(&k->late);
 	io_uring_queue_exit(&k->ring);
+	watch_close(k);
 	FAULT_FREE(k);
 	WATCH_FREE(k);
 	free(k);

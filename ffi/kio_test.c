@@ -12,6 +12,7 @@
 
 #include <dirent.h>
 #include <dlfcn.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 /* How long a test may take, in seconds. */
@@ -1055,6 +1056,107 @@ static void fall_asleep(struct kio *k, double deadline_ms)
 		CHECK(tries < 100 && step_at_once(k) == 0);
 }
 
+static void eventfd_write_one(int fd)
+{
+	uint64_t one = 1;
+
+	CHECK(write(fd, &one, sizeof(one)) == sizeof(one));
+}
+
+/* An operation on an eventfd completes by a write while the thread sleeps. */
+static void woken_by_a_write(struct kio *k, bool is_poll)
+{
+	struct pollfd event = { .fd = k->event_fd, .events = POLLIN };
+	int fd = eventfd(0, EFD_CLOEXEC);
+	uint64_t value;
+
+	CHECK(fd >= 0);
+	CHECK((is_poll ? kio_poll(k, 1, fd, POLLIN, 0) :
+			 kio_read(k, 1, fd, &value, 0, 8, 0, 0)) == 0);
+	fall_asleep(k, 0);
+	eventfd_write_one(fd);
+	/* The kernel's late signal, once a ring, may be what comes first. */
+	CHECK(poll(&event, 1, 10000) == 1);
+	CHECK(kio_event_wait(k->event_fd) == 0);
+	CHECK(result_of_one(k, 1) == (is_poll ? POLLIN : 8));
+	close(fd);
+}
+
+static void test_an_eventfd_wakes_each_time(void)
+{
+	struct kio *k = context_open(8);
+
+	for (int i = 0; i < 10; i++)
+		woken_by_a_write(k, i % 2);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_an_eventfd_is_not_trusted_where_no_fd_is_left(void)
+{
+	struct rlimit limit, low;
+	struct kio *k = context_open(8);
+	int fd;
+
+	CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	low = limit;
+	fd = eventfd(0, EFD_CLOEXEC);
+	CHECK(kio_poll(k, 1, fd, POLLIN, 0) == 0);
+	/* the lowest that is free is refused */
+	low.rlim_cur = (rlim_t)fd + 1;
+	CHECK(setrlimit(RLIMIT_NOFILE, &low) == 0);
+	CHECK(kio_arm(k, 0) == 2 || (step_at_once(k) == 0 && kio_arm(k, 0) == 2));
+	CHECK(step_at_once(k) == 0);
+	CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	fall_asleep(k, 0);
+	CHECK(k->watching.open);
+	eventfd_write_one(fd);
+	CHECK(result_of_one(k, 1) == POLLIN);
+	close(fd);
+	context_close(k);
+	guard_fire();
+}
+
+static void test_an_eventfd_is_watched_as_long_as_its_operation(void)
+{
+	struct kio *k = context_open(8);
+	struct pollfd event = { .fd = k->event_fd, .events = POLLIN };
+	int fd = eventfd(0, EFD_CLOEXEC);
+
+	CHECK(kio_poll(k, 1, fd, POLLIN, 0) == 0);
+	fall_asleep(k, 0);
+	CHECK(kio_cancel(k, 1) == 0);
+	CHECK(result_of_one(k, 1) == -ECANCELED);
+	fall_asleep(k, 0);
+	eventfd_write_one(fd);
+	CHECK(poll(&event, 1, 20) == 0);
+	close(fd);
+	context_close(k);
+	guard_fire();
+}
+
+/* A poll by changes of what is ready all along. */
+static void test_an_eventfd_that_stays_readable_ends_no_sleep(void)
+{
+	struct kio *k = context_open(8);
+	struct pollfd event = { .fd = k->event_fd, .events = POLLIN };
+	int fd = eventfd(1, EFD_CLOEXEC);
+	int32_t out[4];
+
+	CHECK(kio_poll_changes(k, 1, fd, POLLIN, 0) == 0);
+	CHECK(kio_step(k, out, 1, true) == 1 && out[3] & IORING_CQE_F_MORE);
+	for (int i = 0; i < 3; i++) {
+		fall_asleep(k, 0);
+		CHECK(poll(&event, 1, 20) == 0);
+		CHECK(step_at_once(k) == 0);
+	}
+	CHECK(kio_cancel(k, 1) == 0);
+	CHECK(result_of_one(k, 1) == -ECANCELED);
+	close(fd);
+	context_close(k);
+	guard_fire();
+}
+
 static void test_arm_makes_a_completion_readable_once(void)
 {
 	struct kio *k = context_open(8);
@@ -1783,6 +1885,10 @@ static const struct test {
 	TEST(cancel_all_leaves_nothing_in_flight),
 	TEST(poll_of_changes_waits_for_room),
 	TEST(poll_end_ends_nothing_but_polls),
+	TEST(an_eventfd_wakes_each_time),
+	TEST(an_eventfd_is_not_trusted_where_no_fd_is_left),
+	TEST(an_eventfd_is_watched_as_long_as_its_operation),
+	TEST(an_eventfd_that_stays_readable_ends_no_sleep),
 	TEST(arm_makes_a_completion_readable_once),
 	TEST(step_switches_the_eventfd_off),
 	TEST(arm_refuses_to_sleep_over_a_completion),

@@ -76,6 +76,10 @@ const LULL_MS = 3;
  * of Deno's that completes at once is several of them away. */
 const LULL_HOPS = 16;
 
+/** Runs of the drive without a wake-up in between, after which it leaves the
+ * thread once. */
+const RUNS_MAX = 64;
+
 /** Wake-ups in a row after which lulls are worth it, each so soon after the
  * thread was left to Deno. */
 const LULL_AFTER = 2;
@@ -91,6 +95,9 @@ const CANCEL_RETRY_MS = 5;
 
 /** Until the next try when the kernel has no memory for a submission. */
 const SUBMIT_RETRY_MS = 1;
+
+/** Until the next look, where the kernel may not tell of a completion. */
+const LOOK_MS = 10;
 
 /** Operations that a dump lists at most. */
 const DUMP_MAX = 100;
@@ -627,6 +634,9 @@ export class Ring {
   /** How long Deno's events may have to wait, at least. */
   #turnMs = TURN_MS_MIN;
   #quickWakes = 0;
+  /** Runs of the drive since the eventfd woke it, and when that was. */
+  #runs = 0;
+  #wokenMs = 0;
   #chaining = false;
   #cancels: Op<unknown>[] = [];
   #messages: number[] = [];
@@ -928,7 +938,15 @@ export class Ring {
     if (this.#drive !== Drive.IDLE) return;
     this.#nowMs = this.shim.kio_now_ms();
     this.#expected = 1;
+    this.#runs++;
     void this.#run(true);
+  }
+
+  /** Whether code that takes many microtasks between two operations has had the
+   * thread for long: each of them starts the drive anew, and nothing tells
+   * whether Deno had its turn in between. */
+  get #isOverdue(): boolean {
+    return this.#runs > RUNS_MAX && this.#nowMs - this.#wokenMs > TURN_MS_MAX;
   }
 
   /** The eventfd is readable, which may be old news. */
@@ -936,6 +954,8 @@ export class Ring {
     if (this.#drive === Drive.RUNNING || this.#closed) return;
     const nowMs = this.#nowMs = this.shim.kio_now_ms();
     this.tally.wakeUps++;
+    this.#runs = 0;
+    this.#wokenMs = nowMs;
     const awayMs = nowMs - this.#leftMs;
     if (this.#drive === Drive.IDLE) {
       this.#quickWakes = awayMs < QUICK_MS ? this.#quickWakes + 1 : 0;
@@ -956,8 +976,9 @@ export class Ring {
   async #run(hop: boolean): Promise<void> {
     this.#drive = Drive.RUNNING;
     let steps = 0;
-    let endMs = 0;
-    let lookMs = 0;
+    // Over from the start, if it is overdue.
+    let endMs = this.#isOverdue ? this.#nowMs : 0;
+    let lookMs = endMs;
     for (;;) {
       if (hop) {
         let hops = HOPS_MAX;
@@ -1026,9 +1047,13 @@ export class Ring {
   #sleep(): boolean {
     if (this.#queued > 0 || this.#cancels.length > 0) return false;
     // Whole milliseconds: deadlines that are close share one wake-up.
-    if (this.shim.kio_arm(this.handle, Math.ceil(this.timers.nextMs)) === 0) {
-      return false;
-    }
+    const armed = this.shim.kio_arm(
+      this.handle,
+      Math.ceil(this.timers.nextMs),
+    );
+    if (armed === 0) return false;
+    // A write to an eventfd may go unnoticed.
+    if (armed === 2) setTimeout(() => this.#onWake(), LOOK_MS);
     this.#leave(Drive.IDLE, this.#pending > 0 || this.keepAlive);
     return true;
   }

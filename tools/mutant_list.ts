@@ -690,4 +690,25 @@ export const MUTANTS: readonly Mutant[] = [
     to: "!this.#closed) void this.#run(false);",
     tests: ["tests/process/life.process.ts"],
   },
+  {
+    rule: "a write to an eventfd wakes the context each time",
+    file: "ffi/kio.c",
+    from: "if (waiter->pending && is_anonymous(waiter->fd)) {",
+    to: "if (waiter->pending && waiter->fd < 0) {",
+    tests: ["C an_eventfd_wakes_each_time", "tests/lib/wake_test.ts"],
+  },
+  {
+    rule: "an eventfd wakes by the clock where there is no second ring",
+    file: "lib/ring.ts",
+    from: "if (armed === 2) setTimeout(() => this.#onWake(), LOOK_MS);",
+    to: "void LOOK_MS;",
+    tests: ["tests/process/limits.process.ts"],
+  },
+  {
+    rule: "an eventfd is watched as long as its operation",
+    file: "ffi/kio.c",
+    from: "\tif (!waiter->watched)\n\t\treturn;\n",
+    to: "\tif (waiter->id == id)\n\t\treturn;\n",
+    tests: ["C an_eventfd_is_watched_as_long_as_its_operation"],
+  },
 ];

@@ -113,3 +113,23 @@ kioTest(
     for (const result of await Promise.all(sleeps)) unwrap(result);
   },
 );
+
+for (const microtasks of [0, 5, 20, 200]) {
+  kioTest(
+    `IoContext lets Deno's timers run beside operations with ${microtasks} microtasks between them`,
+    async (ctx) => {
+      const fd = value(await asyncOpen(ctx, "/dev/zero", O_RDONLY));
+      let isDue = false;
+      setTimeout(() => isDue = true, 20);
+      const buffer = new Uint8Array(64);
+      // Ends by the timer only; a loop that keeps it out is given up.
+      const endMs = performance.now() + 10_000;
+      while (!isDue && performance.now() < endMs) {
+        value(await asyncRead(ctx, fd, buffer));
+        for (let left = microtasks; left > 0; left--) await undefined;
+      }
+      assert(isDue, "the timer did not run");
+      value(await asyncClose(ctx, fd));
+    },
+  );
+}

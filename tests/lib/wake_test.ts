@@ -3,9 +3,15 @@ import {
   asyncClose,
   asyncFsync,
   asyncOpen,
+  asyncPoll,
+  asyncRead,
+  asyncReadExact,
+  asyncReadv,
   asyncSleep,
   IoContext,
   O_RDONLY,
+  POLLIN,
+  type UringOp,
   wake,
   WAKE_TAG,
 } from "@kio/kio";
@@ -144,3 +150,90 @@ kioTest("wake() refuses what is no message", (ctx) => {
     assertThrows(() => wake(ringFd, 0, userData), RangeError, "userData must");
   }
 });
+
+// ---- files that are written to from within a signal --------------------------------
+
+/** Makes eventfds and writes to them. The contexts are the tests' own: they
+ * have a second ring from then on. */
+function eventfds() {
+  const libc = Deno.dlopen("libc.so.6", {
+    eventfd: { parameters: ["u32", "i32"], result: "i32" },
+    epoll_create1: { parameters: ["i32"], result: "i32" },
+    epoll_ctl: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
+    write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
+    close: { parameters: ["i32"], result: "i32" },
+  });
+  const one = new Uint8Array(new BigUint64Array([1n]).buffer);
+  return {
+    ...libc.symbols,
+    open: (): number => libc.symbols.eventfd(0, 0),
+    add: (fd: number): void => void libc.symbols.write(fd, one, 8n),
+    [Symbol.dispose]: () => libc.close(),
+  };
+}
+
+/** Waits for an eventfd by each of these ways. */
+const waitsFor: Record<
+  string,
+  (ctx: IoContext, fd: number) => UringOp<number>
+> = {
+  asyncPoll: (ctx, fd) => asyncPoll(ctx, fd, POLLIN),
+  asyncRead: (ctx, fd) => asyncRead(ctx, fd, new Uint8Array(8)),
+  asyncReadv: (ctx, fd) => asyncReadv(ctx, fd, [new Uint8Array(8)]),
+  asyncReadExact: (ctx, fd) => asyncReadExact(ctx, fd, new Uint8Array(8)),
+};
+
+for (const [name, start] of Object.entries(waitsFor)) {
+  kioTest(
+    `${name}() of an eventfd wakes the context each time`,
+    async () => {
+      using ctx = new IoContext(8);
+      using events = eventfds();
+      for (let round = 0; round < 5; round++) {
+        const fd = events.open();
+        const op = start(ctx, fd);
+        // The thread is asleep when it is written to.
+        setTimeout(() => events.add(fd), 10);
+        value(await within(10_000, op, `round ${round}`));
+        events.close(fd);
+      }
+    },
+  );
+}
+
+kioTest(
+  "asyncPoll() of an epoll instance that watches an eventfd wakes the context each time",
+  async () => {
+    using ctx = new IoContext(8);
+    using events = eventfds();
+    const [EPOLL_CTL_ADD, EPOLLIN] = [1, 1];
+    for (let round = 0; round < 5; round++) {
+      const fd = events.open();
+      const epoll = events.epoll_create1(0);
+      const event = new Uint32Array([EPOLLIN, 0, 0]);
+      const bytes = new Uint8Array(event.buffer);
+      assertEquals(events.epoll_ctl(epoll, EPOLL_CTL_ADD, fd, bytes), 0);
+      const op = asyncPoll(ctx, epoll, POLLIN);
+      setTimeout(() => events.add(fd), 10);
+      value(await within(10_000, op, `round ${round}`));
+      events.close(epoll);
+      events.close(fd);
+    }
+  },
+);
+
+kioTest(
+  "asyncRead() of hundreds of eventfds loses none of their writes",
+  async () => {
+    using ctx = new IoContext(8);
+    using events = eventfds();
+    const fds = Array.from({ length: 300 }, () => events.open());
+    const ops = fds.map((fd) => asyncRead(ctx, fd, new Uint8Array(8)));
+    for (const fd of fds) {
+      await turn(fd % 3);
+      events.add(fd);
+    }
+    for (const op of ops) value(await within(10_000, op, "a read"));
+    for (const fd of fds) events.close(fd);
+  },
+);

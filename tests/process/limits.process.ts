@@ -314,3 +314,30 @@ console.log(sent.value, copy.every((byte, i) => byte === content[i]));
     "true -1\n3000000 true\n",
   );
 });
+
+Deno.test("IoContext hears of an eventfd without a free fd", async () => {
+  assertPrinted(
+    await runScript(
+      `const libc = Deno.dlopen("libc.so.6", {
+  eventfd: { parameters: ["u32", "i32"], result: "i32" },
+  write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
+  dup: { parameters: ["i32"], result: "i32" },
+}).symbols;
+const ctx = new kio.IoContext(8);
+await kio.asyncSleep(ctx, 1);
+const fds = Array.from({ length: 5 }, () => libc.eventfd(0, 0));
+while (libc.dup(fds[0]) >= 0);
+const one = new Uint8Array(new BigUint64Array([1n]).buffer);
+for (const fd of fds) {
+  const op = kio.asyncRead(ctx, fd, new Uint8Array(8));
+  setTimeout(() => libc.write(fd, one, 8n), 20);
+  const given = await op.withTimeout(10_000);
+  console.log(given.ok ? given.value : given.error.code);
+}
+Deno.exit();
+`,
+      { under: limited("-n 256") },
+    ),
+    "8\n8\n8\n8\n8\n",
+  );
+});
