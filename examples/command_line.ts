@@ -93,7 +93,9 @@ function helpOf(line: CommandLine<Record<string, Option>>): string {
     .map(([name, option]) => [nameOf(name, option), option] as const);
   const width = Math.max(...options.map(([name]) => name.length));
   const lines = options.map(([name, option]) => {
-    const end = option.default === undefined ? "" : ` (${option.default})`;
+    const end = option.default === undefined
+      ? ""
+      : ` (default ${option.default})`;
     return `  ${name.padEnd(width)}  ${option.help}${end}`;
   });
   return [line.about, "", usageOf(line), "", ...lines].join("\n");
@@ -112,9 +114,15 @@ export function addressOf(
   { host, port }: { host: string; port: string },
 ): SocketAddress {
   const number = wholeNumber("--port", port, 0, 65535);
-  return host.includes(":")
-    ? SocketAddress.v6(number, host)
-    : SocketAddress.v4(number, host);
+  try {
+    return host.includes(":")
+      ? SocketAddress.v6(number, host)
+      : SocketAddress.v4(number, host);
+  } catch {
+    throw new TypeError(
+      `--host must be an IPv4 or IPv6 address, got "${host}"`,
+    );
+  }
 }
 
 /** The whole number that an option was given. */

@@ -35,7 +35,7 @@ import {
 } from "@kio/kio";
 import { Buffer } from "node:buffer";
 import { dirname } from "node:path";
-import { parseArgs } from "node:util";
+import { readArguments, wholeNumber } from "./command_line.ts";
 
 /** What file systems keep holes in multiples of. */
 const PAGE = 4096;
@@ -44,6 +44,7 @@ const MIB = 2 ** 20;
 /** Bytes that are on their way to the disk at a time, at least. */
 const SYNC_SIZE = 32 * MIB;
 const MEMORY_MAX = 1024 * MIB;
+const DEPTH_MAX = 1024;
 const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 
 /** How a copy is made. */
@@ -343,43 +344,51 @@ interface Request {
   quiet: boolean;
 }
 
-function requestOf(args: string[]): Request {
-  const options = {
-    "queue-depth": { type: "string", default: "8" },
-    "block-size": { type: "string", default: "256K" },
-    quiet: { type: "boolean", default: false },
-  } as const;
-  try {
-    const parsed = parseArgs({ args, options, allowPositionals: true });
-    const [source, target, ...more] = parsed.positionals;
-    if (target === undefined || more.length > 0) {
-      throw new Error("expected the names of two files");
+function readRequest(): Request {
+  return readArguments({
+    command: "deno task copy",
+    about: "Copies a file, with several reads and writes in flight at a time.",
+    operands: "SOURCE TARGET",
+    options: {
+      "queue-depth": {
+        value: "N",
+        default: "8",
+        help: `blocks in flight, 1 to ${DEPTH_MAX}`,
+      },
+      "block-size": {
+        value: "SIZE",
+        default: "256K",
+        help: "a multiple of 4K, as in 65536, 64K or 1M",
+      },
+      quiet: { help: "say nothing but what is wrong" },
+    },
+  }, ({ quiet, ...values }, operands) => {
+    const [source, target] = operands;
+    if (operands.length !== 2) {
+      throw new TypeError("expected the names of two files");
     }
-    const depth = sizeOf("--queue-depth", parsed.values["queue-depth"], 1);
-    const blockSize = sizeOf("--block-size", parsed.values["block-size"], PAGE);
+    const queueDepth = values["queue-depth"];
+    const depth = wholeNumber("--queue-depth", queueDepth, 1, DEPTH_MAX);
+    const blockSize = sizeOf("--block-size", values["block-size"]);
     if (depth * blockSize > MEMORY_MAX) {
-      throw new Error("queue depth times block size must not exceed 1G");
+      throw new RangeError("queue depth times block size must not exceed 1G");
     }
-    return { source, target, depth, blockSize, quiet: parsed.values.quiet };
-  } catch (error) {
-    throw new Failed(
-      `${(error as Error).message}
-usage: deno task copy SOURCE TARGET [--queue-depth 8] [--block-size 256K] [--quiet]`,
-      2,
-    );
-  }
+    return { source, target, depth, blockSize, quiet };
+  });
 }
 
-/** A number with a unit: "4096", "256K", "1M". */
-function sizeOf(name: string, text: string, unit: number): number {
-  const [, digits, letter = ""] = /^(\d{1,10})([KM])?$/.exec(text) ?? [];
+/** A number of pages with a unit: "4096", "256K", "1M". */
+function sizeOf(name: string, text: string): number {
+  const [, digits, letter = ""] = /^(\d+)([KM])?$/.exec(text) ?? [];
   const value = Number(digits) * { "": 1, K: 1024, M: MIB }[letter]!;
-  if (value > 0 && value % unit === 0) return value;
-  throw new Error(`${name} must be a multiple of ${unit}, got "${text}"`);
+  if (value > 0 && value <= MEMORY_MAX && value % PAGE === 0) return value;
+  throw new RangeError(
+    `${name} must be a multiple of 4K up to 1024M, got "${text}"`,
+  );
 }
 
 async function main(): Task<void> {
-  const request = requestOf(Deno.args);
+  const request = readRequest();
   const interruption = new AbortController();
   for (const [name, number] of Object.entries(SIGNALS)) {
     Deno.addSignalListener(name as keyof typeof SIGNALS, () => {

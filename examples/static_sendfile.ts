@@ -3,7 +3,7 @@
  * ones by sendfile. Ctrl-C stops it after the answers that are under way, once
  * more at once.
  *
- *     deno task static [--root DIR] [--port 8080] [--host 127.0.0.1]
+ *     deno task static --root DIR [--host 127.0.0.1] [--port 8080]
  *
  * GET and HEAD, index.html for folders, ranges, conditional requests, keep-alive
  * and pipelining. Nothing hidden and nothing behind a symbolic link is served.
@@ -23,12 +23,11 @@ import {
   O_RDONLY,
   SHUT_WR,
   Socket,
-  SocketAddress,
   type Task,
   TcpListener,
 } from "@kio/kio";
 import { Buffer } from "node:buffer";
-import { parseArgs } from "node:util";
+import { addressOf, listenOptions, readArguments } from "./command_line.ts";
 import { FileCache, type ServedFile } from "./static/file_cache.ts";
 import { parseRange, parseRequest, type Request } from "./static/request.ts";
 import {
@@ -311,36 +310,24 @@ function stop(): void {
   onLeave();
 }
 
-function fail(message: string, code: number): never {
+function fail(message: string): never {
   console.error(message);
-  Deno.exit(code);
+  Deno.exit(1);
 }
 
-function requestedOf(args: string[]): { address: SocketAddress; root: string } {
-  const options = {
-    root: { type: "string", default: "." },
-    port: { type: "string", default: "8080" },
-    host: { type: "string", default: "127.0.0.1" },
-  } as const;
-  try {
-    const { root, port, host } = parseArgs({ args, options }).values;
-    const name = host.includes(":") ? `[${host}]` : host;
-    return { root, address: SocketAddress.parse(`${name}:${port}`) };
-  } catch (error) {
-    fail(
-      `${(error as Error).message}
-usage: deno task static [--root DIR] [--port 8080] [--host 127.0.0.1]`,
-      2,
-    );
-  }
-}
-
-const { address, root } = requestedOf(Deno.args);
+const { address, root } = readArguments({
+  command: "deno task static",
+  about: "Serves the files of a folder over HTTP.",
+  options: {
+    root: { value: "DIR", isRequired: true, help: "the folder" },
+    ...listenOptions("127.0.0.1"),
+  },
+}, ({ root, ...at }) => ({ root, address: addressOf(at) }));
 using ctx = new IoContext();
 const folder = await asyncOpen(ctx, root, O_RDONLY | O_DIRECTORY);
-if (!folder.ok) fail(`Cannot serve ${root}: ${folder.error.message}`, 1);
+if (!folder.ok) fail(`Cannot serve ${root}: ${folder.error.message}`);
 const bound = TcpListener.bind(address, { reusePort: false });
-if (!bound.ok) fail(`Cannot listen on ${address}: ${bound.error.message}`, 1);
+if (!bound.ok) fail(`Cannot listen on ${address}: ${bound.error.message}`);
 const listener = bound.value;
 const files = new FileCache(ctx, folder.value);
 const connections = new Map<Connection, Task<void>>();

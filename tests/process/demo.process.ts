@@ -56,6 +56,6 @@ Deno.test("demo explains its arguments", async () => {
   for (const args of [["--seconds=x"], ["--seconds=0"], ["--speed=9"]]) {
     const { code, err } = await run(Deno.execPath(), [...DEMO, ...args]);
     assertEquals(code, 2);
-    assertMatch(err, /\nusage: deno task demo \[--seconds 4\]\n$/);
+    assertMatch(err, /\nusage: deno task demo \[--seconds N\]\n$/);
   }
 });

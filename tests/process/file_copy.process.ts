@@ -286,20 +286,36 @@ Deno.test("file_copy shows its progress on a terminal", async () => {
 });
 
 Deno.test("file_copy explains its arguments", async () => {
-  const wrong = [
-    [],
-    ["/tmp/a"],
-    ["/tmp/a", "/tmp/b", "/tmp/c"],
-    ["/tmp/a", "/tmp/b", "--queue-depth", "0"],
-    ["/tmp/a", "/tmp/b", "--queue-depth", "x"],
-    ["/tmp/a", "/tmp/b", "--block-size", "1000"],
-    ["/tmp/a", "/tmp/b", "--block-size", "4G"],
-    ["/tmp/a", "/tmp/b", "--block-size", "1M", "--queue-depth", "2000"],
-    ["/tmp/a", "/tmp/b", "--fast"],
+  const depth = /^--queue-depth must be a whole number from 1 to 1024, got "/;
+  const size = /^--block-size must be a multiple of 4K up to 1024M, got "/;
+  const files = ["/tmp/a", "/tmp/b"];
+  const wrong: [args: string[], says: RegExp][] = [
+    [[], /^expected the names of two files\n/],
+    [["/tmp/a"], /^expected the names of two files\n/],
+    [[...files, "/tmp/c"], /^expected the names of two files\n/],
+    [[...files, "--queue-depth", "0"], depth],
+    [[...files, "--queue-depth=-1"], depth],
+    [[...files, "--queue-depth", "1.5"], depth],
+    [[...files, "--queue-depth", "x"], depth],
+    [[...files, "--queue-depth="], depth],
+    [[...files, "--queue-depth", "1e2"], depth],
+    [[...files, "--queue-depth", "1025"], depth],
+    [[...files, "--queue-depth", "9".repeat(400)], depth],
+    [[...files, "--block-size", "0"], size],
+    [[...files, "--block-size", "1000"], size],
+    [[...files, "--block-size", "4G"], size],
+    [[...files, "--block-size", "x"], size],
+    [[...files, "--block-size", "9".repeat(400) + "M"], size],
+    [
+      [...files, "--block-size", "2M", "--queue-depth", "1000"],
+      /^queue depth times block size must not exceed 1G\n/,
+    ],
+    [[...files, "--fast"], /^Unknown option '--fast'/],
   ];
-  for (const args of wrong) {
+  for (const [args, says] of wrong) {
     const { code, out, err } = await copy(...args);
     assertEquals([code, out], [2, ""], args.join(" "));
+    assertMatch(err, says);
     assertMatch(err, /\nusage: deno task copy SOURCE TARGET \[--queue-depth /);
   }
 });

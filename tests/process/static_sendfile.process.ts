@@ -642,7 +642,7 @@ Deno.test("static_sendfile says in one line why it cannot start", async () => {
   await using site = await Site.start();
   const attempts: [args: string[], says: RegExp][] = [
     [
-      [`--port=${site.port}`],
+      ["--root=/", `--port=${site.port}`],
       /^Cannot listen on .*: Address already in use\n$/,
     ],
     [
@@ -656,9 +656,11 @@ Deno.test("static_sendfile says in one line why it cannot start", async () => {
     assertEquals([code, out], [1, ""]);
     assertMatch(err, says);
   }
-  for (const args of [["--port=x"], ["--host=a.b"], ["--fast"], ["x"]]) {
+  const wrong = [[], ["--port=x"], ["--host=a.b"], ["--fast"], ["x"]];
+  for (const args of wrong) {
+    if (args.length > 0) args.push("--root=/no/such");
     const { code, out, err } = await run(Deno.execPath(), [...SERVER, ...args]);
     assertEquals([code, out], [2, ""]);
-    assertMatch(err, /\nusage: deno task static \[--root DIR\] /);
+    assertMatch(err, /\nusage: deno task static --root DIR /);
   }
 });
