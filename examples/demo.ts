@@ -70,8 +70,12 @@ try {
       `the server counts ${counted} (exit code ${code}), but there were ${expected}`,
     );
   }
+  const megabytes = (bytes / 1e6).toLocaleString("en", {
+    maximumSignificantDigits: 3,
+  });
   console.log(
-    `${expected}, all as sent: ${perSecond(messages, seconds)} requests/s`,
+    `${connections.toLocaleString("en")} connections, ${megabytes} MB, ` +
+      `all as sent: ${perSecond(messages, seconds)} requests/s`,
   );
 } catch (error) {
   fail((error as Error).message);
