@@ -1,31 +1,31 @@
-/** What the examples have in common: how they read their command lines. */
+/** Reads the command lines of the examples, and prints their help. */
 import { SocketAddress } from "@kio/kio";
 import { parseArgs } from "node:util";
 
 /** An option of a program, `--name`. */
 export interface Option {
-  /** What its value is called, in capitals. A switch has none. */
+  /** The name of its value, in capitals. A switch has none. */
   value?: string;
   /** The value if it is left out. */
   default?: string;
   /** The program makes no sense without it. */
   isRequired?: true;
-  /** What it is for, in a few words. */
+  /** Its purpose, in a few words. */
   help: string;
 }
 
-/** What a program takes; its help is made of that. */
+/** Describes what a program takes; its help is made of that. */
 export interface CommandLine<O extends Record<string, Option>> {
-  /** What starts it: "deno task copy". */
+  /** The command that starts it: "deno task copy". */
   command: string;
-  /** What it does, in a sentence. */
+  /** Its purpose, in a sentence. */
   about: string;
-  /** What it takes beside options: "SOURCE TARGET". Nothing if left out. */
+  /** Its arguments beside options, "SOURCE TARGET"; none if left out. */
   operands?: string;
   options: O;
 }
 
-/** What was given: a string for each option that has a value. */
+/** The values that were given: a string for each option that has a value. */
 export type Values<O extends Record<string, Option>> = {
   [K in keyof O]: O[K] extends { value: string }
     ? O[K] extends { default: string } | { isRequired: true } ? string
@@ -102,7 +102,7 @@ function helpOf(line: CommandLine<Record<string, Option>>): string {
 }
 
 /** Where a server listens. */
-export function listenOptions<const H extends string>(host: H) {
+export function listenOptions(host: string) {
   return {
     host: { value: "ADDRESS", default: host, help: "IPv4 or IPv6 address" },
     port: { value: "PORT", default: "8080", help: "0 for any that is free" },

@@ -47,7 +47,7 @@ async function fetchWithTimeout(
   timeoutMs: number,
 ): Task<Response> {
   const startMs = performance.now();
-  /** What is left of the time. A timeout of 0 would be no end: what can be done
+  /** Tells how much of the time is left. A timeout of 0 would be no end: what can be done
    * at once still succeeds then, and a server may always have more. */
   const leftMs = () => {
     const ms = startMs + timeoutMs - performance.now();

@@ -74,7 +74,10 @@ async function search(receive: Receive, seeds: readonly number[]): Task<void> {
     console.log(`  got  ${JSON.stringify(arrived)}`);
     return;
   }
-  console.log(`${receive.name}: right with ${seeds.length} seeds`);
+  const tried = seeds.length === 1
+    ? `--seed ${seeds[0]}`
+    : `${seeds.length} seeds`;
+  console.log(`${receive.name}: right with ${tried}`);
 }
 
 const seeds = readArguments(

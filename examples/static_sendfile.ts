@@ -45,7 +45,7 @@ import {
   plainAnswer,
 } from "./static/response.ts";
 
-/** What makes another answer than that which is held ready. */
+/** Headers that want another answer than that which is held ready. */
 const CONDITIONS = [
   "if-match",
   "if-modified-since",

@@ -22,7 +22,7 @@ export interface Refusal {
   status: Status;
   /** It was HEAD, as far as can be seen. */
   isHead: boolean;
-  /** Whether it is known where the next request begins. */
+  /** It is known where the next request begins. */
   keepAlive: boolean;
 }
 
@@ -87,7 +87,7 @@ export function parseRequest(head: string): Request | Refusal {
   };
 }
 
-/** What is to be said to a request, or to what there is of it. */
+/** Refuses a request, or what there is of it. */
 export function refusal(
   head: string,
   status: Status,
@@ -164,8 +164,8 @@ export function parseRange(
 }
 
 /**
- * What the conditions of a request make of the answer, in the order of RFC
- * 9110, 13.2.2: undefined for the file, 304 if the client has it, 412 if it is
+ * Evaluates the conditions of a request, in the order of RFC 9110, 13.2.2:
+ * undefined for the file, 304 if the client has it, 412 if it is
  * another one than that which the client wants to go on with.
  */
 export function parseConditions(
@@ -185,13 +185,13 @@ export function parseConditions(
   return isKnown ? 304 : undefined;
 }
 
-/** Whether a list of tags has this one; of the others a prefix is ignored. */
+/** Looks for a tag in a list, of whose tags a prefix is ignored. */
 function hasTag(list: string, etag: string, prefix: RegExp | "" = ""): boolean {
   return list === "*" ||
     list.split(",").some((tag) => tag.trim().replace(prefix, "") === etag);
 }
 
-/** A date in one of the three ways of HTTP; NaN, which is neither before nor
+/** Reads a date in one of the three ways of HTTP; NaN, which is neither before nor
  * after any other, for all else. */
 function parseDate(text = ""): number {
   return /^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? /.test(text)

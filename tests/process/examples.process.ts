@@ -1,4 +1,4 @@
-/** What all examples have in common. */
+/** Tests of what all examples have in common. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { run } from "./support.ts";
 
