@@ -15,7 +15,10 @@ import {
 } from "@kio/kio";
 import { COUNTERS, orExit, parse, serveUntilSignal } from "./pool_echo.ts";
 
-const { address, workers } = parse("acceptor");
+const { address, workers } = parse(
+  "acceptor",
+  "Sends back whatever it receives over TCP; one thread accepts for all workers.",
+);
 const listener = orExit(
   TcpListener.bind(address, { reusePort: false }),
   `listen on ${address}`,

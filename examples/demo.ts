@@ -16,7 +16,7 @@ import {
   type Task,
   unwrap,
 } from "@kio/kio";
-import { parseArgs } from "node:util";
+import { millisecondsOf, readArguments } from "./command_line.ts";
 
 const CONNECTIONS = 300;
 const SIZE_MAX = 16 * 1024;
@@ -25,7 +25,13 @@ const MESSAGES_MAX = 400;
 /** What the server may take to start and to stop. */
 const MARGIN_MS = 15_000;
 
-const runMs = durationOf(Deno.args);
+const runMs = readArguments({
+  command: "deno task demo",
+  about: "Talks to the echo server and checks every byte that comes back.",
+  options: {
+    seconds: { value: "N", default: "4", help: "how long it talks" },
+  },
+}, ({ seconds }) => millisecondsOf("--seconds", seconds));
 const isTerminal = Deno.stdout.isTerminal();
 /** What messages are cut from. */
 const noise = crypto.getRandomValues(new Uint8Array(4 * SIZE_MAX));
@@ -64,8 +70,12 @@ try {
       `the server counts ${counted} (exit code ${code}), but there were ${expected}`,
     );
   }
+  const megabytes = (bytes / 1e6).toLocaleString("en", {
+    maximumSignificantDigits: 3,
+  });
   console.log(
-    `${expected}, all as sent: ${perSecond(messages, seconds)} requests/s`,
+    `${connections.toLocaleString("en")} connections, ${megabytes} MB, ` +
+      `all as sent: ${perSecond(messages, seconds)} requests/s`,
   );
 } catch (error) {
   fail((error as Error).message);
@@ -170,20 +180,4 @@ function fail(why: string): never {
   }
   console.error(`${isTerminal ? "\n" : ""}The demo failed: ${why}`);
   Deno.exit(1);
-}
-
-function durationOf(args: string[]): number {
-  try {
-    const { seconds } = parseArgs({
-      args,
-      options: { seconds: { type: "string", default: "4" } },
-    }).values;
-    const ms = Number(seconds) * 1000;
-    if (ms > 0 && ms <= 3_600_000) return ms;
-    throw new RangeError(`"${seconds}" is no number of seconds up to 3600`);
-  } catch (error) {
-    console.error((error as Error).message);
-    console.error("usage: deno task demo [--seconds 4]");
-    Deno.exit(2);
-  }
 }

@@ -9,13 +9,18 @@ import {
   asyncSendExact,
   IoContext,
   Socket,
-  SocketAddress,
+  type SocketAddress,
   type Task,
   TcpListener,
 } from "@kio/kio";
-import { parseArgs } from "node:util";
+import { addressOf, listenOptions, readArguments } from "./command_line.ts";
 
-const listener = listen(addressOf(Deno.args));
+const address = readArguments({
+  command: "deno task echo",
+  about: "Sends back whatever it receives over TCP, until Ctrl-C stops it.",
+  options: listenOptions("0.0.0.0"),
+}, addressOf);
+const listener = listen(address);
 using ctx = new IoContext();
 const connections = new Map<Socket, Task<void>>();
 let served = 0;
@@ -64,20 +69,4 @@ function listen(address: SocketAddress): Socket {
   if (bound.ok) return bound.value;
   console.error(`Cannot listen on ${address}: ${bound.error.message}`);
   Deno.exit(1);
-}
-
-function addressOf(args: string[]): SocketAddress {
-  const options = {
-    host: { type: "string", default: "0.0.0.0" },
-    port: { type: "string", default: "8080" },
-  } as const;
-  try {
-    const { host, port } = parseArgs({ args, options }).values;
-    const name = host.includes(":") ? `[${host}]` : host;
-    return SocketAddress.parse(`${name}:${port}`);
-  } catch (error) {
-    console.error(`${(error as Error).message}
-usage: deno task echo [--host 0.0.0.0] [--port 8080]`);
-    Deno.exit(2);
-  }
 }

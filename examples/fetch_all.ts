@@ -2,7 +2,7 @@
  * Fetches URLs at the same time, each with a time limit of its own, and prints
  * what came of them in the order in which they were given.
  *
- *     deno task fetch [--timeout SECONDS] URL...
+ *     deno task fetch URL... [--timeout 5]
  *
  * Plain HTTP/1.1, no redirects, no https. Exits with 0 if all were answered,
  * with 1 if not, with 2 for wrong arguments.
@@ -14,7 +14,7 @@ import {
   type Task,
   TcpStream,
 } from "@kio/kio";
-import { parseArgs } from "node:util";
+import { millisecondsOf, readArguments } from "./command_line.ts";
 
 const BUFFER_SIZE = 64 * 1024;
 const LINE_MAX = 8 * 1024;
@@ -47,8 +47,13 @@ async function fetchWithTimeout(
   timeoutMs: number,
 ): Task<Response> {
   const startMs = performance.now();
-  const remainingMs = () =>
-    Math.max(0, startMs + timeoutMs - performance.now());
+  /** Tells how much of the time is left. A timeout of 0 would be no end: what can be done
+   * at once still succeeds then, and a server may always have more. */
+  const leftMs = () => {
+    const ms = startMs + timeoutMs - performance.now();
+    if (ms > 0) return ms;
+    throw new Error("timed out");
+  };
   const response: Response = { url, status: "", bytes: 0, ms: 0 };
   try {
     const { protocol, hostname, port, host, pathname, search } = new URL(url);
@@ -59,17 +64,16 @@ async function fetchWithTimeout(
     }
     const name = hostname.replace(/^\[|\]$/g, "");
     const opened = await TcpStream.connect(ctx, name, Number(port || 80), {
-      timeout: remainingMs(),
+      timeout: leftMs(),
     });
     if (!opened.ok) throw new Error(opened.error.message);
     await using socket = opened.value;
     const request = `GET ${pathname}${search} HTTP/1.1\r\nHost: ${host}\r\n` +
       "User-Agent: kio\r\nAccept: */*\r\nConnection: close\r\n\r\n";
     const data = new TextEncoder().encode(request);
-    await asyncSendExact(ctx, socket, data, { timeout: remainingMs() })
-      .orThrow();
+    await asyncSendExact(ctx, socket, data, { timeout: leftMs() }).orThrow();
     const input = new Input((buffer) =>
-      asyncRecv(ctx, socket, buffer).withTimeout(remainingMs()).orThrow()
+      asyncRecv(ctx, socket, buffer).withTimeout(leftMs()).orThrow()
     );
     const { status, headers } = await readHead(input);
     response.bytes = await readBody(input, status, headers);
@@ -208,31 +212,24 @@ class Input {
 
 // ---- the program -----------------------------------------------------------------------
 
-function requestOf(args: string[]): { urls: string[]; timeoutMs: number } {
-  const options = { timeout: { type: "string", default: "5" } } as const;
-  try {
-    const { values, positionals } = parseArgs({
-      args,
-      options,
-      allowPositionals: true,
-    });
-    const timeoutMs = 1000 * Number(values.timeout);
-    if (!(timeoutMs > 0 && timeoutMs <= 3_600_000)) {
-      throw new Error(`--timeout must be a number of seconds from 0 to 3600`);
-    }
-    if (positionals.length === 0) throw new Error("expected URLs");
-    for (const url of positionals) {
-      if (!URL.canParse(url)) throw new Error(`this is no URL: ${url}`);
-    }
-    return { urls: positionals, timeoutMs };
-  } catch (error) {
-    console.error(`${(error as Error).message}
-usage: deno task fetch [--timeout SECONDS] URL...`);
-    Deno.exit(2);
+const { urls, timeoutMs } = readArguments({
+  command: "deno task fetch",
+  about: "Fetches URLs over plain HTTP, all at the same time.",
+  operands: "URL...",
+  options: {
+    timeout: {
+      value: "SECONDS",
+      default: "5",
+      help: "for each URL, from the look-up to the last byte",
+    },
+  },
+}, ({ timeout }, urls) => {
+  if (urls.length === 0) throw new TypeError("there is no URL");
+  for (const url of urls) {
+    if (!URL.canParse(url)) throw new TypeError(`this is no URL: ${url}`);
   }
-}
-
-const { urls, timeoutMs } = requestOf(Deno.args);
+  return { urls, timeoutMs: millisecondsOf("--timeout", timeout) };
+});
 using ctx = new IoContext();
 for await (const { url, status, bytes, ms } of fetchAll(ctx, urls, timeoutMs)) {
   const isAnswer = typeof status === "number";

@@ -3,10 +3,11 @@
  *
  *     deno task copy SOURCE TARGET [--queue-depth 8] [--block-size 256K] [--quiet]
  *
- * The copy has the size that the source had at the start, its permission bits
- * and its holes. It takes the name TARGET when it is complete and durable, in
- * one step: whoever opens that sees the old file or the new one, and a copy that
- * fails or is interrupted changes nothing. Exits with 0, with 1 after an error,
+ * The source is read to its end, wherever its size says that is: it may grow or
+ * shrink meanwhile, and files in /proc have a size of 0. The copy has its
+ * permission bits and its holes. It takes the name TARGET when it is complete and
+ * durable, in one step: whoever opens that sees the old file or the new one, and
+ * a copy that fails or is interrupted changes nothing. Exits with 0, with 1 after an error,
  * with 2 for wrong arguments, and with 128 + N after a signal.
  */
 import {
@@ -21,7 +22,9 @@ import {
   asyncRename,
   asyncUnlink,
   asyncWriteExact,
+  type Failure,
   type FileStat,
+  type FileType,
   IoContext,
   O_CREAT,
   O_DIRECTORY,
@@ -35,7 +38,7 @@ import {
 } from "@kio/kio";
 import { Buffer } from "node:buffer";
 import { dirname } from "node:path";
-import { parseArgs } from "node:util";
+import { readArguments, wholeNumber } from "./command_line.ts";
 
 /** What file systems keep holes in multiples of. */
 const PAGE = 4096;
@@ -44,6 +47,9 @@ const MIB = 2 ** 20;
 /** Bytes that are on their way to the disk at a time, at least. */
 const SYNC_SIZE = 32 * MIB;
 const MEMORY_MAX = 1024 * MIB;
+const DEPTH_MAX = 1024;
+/** Has a file open by its name only; see open(2). */
+const O_PATH = 0o10000000;
 const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 
 /** How a copy is made. */
@@ -57,9 +63,11 @@ interface CopyOptions {
 }
 
 /**
- * Copies the first `size` bytes of a file to an empty one, and makes them
- * durable. The disk starts with that while the rest is copied; left to the end,
- * it takes as long again.
+ * Copies a file to an empty one, and makes that durable. The disk starts with
+ * that while the rest is copied; left to the end, it takes as long again.
+ *
+ * @param size Up to there several blocks are copied at a time. It may be wrong.
+ * @returns The bytes of the copy.
  */
 async function copyFile(
   ctx: IoContext,
@@ -67,24 +75,43 @@ async function copyFile(
   target: number,
   size: number,
   { buffers, sparse, signal, onProgress }: CopyOptions,
-): Task<Result<void>> {
+): Task<Result<number>> {
   let next = 0;
+  let end = size;
   let unsynced = 0;
   let syncing: Task<void> | undefined;
-  let failure: Result<void> | undefined;
+  let failure: Failure | undefined;
 
   async function copyBlocks(buffer: Uint8Array): Task<void> {
-    while (next < size && failure === undefined) {
+    while (next < end && failure === undefined) {
       const at = next;
-      const block = buffer.subarray(0, size - at);
+      const block = buffer.subarray(0, end - at);
       next += block.length;
       const read = await asyncReadExact(ctx, source, block, at, { signal });
-      if (!read.ok) failure ??= read;
-      else if (sparse) await write(dataOf(block), at);
-      else await write([[0, block]], at);
-      onProgress(block.length);
-      unsynced += block.length;
+      if (read.ok) {
+        await write(block, at, sparse);
+      } else if (read.error.code === "ENODATA") {
+        // What was read before from behind that is cut off in the end.
+        const data = block.subarray(0, read.error.bytesTransferred);
+        end = Math.min(end, at + data.length);
+        await write(data, at, sparse);
+      } else failure ??= read;
       if (unsynced >= SYNC_SIZE) syncing ??= sync();
+    }
+  }
+
+  /** Only a read of nothing is the end. */
+  async function copyRest(buffer: Uint8Array): Task<void> {
+    while (failure === undefined) {
+      const read = await asyncRead(ctx, source, buffer, end)
+        .withSignal(signal);
+      if (!read.ok) failure = read;
+      else if (read.value === 0) return;
+      else {
+        // With its zeros: something else may have been written there.
+        await write(buffer.subarray(0, read.value), end, false);
+        end += read.value;
+      }
     }
   }
 
@@ -96,20 +123,38 @@ async function copyFile(
     syncing = undefined;
   }
 
-  async function write(parts: Iterable<Part>, at: number): Task<void> {
-    for (const [offset, data] of parts) {
+  async function write(
+    block: Uint8Array,
+    at: number,
+    leaveHoles: boolean,
+  ): Task<void> {
+    let left = block.length;
+    const parts = leaveHoles ? dataOf(block) : left === 0 ? [] : [[0, block]];
+    for (const [offset, data] of parts as Iterable<Part>) {
       const to = at + offset;
       const written = await asyncWriteExact(ctx, target, data, to, { signal });
-      if (!written.ok) failure ??= written;
+      const bytes = written.ok
+        ? data.length
+        : written.error.bytesTransferred ?? 0;
+      left -= bytes;
+      onProgress(bytes);
+      if (written.ok) continue;
+      failure ??= written;
+      return;
     }
+    onProgress(left);
+    unsynced += block.length;
   }
 
   await Promise.all(buffers.map(copyBlocks));
+  await copyRest(buffers[0]);
   await syncing;
   if (failure !== undefined) return failure;
-  // It may end with a hole.
-  const sized = await asyncFtruncate(ctx, target, size);
-  return sized.ok ? asyncFdatasync(ctx, target).withSignal(signal) : sized;
+  // It may end with a hole, or before what was read of it first.
+  const sized = await asyncFtruncate(ctx, target, end);
+  if (!sized.ok) return sized;
+  const synced = await asyncFdatasync(ctx, target).withSignal(signal);
+  return synced.ok ? { ok: true, value: end } : synced;
 }
 
 /** A part of a block, and where it is. */
@@ -148,6 +193,10 @@ function need<T>(result: Result<T>, action: string): T {
   throw new Failed(`Cannot ${action}: ${result.error.message}`);
 }
 
+function nameOf(type: FileType): string {
+  return type === "character" || type === "block" ? `${type} device` : type;
+}
+
 /** The file at the source's name, if it is one that can be copied. */
 async function openSource(ctx: IoContext, path: string): Task<number> {
   // A FIFO would make one wait otherwise.
@@ -155,7 +204,7 @@ async function openSource(ctx: IoContext, path: string): Task<number> {
   const fd = need(await asyncOpen(ctx, path, flags), `open ${path}`);
   const { type } = need(await asyncFstat(ctx, fd), `stat ${path}`);
   if (type === "file") return fd;
-  throw new Failed(`Cannot copy ${path}: it is a ${type}, not a file`);
+  throw new Failed(`Cannot copy ${path}: it is a ${nameOf(type)}, not a file`);
 }
 
 /** Fails if what has the target's name is not to be replaced. */
@@ -164,22 +213,19 @@ async function checkTarget(
   path: string,
   source: FileStat,
 ): Task<void> {
-  const opened = await asyncOpen(
-    ctx,
-    path,
-    O_RDONLY | O_NONBLOCK | O_NOFOLLOW,
-  );
+  // It may be one that this user cannot read, and is replaced nevertheless.
+  const opened = await asyncOpen(ctx, path, O_PATH | O_NOFOLLOW);
   if (!opened.ok && opened.error.code === "ENOENT") return;
-  if (!opened.ok && opened.error.code === "ELOOP") {
+  const fd = need(opened, `replace ${path}`);
+  const target = need(await asyncFstat(ctx, fd), `stat ${path}`);
+  await asyncClose(ctx, fd);
+  if (target.type === "symlink") {
     throw new Failed(
       `Cannot replace ${path}: it is a symbolic link; name the file itself`,
     );
   }
-  const fd = need(opened, `replace ${path}`);
-  const target = need(await asyncFstat(ctx, fd), `stat ${path}`);
-  await asyncClose(ctx, fd);
   if (target.type !== "file") {
-    throw new Failed(`Cannot replace ${path}: it is a ${target.type}`);
+    throw new Failed(`Cannot replace ${path}: it is a ${nameOf(target.type)}`);
   }
   if (target.inode === source.inode && target.device === source.device) {
     throw new Failed(
@@ -188,13 +234,13 @@ async function checkTarget(
   }
 }
 
-/** Copies `source` to `target`; gives what was copied. */
+/** Copies `source` to `target`; gives its bytes. */
 async function copy(
   ctx: IoContext,
   { source, target, depth, blockSize }: Request,
   signal: AbortSignal,
   onSize: (size: number) => CopyOptions["onProgress"],
-): Task<void> {
+): Task<number> {
   const from = await openSource(ctx, source);
   const stat = need(await asyncFstat(ctx, from), `stat ${source}`);
   const { size, allocated, mode } = stat;
@@ -208,6 +254,8 @@ async function copy(
     `create a file in ${folder}`,
   );
   let isDone = false;
+  let bytes = 0;
+  const show = onSize(size);
   try {
     const memory = ctx.allocate(depth * blockSize);
     const copied = await copyFile(ctx, from, to, size, {
@@ -219,20 +267,26 @@ async function copy(
       // some is known, so that other files are not searched for zeros.
       sparse: allocated < size,
       signal,
-      onProgress: onSize(size),
+      onProgress: (count) => {
+        bytes += count;
+        show(count);
+      },
     });
     signal.throwIfAborted();
-    if (!copied.ok && copied.error.code === "ENODATA") {
+    if (!copied.ok) {
+      // How far the whole is, and not the block.
+      const why = copied.error.message.replace(/, after \d+ bytes$/, "");
       throw new Failed(
-        `Cannot copy ${source}: it has become shorter meanwhile`,
+        `Cannot copy ${source} to ${target}: ${why}, after ${
+          inUnits(bytes)
+        } of ${inUnits(size)}`,
       );
     }
-    need(copied, `copy ${source} to ${target}`);
     need(await asyncClose(ctx, to), `write ${target}`);
     need(await asyncRename(ctx, temporary, target), `replace ${target}`);
     isDone = true;
     await syncFolder(ctx, folder);
-    await tellIfGrown(ctx, source, from, size);
+    return copied.value;
   } finally {
     if (!isDone) await asyncUnlink(ctx, temporary);
   }
@@ -244,20 +298,6 @@ async function syncFolder(ctx: IoContext, path: string): Task<void> {
   if (!opened.ok) return;
   await asyncFsync(ctx, opened.value);
   await asyncClose(ctx, opened.value);
-}
-
-/** What is written while it is copied, or by /proc while it is read. */
-async function tellIfGrown(
-  ctx: IoContext,
-  path: string,
-  fd: number,
-  size: number,
-): Task<void> {
-  const read = await asyncRead(ctx, fd, new Uint8Array(1), size);
-  if (!read.ok || read.value === 0) return;
-  console.error(
-    `${path} has more than the ${size} bytes that it had at the start; these were copied`,
-  );
 }
 
 // ---- what the user sees and says ---------------------------------------------------
@@ -290,12 +330,12 @@ class Progress {
     write("\r\x1b[K");
   }
 
-  summarize(): void {
+  summarize(bytes: number): void {
     if (!this.#isShown) return;
     const seconds = this.#seconds;
     write(
-      `copied ${inUnits(this.#size)} in ${seconds.toFixed(2)} s (${
-        inUnits(this.#size / seconds)
+      `copied ${inUnits(bytes)} in ${seconds.toFixed(2)} s (${
+        inUnits(bytes / seconds)
       }/s)\n`,
     );
   }
@@ -305,11 +345,12 @@ class Progress {
   }
 
   #draw(): void {
-    const part = this.#size === 0 ? 1 : this.#done / this.#size;
+    // More than all of it, if the file has grown.
+    const part = Math.min(1, this.#done / (this.#size || 1));
     const rate = this.#done / this.#seconds;
     const left = rate === 0
       ? ""
-      : `, ${inMinutes((this.#size - this.#done) / rate)} left`;
+      : `, ${inMinutes(Math.max(0, this.#size - this.#done) / rate)} left`;
     const bar = "#".repeat(Math.floor(20 * part)).padEnd(20);
     write(
       `\r\x1b[K[${bar}] ${Math.floor(100 * part)} %, ${
@@ -343,43 +384,51 @@ interface Request {
   quiet: boolean;
 }
 
-function requestOf(args: string[]): Request {
-  const options = {
-    "queue-depth": { type: "string", default: "8" },
-    "block-size": { type: "string", default: "256K" },
-    quiet: { type: "boolean", default: false },
-  } as const;
-  try {
-    const parsed = parseArgs({ args, options, allowPositionals: true });
-    const [source, target, ...more] = parsed.positionals;
-    if (target === undefined || more.length > 0) {
-      throw new Error("expected the names of two files");
+function readRequest(): Request {
+  return readArguments({
+    command: "deno task copy",
+    about: "Copies a file, with several reads and writes in flight at a time.",
+    operands: "SOURCE TARGET",
+    options: {
+      "queue-depth": {
+        value: "N",
+        default: "8",
+        help: `blocks in flight, 1 to ${DEPTH_MAX}`,
+      },
+      "block-size": {
+        value: "SIZE",
+        default: "256K",
+        help: "a multiple of 4K, as in 65536, 64K or 1M",
+      },
+      quiet: { help: "say nothing but what is wrong" },
+    },
+  }, ({ quiet, ...values }, operands) => {
+    const [source, target] = operands;
+    if (operands.length !== 2) {
+      throw new TypeError("expected the names of two files");
     }
-    const depth = sizeOf("--queue-depth", parsed.values["queue-depth"], 1);
-    const blockSize = sizeOf("--block-size", parsed.values["block-size"], PAGE);
+    const queueDepth = values["queue-depth"];
+    const depth = wholeNumber("--queue-depth", queueDepth, 1, DEPTH_MAX);
+    const blockSize = sizeOf("--block-size", values["block-size"]);
     if (depth * blockSize > MEMORY_MAX) {
-      throw new Error("queue depth times block size must not exceed 1G");
+      throw new RangeError("queue depth times block size must not exceed 1G");
     }
-    return { source, target, depth, blockSize, quiet: parsed.values.quiet };
-  } catch (error) {
-    throw new Failed(
-      `${(error as Error).message}
-usage: deno task copy SOURCE TARGET [--queue-depth 8] [--block-size 256K] [--quiet]`,
-      2,
-    );
-  }
+    return { source, target, depth, blockSize, quiet };
+  });
 }
 
-/** A number with a unit: "4096", "256K", "1M". */
-function sizeOf(name: string, text: string, unit: number): number {
-  const [, digits, letter = ""] = /^(\d{1,10})([KM])?$/.exec(text) ?? [];
+/** A number of pages with a unit: "4096", "256K", "1M". */
+function sizeOf(name: string, text: string): number {
+  const [, digits, letter = ""] = /^(\d+)([KM])?$/.exec(text) ?? [];
   const value = Number(digits) * { "": 1, K: 1024, M: MIB }[letter]!;
-  if (value > 0 && value % unit === 0) return value;
-  throw new Error(`${name} must be a multiple of ${unit}, got "${text}"`);
+  if (value > 0 && value <= MEMORY_MAX && value % PAGE === 0) return value;
+  throw new RangeError(
+    `${name} must be a multiple of 4K up to 1024M, got "${text}"`,
+  );
 }
 
 async function main(): Task<void> {
-  const request = requestOf(Deno.args);
+  const request = readRequest();
   const interruption = new AbortController();
   for (const [name, number] of Object.entries(SIGNALS)) {
     Deno.addSignalListener(name as keyof typeof SIGNALS, () => {
@@ -390,8 +439,9 @@ async function main(): Task<void> {
   Deno.umask(0);
   using ctx = new IoContext();
   const progress = new Progress(!request.quiet);
+  let bytes: number;
   try {
-    await copy(
+    bytes = await copy(
       ctx,
       request,
       interruption.signal,
@@ -400,7 +450,7 @@ async function main(): Task<void> {
   } finally {
     progress.stop();
   }
-  progress.summarize();
+  progress.summarize(bytes);
 }
 
 try {

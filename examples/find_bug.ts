@@ -15,7 +15,7 @@ import {
   unwrap,
 } from "@kio/kio";
 import { FaultPlan } from "@kio/kio/testing";
-import { parseArgs } from "node:util";
+import { readArguments, wholeNumber } from "./command_line.ts";
 
 const MESSAGES = ["alpha", "beta", "gamma delta"];
 const SEEDS_MAX = 100;
@@ -74,16 +74,25 @@ async function search(receive: Receive, seeds: readonly number[]): Task<void> {
     console.log(`  got  ${JSON.stringify(arrived)}`);
     return;
   }
-  console.log(`${receive.name}: right with ${seeds.length} seeds`);
+  const tried = seeds.length === 1
+    ? `--seed ${seeds[0]}`
+    : `${seeds.length} seeds`;
+  console.log(`${receive.name}: right with ${tried}`);
 }
 
-const { seed } = parseArgs({
-  args: Deno.args,
-  options: { seed: { type: "string" } },
-}).values;
-const seeds = seed === undefined
-  ? Array.from({ length: SEEDS_MAX }, (_, i) => i + 1)
-  : [Number(seed)];
+const seeds = readArguments(
+  {
+    command: "deno run --allow-ffi examples/find_bug.ts",
+    about: "Looks for a bug in a parser by cutting its receives short.",
+    options: {
+      seed: { value: "N", help: `one seed; without it 1 to ${SEEDS_MAX}` },
+    },
+  },
+  ({ seed }) =>
+    seed === undefined
+      ? Array.from({ length: SEEDS_MAX }, (_, i) => i + 1)
+      : [wholeNumber("--seed", seed, 0, Number.MAX_SAFE_INTEGER)],
+);
 // Before anything else of kio: it chooses the library.
 FaultPlan.load();
 await search(receiveHasty, seeds);

@@ -18,10 +18,14 @@ import {
 } from "@kio/kio";
 import { COUNTERS, orExit, parse, serveUntilSignal } from "./pool_echo.ts";
 
-const { address, workers, given } = parse("threads", [
-  "reuse-port",
-  "incoming-cpu",
-]);
+const { address, workers, given } = parse(
+  "threads",
+  "Sends back whatever it receives over TCP, with workers that all accept.",
+  {
+    "reuse-port": { help: "a listener for each worker" },
+    "incoming-cpu": { help: "the same, on the CPU where packets arrive" },
+  },
+);
 const isLocal = given.has("incoming-cpu");
 const isShared = !isLocal && !given.has("reuse-port");
 const socket = orExit(

@@ -5,15 +5,22 @@ import {
   type IoContext,
   type PoolMembership,
   type Socket,
-  SocketAddress,
+  type SocketAddress,
   type Task,
   type WorkerPool,
 } from "@kio/kio";
-import { parseArgs } from "node:util";
+import {
+  addressOf,
+  listenOptions,
+  type Option,
+  readArguments,
+  wholeNumber,
+} from "./command_line.ts";
 
 /** The counters that `echo()` keeps. */
 export const COUNTERS = ["connections", "bytes"];
 
+const WORKERS_MAX = 1024;
 /** Milliseconds that clients have to finish after a signal. */
 const GRACE_MS = 5000;
 
@@ -60,42 +67,32 @@ export async function serveUntilSignal(
 }
 
 /** What was asked for; ends the program if that makes no sense. */
-export function parse(task: string, flags: string[] = []): {
-  address: SocketAddress;
-  workers: number;
-  given: Set<string>;
-} {
-  try {
-    const { values } = parseArgs({
-      args: Deno.args,
-      options: {
-        host: { type: "string", default: "0.0.0.0" },
-        port: { type: "string", default: "8080" },
-        workers: {
-          type: "string",
-          default: `${navigator.hardwareConcurrency}`,
-        },
-        ...Object.fromEntries(
-          flags.map((flag) => [flag, { type: "boolean" }] as const),
-        ),
+export function parse(
+  task: string,
+  about: string,
+  switches: Record<string, Option> = {},
+): { address: SocketAddress; workers: number; given: Set<string> } {
+  return readArguments({
+    command: `deno task ${task}`,
+    about,
+    options: {
+      ...listenOptions("0.0.0.0"),
+      workers: {
+        value: "N",
+        default: `${navigator.hardwareConcurrency}`,
+        help: "threads that serve",
       },
-    });
-    const host = `${values.host}`;
-    const name = host.includes(":") ? `[${host}]` : host;
-    if (!/^[1-9]\d{0,2}$/.test(`${values.workers}`)) {
-      throw new RangeError(`no number of workers: ${values.workers}`);
-    }
-    return {
-      address: SocketAddress.parse(`${name}:${values.port}`),
-      workers: Number(values.workers),
-      given: new Set(flags.filter((flag) => flag in values)),
-    };
-  } catch (error) {
-    const more = flags.map((flag) => ` [--${flag}]`).join("");
-    console.error(`${(error as Error).message}
-usage: deno task ${task} [--host 0.0.0.0] [--port 8080] [--workers N]${more}`);
-    Deno.exit(2);
-  }
+      ...switches,
+    },
+  }, (values) => ({
+    address: addressOf(values),
+    workers: wholeNumber("--workers", values.workers, 1, WORKERS_MAX),
+    given: new Set(
+      Object.entries<string | boolean>(values).flatMap(([name, value]) =>
+        value === true ? name : []
+      ),
+    ),
+  }));
 }
 
 /** The value of a result, or the end of the program with what is wrong. */

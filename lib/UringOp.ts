@@ -21,7 +21,11 @@ export interface UringOp<T> extends Promise<Result<T>> {
    *
    * @param timeoutMs Milliseconds from now, 0 or more and finite. Never early,
    * late by up to a millisecond and the load of the thread. With 0 only what
-   * can be done at once succeeds.
+   * can be done at once succeeds. What goes to a thread of the kernel as a rule
+   * does not: `asyncFallocate()`, `asyncFdatasync()`, `asyncFstat()`,
+   * `asyncFsync()`, `asyncFtruncate()`, `asyncRename()`, `asyncShutdown()`,
+   * `asyncSplice()`, `asyncUnlink()`, most writes to files, all on tmpfs, and
+   * opening what is created or not in the cache.
    * @returns The same operation.
    * @throws {RangeError} If `timeoutMs` is negative, NaN or infinite.; the
    * operation is cancelled then.

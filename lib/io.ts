@@ -347,6 +347,9 @@ export function asyncWritev(
  * it. It cannot be cancelled. To close a number that is not the program's own
  * can end the process: Deno has fds for itself. Stands for `AsyncClose` and close(2).
  *
+ * The next file or socket gets the lowest number that is free: after
+ * `asyncClose(ctx, 2)` it may get what is written to stderr.
+ *
  * @param ctx The context.
  * @param fd The fd; a `Socket` is released by it.
  * @returns `EBADF` if it is not open; `EIO`, `ENOSPC`, `EDQUOT` for what could
@@ -638,6 +641,9 @@ export function asyncAcceptFrom(ctx: IoContext, fd: Fd): UringOp<Accepted> {
 /**
  * Connects a socket. Stands for `AsyncConnect` and connect(2).
  *
+ * Close the socket after a timeout or a cancel. The kernel may go on connecting
+ * it: another try gives `EALREADY`, or finds it connected.
+ *
  * @param ctx The context.
  * @param fd The socket, of the family of the address.
  * @param address Where to.
@@ -673,8 +679,8 @@ export function asyncConnect(
  * @param fd The socket.
  * @param buffer Where to; it must not be transferred until completion.
  * @param flags `MSG_WAITALL`, `MSG_PEEK` …
- * @returns The number of bytes; 0 when the peer has closed its side.
- * `ECONNRESET`, `ENOTCONN` … With `MSG_WAITALL` fewer bytes than asked for may
+ * @returns The number of bytes; 0 when the peer has closed its side, or for an
+ * empty datagram, which is no end. `ECONNRESET`, `ENOTCONN` … With `MSG_WAITALL` fewer bytes than asked for may
  * come with a timeout or cancel: they are not lost.
  * @throws {RangeError} If `fd` or `flags` is out of range or `buffer` is empty;
  * {TypeError} as `asyncRead()`.
@@ -1058,9 +1064,16 @@ function checkMessage(
 /**
  * Queues operations as a chain: each starts when the one before it has
  * succeeded. When one fails, or a read or write is short, those behind it
- * complete with `ECANCELED`. The kernel runs the whole chain for one call; it
- * does not take notice of a failed `asyncFstat()`, `asyncRename()` or
- * `asyncUnlink()` there. See IOSQE_IO_LINK in io_uring_enter(2).
+ * complete with `ECANCELED`. The kernel runs the whole chain for one call. See
+ * IOSQE_IO_LINK in io_uring_enter(2).
+ *
+ * The kernel goes on after a failed `asyncFallocate()`, `asyncFdatasync()`,
+ * `asyncFstat()`, `asyncFsync()`, `asyncFtruncate()`, `asyncRename()`,
+ * `asyncShutdown()` or `asyncUnlink()`.
+ *
+ * It refuses the whole chain, what is before it too, for an operation that it
+ * does not even try: a path that is empty or too long, or flags of
+ * `asyncSplice()` and `asyncUnlink()` that it does not know.
  *
  * @typeParam T What `queue` returns, as a rule the operations.
  * @param ctx The context.

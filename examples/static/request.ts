@@ -1,7 +1,8 @@
 /** What a request asks for. Pure functions: nothing here is trusted. */
 
 export interface Request {
-  method: "GET" | "HEAD";
+  /** HEAD, which gets no body, and not GET. */
+  isHead: boolean;
   /** The file, relative to the root and decoded. */
   path: string;
   /** The target as it was sent, with the slash that its path lacks; undefined if
@@ -16,13 +17,24 @@ export interface Request {
 /** The answer to what cannot be served. */
 export type Status = 400 | 403 | 404 | 405 | 413 | 431 | 500 | 503 | 505;
 
+/** A request for which no file is looked for. */
+export interface Refusal {
+  status: Status;
+  /** It was HEAD, as far as can be seen. */
+  isHead: boolean;
+  /** It is known where the next request begins. */
+  keepAlive: boolean;
+}
+
 const WANTED = new Set([
   "connection",
   "content-length",
   "host",
+  "if-match",
   "if-modified-since",
   "if-none-match",
   "if-range",
+  "if-unmodified-since",
   "range",
   "transfer-encoding",
 ]);
@@ -46,30 +58,42 @@ const HEADER =
 /**
  * @param head The request line and the headers, without the last line end.
  */
-export function parseRequest(head: string): Request | Status {
+export function parseRequest(head: string): Request | Refusal {
   const lineEnd = head.indexOf("\r\n");
   const line = REQUEST_LINE.exec(lineEnd < 0 ? head : head.slice(0, lineEnd));
-  if (line === null) return 400;
+  if (line === null) return refusal(head, 400);
   const method = line[1];
-  if (line[4] !== "1") return 505;
+  if (line[4] !== "1") return refusal(head, 505);
   const isOld = line[5] === "0";
   const headers = parseHeaders(head, lineEnd < 0 ? head.length : lineEnd + 2);
-  if (headers === undefined) return 400;
-  if (!isOld && !headers.has("host")) return 400;
-  if (method !== "GET" && method !== "HEAD") return 405;
-  if (headers.has("transfer-encoding")) return 413;
-  if ((headers.get("content-length") ?? "0") !== "0") return 413;
-  const path = parsePath(line[2]);
-  if (typeof path === "number") return path;
+  if (headers === undefined) return refusal(head, 400);
+  if (!isOld && !headers.has("host")) return refusal(head, 400);
+  const hasBody = headers.has("transfer-encoding") ||
+    (headers.get("content-length") ?? "0") !== "0";
+  const isHead = method === "HEAD";
   const connection = headers.get("connection");
+  const keepAlive = !isOld && !hasBody &&
+    (connection === undefined || !CLOSE.test(connection));
+  if (!isHead && method !== "GET") return refusal(head, 405, keepAlive);
+  if (hasBody) return refusal(head, 413);
+  const path = parsePath(line[2]);
+  if (typeof path === "number") return refusal(head, path, keepAlive);
   return {
-    method,
+    isHead,
     path,
     folder: line[2].endsWith("/") ? undefined : `${line[2]}/${line[3] ?? ""}`,
-    keepAlive: !isOld &&
-      (connection === undefined || !CLOSE.test(connection)),
+    keepAlive,
     headers,
   };
+}
+
+/** Refuses a request, or what there is of it. */
+export function refusal(
+  head: string,
+  status: Status,
+  keepAlive = false,
+): Refusal {
+  return { status, isHead: head.startsWith("HEAD "), keepAlive };
 }
 
 /** The headers that are wanted; undefined if any makes no sense. */
@@ -117,24 +141,60 @@ export interface Range {
 }
 
 /**
- * The part of a file that is asked for: all of it for what is not understood or
- * for several parts, undefined if there is nothing of the part.
+ * The part of a file that is asked for; "none" if the file ends before it.
+ * Undefined, which is all of it, for what is not understood, for several parts,
+ * and of an empty file, which has no parts.
  */
 export function parseRange(
   header: string | undefined,
   size: number,
-): Range | undefined {
-  const all = { offset: 0, length: size };
+): Range | "none" | undefined {
   const match = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(header ?? "");
-  if (match === null) return all;
+  if (match === null || size === 0) return undefined;
   const [, first, last] = match;
   if (first === "") {
-    if (last === "") return all;
+    if (last === "") return undefined;
     const length = Math.min(Number(last), size);
-    return length === 0 ? undefined : { offset: size - length, length };
+    return length === 0 ? "none" : { offset: size - length, length };
   }
   const offset = Number(first);
   const end = last === "" ? size : Math.min(Number(last) + 1, size);
-  if (last !== "" && Number(last) < offset) return all;
-  return offset >= size ? undefined : { offset, length: end - offset };
+  if (last !== "" && Number(last) < offset) return undefined;
+  return offset >= size ? "none" : { offset, length: end - offset };
+}
+
+/**
+ * Evaluates the conditions of a request, in the order of RFC 9110, 13.2.2:
+ * undefined for the file, 304 if the client has it, 412 if it is
+ * another one than that which the client wants to go on with.
+ */
+export function parseConditions(
+  headers: ReadonlyMap<string, string>,
+  { etag, lastModified }: { etag: string; lastModified: string },
+): 304 | 412 | undefined {
+  const modifiedMs = Date.parse(lastModified);
+  const wanted = headers.get("if-match");
+  const isWrong = wanted === undefined
+    ? modifiedMs > parseDate(headers.get("if-unmodified-since"))
+    : !hasTag(wanted, etag);
+  if (isWrong) return 412;
+  const known = headers.get("if-none-match");
+  const isKnown = known === undefined
+    ? modifiedMs <= parseDate(headers.get("if-modified-since"))
+    : hasTag(known, etag, /^W\//);
+  return isKnown ? 304 : undefined;
+}
+
+/** Looks for a tag in a list, of whose tags a prefix is ignored. */
+function hasTag(list: string, etag: string, prefix: RegExp | "" = ""): boolean {
+  return list === "*" ||
+    list.split(",").some((tag) => tag.trim().replace(prefix, "") === etag);
+}
+
+/** Reads a date in one of the three ways of HTTP; NaN, which is neither before nor
+ * after any other, for all else. */
+function parseDate(text = ""): number {
+  return /^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? /.test(text)
+    ? Date.parse(text.replace(/( GMT)?$/, " GMT"))
+    : NaN;
 }

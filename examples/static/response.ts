@@ -9,6 +9,7 @@ const REASONS = {
   403: "Forbidden",
   404: "Not Found",
   405: "Method Not Allowed",
+  412: "Precondition Failed",
   413: "Content Too Large",
   416: "Range Not Satisfiable",
   431: "Request Header Fields Too Large",

@@ -150,6 +150,8 @@ Deno.test("echo_server explains its arguments", async () => {
     ["--port", "x"],
     ["--port="],
     ["--host", "not.an.address"],
+    // It would be a unix socket by the name of the port.
+    ["--host", "unix"],
     ["--colour", "red"],
     ["8080"],
   ];

@@ -574,6 +574,7 @@ Deno.test("find_bug finds the bug, and its seed finds it again", async () => {
   const [, seed, story] = pattern.exec(all)!;
   const again = await find("--seed", seed);
   assert(again.includes(story), again);
+  assert(again.endsWith(`\nreceiveWhole: right with --seed ${seed}\n`), again);
 });
 
 // ---- which library ---------------------------------------------------------------

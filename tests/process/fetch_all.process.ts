@@ -250,6 +250,58 @@ Deno.test("fetch_all has one time limit for a whole answer", async () => {
   assertMatch(out, /: failed, .*timed out/i);
 });
 
+/** A server that never stops to send the same, as fast as it is taken. */
+class EndlessServer implements AsyncDisposable {
+  readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  readonly #serving: Promise<void>;
+  readonly url = `http://127.0.0.1:${this.#listener.addr.port}/`;
+
+  constructor(start: string, again: string) {
+    this.#serving = this.#serve(start, again.repeat(10_000));
+  }
+
+  async #serve(start: string, again: string): Promise<void> {
+    using connection = await this.#listener.accept();
+    const send = async (text: string) => {
+      let data = new TextEncoder().encode(text);
+      while (data.length > 0) {
+        data = data.subarray(await connection.write(data));
+      }
+    };
+    await connection.read(new Uint8Array(4096));
+    try {
+      await send(start);
+      for (;;) await send(again);
+    } catch {
+      // The client has left.
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#listener.close();
+    await this.#serving;
+  }
+}
+
+for (
+  const [what, start, again] of [
+    ["chunks", `${OK}Transfer-Encoding: chunked\r\n\r\n`, "1\r\nx\r\n"],
+    ["hints", "", "HTTP/1.1 100 Continue\r\n\r\n"],
+    ["bytes", `${OK}\r\n`, "0123456789"],
+  ]
+) {
+  Deno.test(`fetch_all ends endless ${what} at its time limit`, async () => {
+    await using server = new EndlessServer(start, again);
+    const { code, out } = await run(
+      Deno.execPath(),
+      [...FETCH, "--timeout", "1", server.url],
+      { limitMs: 30_000 },
+    );
+    assertEquals(code, 1, "it was killed: it did not end");
+    assertMatch(out, /: failed, .*timed out/i);
+  });
+}
+
 Deno.test("fetch_all says why there is no answer", async () => {
   const { code, out } = await fetchAll(
     // Nobody listens there, and no test that runs beside this one.
@@ -328,7 +380,7 @@ Deno.test("fetch_all explains its arguments", async () => {
     assertEquals([code, out], [2, ""], args.join(" "));
     assertMatch(
       err,
-      /\nusage: deno task fetch \[--timeout SECONDS\] URL\.\.\.\n$/,
+      /\nusage: deno task fetch URL\.\.\. \[--timeout SECONDS\]\n$/,
     );
   }
 });

@@ -155,30 +155,111 @@ Deno.test("file_copy fails if any of its syncs does", async () => {
     const args = ["run", "--allow-ffi", "--allow-sys", "-", source, target];
     const { code, err } = await run(Deno.execPath(), args, { input });
     assertEquals(code, 1, err);
-    assertMatch(err, /^Cannot copy .*: Input\/output error\n$/);
+    assertMatch(
+      err,
+      /: Input\/output error, after \d+\.\d MiB of 80\.0 MiB\n$/,
+    );
     assertEquals(namesIn(folder.path), ["source"]);
   }
 });
 
-Deno.test("file_copy says when a file ends before its size", async () => {
+Deno.test("file_copy copies files of /proc and /sys to their end", async () => {
   using folder = temporaryFolder();
-  // A file with a size of a page and a content of a line.
-  const source = "/sys/kernel/mm/transparent_hugepage/enabled";
-  assertEquals(await copy(source, `${folder.path}/target`), {
-    code: 1,
-    signal: null,
-    out: "",
-    err: `Cannot copy ${source}: it has become shorter meanwhile\n`,
-  });
-  assertEquals(namesIn(folder.path), []);
+  const target = `${folder.path}/target`;
+  // Files with a size of 0, and one with that of a page and less content.
+  const sources = [
+    "/proc/version",
+    "/proc/filesystems",
+    "/sys/kernel/mm/transparent_hugepage/enabled",
+  ];
+  for (const source of sources) {
+    const { code, err } = await copy(source, target);
+    assertEquals(code, 0, err);
+    assertMatch(err, SUMMARY);
+    const content = Deno.readTextFileSync(source);
+    assert(content.length > 0);
+    assertEquals(Deno.readTextFileSync(target), content);
+  }
+  // Far more than one read gives. Its end changes when modules are loaded.
+  const { code, err } = await copy("/proc/kallsyms", target);
+  assertEquals(code, 0, err);
+  const [from, to] = ["/proc/kallsyms", target].map((path) =>
+    Deno.readTextFileSync(path)
+  );
+  assert(to.length > 400_000, `${to.length} characters`);
+  assertEquals(to.slice(0, 400_000), from.slice(0, 400_000));
 });
 
-Deno.test("file_copy says when a file has more than its size", async () => {
+/** Copies a file that changes when its size is known and nothing is read. */
+async function copyChanging(
+  { path }: { path: string },
+  content: Uint8Array,
+  change: (source: string) => void,
+): Promise<Uint8Array> {
+  const source = `${path}/source`;
+  const target = `${path}/target`;
+  Deno.writeFileSync(source, content);
+  // The third file that is opened is the copy, under another name.
+  const input = `
+    import { FaultPlan } from "@kio/kio/testing";
+    FaultPlan.install({
+      rules: [{ operation: "open", fault: "delay", ms: 3000, nth: 3 }],
+    });
+    await import("${ROOT}examples/file_copy.ts");
+  `;
+  const args = ["run", "--allow-ffi", "--allow-sys", "-", source, target];
+  await using program = new Program(Deno.execPath(), args, { input });
+  while (namesIn(path).length < 2) await sleep(10);
+  change(source);
+  const { code, err } = await program.ended();
+  assertEquals(code, 0, err);
+  assertEquals(namesIn(path), ["source", "target"]);
+  return Deno.readFileSync(target);
+}
+
+Deno.test("file_copy copies what a file has got meanwhile", async () => {
   using folder = temporaryFolder();
-  const { code, err } = await copy("/proc/version", `${folder.path}/target`);
-  assertEquals(code, 0);
-  assertMatch(err, /^\/proc\/version has more than the 0 bytes /);
-  assertEquals(Deno.readFileSync(`${folder.path}/target`).length, 0);
+  const content = pattern(1_500_000);
+  const copied = await copyChanging(
+    folder,
+    content.subarray(0, 300_001),
+    (source) =>
+      Deno.writeFileSync(source, content.subarray(300_001), { append: true }),
+  );
+  assertEquals(copied, content);
+});
+
+Deno.test("file_copy copies what is left of a file that shrinks", async () => {
+  using folder = temporaryFolder();
+  const content = pattern(1_500_000);
+  for (const size of [0, 300_001, 524_288]) {
+    const copied = await copyChanging(
+      folder,
+      content,
+      (source) => Deno.truncateSync(source, size),
+    );
+    assertEquals(copied, content.subarray(0, size));
+    Deno.removeSync(`${folder.path}/target`);
+  }
+});
+
+/** Takes from root what lets it read all files; others have not got that. */
+const NO_PRIVILEGES = Deno.uid() === 0
+  ? ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+  : ["env"];
+
+Deno.test("file_copy replaces a file that it may not read", async () => {
+  using folder = temporaryFolder();
+  const target = `${folder.path}/target`;
+  Deno.writeTextFileSync(`${folder.path}/source`, "new");
+  Deno.writeTextFileSync(target, "old", { mode: 0o200 });
+  const [command, ...args] = NO_PRIVILEGES;
+  const { code, err } = await run(command, [
+    ...args,
+    ...[Deno.execPath(), ...COPY, `${folder.path}/source`, target],
+  ]);
+  assertEquals(code, 0, err);
+  assertEquals(Deno.readTextFileSync(target), "new");
 });
 
 Deno.test("file_copy refuses what would do harm, and leaves it alone", async () => {
@@ -195,9 +276,9 @@ Deno.test("file_copy refuses what would do harm, and leaves it alone", async () 
     [path("link"), path("file"), /are the same file$/],
     [path("same"), path("link"), /is a symbolic link; /],
     [path("file"), path("folder"), /it is a directory$/],
-    [path("file"), "/dev/null", /it is a character$/],
+    [path("file"), "/dev/null", /it is a character device$/],
     [path("folder"), path("new"), /it is a directory, not a file$/],
-    ["/dev/zero", path("new"), /it is a character, not a file$/],
+    ["/dev/zero", path("new"), /it is a character device, not a file$/],
     [path("missing"), path("new"), /missing: No such file or directory$/],
     [path("file"), path("no/new"), /no: No such file or directory$/],
     [path("file"), path("file/new"), /new: Not a directory$/],
@@ -236,7 +317,11 @@ Deno.test({
       ...[Deno.execPath(), ...COPY, source],
     ]);
     assertEquals(out, "1\ntarget\nold\n");
-    assertMatch(err, /^Cannot copy .*: No space left on device.*\n$/);
+    assertMatch(
+      err,
+      /^Cannot copy .*: No space left on device, after ([\d.]+ [KM]i)?B of 2\.9 MiB\n$/,
+    );
+    assert(!err.includes("after 0"), err);
   },
 });
 
@@ -286,20 +371,36 @@ Deno.test("file_copy shows its progress on a terminal", async () => {
 });
 
 Deno.test("file_copy explains its arguments", async () => {
-  const wrong = [
-    [],
-    ["/tmp/a"],
-    ["/tmp/a", "/tmp/b", "/tmp/c"],
-    ["/tmp/a", "/tmp/b", "--queue-depth", "0"],
-    ["/tmp/a", "/tmp/b", "--queue-depth", "x"],
-    ["/tmp/a", "/tmp/b", "--block-size", "1000"],
-    ["/tmp/a", "/tmp/b", "--block-size", "4G"],
-    ["/tmp/a", "/tmp/b", "--block-size", "1M", "--queue-depth", "2000"],
-    ["/tmp/a", "/tmp/b", "--fast"],
+  const depth = /^--queue-depth must be a whole number from 1 to 1024, got "/;
+  const size = /^--block-size must be a multiple of 4K up to 1024M, got "/;
+  const files = ["/tmp/a", "/tmp/b"];
+  const wrong: [args: string[], says: RegExp][] = [
+    [[], /^expected the names of two files\n/],
+    [["/tmp/a"], /^expected the names of two files\n/],
+    [[...files, "/tmp/c"], /^expected the names of two files\n/],
+    [[...files, "--queue-depth", "0"], depth],
+    [[...files, "--queue-depth=-1"], depth],
+    [[...files, "--queue-depth", "1.5"], depth],
+    [[...files, "--queue-depth", "x"], depth],
+    [[...files, "--queue-depth="], depth],
+    [[...files, "--queue-depth", "1e2"], depth],
+    [[...files, "--queue-depth", "1025"], depth],
+    [[...files, "--queue-depth", "9".repeat(400)], depth],
+    [[...files, "--block-size", "0"], size],
+    [[...files, "--block-size", "1000"], size],
+    [[...files, "--block-size", "4G"], size],
+    [[...files, "--block-size", "x"], size],
+    [[...files, "--block-size", "9".repeat(400) + "M"], size],
+    [
+      [...files, "--block-size", "2M", "--queue-depth", "1000"],
+      /^queue depth times block size must not exceed 1G\n/,
+    ],
+    [[...files, "--fast"], /^Unknown option '--fast'/],
   ];
-  for (const args of wrong) {
+  for (const [args, says] of wrong) {
     const { code, out, err } = await copy(...args);
     assertEquals([code, out], [2, ""], args.join(" "));
+    assertMatch(err, says);
     assertMatch(err, /\nusage: deno task copy SOURCE TARGET \[--queue-depth /);
   }
 });

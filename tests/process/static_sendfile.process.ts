@@ -254,8 +254,10 @@ test("static_sendfile sends ranges", async () => {
     ["bytes=7-", 206, "bytes 7-9/10", "789"],
     ["bytes=-3", 206, "bytes 7-9/10", "789"],
     ["bytes=8-999", 206, "bytes 8-9/10", "89"],
-    ["bytes=0-", 200, "", "0123456789"],
-    ["bytes=-999", 200, "", "0123456789"],
+    // All of it is a part as well.
+    ["bytes=0-", 206, "bytes 0-9/10", "0123456789"],
+    ["bytes=0-9", 206, "bytes 0-9/10", "0123456789"],
+    ["bytes=-999", 206, "bytes 0-9/10", "0123456789"],
     ["bytes=10-", 416, "bytes */10", ""],
     ["bytes=-0", 416, "bytes */10", ""],
     ["bytes=999999999999999-", 416, "bytes */10", ""],
@@ -278,6 +280,15 @@ test("static_sendfile sends ranges", async () => {
   assertEquals(response.status, 206);
   const part = pattern(LARGE).subarray(1_000_000, 3_000_001);
   assertEquals(await response.bytes(), part);
+  const whole = await fetch(`http://127.0.0.1:${site.port}/large.bin`, {
+    headers: { Range: "bytes=0-" },
+  });
+  assertEquals(whole.status, 206);
+  assertEquals(
+    whole.headers.get("content-range"),
+    `bytes 0-${LARGE - 1}/${LARGE}`,
+  );
+  assertEquals(await whole.bytes(), pattern(LARGE));
   const empty = await site.curl("/nothing.css", "-H", "Range: bytes=0-5");
   assertEquals(statusOf(empty), 200);
 });
@@ -290,19 +301,47 @@ test(
       const first = await site.curl(path, "--head");
       const etag = headerOf(first, "ETag")!;
       const modified = headerOf(first, "Last-Modified")!;
-      const conditions: [header: string, status: number][] = [
+      const old = "Thu, 01 Jan 1970 00:00:00 GMT";
+      const conditions: [headers: string, status: number][] = [
         [`If-None-Match: ${etag}`, 304],
         [`If-None-Match: "x", W/${etag}`, 304],
         ["If-None-Match: *", 304],
         ['If-None-Match: "x"', 200],
         [`If-Modified-Since: ${modified}`, 304],
-        ["If-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT", 200],
+        [`If-Modified-Since: ${old}`, 200],
         ["If-Modified-Since: nonsense", 200],
+        // Other dates than those of HTTP say nothing.
+        ["If-Modified-Since: 2099", 200],
+        ["If-Modified-Since: 2099-01-01T00:00:00Z", 200],
+        ["If-Modified-Since: Friday, 01-Jan-49 00:00:00 GMT", 304],
+        ["If-Modified-Since: Thu Jan  1 00:00:00 2099", 304],
+        [`If-Match: ${etag}`, 200],
+        [`If-Match: "x", ${etag}`, 200],
+        ["If-Match: *", 200],
+        ['If-Match: "x"', 412],
+        // It may differ in what does not matter: not enough here.
+        [`If-Match: W/${etag}`, 412],
+        [`If-Unmodified-Since: ${modified}`, 200],
+        [`If-Unmodified-Since: ${old}`, 412],
+        ["If-Unmodified-Since: nonsense", 200],
+        ["If-Unmodified-Since: 0", 200],
+        // Each is asked only if what comes before it is left out or true.
+        [`If-Match: ${etag}\r\nIf-Unmodified-Since: ${old}`, 200],
+        [`If-Match: "x"\r\nIf-None-Match: ${etag}`, 412],
+        [`If-Unmodified-Since: ${old}\r\nIf-None-Match: ${etag}`, 412],
+        [`If-Match: ${etag}\r\nIf-None-Match: ${etag}`, 304],
+        [`If-None-Match: "x"\r\nIf-Modified-Since: ${modified}`, 200],
       ];
       for (const [header, status] of conditions) {
-        const answer = await site.curl(path, "-H", header, "--head");
-        assertEquals(statusOf(answer), status, header);
-        assertEquals(headerOf(answer, "ETag"), etag);
+        for (const method of ["GET", "HEAD"]) {
+          const answer = await site.ask(
+            `${method} ${path} HTTP/1.1\r\n${HOST}${CLOSE}${header}\r\n\r\n`,
+          );
+          assertEquals(statusOf(answer), status, header);
+          assertEquals(headerOf(answer, "ETag"), etag);
+          const isBodiless = method === "HEAD" || status === 304;
+          assertEquals(bodyOf(answer) === "", isBodiless, header);
+        }
       }
       // A part of another file than the one it began with is of no use.
       for (const [tag, status] of [[etag, 206], ['"x"', 200]] as const) {
@@ -411,9 +450,16 @@ const FORBIDDEN = [
 Deno.test("static_sendfile serves nothing hidden and nothing outside", async () => {
   await using site = await Site.start();
   await run("mkfifo", [`${site.root}/fifo`]);
+  using client = await site.connect();
   for (const path of FORBIDDEN) {
     const answer = await site.ask(get(path, CLOSE));
     assert([400, 404].includes(statusOf(answer)), `${path}: ${answer}`);
+    const head = await site.ask(get(path, CLOSE).replace("GET", "HEAD"));
+    assertEquals(statusOf(head), statusOf(answer), path);
+    assertEquals(bodyOf(head), "", path);
+    // The connection goes on: there are no bytes that it might mistake.
+    await client.send(get(path));
+    await client.until(new RegExp(`\\n${statusOf(answer)} [^\\r\\n]*\\n`));
     assert(!answer.includes("SECRET") && !answer.includes("root:"), path);
   }
   const names = ["http://x/../secret", "http://x//etc/passwd", "*", "x", ""];
@@ -427,6 +473,7 @@ Deno.test("static_sendfile serves nothing hidden and nothing outside", async () 
 
 /** Requests that make no sense, and their answers. */
 const NONSENSE: [request: string, status: number][] = [
+  // One empty line may come first, and no more.
   ["\r\n\r\n", 400],
   ["GET\r\n\r\n", 400],
   ["GET /\r\n\r\n", 400],
@@ -445,7 +492,7 @@ const NONSENSE: [request: string, status: number][] = [
   [`GET / HTTP/1.1\r\n${HOST}nonsense\r\n\r\n`, 400],
   [`POST / HTTP/1.1\r\n${HOST}Content-Length: 1\r\n\r\nx`, 405],
   [`OPTIONS * HTTP/1.1\r\n${HOST}\r\n`, 400],
-  [`DELETE /tiny.txt HTTP/1.1\r\n${HOST}\r\n`, 405],
+  [`DELETE /tiny.txt HTTP/1.1\r\n${HOST}${CLOSE}\r\n`, 405],
   [get("/", "Content-Length: 5\r\n") + "hello", 413],
   [get("/", "Content-Length: 0\r\nContent-Length: 5\r\n") + "hello", 400],
   [get("/", "Transfer-Encoding: chunked\r\n") + "0\r\n\r\n", 413],
@@ -464,6 +511,54 @@ test("static_sendfile answers nonsense and closes", async () => {
     assert(!answer.includes("0123456789"), `${shown} is followed by another`);
   }
   assertEquals(bodyOf(await site.curl("/tiny.txt")), "0123456789");
+});
+
+test("static_sendfile sends no body in answer to HEAD, whatever is wrong", async () => {
+  await using site = await Site.start();
+  const heads = [
+    `HEAD /no HTTP/1.1\r\n${HOST}${CLOSE}\r\n`,
+    `HEAD /folder HTTP/1.1\r\n${HOST}${CLOSE}\r\n`,
+    `HEAD /.hidden HTTP/1.1\r\n${HOST}${CLOSE}\r\n`,
+    `HEAD /%zz HTTP/1.1\r\n${HOST}${CLOSE}\r\n`,
+    `HEAD / HTTP/1.1\r\n\r\n`,
+    `HEAD / HTTP/2.0\r\n${HOST}\r\n`,
+    `HEAD / HTTP/1.1\r\n${HOST}nonsense\r\n\r\n`,
+    `HEAD / HTTP/1.1\r\n${HOST}Content-Length: 5\r\n\r\nhello`,
+    `HEAD /${"x".repeat(9000)} HTTP/1.1\r\n${HOST}\r\n`,
+  ];
+  for (const head of heads) {
+    const answer = await site.ask(head);
+    const shown = JSON.stringify(head.slice(0, 60));
+    assert(statusOf(answer) > 300, shown);
+    assert(Number(headerOf(answer, "Content-Length")) > 0, shown);
+    assertEquals(bodyOf(answer), "", shown);
+  }
+});
+
+test("static_sendfile goes on after a request that it refuses", async () => {
+  await using site = await Site.start();
+  const requests: [request: string, status: number][] = [
+    [get("/.hidden"), 404],
+    [get("/..%2fsecret"), 400],
+    [`DELETE /tiny.txt HTTP/1.1\r\n${HOST}\r\n`, 405],
+  ];
+  for (const [request, status] of requests) {
+    const answer = await site.ask(request + get("/tiny.txt", CLOSE));
+    assertEquals(statusOf(answer), status);
+    assertEquals(headerOf(answer, "Connection"), undefined);
+    assert(answer.endsWith("0123456789"), answer);
+  }
+});
+
+test("static_sendfile skips an empty line before a request", async () => {
+  await using site = await Site.start();
+  const answer = await site.ask(
+    "\r\n" + get("/tiny.txt") + "\r\n",
+    get("/tiny.txt"),
+    "\r",
+    "\n" + get("/tiny.txt", CLOSE),
+  );
+  assertEquals(answer.match(/200 OK/g)?.length, 3, answer);
 });
 
 // ---- connections ---------------------------------------------------------------------------
@@ -642,7 +737,7 @@ Deno.test("static_sendfile says in one line why it cannot start", async () => {
   await using site = await Site.start();
   const attempts: [args: string[], says: RegExp][] = [
     [
-      [`--port=${site.port}`],
+      ["--root=/", `--port=${site.port}`],
       /^Cannot listen on .*: Address already in use\n$/,
     ],
     [
@@ -656,9 +751,11 @@ Deno.test("static_sendfile says in one line why it cannot start", async () => {
     assertEquals([code, out], [1, ""]);
     assertMatch(err, says);
   }
-  for (const args of [["--port=x"], ["--host=a.b"], ["--fast"], ["x"]]) {
+  const wrong = [[], ["--port=x"], ["--host=a.b"], ["--fast"], ["x"]];
+  for (const args of wrong) {
+    if (args.length > 0) args.push("--root=/no/such");
     const { code, out, err } = await run(Deno.execPath(), [...SERVER, ...args]);
     assertEquals([code, out], [2, ""]);
-    assertMatch(err, /\nusage: deno task static \[--root DIR\] /);
+    assertMatch(err, /\nusage: deno task static --root DIR /);
   }
 });
