@@ -352,7 +352,7 @@ function requestOf(args: string[]): Request {
   try {
     const parsed = parseArgs({ args, options, allowPositionals: true });
     const [source, target, ...more] = parsed.positionals;
-    if (target === undefined || more.length > 0) {
+    if (source === undefined || target === undefined || more.length > 0) {
       throw new Error("expected the names of two files");
     }
     const depth = sizeOf("--queue-depth", parsed.values["queue-depth"], 1);

@@ -159,13 +159,13 @@ export interface Transfer extends Course {
 /** What few operations have. */
 export interface Extra<T> {
   /** Makes the value of a result of 0 or more. */
-  decode?: (result: number) => T;
+  decode?: ((result: number) => T) | undefined;
   /** A second fd that it uses. */
   otherFd?: number;
   /** Called when what the kernel has no part in is cancelled. */
   onCancel?: () => void;
   /** Of what is more than one submission; a transfer is one too. */
-  course?: Course;
+  course?: Course | undefined;
   transfer?: Transfer;
   signals?: AbortSignal[];
   onAbort?: () => void;
@@ -578,7 +578,7 @@ export class Ring {
       options.kernelWorkersMax,
       status,
     );
-    if (handle === null) throw openingError(-status[0]);
+    if (handle === null) throw openingError(-status[0]!);
     this.handle = handle;
     rings.add(this);
   }
@@ -614,7 +614,7 @@ export class Ring {
   /** Takes a slot out of the table for an operation. */
   take(operation: Operation): number {
     if (this.closing) this.checkOpen(operation.verb);
-    if (this.#freeCount > 0) return this.#free[--this.#freeCount];
+    if (this.#freeCount > 0) return this.#free[--this.#freeCount]!;
     const slot = this.#ops.length;
     if (slot >= this.#operationsMax) {
       throw new RangeError(
@@ -635,7 +635,7 @@ export class Ring {
 
   /** user_data of the operation that takes a slot. */
   idOf(slot: number, operation: Operation): number {
-    const id = this.#generations[slot] * SPAN + slot;
+    const id = this.#generations[slot]! * SPAN + slot;
     return operation.makesFd ? id + MAKES_FD : id;
   }
 
@@ -718,7 +718,7 @@ export class Ring {
 
   /** Closes the fd of an operation. */
   closeFdOf(slot: number): void {
-    this.shim.kio_fd_close(this.#fds[slot]);
+    this.shim.kio_fd_close(this.#fds[slot]!);
   }
 
   /** How many slots are taken: as many as operations are pending. */
@@ -734,7 +734,7 @@ export class Ring {
   /** Frees a slot: only its own completion, or its deadline, does that. */
   release(slot: number): void {
     this.#ops[slot] = undefined;
-    this.#generations[slot] = this.#generations[slot] + 1 & GENERATION_MASK;
+    this.#generations[slot] = this.#generations[slot]! + 1 & GENERATION_MASK;
     this.#fds[slot] = -1;
     this.#free[this.#freeCount++] = slot;
     this.#pending--;
@@ -767,12 +767,12 @@ export class Ring {
     for (let slot = 0; slot < this.#ops.length; slot++) {
       const op = this.#ops[slot];
       if (op === undefined) continue;
-      const fd = this.#fds[slot];
+      const fd = this.#fds[slot]!;
       pending.push({
         ...Op.describe(op),
         fd,
         target: fd < 0 ? "" : this.#targetOf(fd),
-        ageMs: Math.max(0, nowMs - this.#startedMs[slot]),
+        ageMs: Math.max(0, nowMs - this.#startedMs[slot]!),
         leftMs: Math.max(0, this.timers.of(slot) - nowMs),
         stack: stackOf(this.#traces?.[slot]),
       });
@@ -808,7 +808,7 @@ export class Ring {
   /** An entry of the operation table, for the dump. */
   #describe(op: Op<unknown>): string {
     const slot = this.#ops.indexOf(op);
-    const fd = this.#fds[slot] < 0 ? "" : `, fd ${this.#fds[slot]}`;
+    const fd = this.#fds[slot]! < 0 ? "" : `, fd ${this.#fds[slot]}`;
     return `slot ${slot}, generation ${this.#generations[slot]}: ${
       Op.describe(op).operation
     }${fd}${Op.stateOf(op)}`;
@@ -990,7 +990,7 @@ export class Ring {
     }
     const out = this.#out;
     for (let at = 0; at < 4 * count; at += 4) {
-      this.#complete(out[at], out[at + 1], out[at + 2], out[at + 3]);
+      this.#complete(out[at]!, out[at + 1]!, out[at + 2]!, out[at + 3]!);
     }
     if (count > 0) this.#afterBatch();
     return count;
@@ -1048,7 +1048,7 @@ export class Ring {
       this.#messages = [];
       for (let at = 0; at < messages.length; at += 2) {
         try {
-          this.onMessage?.(messages[at], messages[at + 1]);
+          this.onMessage?.(messages[at]!, messages[at + 1]!);
         } catch (error) {
           reportError(error);
         }
@@ -1064,7 +1064,7 @@ export class Ring {
       const fd = this.shim.kio_fd_take(this.handle, this.#tag);
       if (fd < 0) return;
       try {
-        this.onFd(fd, this.#tag[0]);
+        this.onFd(fd, this.#tag[0]!);
       } catch (error) {
         reportError(error);
       }

@@ -50,22 +50,22 @@ export function parseRequest(head: string): Request | Status {
   const lineEnd = head.indexOf("\r\n");
   const line = REQUEST_LINE.exec(lineEnd < 0 ? head : head.slice(0, lineEnd));
   if (line === null) return 400;
-  const method = line[1];
-  if (line[4] !== "1") return 505;
-  const isOld = line[5] === "0";
+  const [, method, rawPath = "", query = "", major, minor] = line;
+  if (major !== "1") return 505;
+  const isOld = minor === "0";
   const headers = parseHeaders(head, lineEnd < 0 ? head.length : lineEnd + 2);
   if (headers === undefined) return 400;
   if (!isOld && !headers.has("host")) return 400;
   if (method !== "GET" && method !== "HEAD") return 405;
   if (headers.has("transfer-encoding")) return 413;
   if ((headers.get("content-length") ?? "0") !== "0") return 413;
-  const path = parsePath(line[2]);
+  const path = parsePath(rawPath);
   if (typeof path === "number") return path;
   const connection = headers.get("connection");
   return {
     method,
     path,
-    folder: line[2].endsWith("/") ? undefined : `${line[2]}/${line[3] ?? ""}`,
+    folder: rawPath.endsWith("/") ? undefined : `${rawPath}/${query}`,
     keepAlive: !isOld &&
       (connection === undefined || !CLOSE.test(connection)),
     headers,
@@ -82,9 +82,9 @@ function parseHeaders(
     HEADER.lastIndex = at;
     const header = HEADER.exec(head);
     if (header === null) return undefined;
-    const name = header[1].toLowerCase();
+    const name = header[1]!.toLowerCase();
     if (!WANTED.has(name)) continue;
-    const value = header[2].trim();
+    const value = header[2]!.trim();
     const before = headers.get(name);
     // Two of these: a proxy in between may have gone by the other one.
     if (before !== undefined && SINGLE.has(name)) return undefined;

@@ -43,7 +43,12 @@ Deno.test("file_copy copies every byte of files of any size", async () => {
 });
 
 for (
-  const [depth, size] of [["1", "4K"], ["3", "8K"], ["64", "4096"], ["2", "4M"]]
+  const [depth, size] of [
+    ["1", "4K"],
+    ["3", "8K"],
+    ["64", "4096"],
+    ["2", "4M"],
+  ] as const
 ) {
   Deno.test(`file_copy copies with ${depth} × ${size} in flight`, async () => {
     using folder = temporaryFolder();
@@ -104,7 +109,7 @@ Deno.test("file_copy keeps holes", async () => {
   const { code, err } = await copy(source, target);
   assertEquals(code, 0, err);
   assertEquals(Deno.readFileSync(target), Deno.readFileSync(source));
-  const [from, to] = [source, target].map((path) => Deno.statSync(path));
+  const [from, to] = [Deno.statSync(source), Deno.statSync(target)];
   assertEquals(to.size, size);
   assert(to.blocks! <= from.blocks!, `${to.blocks} blocks, not ${from.blocks}`);
 });
@@ -213,7 +218,13 @@ Deno.test("file_copy refuses what would do harm, and leaves it alone", async () 
 });
 
 /** A folder on a disk of 1 MiB, in a name space of its own. */
-const SMALL_DISK = ["unshare", "--map-root-user", "--mount", "sh", "-c"];
+const SMALL_DISK = [
+  "unshare",
+  "--map-root-user",
+  "--mount",
+  "sh",
+  "-c",
+] as const;
 const { code: unshared } = await run(SMALL_DISK[0], [
   ...SMALL_DISK.slice(1),
   "mount -t tmpfs -o size=1M tmpfs /mnt",
