@@ -24,11 +24,11 @@ interface Finding {
   name: string;
   state: "ok" | "note" | "WRONG";
   is: string;
-  fix?: string;
+  fix?: string | undefined;
 }
 
 /** The oldest kernel that is tested, and what is comfortable. */
-const KERNEL_MIN = [6, 1];
+const KERNEL_MIN = [6, 1] as const;
 const MEMLOCK_MIN_BYTES = 8 << 20;
 const NOFILE_MIN = 1024;
 
@@ -43,7 +43,7 @@ function proc(path: string): string {
 
 function kernel(): Finding {
   const is = Deno.osRelease();
-  const [major, minor] = is.split(".").map(Number);
+  const [major = 0, minor = 0] = is.split(".").map(Number);
   const isOld = major < KERNEL_MIN[0] ||
     (major === KERNEL_MIN[0] && minor < KERNEL_MIN[1]);
   if (!isOld) return { name: "kernel", state: "ok", is };

@@ -46,7 +46,7 @@ export interface Run {
 /** One case, all of whose figures are of the same run. */
 export interface CaseRecord {
   readonly title: string;
-  readonly parameters?: Readonly<Record<string, number>>;
+  readonly parameters?: Readonly<Record<string, number>> | undefined;
   readonly run: Run;
   readonly base: string;
   readonly columns: readonly Column[];

@@ -157,7 +157,7 @@ async function said(pattern: RegExp): Task<string> {
   const { value } = await lines.next();
   const match = pattern.exec(value ?? "");
   if (match === null) throw new Error(`the server says "${value ?? ""}"`);
-  return match[1];
+  return match[1]!;
 }
 
 async function* linesOf(

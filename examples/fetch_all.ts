@@ -113,8 +113,8 @@ async function readHeaders(input: Input): Task<Map<string, string>> {
     if (line === "") return headers;
     const match = /^([^\s:]+):(.*)$/.exec(line);
     if (match === null) throw new Error("a header makes no sense");
-    const name = match[1].toLowerCase();
-    const value = match[2].trim();
+    const name = match[1]!.toLowerCase();
+    const value = match[2]!.trim();
     const before = headers.get(name);
     headers.set(name, before === undefined ? value : `${before},${value}`);
   }
@@ -135,7 +135,7 @@ async function readBody(
   const length = headers.get("content-length");
   if (coding !== undefined || length === undefined) return await input.skip();
   // The same number twice is no contradiction.
-  const [first, ...others] = length.split(",").map((one) => one.trim());
+  const [first = "", ...others] = length.split(",").map((one) => one.trim());
   if (!/^\d{1,15}$/.test(first) || others.some((other) => other !== first)) {
     throw new Error("its content-length makes no sense");
   }
@@ -146,7 +146,7 @@ async function readChunks(input: Input): Task<number> {
   for (let sum = 0;;) {
     const match = /^([\da-f]{1,12})[ \t]*(;.*)?$/i.exec(await input.line());
     if (match === null) throw new Error("a chunk makes no sense");
-    const length = parseInt(match[1], 16);
+    const length = parseInt(match[1]!, 16);
     if (length === 0) {
       await readHeaders(input); // trailers
       return sum;

@@ -147,7 +147,7 @@ async function copyFile(
   }
 
   await Promise.all(buffers.map(copyBlocks));
-  await copyRest(buffers[0]);
+  await copyRest(buffers[0]!);
   await syncing;
   if (failure !== undefined) return failure;
   // It may end with a hole, or before what was read of it first.
@@ -404,7 +404,9 @@ function readRequest(): Request {
     },
   }, ({ quiet, ...values }, operands) => {
     const [source, target] = operands;
-    if (operands.length !== 2) {
+    if (
+      source === undefined || target === undefined || operands.length > 2
+    ) {
       throw new TypeError("expected the names of two files");
     }
     const queueDepth = values["queue-depth"];

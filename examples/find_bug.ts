@@ -27,7 +27,7 @@ type Receive = (ctx: IoContext, socket: Socket) => Task<string>;
 async function receiveHasty(ctx: IoContext, socket: Socket): Task<string> {
   const head = new Uint8Array(1);
   await asyncRecv(ctx, socket, head).orThrow();
-  const body = new Uint8Array(head[0]);
+  const body = new Uint8Array(head[0]!);
   const count = await asyncRecv(ctx, socket, body).orThrow();
   return new TextDecoder().decode(body.subarray(0, count));
 }
@@ -36,7 +36,7 @@ async function receiveHasty(ctx: IoContext, socket: Socket): Task<string> {
 async function receiveWhole(ctx: IoContext, socket: Socket): Task<string> {
   const head = new Uint8Array(1);
   await asyncRecvExact(ctx, socket, head).orThrow();
-  const body = new Uint8Array(head[0]);
+  const body = new Uint8Array(head[0]!);
   await asyncRecvExact(ctx, socket, body).orThrow();
   return new TextDecoder().decode(body);
 }

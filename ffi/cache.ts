@@ -293,7 +293,7 @@ function crc32(data: Uint8Array): number {
   });
   let crc = -1;
   for (let i = 0; i < data.length; i++) {
-    crc = table[(crc ^ data[i]) & 255] ^ crc >>> 8;
+    crc = table[(crc ^ data[i]!) & 255]! ^ crc >>> 8;
   }
   return ~crc >>> 0;
 }

@@ -50,7 +50,7 @@ import type { UringOp } from "../lib/UringOp.ts";
  *
  * const head = new Uint8Array(1);
  * await asyncRecvExact(ctx, right, head, { timeout: 1000 }).orThrow();
- * const body = new Uint8Array(head[0]);
+ * const body = new Uint8Array(head[0]!);
  * await asyncRecvExact(ctx, right, body, { timeout: 1000 }).orThrow();
  * assertEquals([...body], [7, 8]);
  * await Promise.all([left.close(), right.close()]);

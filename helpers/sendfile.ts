@@ -218,7 +218,7 @@ function openPipe(): Result<PooledPipe> {
   const fds = new Int32Array(2);
   const size = loadShim().kio_pipe(fds, PIPE_SIZE);
   if (size < 0) return failure(-size);
-  return success({ readFd: fds[0], writeFd: fds[1], size });
+  return success({ readFd: fds[0]!, writeFd: fds[1]!, size });
 }
 
 /** Closes a pipe that may hold anything. */

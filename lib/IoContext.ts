@@ -33,25 +33,25 @@ export interface IoContextOptions {
    * locked: without privileges a large number can meet `ulimit -l`.
    * @default {256}
    */
-  entries?: number;
+  entries?: number | undefined;
   /**
    * Operations in flight at most, 1 to 2^24: one more is a `RangeError`.
    * @default {1048576}
    */
-  operationsMax?: number;
+  operationsMax?: number | undefined;
   /**
    * Threads that the kernel may start for operations that block, at most, 1 to
    * 65535. They are shared by the contexts of a thread.
    * @default {64}
    */
-  kernelWorkersMax?: number;
+  kernelWorkersMax?: number | undefined;
   /**
    * Remembers where each operation was started, for `inspect()`, and makes
    * closing the context throw if operations are pending, with these places:
    * to find what hangs or was forgotten. Costs some microseconds an operation.
    * @default {false}
    */
-  trace?: boolean;
+  trace?: boolean | undefined;
 }
 
 const ENTRIES_MAX = 32768;

@@ -117,7 +117,7 @@ export class SocketAddress {
    */
   static v6(port: number, host = "::"): SocketAddress {
     checkPort(port);
-    const [ip, scopeText, ...rest] = String(host).split("%");
+    const [ip = "", scopeText, ...rest] = String(host).split("%");
     const groups = parseIpv6(ip);
     const scope = scopeText === undefined ? 0 : decimal(scopeText, SCOPE_MAX);
     if (groups === undefined || rest.length > 0) {
@@ -212,7 +212,7 @@ export class SocketAddress {
    */
   static resolve(host: string, port: number): Result<SocketAddress> {
     const all = SocketAddress.resolveAll(host, port);
-    return all.ok ? success(all.value[0]) : all;
+    return all.ok ? success(all.value[0]!) : all;
   }
 
   /**
@@ -271,7 +271,7 @@ export class SocketAddress {
     host: string,
     port: number,
   ): UringOp<SocketAddress> {
-    const first = (all: SocketAddress[]) => all[0];
+    const first = (all: SocketAddress[]) => all[0]!;
     return startResolving(RESOLVE, ctx, pool, host, port, first);
   }
 
@@ -373,7 +373,7 @@ function startResolving<T>(
 function literalAddress(host: string, port: number): SocketAddress | undefined {
   checkPort(port);
   if (parseIpv4(host) !== undefined) return SocketAddress.v4(port, host);
-  const [ip, scope = "0", ...rest] = host.split("%");
+  const [ip = "", scope = "0", ...rest] = host.split("%");
   const isIpv6 = parseIpv6(ip) !== undefined && rest.length === 0 &&
     decimal(scope, SCOPE_MAX) !== undefined;
   return isIpv6 ? SocketAddress.v6(port, host) : undefined;
@@ -405,10 +405,12 @@ function decimal(text: string, max: number): number | undefined {
   return Number(text) <= max ? Number(text) : undefined;
 }
 
-function parseIpv4(text: string): number[] | undefined {
+type Ipv4Bytes = [number, number, number, number];
+
+function parseIpv4(text: string): Ipv4Bytes | undefined {
   const parts = String(text).split(".").map((part) => decimal(part, 255));
   return parts.length === 4 && parts.every((part) => part !== undefined)
-    ? parts as number[]
+    ? parts as Ipv4Bytes
     : undefined;
 }
 
@@ -448,7 +450,7 @@ function printIpv6(groups: number[]): string {
   const isMapped = groups.slice(0, 5).every((group) => group === 0) &&
     groups[5] === 0xffff;
   if (isMapped) {
-    const [high, low] = groups.slice(6);
+    const [high = 0, low = 0] = groups.slice(6);
     return `::ffff:${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
   }
   let start = -1;

@@ -22,26 +22,26 @@ export interface BlockingPoolOptions {
    * given up.
    * @default {4}
    */
-  threads?: number;
+  threads?: number | undefined;
   /**
    * Jobs that may wait for a thread, 0 to 2^20: one more fails with `EAGAIN`.
    * @default {1024}
    */
-  queueMax?: number;
+  queueMax?: number | undefined;
 }
 
 /** What bounds a job, and what is moved instead of copied. */
 export interface JobOptions extends BoundOptions {
   /** Of the arguments: memory that is moved to the thread instead of copied,
    * like the `transfer` of `structuredClone()`. */
-  transfer?: readonly Transferable[];
+  transfer?: readonly Transferable[] | undefined;
   /**
    * Moves the memory of the result back instead of copying it: that of a
    * buffer, or of the buffers that an array or object holds directly. The job
    * must not keep them.
    * @default {false}
    */
-  transferResult?: boolean;
+  transferResult?: boolean | undefined;
 }
 
 /**
@@ -194,7 +194,7 @@ export class BlockingPool implements Disposable, AsyncDisposable {
    * `ECANCELED`. A thread that still runs one is not waited for.
    * @returns When it is closed. May be called again, to cancel after all.
    */
-  async close(options: { cancel?: boolean } = {}): Promise<void> {
+  async close(options: { cancel?: boolean | undefined } = {}): Promise<void> {
     checkOptions(options, "close a BlockingPool");
     this.#closing = true;
     const ops = this.#jobs.map(({ op }) => op);

@@ -6,9 +6,9 @@ import type { UringOp } from "./UringOp.ts";
 export interface BoundOptions {
   /** Milliseconds from now, 0 or more and finite: then it ends with
    * `ETIMEDOUT`. */
-  timeout?: number;
+  timeout?: number | undefined;
   /** When aborted, it ends with `ECANCELED`. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** Bounds one operation; the options are checked. */

@@ -88,7 +88,7 @@ export function probe(handle: Deno.PointerObject | null): Capabilities {
   const info = new Uint32Array(3);
   const status = loadShim().kio_probe(handle, opcodes, info);
   if (status < 0) throw openingError(-status);
-  const [setup, features, hasSyncMessages] = info;
+  const [setup = 0, features = 0, hasSyncMessages = 0] = info;
   return Object.freeze({
     operations: Object.freeze(Object.fromEntries(
       Array.from(OPCODES, ([operation, opcode]) => [

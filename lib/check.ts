@@ -152,7 +152,7 @@ export function checkSignal(signal: unknown, verb: string): void {
 
 /** What bounds a transfer. */
 export function checkBounds(
-  options: { timeout?: number; signal?: AbortSignal },
+  options: { timeout?: number | undefined; signal?: AbortSignal | undefined },
   verb: string,
 ): void {
   checkOptions(options, verb);

@@ -39,8 +39,8 @@ const FDS_MAX = 253;
  *   buffers,
  *   control: roomForFds(1),
  * }).orThrow();
- * const [copy] = fdsFromControl(received.control).map((fd) => new Socket(fd));
- * await Promise.all([left, right, copy].map((socket) => socket.close()));
+ * const copies = fdsFromControl(received.control).map((fd) => new Socket(fd));
+ * await Promise.all([left, right, ...copies].map((socket) => socket.close()));
  * ```
  */
 export function fdsToControl(fds: readonly Fd[]): Uint8Array<ArrayBuffer> {

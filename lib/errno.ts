@@ -154,7 +154,7 @@ export function errnoText(errno: number): [name: string, meaning: string] {
   const at = TABLE.indexOf(`\n${errno} `);
   if (at < 0) return [`E${errno}`, `Unknown error ${errno}`];
   const line = TABLE.slice(at + 1, TABLE.indexOf("\n", at + 1));
-  const [, name, ...words] = line.split(" ");
+  const [, name = "", ...words] = line.split(" ");
   return [name, words.join(" ")];
 }
 

@@ -52,10 +52,10 @@ const TYPES: ReadonlyMap<number, FileType> = new Map([
 export interface OpenHow {
   /** Permissions of a file that is created, less the umask.
    * @default {0o644} */
-  mode?: number;
+  mode?: number | undefined;
   /** How the path may be resolved: `RESOLVE_BENEATH` and others, with `|`.
    * @default {0} */
-  resolve?: number;
+  resolve?: number | undefined;
 }
 
 /**

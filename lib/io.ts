@@ -492,12 +492,12 @@ export function asyncFtruncate(
 export interface SpliceOptions {
   /** Where in the source, 0 to 2^53 - 1; its own position if left out, which is
    * all that a pipe or a socket has. */
-  fromOffset?: number;
+  fromOffset?: number | undefined;
   /** Where in the destination, likewise. */
-  toOffset?: number;
+  toOffset?: number | undefined;
   /** `SPLICE_F_MOVE`, `SPLICE_F_MORE` …
    * @default {0} */
-  flags?: number;
+  flags?: number | undefined;
 }
 
 /**
@@ -757,9 +757,9 @@ export interface OutgoingMessage {
    * datagram. */
   buffers: readonly Buffer[];
   /** Where to, for a socket that is not connected. */
-  address?: SocketAddress;
+  address?: SocketAddress | undefined;
   /** Ancillary data as in cmsg(3): headers and data, aligned. */
-  control?: Uint8Array;
+  control?: Uint8Array | undefined;
 }
 
 /**
@@ -804,7 +804,7 @@ export interface IncomingMessage {
   /** Up to 1024 buffers, filled one after the other. */
   buffers: readonly Buffer[];
   /** Room for ancillary data. */
-  control?: Uint8Array;
+  control?: Uint8Array | undefined;
 }
 
 /** What `asyncRecvmsg()` received. */
@@ -1141,8 +1141,9 @@ function vectorsFor(
   const vectors = memory.subarray(head);
   let total = 0;
   for (let i = 0; i < count; i++) {
-    const length = checkPart(buffers[i], operation);
-    ring.shim.kio_vector_set(vectors, i, buffers[i], length);
+    const buffer = buffers[i]!;
+    const length = checkPart(buffer, operation);
+    ring.shim.kio_vector_set(vectors, i, buffer, length);
     total += length;
   }
   if (total === 0 && countMin > 0) {

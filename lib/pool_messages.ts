@@ -52,7 +52,7 @@ export class Cells {
   }
 
   get pending(): number {
-    return this.#cells[0];
+    return this.#cells[0]!;
   }
 
   set pending(pending: number) {
@@ -63,14 +63,14 @@ export class Cells {
   add(counter: string, amount: number): boolean {
     const place = this.#places.get(counter);
     if (place === undefined) return false;
-    this.#cells[place] += amount;
+    this.#cells[place]! += amount;
     return true;
   }
 
   /** All counters by their names. */
   get counters(): Record<string, number> {
     return Object.fromEntries(
-      this.#places.entries().map(([name, at]) => [name, this.#cells[at]]),
+      this.#places.entries().map(([name, at]) => [name, this.#cells[at]!]),
     );
   }
 }

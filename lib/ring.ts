@@ -158,13 +158,13 @@ export interface Transfer extends Course {
 /** What few operations have. */
 export interface Extra<T> {
   /** Makes the value of a result of 0 or more. */
-  decode?: (result: number) => T;
+  decode?: ((result: number) => T) | undefined;
   /** A second fd that it uses. */
   otherFd?: number;
   /** Called when what the kernel has no part in is cancelled. */
   onCancel?: () => void;
   /** Of what is more than one submission; a transfer is one too. */
-  course?: Course;
+  course?: Course | undefined;
   transfer?: Transfer;
   /** While it is backing off: when its timeout ends it. */
   deadlineMs?: number;
@@ -654,7 +654,7 @@ export class Ring {
       options.kernelWorkersMax,
       status,
     );
-    if (handle === null) throw openingError(-status[0]);
+    if (handle === null) throw openingError(-status[0]!);
     this.handle = handle;
     rings.add(this);
   }
@@ -690,7 +690,7 @@ export class Ring {
   /** Takes a slot out of the table for an operation. */
   take(operation: Operation): number {
     if (this.closing) this.checkOpen(operation.verb);
-    if (this.#freeCount > 0) return this.#free[--this.#freeCount];
+    if (this.#freeCount > 0) return this.#free[--this.#freeCount]!;
     const slot = this.#ops.length;
     if (slot >= this.#operationsMax) {
       throw new RangeError(
@@ -711,7 +711,7 @@ export class Ring {
 
   /** user_data of the operation that takes a slot. */
   idOf(slot: number, operation: Operation): number {
-    const id = this.#generations[slot] * SPAN + slot;
+    const id = this.#generations[slot]! * SPAN + slot;
     return operation.makesFd ? id + MAKES_FD : id;
   }
 
@@ -794,12 +794,12 @@ export class Ring {
   }
 
   fdOf(slot: number): number {
-    return this.#fds[slot];
+    return this.#fds[slot]!;
   }
 
   /** Closes the fd of an operation. */
   closeFdOf(slot: number): void {
-    this.shim.kio_fd_close(this.#fds[slot]);
+    this.shim.kio_fd_close(this.#fds[slot]!);
   }
 
   /** How many slots are taken: as many as operations are pending. */
@@ -815,7 +815,7 @@ export class Ring {
   /** Frees a slot: only its own completion, or its deadline, does that. */
   release(slot: number): void {
     this.#ops[slot] = undefined;
-    this.#generations[slot] = this.#generations[slot] + 1 & GENERATION_MASK;
+    this.#generations[slot] = this.#generations[slot]! + 1 & GENERATION_MASK;
     this.#fds[slot] = -1;
     this.#free[this.#freeCount++] = slot;
     this.#pending--;
@@ -848,12 +848,12 @@ export class Ring {
     for (let slot = 0; slot < this.#ops.length; slot++) {
       const op = this.#ops[slot];
       if (op === undefined) continue;
-      const fd = this.#fds[slot];
+      const fd = this.#fds[slot]!;
       pending.push({
         ...Op.describe(op),
         fd,
         target: fd < 0 ? "" : this.#targetOf(fd),
-        ageMs: Math.max(0, nowMs - this.#startedMs[slot]),
+        ageMs: Math.max(0, nowMs - this.#startedMs[slot]!),
         leftMs: Math.max(0, this.timers.of(slot) - nowMs),
         stack: stackOf(this.#traces?.[slot]),
       });
@@ -889,7 +889,7 @@ export class Ring {
   /** An entry of the operation table, for the dump. */
   #describe(op: Op<unknown>): string {
     const slot = this.#ops.indexOf(op);
-    const fd = this.#fds[slot] < 0 ? "" : `, fd ${this.#fds[slot]}`;
+    const fd = this.#fds[slot]! < 0 ? "" : `, fd ${this.#fds[slot]}`;
     return `slot ${slot}, generation ${this.#generations[slot]}: ${
       Op.describe(op).operation
     }${fd}${Op.stateOf(op)}`;
@@ -1094,7 +1094,7 @@ export class Ring {
     }
     const out = this.#out;
     for (let at = 0; at < 4 * count; at += 4) {
-      this.#complete(out[at], out[at + 1], out[at + 2], out[at + 3]);
+      this.#complete(out[at]!, out[at + 1]!, out[at + 2]!, out[at + 3]!);
     }
     if (count > 0) this.#afterBatch();
     return count;
@@ -1152,7 +1152,7 @@ export class Ring {
       this.#messages = [];
       for (let at = 0; at < messages.length; at += 2) {
         try {
-          this.onMessage?.(messages[at], messages[at + 1]);
+          this.onMessage?.(messages[at]!, messages[at + 1]!);
         } catch (error) {
           reportError(error);
         }
@@ -1168,7 +1168,7 @@ export class Ring {
       const fd = this.shim.kio_fd_take(this.handle, this.#tag);
       if (fd < 0) return;
       try {
-        this.onFd(fd, this.#tag[0]);
+        this.onFd(fd, this.#tag[0]!);
       } catch (error) {
         reportError(error);
       }

@@ -69,7 +69,8 @@ export class Tally {
 
   /** All figures; `shim` has those of kio_stats(). */
   stats(pending: number, shim: Float64Array): ContextStats {
-    const [kernelEntries, submissions, completions, overflows] = shim;
+    const [kernelEntries = 0, submissions = 0, completions = 0, overflows = 0] =
+      shim;
     const { completed, pendingMax, timeouts, cancels, wakeUps } = this;
     return {
       started: completed + pending,

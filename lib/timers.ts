@@ -16,7 +16,7 @@ export class Timers {
 
   /** The earliest deadline, 0 when there is none. */
   get nextMs(): number {
-    return this.#size === 0 ? 0 : this.#deadlinesMs[0];
+    return this.#size === 0 ? 0 : this.#deadlinesMs[0]!;
   }
 
   /** Gives a slot its deadline, instead of the one that it may have. */
@@ -24,7 +24,7 @@ export class Timers {
     if (slot >= this.#places.length) {
       this.#places = grown(this.#places, slot + 1);
     }
-    const place = this.#places[slot];
+    const place = this.#places[slot]!;
     if (place !== 0) this.#remove(place - 1);
     if (this.#size === this.#slots.length) {
       this.#slots = grown(this.#slots, this.#size + 1);
@@ -43,14 +43,14 @@ export class Timers {
 
   /** The deadline of a slot; Infinity if it has none. */
   of(slot: number): number {
-    const place = slot < this.#places.length ? this.#places[slot] : 0;
-    return place === 0 ? Infinity : this.#deadlinesMs[place - 1];
+    const place = slot < this.#places.length ? this.#places[slot]! : 0;
+    return place === 0 ? Infinity : this.#deadlinesMs[place - 1]!;
   }
 
   /** Takes the deadline of a slot away; does nothing if there is none. */
   delete(slot: number): void {
     if (slot >= this.#places.length) return;
-    const place = this.#places[slot];
+    const place = this.#places[slot]!;
     if (place === 0) return;
     this.#places[slot] = 0;
     this.#remove(place - 1);
@@ -58,8 +58,8 @@ export class Timers {
 
   /** Takes out a slot whose deadline has come; -1 when there is none. */
   takeDue(nowMs: number): number {
-    if (this.#size === 0 || this.#deadlinesMs[0] > nowMs) return -1;
-    const slot = this.#slots[0];
+    if (this.#size === 0 || this.#deadlinesMs[0]! > nowMs) return -1;
+    const slot = this.#slots[0]!;
     this.#places[slot] = 0;
     this.#remove(0);
     return slot;
@@ -69,9 +69,9 @@ export class Timers {
   #remove(at: number): void {
     const last = --this.#size;
     if (at === last) return;
-    const slot = this.#slots[last];
-    const deadlineMs = this.#deadlinesMs[last];
-    if (at > 0 && deadlineMs < this.#deadlinesMs[(at - 1) >> 2]) {
+    const slot = this.#slots[last]!;
+    const deadlineMs = this.#deadlinesMs[last]!;
+    if (at > 0 && deadlineMs < this.#deadlinesMs[(at - 1) >> 2]!) {
       this.#up(at, slot, deadlineMs);
     } else {
       this.#down(at, slot, deadlineMs);
@@ -81,8 +81,8 @@ export class Timers {
   #up(at: number, slot: number, deadlineMs: number): void {
     while (at > 0) {
       const parent = (at - 1) >> 2;
-      if (this.#deadlinesMs[parent] <= deadlineMs) break;
-      this.#place(at, this.#slots[parent], this.#deadlinesMs[parent]);
+      if (this.#deadlinesMs[parent]! <= deadlineMs) break;
+      this.#place(at, this.#slots[parent]!, this.#deadlinesMs[parent]!);
       at = parent;
     }
     this.#place(at, slot, deadlineMs);
@@ -95,10 +95,12 @@ export class Timers {
       const end = Math.min(first + 4, this.#size);
       let least = first;
       for (let child = first + 1; child < end; child++) {
-        if (this.#deadlinesMs[child] < this.#deadlinesMs[least]) least = child;
+        if (this.#deadlinesMs[child]! < this.#deadlinesMs[least]!) {
+          least = child;
+        }
       }
-      if (deadlineMs <= this.#deadlinesMs[least]) break;
-      this.#place(at, this.#slots[least], this.#deadlinesMs[least]);
+      if (deadlineMs <= this.#deadlinesMs[least]!) break;
+      this.#place(at, this.#slots[least]!, this.#deadlinesMs[least]!);
       at = least;
     }
     this.#place(at, slot, deadlineMs);

@@ -49,39 +49,39 @@ const LIFE_MS_MIN = 10_000;
 export interface WorkerPoolOptions<T> {
   /** How many workers, 1 to 1024.
    * @default {navigator.hardwareConcurrency} */
-  workers?: number;
+  workers?: number | undefined;
   /** `entries` of each worker's context.
    * @default {256} */
-  entries?: number;
+  entries?: number | undefined;
   /** Whether each worker stays on a CPU of its own: worker i on the i-th of
    * those that the process may use, round and round.
    * @default {false} */
-  pin?: boolean;
+  pin?: boolean | undefined;
   /** For the workers; each gets a copy (but of shared memory), made by
    * `structuredClone`. */
-  data?: T;
+  data?: T | undefined;
   /** Names of the counters that workers keep by `pool.count()`.
    * @default {[]} */
-  counters?: readonly string[];
+  counters?: readonly string[] | undefined;
   /** Whether a worker that dies is replaced: after 100 ms, and after twice as
    * long each time, up to 10 s, until one has lived for 10 s.
    * @default {false} */
-  restart?: boolean;
+  restart?: boolean | undefined;
   /** Told of each worker that dies once the pool has started: the error, whose
    * `cause` is what the worker threw, and its index. Left out, it is reported
    * like an uncaught error, which ends the program; with `restart` it is
    * printed. */
-  onError?: (error: Error, index: number) => void;
+  onError?: ((error: Error, index: number) => void) | undefined;
   /** Milliseconds a worker may take until it calls `pool.ready()`.
    * @default {10000} */
-  readyTimeoutMs?: number;
+  readyTimeoutMs?: number | undefined;
 }
 
 /** What `WorkerPool.shutdown()` is told. */
 export interface ShutdownOptions {
   /** Milliseconds for the workers to finish, 0 or more.
    * @default {10000} */
-  graceMs?: number;
+  graceMs?: number | undefined;
 }
 
 /** What a worker does: not ready yet, serving, told to finish, or none in this
@@ -178,8 +178,8 @@ class Life {
     const fds = new Int32Array([-1, -1]);
     const made = loadShim().kio_pipe(fds, PIPE_SIZE);
     if (made < 0) this.#fail(`no pipe: ${failure(-made).error.message}`);
-    this.#lifeFd = fds[1];
-    this.ended = this.#watch(ctx, fds[0]);
+    this.#lifeFd = fds[1]!;
+    this.ended = this.#watch(ctx, fds[0]!);
   }
 
   async #watch(ctx: IoContext, readFd: number): Promise<Error | undefined> {
@@ -439,7 +439,7 @@ export class WorkerPool implements AsyncDisposable {
   #onEnd(index: number, error: Error | undefined): void {
     // Who starts or ends the pool waits for that, and reports it.
     if (!this.#isStarted) return;
-    const place = this.#places[index];
+    const place = this.#places[index]!;
     if (error !== undefined) {
       const { restart, onError } = this.#plan;
       if (restart && this.#shutdown === undefined) this.#restart(index, place);
@@ -485,7 +485,7 @@ export class WorkerPool implements AsyncDisposable {
    */
   handOver(fd: number, tag = 0): Result<void> {
     for (let tries = this.#places.length; tries > 0; tries--) {
-      const { life } = this.#places[this.#next];
+      const { life } = this.#places[this.#next]!;
       this.#next = (this.#next + 1) % this.#places.length;
       if (life.state !== "serving") continue;
       const given = handOver(life.ringFd, fd, tag);
@@ -509,7 +509,7 @@ export class WorkerPool implements AsyncDisposable {
       counters: Object.fromEntries(
         this.#plan.counters.map((name) => [
           name,
-          sum(({ counters }) => counters[name]),
+          sum(({ counters }) => counters[name]!),
         ]),
       ),
     };

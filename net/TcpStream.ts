@@ -21,13 +21,13 @@ export interface ConnectOptions extends BoundOptions {
    * own: four threads, made when first needed, which do not keep the process
    * alive.
    */
-  pool?: BlockingPool;
+  pool?: BlockingPool | undefined;
   /**
    * Milliseconds that an attempt is given before the next address is tried
    * beside it.
    * @default {250}
    */
-  attemptDelay?: number;
+  attemptDelay?: number | undefined;
 }
 
 /** Made by the first look-up, for the rest of the process. */
@@ -246,9 +246,9 @@ function begin(ctx: IoContext, address: SocketAddress): Result<Attempt> {
 
 /** The families by turns, beginning with that of the first address. */
 function interleaved(addresses: readonly SocketAddress[]): SocketAddress[] {
-  const [first] = addresses;
-  const own = addresses.filter(({ family }) => family === first.family);
-  const other = addresses.filter(({ family }) => family !== first.family);
+  const first = addresses[0]?.family;
+  const own = addresses.filter(({ family }) => family === first);
+  const other = addresses.filter(({ family }) => family !== first);
   const order: SocketAddress[] = [];
   while (own.length + other.length > 0) {
     order.push(...own.splice(0, 1), ...other.splice(0, 1));

@@ -20,7 +20,7 @@ export interface ConnectionsOptions {
   /** How long the peer may take to close its side, after this side has, before
    * the socket is closed; 0 closes at once.
    * @default {1000} */
-  lingerMs?: number;
+  lingerMs?: number | undefined;
 }
 
 /**

@@ -107,7 +107,7 @@ export class Socket implements Disposable, AsyncDisposable {
     const number = typeNumber(type) | SOCK_NONBLOCK;
     const status = loadShim().kio_socket_pair(number, fds);
     if (status < 0) return failure(-status);
-    return success([new Socket(fds[0]), new Socket(fds[1])]);
+    return success([new Socket(fds[0]!), new Socket(fds[1]!)]);
   }
 
   /** The fd; -1 when it is closed or released. */
@@ -364,10 +364,10 @@ export class Socket implements Disposable, AsyncDisposable {
 export interface ListenOptions {
   /** How many connections may wait to be accepted.
    * @default {4096} */
-  backlog?: number;
+  backlog?: number | undefined;
   /** `SO_REUSEPORT`: several listeners on one address share its connections.
    * @default {true} */
-  reusePort?: boolean;
+  reusePort?: boolean | undefined;
   /**
    * `SO_INCOMING_CPU`, 0 to 8191: of the listeners on one address this one
    * takes the connections whose packets arrive on this CPU. For a thread that
@@ -378,7 +378,7 @@ export interface ListenOptions {
   incomingCpu?: number | undefined;
   /** For an IPv6 address: refuse IPv4.
    * @default {false} */
-  ipv6Only?: boolean;
+  ipv6Only?: boolean | undefined;
 }
 
 /** Makes listening sockets. Stands for `net::TcpListener`. */

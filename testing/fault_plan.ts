@@ -111,7 +111,7 @@ export interface ShortFault {
   /** A short transfer. The kernel is asked for less, so nothing is lost. */
   fault: "short";
   /** How many bytes at most; a random number below the length if left out. */
-  bytes?: number;
+  bytes?: number | undefined;
 }
 
 /** An operation fails without having been tried. */
@@ -139,15 +139,15 @@ export interface FaultTarget {
   /** What the kernel is asked to do. */
   operation: FaultOperation;
   /** Only on this fd; on any if left out. */
-  fd?: Fd;
+  fd?: Fd | undefined;
   /** Only the N-th that matches, from 1; any if left out. */
-  nth?: number;
+  nth?: number | undefined;
   /** How likely each time, above 0 and up to 1; for `"enter"` at most 0.9 unless
    * `nth` or `times` limits it.
    * @default {1} */
-  probability?: number;
+  probability?: number | undefined;
   /** How often at most; without a limit if left out. */
-  times?: number;
+  times?: number | undefined;
 }
 
 /** What is to befall which operations. */
@@ -158,7 +158,7 @@ export interface FaultPlanOptions {
   /** An integer from 0 to 2^53 - 1. The same seed and the same operations in
    * the same order give the same faults.
    * @default {1} */
-  seed?: number;
+  seed?: number | undefined;
   /** Up to 64 rules. An operation falls under the first that applies. */
   rules: readonly FaultRule[];
 }
@@ -249,11 +249,14 @@ export class FaultPlan implements Disposable {
     if (installed !== this) return [];
     const records = faultRecords();
     return Array.from({ length: records.length / 4 }, (_, i) => {
-      const [operation, fd, kind, value] = records.subarray(4 * i, 4 * i + 4);
+      const [operation = 0, fd = 0, kind = 0, value = 0] = records.subarray(
+        4 * i,
+        4 * i + 4,
+      );
       return {
         operation: NAMES.get(operation) ?? "any",
         fd,
-        fault: FAULTS[kind],
+        fault: FAULTS[kind]!,
         value: kind === FaultKind.ERROR ? -value : value,
       };
     });

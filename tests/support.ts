@@ -79,7 +79,7 @@ export function openFds(): number[] {
     const some = pollFds.subarray(2 * first, 2 * (first + POLL_MAX));
     assert(libc.symbols.poll(some, BigInt(POLL_MAX), 0) >= 0, "poll(2)");
     for (let i = 0; i < POLL_MAX; i++) {
-      if ((some[2 * i + 1] >> 16 & POLLNVAL) === 0) fds.push(first + i);
+      if ((some[2 * i + 1]! >> 16 & POLLNVAL) === 0) fds.push(first + i);
     }
   }
   return fds;

@@ -67,7 +67,7 @@ export function sanitizedEnv(suppressionsPath: string): Record<string, string> {
 }
 
 function runOne({ v8Flags, what }: Run, env: Record<string, string>): boolean {
-  const command = what[0].endsWith("fuzz.ts") ? "run" : "test";
+  const command = what[0]!.endsWith("fuzz.ts") ? "run" : "test";
   console.log(`\n${command} ${what.join(" ")}, V8 with ${v8Flags}`);
   const { success } = new Deno.Command(Deno.execPath(), {
     args: [

@@ -9,7 +9,7 @@ const LAYERS = ["ffi", "lib", "net", "helpers", "testing"];
 function layerOf(path: string): number {
   const root = decodeURIComponent(new URL("../", import.meta.url).pathname);
   if (!path.startsWith(root)) return -1;
-  return LAYERS.indexOf(path.slice(root.length).split("/")[0]);
+  return LAYERS.indexOf(path.slice(root.length).split("/")[0]!);
 }
 
 /** What a relative import names, as a path. */

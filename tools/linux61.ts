@@ -16,7 +16,7 @@ const LIMIT_S = 1800;
 function run(command: string, args: readonly string[], cwd?: string): string {
   const { success, stdout, stderr } = new Deno.Command(command, {
     args: [...args],
-    cwd,
+    ...(cwd && { cwd }),
   }).outputSync();
   if (success) return new TextDecoder().decode(stdout);
   const said = new TextDecoder().decode(stderr);
@@ -35,9 +35,9 @@ function kernelIn(folder: string): string {
     }
   }
   run("apt-get", ["download", "-qq", "user-mode-linux"], folder);
-  const [file] = Deno.readDirSync(folder).filter(({ name }) =>
+  const file = Deno.readDirSync(folder).find(({ name }) =>
     name.endsWith(".deb")
-  );
+  )!;
   run("dpkg-deb", ["-x", `${folder}/${file.name}`, folder]);
   return `${folder}/usr/bin/linux.uml`;
 }

@@ -68,7 +68,9 @@ function run(mask: string, args: readonly string[]): string {
 /** How often each mask was met, of what the processes said at their end. */
 function metIn(said: string): Map<string, number> {
   const met = new Map<string, number>();
-  for (const [, name, count] of said.matchAll(/^kio: (\w+) hidden (\d+)/gm)) {
+  for (
+    const [, name = "", count] of said.matchAll(/^kio: (\w+) hidden (\d+)/gm)
+  ) {
     met.set(name, (met.get(name) ?? 0) + Number(count));
   }
   return met;

@@ -164,6 +164,7 @@ async function killerOf(
     }
     return `${test}: ${name}`;
   }
+  return undefined;
 }
 
 /** The mutants that cannot be made of the sources as they are. */

@@ -11,7 +11,7 @@ import { loadShim } from "../../ffi/load.ts";
 import { wake, WorkerPool } from "../../mod.ts";
 
 const [what, ...numbers] = Deno.args;
-const [count, cpu] = numbers.map(Number);
+const [count = 0, cpu = 0] = numbers.map(Number);
 const POOL = import.meta.resolve("./threads_meter_worker.ts");
 const PLAIN = import.meta.resolve("./threads_meter_plain.ts");
 
@@ -24,7 +24,7 @@ const NEVER = new Int32Array(new SharedArrayBuffer(4));
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 function percentile(sorted: Float64Array, part: number): number {
-  return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))];
+  return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))]!;
 }
 
 /** Puts the thread to sleep at once, as `message.c` does: what it has still to
@@ -76,7 +76,7 @@ switch (what) {
       pin: true,
       data,
     });
-    const [ringFd] = pool.ringFds;
+    const ringFd = pool.ringFds[0]!;
     latency(() => void wake(ringFd, 0, 0), data);
     break;
   }

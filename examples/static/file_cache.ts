@@ -152,8 +152,7 @@ export class FileCache {
     if (found.fd !== fd) this.#close(fd);
     this.#files.set(path, found);
     if (this.#files.size > FILES_MAX) {
-      const [oldest] = this.#files;
-      this.#drop(...oldest);
+      for (const oldest of this.#files.entries().take(1)) this.#drop(...oldest);
     }
     return found;
   }

@@ -62,9 +62,9 @@ export function parseRequest(head: string): Request | Refusal {
   const lineEnd = head.indexOf("\r\n");
   const line = REQUEST_LINE.exec(lineEnd < 0 ? head : head.slice(0, lineEnd));
   if (line === null) return refusal(head, 400);
-  const method = line[1];
-  if (line[4] !== "1") return refusal(head, 505);
-  const isOld = line[5] === "0";
+  const [, method, rawPath = "", query = "", major, minor] = line;
+  if (major !== "1") return refusal(head, 505);
+  const isOld = minor === "0";
   const headers = parseHeaders(head, lineEnd < 0 ? head.length : lineEnd + 2);
   if (headers === undefined) return refusal(head, 400);
   if (!isOld && !headers.has("host")) return refusal(head, 400);
@@ -76,12 +76,12 @@ export function parseRequest(head: string): Request | Refusal {
     (connection === undefined || !CLOSE.test(connection));
   if (!isHead && method !== "GET") return refusal(head, 405, keepAlive);
   if (hasBody) return refusal(head, 413);
-  const path = parsePath(line[2]);
+  const path = parsePath(rawPath);
   if (typeof path === "number") return refusal(head, path, keepAlive);
   return {
     isHead,
     path,
-    folder: line[2].endsWith("/") ? undefined : `${line[2]}/${line[3] ?? ""}`,
+    folder: rawPath.endsWith("/") ? undefined : `${rawPath}/${query}`,
     keepAlive,
     headers,
   };
@@ -106,9 +106,9 @@ function parseHeaders(
     HEADER.lastIndex = at;
     const header = HEADER.exec(head);
     if (header === null) return undefined;
-    const name = header[1].toLowerCase();
+    const name = header[1]!.toLowerCase();
     if (!WANTED.has(name)) continue;
-    const value = header[2].trim();
+    const value = header[2]!.trim();
     const before = headers.get(name);
     // Two of these: a proxy in between may have gone by the other one.
     if (before !== undefined && SINGLE.has(name)) return undefined;

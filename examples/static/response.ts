@@ -27,7 +27,7 @@ export interface HeadFields {
   etag?: string;
   lastModified?: string;
   /** "bytes 0-9/100", for a part of a file. */
-  contentRange?: string;
+  contentRange?: string | undefined;
   /** Where it is instead. */
   location?: string;
   /** The connection is closed after it. */

@@ -94,11 +94,11 @@ const RARE: ReadonlySet<Kind> = new Set([
 export function actionsOf(seed: number, count: number): Action[] {
   const random = randomOf(seed);
   return Array.from({ length: count }, () => {
-    let kind = KINDS[random(KINDS.length)];
+    let kind = KINDS[random(KINDS.length)]!;
     if (RARE.has(kind) && random(8) !== 0) kind = "turn";
     return {
       kind,
-      bound: BOUNDS[random(BOUNDS.length)],
+      bound: BOUNDS[random(BOUNDS.length)]!,
       ctx: random(1000),
       actor: random(1000),
       // Small ones and large ones, which do not fit a socket's buffer.

@@ -60,6 +60,7 @@ async function fails(actions: readonly Action[], seed: number) {
     const { error } = await play(actions, seed);
     if (error !== undefined) return error;
   }
+  return undefined;
 }
 
 async function report({ error, done }: Outcome, seed: number): Promise<void> {

@@ -107,7 +107,7 @@ export class Pipe {
     const fds = new Int32Array(2);
     const size = loadShim().kio_pipe(fds, 65536);
     assert(size > 0);
-    [this.readFd, this.writeFd] = fds;
+    [this.readFd = -1, this.writeFd = -1] = fds;
   }
 
   close(): void {

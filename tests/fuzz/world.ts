@@ -139,7 +139,7 @@ interface Flight {
   what: string;
   context: Context;
   /** The socket that it is for, if that may be closed. */
-  on?: Socket;
+  on?: Socket | undefined;
   codes: Set<string>;
   done: Promise<void>;
 }
@@ -352,15 +352,15 @@ export class World {
   }
 
   #context(action: Action): Context {
-    return this.#contexts[action.ctx % this.#contexts.length];
+    return this.#contexts[action.ctx % this.#contexts.length]!;
   }
 
   #end({ actor }: Action): End {
-    return this.#ends[actor % this.#ends.length];
+    return this.#ends[actor % this.#ends.length]!;
   }
 
   #file({ actor }: Action): File {
-    return this.#files[actor % this.#files.length];
+    return this.#files[actor % this.#files.length]!;
   }
 
   async #act(action: Action): Promise<void> {
@@ -758,13 +758,13 @@ export class World {
     const { kind, actor, size } = action;
     const context = this.#context(action);
     const { ctx } = context;
-    const name = this.#names[actor % NAMES];
+    const name = this.#names[actor % NAMES]!;
     const codes = ["ENOENT"];
     const close = (result: Result<number>) => {
       if (result.ok) this.#closing.push(asyncClose(this.#own, result.value));
     };
     if (kind === "rename") {
-      const op = asyncRename(ctx, name, this.#names[size % NAMES]);
+      const op = asyncRename(ctx, name, this.#names[size % NAMES]!);
       this.#start(kind, action, context, codes, op, () => {});
     } else if (kind === "unlink") {
       const op = asyncUnlink(ctx, name);
@@ -783,7 +783,7 @@ export class World {
   // ---- pipes and what goes to other contexts ----------------------------------
 
   #pipe({ actor }: Action): Pipe {
-    return this.#pipes[actor % PIPES];
+    return this.#pipes[actor % PIPES]!;
   }
 
   #readPipe(action: Action): void {
@@ -874,7 +874,7 @@ export class World {
 
   #message(action: Action): void {
     const context = this.#context(action);
-    const target = this.#contexts[action.actor % this.#contexts.length];
+    const target = this.#contexts[action.actor % this.#contexts.length]!;
     const op = asyncMsgRing(context.ctx, target.ctx.ringFd, 1, 2);
     this.#start("message", action, context, [], op, (result) => {
       if (result.ok) target.expected++;

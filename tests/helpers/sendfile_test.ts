@@ -133,12 +133,12 @@ kioTest("asyncSendfile() sends to a pipe", async (ctx) => {
   await using file = await fileOf(ctx, data);
   const fds = new Int32Array(2);
   assertEquals(loadShim().kio_pipe(fds, 4096), 4096);
-  const sending = asyncSendfile(ctx, fds[1], file, 0, data.length);
+  const sending = asyncSendfile(ctx, fds[1]!, file, 0, data.length);
   const buffer = new Uint8Array(data.length);
   for (let at = 0; at < data.length;) {
-    value(await asyncPoll(ctx, fds[0], POLLIN));
+    value(await asyncPoll(ctx, fds[0]!, POLLIN));
     const piece = buffer.subarray(at, at + 5000);
-    at += value(await asyncRead(ctx, fds[0], piece, CURRENT_POSITION));
+    at += value(await asyncRead(ctx, fds[0]!, piece, CURRENT_POSITION));
   }
   assertEquals(value(await sending), data.length);
   assertEquals(buffer, data);
@@ -341,7 +341,7 @@ kioTest(
     const pairs: Pair[] = [];
     for (let i = 0; i < 500; i++) {
       pairs.push(await tcpPair(ctx));
-      value(pairs[i].left.setSendBuffer(65536));
+      value(pairs[i]!.left.setSendBuffer(65536));
     }
     // As those are that were accepted.
     for (const { left } of pairs) value(left.setNonBlocking(false));

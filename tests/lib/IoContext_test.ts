@@ -76,12 +76,12 @@ kioTest("new IoContext() with a single entry does everything", async () => {
     { length: 20 },
     () => asyncRecv(ctx, pair.left, new Uint8Array(1)),
   );
-  receives[19].withTimeout(5);
-  assertCode(await receives[19], "ETIMEDOUT");
-  for (let i = 10; i < 19; i++) receives[i].cancel();
-  for (let i = 10; i < 19; i++) assertCode(await receives[i], "ECANCELED");
+  receives[19]!.withTimeout(5);
+  assertCode(await receives[19]!, "ETIMEDOUT");
+  for (let i = 10; i < 19; i++) receives[i]!.cancel();
+  for (let i = 10; i < 19; i++) assertCode(await receives[i]!, "ECANCELED");
   value(await asyncSend(ctx, pair.right, new Uint8Array(10)));
-  for (let i = 0; i < 10; i++) assertEquals(value(await receives[i]), 1);
+  for (let i = 0; i < 10; i++) assertEquals(value(await receives[i]!), 1);
   const [one, two] = link(ctx, () => [
     asyncFsync(ctx, file),
     asyncFsync(ctx, file),
@@ -106,13 +106,13 @@ kioTest("new IoContext() works forty times at once", async () => {
   const contexts = Array.from({ length: 40 }, () => new IoContext(4));
   const pairs = contexts.map(() => unixPair());
   const receives = contexts.map((ctx, i) =>
-    asyncRecv(ctx, pairs[i].left, buffer())
+    asyncRecv(ctx, pairs[i]!.left, buffer())
   );
   await turn();
   for (const [i, ctx] of contexts.entries()) {
-    const next = contexts[(i + 1) % contexts.length];
-    value(await asyncSend(next, pairs[i].right, bytes("x")));
-    assertEquals(value(await receives[i]), 1);
+    const next = contexts[(i + 1) % contexts.length]!;
+    value(await asyncSend(next, pairs[i]!.right, bytes("x")));
+    assertEquals(value(await receives[i]!), 1);
     assertEquals(ctx.pending, 0);
   }
   for (const pair of pairs) pair[Symbol.dispose]();
@@ -867,6 +867,6 @@ kioTest("[Symbol.dispose]() takes nothing from who reads on", async (other) => {
     const result = await op;
     const rest = await asyncRecv(other, pair.left, buffer(), MSG_DONTWAIT);
     const got = [result, rest].map((r) => r.ok ? r.value : 0);
-    assertEquals(got[0] + got[1], 1, `${got}`);
+    assertEquals(got[0]! + got[1]!, 1, `${got}`);
   }
 });

@@ -519,7 +519,7 @@ kioTest(
         ctx,
         () => [0, 1, 2].map((i) => asyncWrite(ctx, file, bytes("x"), i)),
       );
-      ops[which].cancel();
+      ops[which]!.cancel();
       for (const [i, op] of ops.entries()) {
         if (i < which) assertEquals(value(await op), 1);
         else assertCode(await op, "ECANCELED");
@@ -713,7 +713,7 @@ kioTest(
     const any = AbortSignal.any(controllers.map(({ signal }) => signal));
     const op = receive().withSignal(any);
     await turn();
-    controllers[1].abort();
+    controllers[1]!.abort();
     assertCode(await op, "ECANCELED");
   },
 );
@@ -779,7 +779,7 @@ kioTest("withSignal() of a second signal keeps the first", async (ctx) => {
     const op = asyncRecv(ctx, pair.left, buffer()).withTimeout(20_000);
     for (const { signal } of controllers) op.withSignal(signal);
     await turn();
-    controllers[which].abort();
+    controllers[which]!.abort();
     assertCode(await op, "ECANCELED");
   }
 });
@@ -810,12 +810,12 @@ kioTest(
     const ops = [0, 1].map(() =>
       asyncRecv(ctx, pair.left, new Uint8Array(2)).withSignal(controller.signal)
     );
-    const first = ops[0].then((result) => {
+    const first = ops[0]!.then((result) => {
       controller.abort();
       return result;
     });
     assertEquals(value(await first), 2);
-    assertEquals(value(await ops[1]), 2);
+    assertEquals(value(await ops[1]!), 2);
   },
 );
 

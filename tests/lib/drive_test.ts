@@ -1,14 +1,18 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import {
+  asyncClose,
+  asyncOpen,
+  asyncRead,
   asyncRecv,
   asyncSend,
   asyncSleep,
   type IoContext,
   link,
+  O_RDONLY,
   Socket,
   unwrap,
 } from "@kio/kio";
-import { kioTest } from "../support.ts";
+import { kioTest, value } from "../support.ts";
 
 // One byte wakes every receive that waits for it, and all but one find
 // nothing: work of the kernel that gives no completion. It runs 20 pieces at a

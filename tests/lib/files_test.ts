@@ -137,7 +137,7 @@ kioTest("asyncOpenat2() gives fds that are not inherited", async (ctx) => {
   const opened = await asyncOpenat2(ctx, tmp, ".", O_TMPFILE | O_RDWR);
   await using file = new TempFile(ctx, value(opened));
   const info = await procText(`/proc/self/fdinfo/${file.fd}`);
-  const flags = parseInt(/^flags:\s*(\d+)/m.exec(info!)![1], 8);
+  const flags = parseInt(/^flags:\s*(\d+)/m.exec(info!)![1]!, 8);
   assertEquals(flags & 0o2000000, 0o2000000);
 });
 
@@ -326,7 +326,7 @@ kioTest("asyncFstat() tells what a file is", async (ctx) => {
     size: 5000,
     allocated: got.allocated,
     modifiedMs: got.modifiedMs,
-    inode: BigInt(/^ino:\s*(\d+)/m.exec(info!)![1]),
+    inode: BigInt(/^ino:\s*(\d+)/m.exec(info!)![1]!),
     device: got.device,
     links: 0,
     uid: idOf("Uid"),
@@ -351,7 +351,7 @@ kioTest("asyncFstat() tells the kinds of files apart", async (ctx) => {
     );
     assertEquals((await stat(ctx, file)).type, type);
   }
-  assertEquals((await stat(ctx, fds[0])).type, "pipe");
+  assertEquals((await stat(ctx, fds[0]!)).type, "pipe");
   assertEquals((await stat(ctx, pair.left)).type, "socket");
   // A ring, an epoll, an eventfd have no kind of their own.
   assertEquals((await stat(ctx, ctx.ringFd)).type, "anonymous");
@@ -387,9 +387,12 @@ kioTest("asyncFstat() tells identity by inode and device", async (ctx) => {
   await using second = await open(path);
   await using other = await tempFile(ctx);
   await using proc = await open("/proc/version");
-  const [a, b, c, d] = await Promise.all(
-    [first, second, other, proc].map((file) => stat(ctx, file)),
-  );
+  const [a, b, c, d] = await Promise.all([
+    stat(ctx, first),
+    stat(ctx, second),
+    stat(ctx, other),
+    stat(ctx, proc),
+  ]);
   assertEquals([a.inode, a.device], [b.inode, b.device]);
   assertNotEquals(a.inode, c.inode);
   assertEquals(a.device, c.device);
@@ -412,7 +415,7 @@ kioTest(
         asyncFstat(ctx, file).withSignal(AbortSignal.timeout(0)),
       ];
       if (round % 2) await turn();
-      ops[0].cancel();
+      ops[0]!.cancel();
       for (const result of await Promise.all(ops)) {
         if (result.ok) assertEquals(result.value.size, 3);
         else assertCode(result, "ECANCELED", "ETIMEDOUT");
@@ -512,7 +515,7 @@ kioTest("asyncRename() is done or not, whatever cancels it", async (ctx) => {
     (op) => (void turn().then(() => op.cancel()), op),
   ];
   for (let round = 0; round < 40; round++) {
-    const cancel = cancels[round % cancels.length];
+    const cancel = cancels[round % cancels.length]!;
     const result = await cancel(asyncRename(ctx, from, to));
     const [before, after] = [await read(ctx, from), await read(ctx, to)];
     if (result.ok) {

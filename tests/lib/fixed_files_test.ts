@@ -310,7 +310,7 @@ kioTest("asyncReadFixed() of many at a time", async (ctx) => {
   for (const [i, op] of ops.entries()) {
     assertEquals(value(await op), 2);
     if (i % 2 === 0) assertEquals(buffers[i], data.slice(i, i + 2));
-    else assertEquals(text(buffers[i]), "Li");
+    else assertEquals(text(buffers[i]!), "Li");
   }
   value(await asyncClose(ctx, fd));
 });

@@ -65,7 +65,7 @@ kioTest(
 kioTest("asyncOpen() sets O_CLOEXEC", async (ctx) => {
   await using file = await tempFile(ctx);
   const info = await procText(`/proc/self/fdinfo/${file.fd}`);
-  const flags = parseInt(/^flags:\s*([0-7]+)$/m.exec(info ?? "")![1], 8);
+  const flags = parseInt(/^flags:\s*([0-7]+)$/m.exec(info ?? "")![1]!, 8);
   assertEquals(flags & 0o2000000, 0o2000000);
 });
 
@@ -73,7 +73,7 @@ kioTest("asyncOpen() passes its flags on", async (ctx) => {
   for (const flags of [O_APPEND, O_NONBLOCK, O_DSYNC, O_SYNC, O_DIRECT]) {
     await using file = await tempFile(ctx, undefined, flags);
     const info = await procText(`/proc/self/fdinfo/${file.fd}`);
-    const got = parseInt(/^flags:\s*([0-7]+)$/m.exec(info ?? "")![1], 8);
+    const got = parseInt(/^flags:\s*([0-7]+)$/m.exec(info ?? "")![1]!, 8);
     assertEquals(got & flags, flags, flags.toString(8));
   }
 });
@@ -605,8 +605,8 @@ kioTest("asyncWritev() and asyncReadv() skip empty buffers", async (ctx) => {
 
 kioTest("asyncReadv() does not mind that its list changes", async (ctx) => {
   await using file = await tempFile(ctx, bytes("abcdef"));
-  const buffers = [new Uint8Array(3), new Uint8Array(3)];
-  const [one, two] = buffers;
+  const [one, two] = [new Uint8Array(3), new Uint8Array(3)];
+  const buffers = [one, two];
   const op = asyncReadv(ctx, file, buffers);
   buffers.length = 0;
   assertEquals(value(await op), 6);

@@ -530,7 +530,7 @@ kioTest("asyncSendmsg() passes an fd that really works", async (ctx) => {
     }),
   );
   assertEquals(message.bytes, 1);
-  const [fd, ...rest] = fdsIn(message.control);
+  const [fd = -1, ...rest] = fdsIn(message.control);
   assertEquals(rest, []);
   assert(fd !== file.fd && isOpen(fd));
   const buffer = new Uint8Array(8);
@@ -558,9 +558,9 @@ kioTest("asyncRecvmsg() gives fds with O_CLOEXEC", async (ctx) => {
       control: new Uint8Array(24),
     }),
   );
-  const [fd] = fdsIn(message.control);
+  const [fd = -1] = fdsIn(message.control);
   const info = await procText(`/proc/self/fdinfo/${fd}`);
-  const flags = parseInt(/^flags:\s*([0-7]+)$/m.exec(info ?? "")![1], 8);
+  const flags = parseInt(/^flags:\s*([0-7]+)$/m.exec(info ?? "")![1]!, 8);
   assertEquals(flags & 0o2000000, 0o2000000);
   value(await asyncClose(ctx, fd));
 });
@@ -582,8 +582,8 @@ kioTest("asyncRecvmsg() gives several fds, of sockets as well", async (ctx) => {
   );
   const fds = fdsIn(message.control);
   assertEquals(fds.length, 3);
-  value(await asyncSend(ctx, fds[0], bytes("through")));
-  assertEquals(value(await asyncRecv(ctx, fds[1], new Uint8Array(8))), 7);
+  value(await asyncSend(ctx, fds[0]!, bytes("through")));
+  assertEquals(value(await asyncRecv(ctx, fds[1]!, new Uint8Array(8))), 7);
   for (const fd of fds) value(await asyncClose(ctx, fd));
 });
 
@@ -639,7 +639,7 @@ kioTest(
       }),
     );
     assertEquals([control.byteOffset, control.buffer], [8, memory.buffer]);
-    const [fd] = fdsIn(control);
+    const [fd = -1] = fdsIn(control);
     value(await asyncClose(ctx, fd));
   },
 );

@@ -61,7 +61,7 @@ kioTest(
     using server = new Socket(value(await accepting));
     assertEquals(`${server.peerAddress}`, `${client.localAddress}`);
     const info = await procText(`/proc/self/fdinfo/${server.fd}`);
-    const flags = parseInt(/^flags:\s*([0-7]+)$/m.exec(info ?? "")![1], 8);
+    const flags = parseInt(/^flags:\s*([0-7]+)$/m.exec(info ?? "")![1]!, 8);
     assertEquals(flags & 0o2000000, 0o2000000);
   },
 );
@@ -181,7 +181,7 @@ kioTest(
     value(
       (await Promise.all(
         clients.map((client) => asyncConnect(ctx, client, at)),
-      ))[0],
+      ))[0]!,
     );
     for (const accept of accepts) {
       const { fd, address } = value(await accept);
@@ -600,7 +600,7 @@ kioTest(
     for (const op of ops) assertEquals(value(await op), 1);
     // Nothing is lost; which operation gets which byte is the kernel's choice.
     assertEquals(
-      buffers.map((buffer) => buffer[0]).sort((a, b) => a - b),
+      buffers.map((buffer) => buffer[0]!).sort((a, b) => a - b),
       [...data].sort((a, b) => a - b),
     );
   },

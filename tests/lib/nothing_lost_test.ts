@@ -50,15 +50,15 @@ kioTest(
     const buffers = Array.from({ length: 7500 }, () => new Uint8Array(4));
     const ops: UringOp<unknown>[] = [];
     for (let i = 0; i < 7500; i++) {
-      ops.push(asyncRecv(ctx, pairs[i % 50].left, buffers[i]));
+      ops.push(asyncRecv(ctx, pairs[i % 50]!.left, buffers[i]!));
     }
     for (let i = 0; i < 1250; i++) ops.push(asyncSleep(ctx, i % 40));
     for (let i = 0; i < 1250; i++) {
-      ops.push(asyncPoll(ctx, pairs[i % 50].right, POLLIN));
+      ops.push(asyncPoll(ctx, pairs[i % 50]!.right, POLLIN));
     }
     const counted = ops.map((op, i) =>
       op.then((result) => {
-        settled[i]++;
+        settled[i]!++;
         return result;
       })
     );
@@ -68,12 +68,12 @@ kioTest(
     const numbers = new Set<number>();
     for (let i = 0; i < 7500; i++) {
       const data = new Uint8Array(Int32Array.of(i).buffer);
-      value(await asyncSend(ctx, pairs[i % 50].right, data));
+      value(await asyncSend(ctx, pairs[i % 50]!.right, data));
       numbers.add(i);
     }
-    for (let i = 0; i < 7500; i++) assertEquals(value(await counted[i]), 4);
+    for (let i = 0; i < 7500; i++) assertEquals(value(await counted[i]!), 4);
     for (const buffer of buffers) {
-      const number = new Int32Array(buffer.buffer)[0];
+      const number = new Int32Array(buffer.buffer)[0]!;
       assert(numbers.delete(number), `${number} came twice or from nowhere`);
     }
     assertEquals(numbers.size, 0);
@@ -95,7 +95,7 @@ kioTest("completions beyond the completion queue are not lost", async (ctx) => {
   assertEquals(ctx.pending, 5000);
   for (const [i, op] of ops.entries()) {
     assertEquals(value(await op), 1);
-    assertEquals(buffers[i][0], data[i], `read ${i}`);
+    assertEquals(buffers[i]![0], data[i], `read ${i}`);
   }
 });
 
@@ -227,7 +227,7 @@ kioTest(
     let received = 0;
     const actions: (() => Promise<void>)[] = [
       async () => {
-        const pair = pairs[random(4)];
+        const pair = pairs[random(4)]!;
         const op = asyncRecv(ctx, pair.left, new Uint8Array(1 + random(8)));
         const end = random(3);
         if (end === 0) op.withTimeout(random(5));
@@ -242,7 +242,7 @@ kioTest(
         const data = new Uint8Array(1 + random(8));
         const result = await asyncSend(
           ctx,
-          pairs[random(2)].right,
+          pairs[random(2)]!.right,
           data,
           MSG_DONTWAIT,
         );
@@ -265,12 +265,12 @@ kioTest(
           asyncFsync(ctx, random(3) === 0 ? 4000 : file.fd),
           asyncRead(ctx, file, new Uint8Array(8), random(4000)),
         ]);
-        if (random(3) === 0) ops[random(3)].cancel();
+        if (random(3) === 0) ops[random(3)]!.cancel();
         const results = await Promise.all(ops);
         note(results.every((result) => result.ok) ? "linked" : "unlinked");
       },
       async () => {
-        const op = asyncPoll(ctx, pairs[random(4)].left, POLLIN);
+        const op = asyncPoll(ctx, pairs[random(4)]!.left, POLLIN);
         op.withTimeout(random(10));
         await op;
       },
@@ -284,7 +284,7 @@ kioTest(
     ];
     const started: Promise<void>[] = [];
     for (let i = 0; i < 6000; i++) {
-      started.push(actions[random(actions.length)]());
+      started.push(actions[random(actions.length)]!());
       if (random(20) === 0) await immediate();
       if (random(200) === 0) await turn();
     }
@@ -323,7 +323,7 @@ kioTest(
     ];
     for (let i = 0; i < 200; i++) {
       for (let j = random(40); j > 0; j--) {
-        ops.push(kinds[random(kinds.length)]().then(() => settled++));
+        ops.push(kinds[random(kinds.length)]!().then(() => settled++));
       }
       if (random(3) === 0) await immediate();
       if (random(10) === 0) await turn();

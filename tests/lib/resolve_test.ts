@@ -38,7 +38,7 @@ async function resolveBoth(
     await SocketAddress.resolveAsync(ctx, pool, host, port),
   ];
   firsts.forEach((first, i) => {
-    const its = all[i];
+    const its = all[i]!;
     if (first.ok && its.ok) assertEquals(`${first.value}`, `${its.value[0]}`);
     else assertEquals(first, its);
   });
@@ -68,7 +68,7 @@ kioThreadTest(
         ["::ffff:192.0.2.1", "[::ffff:192.0.2.1]:53"],
         ["fe80::1%1", "[fe80::1%1]:53"],
         ["fe80::1%lo", "[fe80::1%1]:53"],
-      ]
+      ] as const
     ) {
       for (const result of await resolveBoth(ctx, host, 53)) {
         assertEquals(value(result).map(String), [printed]);

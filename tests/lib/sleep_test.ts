@@ -52,7 +52,7 @@ kioTest("asyncSleep() ends in the order of the deadlines", async (ctx) => {
     ended.push({ fromMs, toMs });
   }));
   for (let i = 1; i < ended.length; i++) {
-    const [{ fromMs }, { toMs }] = [ended[i - 1], ended[i]];
+    const [{ fromMs }, { toMs }] = [ended[i - 1]!, ended[i]!];
     assert(fromMs <= toMs, `${fromMs} before ${toMs}`);
   }
 });
@@ -82,7 +82,7 @@ kioTest("asyncSleep() of 10000 can be cancelled in any order", async (ctx) => {
   );
   const order = ops.map((_, i) => i).sort(() => random(3) - 1);
   for (const [n, i] of order.entries()) {
-    ops[i].cancel();
+    ops[i]!.cancel();
     assertEquals(ctx.pending, ops.length - n - 1);
   }
   for (const op of ops) assertCode(await op, "ECANCELED");

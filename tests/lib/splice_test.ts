@@ -50,7 +50,7 @@ class Pipe implements Disposable {
     const fds = new Int32Array(2);
     this.size = loadShim().kio_pipe(fds, PIPE_SIZE);
     assert(this.size > 0);
-    [this.readEnd, this.writeEnd] = fds;
+    [this.readEnd = -1, this.writeEnd = -1] = fds;
     for (const fd of fds) loadShim().kio_nonblocking_set(fd, !waits);
   }
 

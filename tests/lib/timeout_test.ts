@@ -340,10 +340,10 @@ kioTest("withTimeout() of some leaves the others waiting", async (ctx) => {
     const op = asyncPoll(ctx, pair.left, POLLIN);
     return i % 2 === 0 ? op.withTimeout(10) : op;
   });
-  for (let i = 0; i < 100; i += 2) assertCode(await ops[i], "ETIMEDOUT");
+  for (let i = 0; i < 100; i += 2) assertCode(await ops[i]!, "ETIMEDOUT");
   assertEquals(ctx.pending, 50);
   value(await asyncSend(ctx, pair.right, bytes("x")));
-  for (let i = 1; i < 100; i += 2) assertEquals(value(await ops[i]), POLLIN);
+  for (let i = 1; i < 100; i += 2) assertEquals(value(await ops[i]!), POLLIN);
 });
 
 // ---- with other ends -------------------------------------------------------------------

@@ -34,7 +34,13 @@ function takeDue(timers: Timers, model: Model, nowMs: number, step: string) {
   return slot;
 }
 
-for (const [seed, slots, times] of [[1, 8, 5], [2, 100, 1000], [3, 1000, 50]]) {
+for (
+  const [seed, slots, times] of [
+    [1, 8, 5],
+    [2, 100, 1000],
+    [3, 1000, 50],
+  ] as const
+) {
   Deno.test(`Timers does what a sorted list does (seed ${seed})`, () => {
     const random = randomOf(seed);
     const timers = new Timers();

@@ -67,7 +67,7 @@ Deno.exit(failed > 0 ? 1 : 0);
 
 /** Runs a scenario; undefined if this machine cannot. */
 async function run(name: string): Promise<boolean | undefined> {
-  const scenario = SCENARIOS[name];
+  const scenario = SCENARIOS[name]!;
   const size = { ...scenario[isShort ? "short" : "long"], ...sizes };
   const { connections, seconds } = size;
   console.log(`${name}: ${connections} ${scenario.about}, ${seconds} s`);

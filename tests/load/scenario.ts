@@ -26,7 +26,7 @@ export class Unavailable extends Error {}
 /** Runs a command whose words have no spaces in them; the machine is to blame
  * if it fails. */
 export async function must(command: string, input?: string): Promise<void> {
-  const [program, ...args] = command.split(" ");
+  const [program = "", ...args] = command.split(" ");
   const why = await run(program, args, { input }).then(
     ({ code, err }) => code === 0 ? undefined : err.trim(),
     (error) => (error as Error).message,

@@ -40,7 +40,7 @@ export class Subject implements AsyncDisposable {
     { network, fdsMax }: SubjectOptions = {},
   ) {
     this.network = network;
-    const [command, ...rest] = [
+    const [command = "", ...rest] = [
       ...network?.enter ?? [],
       ...fdsMax === undefined ? [] : ["prlimit", `--nofile=${fdsMax}`],
       Deno.execPath(),
@@ -67,7 +67,7 @@ export class Subject implements AsyncDisposable {
   async report(): Promise<Report> {
     this.#program.kill("SIGUSR2");
     const pattern = new RegExp(`^report ${++this.#reports} (.*)\n`, "m");
-    return JSON.parse((await this.printed(pattern))[1]);
+    return JSON.parse((await this.printed(pattern))[1]!);
   }
 
   fds(): FdCounts {
@@ -121,7 +121,7 @@ export class Subject implements AsyncDisposable {
     const lines = this.net(file).split("\n").filter((line) =>
       line.startsWith(`${group}: `)
     ).map((line) => line.split(" "));
-    return Number(lines[1][lines[0].indexOf(name)]);
+    return Number(lines[1]![lines[0]!.indexOf(name)]);
   }
 
   kill(signal: Deno.Signal): Promise<Ended> {
@@ -177,7 +177,7 @@ export class Server extends Subject {
     const ports = await server.printed(
       /^listening on .*:(\d+)\nlistening on .*:(\d+)\n/,
     );
-    [server.#echoPort, server.#partsPort] = ports.slice(1).map(Number);
+    [server.#echoPort = 0, server.#partsPort = 0] = ports.slice(1).map(Number);
     const { usedMB, stats } = await server.report();
     server.#usedMB = usedMB;
     server.#pending = stats.pending;
@@ -282,7 +282,7 @@ export class Visitor extends Subject {
   /** Ends it, and tells how it fared. */
   async judge(p99MsMax = Infinity): Promise<void> {
     const { out, err } = await this.kill("SIGINT");
-    const { timesMs, errors } = JSON.parse(/^visits (.*)$/m.exec(out)![1]);
+    const { timesMs, errors } = JSON.parse(/^visits (.*)$/m.exec(out)![1]!);
     this.#load.check(
       "others are served, every byte right",
       errors.length === 0 && timesMs.length > 0,

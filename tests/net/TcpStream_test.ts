@@ -181,7 +181,7 @@ kioTest(
     const at = refusing();
     // No socket can be sent from there to here.
     const unreachable = SocketAddress.v6(1, "ff0e::1");
-    const [local] = attemptsOf(await connect(ctx, [unreachable], 0));
+    const [local = ""] = attemptsOf(await connect(ctx, [unreachable], 0));
     for (const order of [[at, unreachable], [unreachable, at]]) {
       const result = await connect(ctx, order, FOREVER_MS);
       assertEquals(attemptsOf(result).length, 2);

@@ -235,7 +235,7 @@ kioTest(
     value(await acceptLoop(ctx, listener.fd, add, AbortSignal.abort()));
     assertEquals(accepted.length, 1);
     assert(client.peerAddress !== undefined);
-    await new Socket(accepted[0]).close();
+    await new Socket(accepted[0]!).close();
   },
 );
 
@@ -282,7 +282,7 @@ kioTest(
     value(await acceptLoop(ctx, listener, add, AbortSignal.abort()));
     assertEquals(accepted.length, 1);
     // The connection works in both directions.
-    using served = new Socket(accepted[0]);
+    using served = new Socket(accepted[0]!);
     value(await asyncSend(ctx, early, new Uint8Array(5)));
     assertEquals(value(await asyncRecv(ctx, served, new Uint8Array(9))), 5);
   },
@@ -300,7 +300,7 @@ kioTest(
     const add = (fd: number) => void accepted.push(fd);
     value(await acceptLoop(ctx, other, add, AbortSignal.abort()));
     assertEquals(accepted.length, 1);
-    await new Socket(accepted[0]).close();
+    await new Socket(accepted[0]!).close();
   },
 );
 
@@ -315,7 +315,7 @@ kioTest("stopListening() of a unix listener refuses at once", async (ctx) => {
   const add = (fd: number) => void accepted.push(fd);
   value(await acceptLoop(ctx, listener, add, AbortSignal.abort()));
   assertEquals(accepted.length, 1);
-  await new Socket(accepted[0]).close();
+  await new Socket(accepted[0]!).close();
 });
 
 kioTest("stopListening() of what does not listen is an error", () => {

@@ -55,7 +55,7 @@ const buffer = () => new Uint8Array(8);
 
 async function flagsOf(fd: number): Promise<number> {
   const info = await procText(`/proc/self/fdinfo/${fd}`);
-  return parseInt(/^flags:\s*([0-7]+)$/m.exec(info ?? "")![1], 8);
+  return parseInt(/^flags:\s*([0-7]+)$/m.exec(info ?? "")![1]!, 8);
 }
 
 function abstract(): SocketAddress {
@@ -106,7 +106,7 @@ kioTest(
       const type of [undefined, "stream", "datagram", "seqpacket"] as const
     ) {
       const [left, right] = unwrap(Socket.pair(type));
-      for (const [from, to] of [[left, right], [right, left]]) {
+      for (const [from, to] of [[left, right], [right, left]] as const) {
         value(await asyncSend(ctx, from, bytes("abc")));
         assertEquals(value(await asyncRecv(ctx, to, buffer())), 3);
         const flags = await flagsOf(from.fd);
@@ -405,8 +405,8 @@ kioTest("close() of a socket in a full queue and a chain", async () => {
   await within(5000, pair.left.close(), "close()");
   assertEquals(ctx.pending, 1);
   for (const i of [0, 1, 3, 4]) await ops[i];
-  ops[2].cancel();
-  assertCode(await ops[2], "ECANCELED");
+  ops[2]!.cancel();
+  assertCode(await ops[2]!, "ECANCELED");
 });
 
 kioTest(

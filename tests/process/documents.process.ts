@@ -37,10 +37,12 @@ interface Block {
 function blocksOf(page: string): Block[] {
   const source = Deno.readTextFileSync(ROOT + page);
   const fence = /(?:^<!-- ([^\n]*) -->\n\n?)?^```ts\n(.*?)^```$/gms;
-  return [...source.matchAll(fence)].map(({ index, 1: note = "", 2: text }) => {
-    const line = source.slice(0, index).split("\n").length;
-    return { page, line, text, note };
-  });
+  return [...source.matchAll(fence)].map(
+    ({ index, 1: note = "", 2: text = "" }) => {
+      const line = source.slice(0, index).split("\n").length;
+      return { page, line, text, note };
+    },
+  );
 }
 
 const blocks = PAGES.flatMap(blocksOf);
@@ -143,7 +145,7 @@ async function runBlock({ page, text, note }: Block): Promise<void> {
   }
   const exported = /^export (?:async )?function (\w+)/m.exec(text)?.[1];
   assert(!exported || exported in USES, `nothing uses ${exported}()`);
-  const program = exported ? USES[exported] : text;
+  const program = exported ? USES[exported]! : text;
   const port = freePort();
   write("block.ts", text.replaceAll("8080", `${port}`));
   write("main.ts", program.replaceAll("8080", `${port}`));
@@ -186,7 +188,7 @@ Deno.test("documents name tasks, modules and files that are there", () => {
   for (const page of PAGES) {
     const source = Deno.readTextFileSync(ROOT + page);
     const check = (pattern: RegExp, isThere: (name: string) => boolean) => {
-      for (const [all, name] of source.matchAll(pattern)) {
+      for (const [all, name = ""] of source.matchAll(pattern)) {
         if (!isThere(name)) wrong.push(`${page}: ${all}`);
       }
     };

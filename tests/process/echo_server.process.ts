@@ -7,7 +7,7 @@ const SERVER = ["run", "--allow-ffi", "examples/echo_server.ts"];
 async function startServer(
   under: string[] = [],
 ): Promise<{ server: Program; port: number }> {
-  const [command, ...args] = [...under, Deno.execPath(), ...SERVER];
+  const [command = "", ...args] = [...under, Deno.execPath(), ...SERVER];
   const server = new Program(command, [
     ...args,
     "--host=127.0.0.1",

@@ -18,7 +18,7 @@ for (const program of PROGRAMS) {
   Deno.test(`${program} has a --help`, async () => {
     const { code, out, err } = await start(program, "--help");
     assertEquals([code, err], [0, ""]);
-    const [about, usage, options, ...rest] = out.split("\n\n");
+    const [about = "", usage = "", options = "", ...rest] = out.split("\n\n");
     assertEquals(rest, []);
     assertMatch(about, /^[A-Z][^\n]+\.$/);
     assertMatch(usage, /^usage: deno (task|run) [^\n]+$/);
@@ -28,7 +28,7 @@ for (const program of PROGRAMS) {
     const named = usage.match(/--(?!allow-)[\w-]+( [A-Z]+)?/g) ?? [];
     assertEquals(lines.length, named.length, out);
     for (const [i, name] of named.entries()) {
-      assert(lines[i].startsWith(`  ${name} `), `${lines[i]} is not ${name}`);
+      assert(lines[i]?.startsWith(`  ${name} `), `${lines[i]} is not ${name}`);
     }
   });
 

@@ -43,8 +43,8 @@ class RawServer implements AsyncDisposable {
       request += new TextDecoder().decode(buffer.subarray(0, count));
     }
     this.requests.push(request);
-    const parts = this.#answers[/^GET (\S+)/.exec(request)![1]];
-    if (parts === null) return;
+    const parts = this.#answers[/^GET (\S+)/.exec(request)![1]!];
+    if (parts === null || parts === undefined) return;
     for (const part of parts) {
       await connection.write(new TextEncoder().encode(part));
       await new Promise((resolve) => setTimeout(resolve, 1));
@@ -194,15 +194,15 @@ const ANSWERS: Record<string, [parts: string[], says: string]> = {
 Deno.test("fetch_all understands what comes, and reports it in order", async () => {
   const names = Object.keys(ANSWERS);
   await using server = new RawServer(
-    Object.fromEntries(names.map((name, i) => [`/${i}`, ANSWERS[name][0]])),
+    Object.fromEntries(names.map((name, i) => [`/${i}`, ANSWERS[name]![0]])),
   );
   const urls = names.map((_, i) => server.url(`/${i}`));
   const { code, out, err } = await fetchAll("--timeout", "30", ...urls);
   assertEquals(err, "");
   const lines = out.trimEnd().split("\n");
   for (const [i, name] of names.entries()) {
-    const got = lines[i].replace(/, \d+ ms$/, "");
-    assertEquals(got, `${urls[i]}: ${ANSWERS[name][1]}`, `an answer ${name}`);
+    const got = lines[i]!.replace(/, \d+ ms$/, "");
+    assertEquals(got, `${urls[i]}: ${ANSWERS[name]![1]}`, `an answer ${name}`);
   }
   assertEquals([lines.length, code], [names.length, 1]);
 });
@@ -232,7 +232,7 @@ Deno.test("fetch_all gives up on each after its own time", async () => {
   const urls = ["/silent", "/quick", "/silent"].map((path) => server.url(path));
   const { code, out } = await fetchAll("--timeout", "3", ...urls);
   assertEquals(code, 1);
-  const [first, second, third] = out.split("\n");
+  const [first = "", second = "", third = ""] = out.split("\n");
   assertMatch(first, /: failed, .*timed out.*, \d+ ms$/i);
   assertMatch(second, /: 200, 1 bytes, \d+ ms$/);
   assertMatch(third, /: failed, .*timed out.*, \d+ ms$/i);
@@ -288,7 +288,7 @@ for (
     ["chunks", `${OK}Transfer-Encoding: chunked\r\n\r\n`, "1\r\nx\r\n"],
     ["hints", "", "HTTP/1.1 100 Continue\r\n\r\n"],
     ["bytes", `${OK}\r\n`, "0123456789"],
-  ]
+  ] as const
 ) {
   Deno.test(`fetch_all ends endless ${what} at its time limit`, async () => {
     await using server = new EndlessServer(start, again);

@@ -43,7 +43,12 @@ Deno.test("file_copy copies every byte of files of any size", async () => {
 });
 
 for (
-  const [depth, size] of [["1", "4K"], ["3", "8K"], ["64", "4096"], ["2", "4M"]]
+  const [depth, size] of [
+    ["1", "4K"],
+    ["3", "8K"],
+    ["64", "4096"],
+    ["2", "4M"],
+  ] as const
 ) {
   Deno.test(`file_copy copies with ${depth} × ${size} in flight`, async () => {
     using folder = temporaryFolder();
@@ -104,7 +109,7 @@ Deno.test("file_copy keeps holes", async () => {
   const { code, err } = await copy(source, target);
   assertEquals(code, 0, err);
   assertEquals(Deno.readFileSync(target), Deno.readFileSync(source));
-  const [from, to] = [source, target].map((path) => Deno.statSync(path));
+  const [from, to] = [Deno.statSync(source), Deno.statSync(target)];
   assertEquals(to.size, size);
   assert(to.blocks! <= from.blocks!, `${to.blocks} blocks, not ${from.blocks}`);
 });
@@ -183,9 +188,8 @@ Deno.test("file_copy copies files of /proc and /sys to their end", async () => {
   // Far more than one read gives. Its end changes when modules are loaded.
   const { code, err } = await copy("/proc/kallsyms", target);
   assertEquals(code, 0, err);
-  const [from, to] = ["/proc/kallsyms", target].map((path) =>
-    Deno.readTextFileSync(path)
-  );
+  const from = Deno.readTextFileSync("/proc/kallsyms");
+  const to = Deno.readTextFileSync(target);
   assert(to.length > 400_000, `${to.length} characters`);
   assertEquals(to.slice(0, 400_000), from.slice(0, 400_000));
 });
@@ -254,7 +258,7 @@ Deno.test("file_copy replaces a file that it may not read", async () => {
   Deno.writeTextFileSync(`${folder.path}/source`, "new");
   Deno.writeTextFileSync(target, "old", { mode: 0o200 });
   const [command, ...args] = NO_PRIVILEGES;
-  const { code, err } = await run(command, [
+  const { code, err } = await run(command!, [
     ...args,
     ...[Deno.execPath(), ...COPY, `${folder.path}/source`, target],
   ]);
@@ -294,7 +298,13 @@ Deno.test("file_copy refuses what would do harm, and leaves it alone", async () 
 });
 
 /** A folder on a disk of 1 MiB, in a name space of its own. */
-const SMALL_DISK = ["unshare", "--map-root-user", "--mount", "sh", "-c"];
+const SMALL_DISK = [
+  "unshare",
+  "--map-root-user",
+  "--mount",
+  "sh",
+  "-c",
+] as const;
 const { code: unshared } = await run(SMALL_DISK[0], [
   ...SMALL_DISK.slice(1),
   "mount -t tmpfs -o size=1M tmpfs /mnt",

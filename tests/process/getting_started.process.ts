@@ -8,7 +8,7 @@ const PAGE = Deno.readTextFileSync(`${ROOT}docs/getting-started.md`);
 /** The lines of the page's code in a language. */
 function blocks(language: string): string[] {
   const fence = new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, "gms");
-  return [...PAGE.matchAll(fence)].map(([, text]) => text);
+  return [...PAGE.matchAll(fence)].map(([, text = ""]) => text);
 }
 
 /** The arguments of each call of Deno on the page. */
@@ -21,7 +21,7 @@ function command(...words: string[]): string[] {
     words.every((word) => args.includes(word))
   );
   assert(found.length > 0, `no command with ${words} in getting-started.md`);
-  const [deno, ...args] = found[0];
+  const [deno, ...args] = found[0]!;
   assertEquals(deno, "deno");
   return args;
 }
@@ -49,7 +49,7 @@ Deno.test("getting-started.md leads from an empty folder to an echo", async () =
   assertMatch(built.out, /^built \/.*\/\.cache\/kio\/libkio-/);
 
   // Another port, as somebody may have that one.
-  const [server] = blocks("ts");
+  const [server = ""] = blocks("ts");
   Deno.writeTextFileSync(
     `${options.cwd}/server.ts`,
     server.replace("bind(8080)", "bind(0)")

@@ -50,7 +50,7 @@ class User implements Disposable {
     env: Record<string, string> = {},
     under: string[] = [],
   ): Promise<Ended> {
-    const [command, ...rest] = [...under, Deno.execPath(), ...args];
+    const [command = "", ...rest] = [...under, Deno.execPath(), ...args];
     return run(command, rest, {
       cwd: this.project,
       env: {
@@ -456,7 +456,7 @@ const REFUSALS: Record<
   "a library that was altered": {
     spoil: ({ library }) => {
       const content = Deno.readFileSync(library);
-      content[content.length >> 1] ^= 1;
+      content[content.length >> 1]! ^= 1;
       Deno.writeFileSync(library, content);
     },
     reason: /\.so: .*cut off or changed/,
@@ -466,7 +466,7 @@ const REFUSALS: Record<
 for (const [what, { spoil, reason, needsRoot }] of Object.entries(REFUSALS)) {
   Deno.test({
     name: `IoContext refuses ${what}`,
-    ignore: needsRoot && !isRoot,
+    ignore: needsRoot === true && !isRoot,
     async fn() {
       using user = await owner();
       assertWorks(await user.program());
@@ -484,8 +484,8 @@ for (
 ) {
   Deno.test(`build refuses ${what}`, async () => {
     using user = await owner();
-    REFUSALS[what].spoil(user);
-    assertRefused(await user.build(), REFUSALS[what].reason);
+    REFUSALS[what]!.spoil(user);
+    assertRefused(await user.build(), REFUSALS[what]!.reason);
   });
 }
 
@@ -494,7 +494,7 @@ for (
 ) {
   Deno.test(`build replaces ${what}`, async () => {
     using user = await owner();
-    REFUSALS[what].spoil(user);
+    REFUSALS[what]!.spoil(user);
     assertEquals((await user.build()).code, 0);
     assertWorks(await user.program());
   });

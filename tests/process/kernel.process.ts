@@ -15,7 +15,7 @@ function runWithFault(
   call: string,
   fault: string,
   script: string,
-  flags?: string[],
+  flags = ["--allow-ffi"],
 ): Promise<Ended> {
   return runScript(script, {
     flags,
@@ -222,7 +222,7 @@ for (const [mask, told] of Object.entries(MASKS)) {
     assertEquals(code, 0, err);
     // By the library, and at least once.
     assertMatch(err, new RegExp(`^kio: ${mask} hidden [1-9]\\d* times\n$`));
-    const [capabilities, end] = out.split("\n");
+    const [capabilities = "", end] = out.split("\n");
     assertEquals(end, "done");
     const found = JSON.parse(capabilities);
     for (const [name, is] of Object.entries(told)) {

@@ -276,7 +276,7 @@ Deno.test("IoContext that is busy leaves their turn to others", async () => {
   const counts = JSON.parse(out) as Record<string, number>;
   const enough = { kio: 500, timer: 10, fetch: 10, worker: 10 };
   for (const [name, least] of Object.entries(enough)) {
-    assert(counts[name] >= least, `${name} had too few turns: ${out}`);
+    assert(counts[name]! >= least, `${name} had too few turns: ${out}`);
   }
 });
 

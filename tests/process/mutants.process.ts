@@ -34,17 +34,17 @@ Deno.test("reliability.md names tests and mutants that there are", () => {
   const missing: string[] = [];
   const text = Deno.readTextFileSync(`${ROOT}docs/reliability.md`);
   for (const table of text.trim().split("\n\n")) {
-    const [head, , ...rows] = table.split("\n").map((line) =>
+    const [head = [], , ...rows] = table.split("\n").map((line) =>
       line.split("|").slice(1, -1).map((cell) => cell.trim())
     );
     if (!["held by", "noticed by"].includes(head.at(-1) ?? "")) continue;
     for (const row of rows) {
       const noticed = row.at(-1)!;
-      for (const [, name] of noticed.matchAll(/`([^`]+)`/g)) {
+      for (const [, name = ""] of noticed.matchAll(/`([^`]+)`/g)) {
         if (!isThere(name)) missing.push(name);
       }
       const numbers = head[1] === "mutant"
-        ? row[1]
+        ? row[1] ?? ""
         : /mutants? ([\d, –]+)/.exec(noticed)?.[1] ?? "";
       for (const [number] of numbers.matchAll(/\d+/g)) {
         if (Number(number) > MUTANTS.length) missing.push(`mutant ${number}`);

@@ -29,9 +29,9 @@ function promised(): string[] {
   const rows = text.split("\n").filter((line) => /^\| .* \|$/.test(line));
   assert(rows.length > 30, "the table is gone");
   return rows.slice(1).flatMap((row) => {
-    const code = row.split(" | ")[1].matchAll(/`([^`]+)`/g);
+    const code = row.split(" | ")[1]!.matchAll(/`([^`]+)`/g);
     // Without strings and what is spread.
-    return [...code].map(([, text]) => text.replace(/"[^"]*"|\.{3}/g, ""));
+    return [...code].map(([, text = ""]) => text.replace(/"[^"]*"|\.{3}/g, ""));
   });
 }
 
@@ -53,7 +53,11 @@ Deno.test("docs/from-cpp.md names what there is", async () => {
     // What is called, what belongs to something, a type, a name alone.
     const found = code.matchAll(/(?<=\.)\w+|\b[A-Z]\w+|\w+(?=\()|^\w+$/g);
     for (const [name] of found) used.add(name);
-    for (const [, name, args] of code.matchAll(/\b(async\w+)\(([^)]*)\)/g)) {
+    for (
+      const [, name = "", args = ""] of code.matchAll(
+        /\b(async\w+)\(([^)]*)\)/g,
+      )
+    ) {
       const count = args.replace(/\{[^}]*\}/g, "").split(",").length;
       assert(count <= paramsMax.get(name)!, `${code} has too many arguments`);
     }

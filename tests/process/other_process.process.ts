@@ -97,8 +97,8 @@ Deno.test("asyncSendmsg() and asyncRecvmsg() pass fds to another process, and ba
     buffers,
     control: roomForFds(1),
   }).withTimeout(20_000).orThrow();
-  const [fd, ...rest] = fdsFromControl(back.control);
-  assert(fd !== undefined && rest.length === 0);
+  const [fd = -1, ...rest] = fdsFromControl(back.control);
+  assert(fd >= 0 && rest.length === 0);
   await using socket = new Socket(fd);
   const text = answer.subarray(0, 4);
   await asyncRecvExact(ctx, socket, text, { timeout: 20_000 }).orThrow();

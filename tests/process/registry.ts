@@ -12,7 +12,7 @@ export async function publishedFiles(): Promise<string[]> {
   assertEquals(code, 0, err);
   assert(!err.includes("warning"), err);
   const prefix = `file://${ROOT}`;
-  return [...err.matchAll(/(file:\/\/\S+) \(/g)].map(([, url]) =>
+  return [...err.matchAll(/(file:\/\/\S+) \(/g)].map(([, url = ""]) =>
     decodeURIComponent(url.slice(prefix.length))
   ).sort();
 }
@@ -87,7 +87,7 @@ export class Registry implements AsyncDisposable {
       );
       return Response.json({ scope: "kio", name: "kio", versions });
     }
-    const version = rest.split(/[/_]/, 1)[0];
+    const version = rest.split(/[/_]/, 1)[0]!;
     const files = this.#versions.get(version);
     if (files === undefined) return new Response(null, { status: 404 });
     if (rest === `${version}_meta.json`) {

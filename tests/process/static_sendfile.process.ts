@@ -232,7 +232,7 @@ test("static_sendfile answers HEAD as GET, without a body", async () => {
       )
     );
     assertEquals(heads[1], heads[0]);
-    assertEquals(bodyOf(answers[1]), "");
+    assertEquals(bodyOf(answers[1]!), "");
   }
 });
 
@@ -634,8 +634,8 @@ test("static_sendfile serves others while many do not read", async () => {
   // A blocking splice would hold a thread of the kernel for each.
   assert(threads() < 120, `${threads()} threads`);
   // And the slow ones get all of it.
-  await clients[0].send(get("/no", CLOSE));
-  const answer = await clients[0].rest();
+  await clients[0]!.send(get("/no", CLOSE));
+  const answer = await clients[0]!.rest();
   assert(answer.includes(decoder.decode(pattern(LARGE))));
   for (const client of clients) client[Symbol.dispose]();
 });
@@ -664,8 +664,8 @@ Deno.test("static_sendfile takes no more connections than it may", async () => {
   const clients: Client[] = [];
   for (let i = 0; i < 1024; i++) clients.push(await site.connect());
   // Accepted, all of them.
-  await clients[1023].send(get("/tiny.txt"));
-  await clients[1023].until(/0123456789/);
+  await clients[1023]!.send(get("/tiny.txt"));
+  await clients[1023]!.until(/0123456789/);
   using late = await site.connect();
   await late.send(get("/tiny.txt"));
   const answered = late.until(/0123456789/).then(() => "answered");

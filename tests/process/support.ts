@@ -24,8 +24,8 @@ export interface Ended {
 
 export interface ProgramOptions {
   /** Written to its standard input, which is then closed. */
-  input?: string;
-  env?: Record<string, string>;
+  input?: string | undefined;
+  env?: Record<string, string> | undefined;
   cwd?: string;
   limitMs?: number;
 }

@@ -345,7 +345,7 @@ Deno.exit();
 /** Runs that; gives for each way to die if the kernel wrote to freed memory. */
 async function writesToFreed(library?: string): Promise<boolean[]> {
   using folder = temporaryFolder();
-  const { LD_PRELOAD } = sanitizedEnv(`${folder.path}/suppressions`);
+  const { LD_PRELOAD = "" } = sanitizedEnv(`${folder.path}/suppressions`);
   // A guard that waits frees nothing, however long one looks; one that does not
   // wait must have the time for it.
   const limits = `const FREED_MS = ${library === undefined ? 200 : 20_000};\n`;

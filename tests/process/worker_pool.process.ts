@@ -174,7 +174,7 @@ poolTest(
   },
 );
 
-const [major, minor] = Deno.osRelease().split(".").map(Number);
+const [major = 0, minor = 0] = Deno.osRelease().split(".").map(Number);
 
 poolTest(
   "incomingCpu gives each pinned worker what arrives on its CPU, from Linux 6.2 on",
@@ -227,9 +227,9 @@ poolTest(
 
 function allowedCpus(): number[] {
   const status = Deno.readTextFileSync("/proc/self/status");
-  const [, list] = /Cpus_allowed_list:\s*(\S+)/.exec(status)!;
+  const [, list = ""] = /Cpus_allowed_list:\s*(\S+)/.exec(status)!;
   return list.split(",").flatMap((range) => {
-    const [first, last = first] = range.split("-").map(Number);
+    const [first = 0, last = first] = range.split("-").map(Number);
     return Array.from({ length: last - first + 1 }, (_, i) => first + i);
   });
 }
@@ -488,7 +488,7 @@ poolTest("shutdown() closes the context of who is late", async () => {
   for (let i = 0; i < 10 && cancelled < 2; i++) {
     const pool = await start(module, { counters: ["ECANCELED"] });
     assertEquals(await pool.shutdown({ graceMs: 20 }), 2);
-    cancelled = pool.stats().counters.ECANCELED;
+    cancelled = pool.stats().counters.ECANCELED!;
   }
   assertEquals(cancelled, 2);
 });
@@ -659,7 +659,7 @@ for (const [what, how, message] of DYING) {
       `),
       { onError: (error, index) => told.resolve([error, index]) },
     );
-    unwrap(wake(pool.ringFds[0], 0, 0));
+    unwrap(wake(pool.ringFds[0]!, 0, 0));
     const [error, index] = await told.promise;
     assertMatch(error.message, message);
     assertEquals(index, 0);
@@ -667,7 +667,7 @@ for (const [what, how, message] of DYING) {
       pool.stats().workers.map(({ state }) => state),
       ["ended", "serving"],
     );
-    const [gone, serving] = pool.ringFds;
+    const [gone = 0, serving = 0] = pool.ringFds;
     assertEquals(gone, -1);
     assertThrows(() => wake(gone), RangeError, "the worker has ended");
     assert(wake(serving).ok);
@@ -706,7 +706,7 @@ poolTest("restart replaces a worker while the others serve", async () => {
   );
   const [, other] = pool.ringFds;
   for (let restarts = 1; restarts <= 2; restarts++) {
-    unwrap(wake(pool.ringFds[0], 0, 0));
+    unwrap(wake(pool.ringFds[0]!, 0, 0));
     assert(await settled(() => pool.stats().restarts === restarts));
     assert(await settled(() => pool.ringFds[0] !== -1));
   }
@@ -731,7 +731,7 @@ poolTest("restart of a worker that dies at once does not spin", async () => {
     `),
     { restart: true, data: gate, onError: () => void deaths++ },
   );
-  unwrap(wake(pool.ringFds[0], 0, 0));
+  unwrap(wake(pool.ringFds[0]!, 0, 0));
   await sleep(1000);
   // After 100, 200 and 400 ms: never more, however slow the machine is.
   assert(deaths >= 1 && deaths <= 4, `${deaths} deaths`);

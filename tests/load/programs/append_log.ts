@@ -27,7 +27,7 @@ import { recordOf, wholeRecords } from "../log_format.ts";
 const WRITERS = 4;
 const BATCH_MAX = 20;
 
-const [folder] = Deno.args;
+const [folder = ""] = Deno.args;
 using ctx = new IoContext();
 const flags = O_RDWR | O_CREAT;
 const file = await asyncOpen(ctx, `${folder}/log`, flags, 0o600).orThrow();

@@ -13,7 +13,9 @@ const INTERVAL_MS = 20;
 /** Of its messages: nobody else is that connection. */
 const CONNECTION = 1e6;
 
-const [echoAt, partsAt] = Deno.args.map((text) => SocketAddress.parse(text));
+const [echoAt, partsAt] = [0, 1].map((i) =>
+  SocketAddress.parse(Deno.args[i]!)
+) as [SocketAddress, SocketAddress];
 using ctx = new IoContext();
 const timesMs: number[] = [];
 const errors: string[] = [];

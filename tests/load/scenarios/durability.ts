@@ -71,5 +71,6 @@ async function diskOf(load: Load): Promise<Disk | undefined> {
   } catch (error) {
     if (!(error instanceof Unavailable)) throw error;
     load.note(`skipped: the disk itself is not looked at, ${error.message}`);
+    return undefined;
   }
 }

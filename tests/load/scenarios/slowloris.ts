@@ -36,9 +36,9 @@ export const slowloris: Scenario = {
         for (let i = tick; i < connections; i += TICKS) {
           const request = requestFor(offsetOf(i), PART_SIZE);
           const at = byte % request.length;
-          void asyncSend(ctx, sockets[i], request.subarray(at, at + 1));
+          void asyncSend(ctx, sockets[i]!, request.subarray(at, at + 1));
           if (at === request.length - 1) {
-            void receivePart(ctx, sockets[i], offsetOf(i), PART_SIZE)
+            void receivePart(ctx, sockets[i]!, offsetOf(i), PART_SIZE)
               .then(() => answers++, (error) => {
                 load.check("a slow client is served", false, error);
               });

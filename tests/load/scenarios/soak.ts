@@ -122,9 +122,10 @@ function judge(
   );
   // The lower quartile of a third: what is due to the machine is above it.
   const third = Math.ceil(samples.length / 3);
-  const thirds = [samples.slice(0, third), samples.slice(-third)];
-  const quartiles = (value: (sample: Sample) => number) =>
-    thirds.map((some) => quantile(some.map(value), 0.25));
+  const quartiles = (value: (sample: Sample) => number) => {
+    const of = (some: readonly Sample[]) => quantile(some.map(value), 0.25);
+    return [of(samples.slice(0, third)), of(samples.slice(-third))] as const;
+  };
   const [fdsFirst, fdsLast] = quartiles(({ fds }) =>
     Math.max(fds.pipes, pipesKept) + fds.others
   );

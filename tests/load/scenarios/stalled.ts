@@ -55,7 +55,7 @@ export const stalled: Scenario = {
     // Some go on, the others have had enough.
     let bytes = 0;
     await inLanes(connections, 50, async (i) => {
-      const socket = sockets[i];
+      const socket = sockets[i]!;
       if (i % 2 === 0) return await reset(ctx, socket);
       await receivePart(ctx, socket, i, PART_SIZE);
       bytes += PART_SIZE;
