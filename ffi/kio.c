@@ -122,6 +122,9 @@ struct watching {
 	/* slots, with room for all of them */
 	uint32_t *fresh;
 	uint32_t fresh_count;
+	/* duplicates of the registered files that are anonymous, by place; -1 */
+	int32_t *registered;
+	uint32_t registered_count;
 };
 
 struct kio {
@@ -439,10 +442,15 @@ static void waiter_begin(struct kio *k, const struct io_uring_sqe *sqe)
 	uint32_t events = waits_for(sqe), slot = (uint32_t)sqe->user_data;
 	struct watching *watching = &k->watching;
 	struct waiter *waiter;
+	int32_t fd = sqe->fd;
 
-	/* the place of a registered file is no fd */
-	if (!events || sqe->flags & IOSQE_FIXED_FILE)
+	if (!events)
 		return;
+	if (sqe->flags & IOSQE_FIXED_FILE) {
+		if ((uint32_t)fd >= watching->registered_count)
+			return;
+		fd = watching->registered[fd];
+	}
 	if (slot >= watching->waiter_count && !waiters_grow(watching, slot)) {
 		watching->blind = true;
 		return;
@@ -451,7 +459,7 @@ static void waiter_begin(struct kio *k, const struct io_uring_sqe *sqe)
 	if (!waiter->fresh)
 		watching->fresh[watching->fresh_count++] = slot;
 	*waiter = (struct waiter){ .id = sqe->user_data,
-				   .fd = sqe->fd,
+				   .fd = fd,
 				   .events = events,
 				   .pending = true,
 				   .fresh = true };
@@ -503,6 +511,50 @@ static bool is_anonymous(int fd)
 	struct stat stat;
 
 	return !fstat(fd, &stat) && !(stat.st_mode & S_IFMT);
+}
+
+/* Some places of the registered files have other files now; -1 is none. */
+static void watch_updated(struct kio *k, uint32_t place, const int32_t *fds,
+			  uint32_t count)
+{
+	struct watching *watching = &k->watching;
+
+	for (uint32_t i = 0; i < count; i++) {
+		int32_t *copy = &watching->registered[place + i];
+
+		if (*copy >= 0)
+			close(*copy);
+		*copy = -1;
+		if (fds[i] >= 0 && is_anonymous(fds[i]))
+			*copy = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+	}
+}
+
+static int watch_registered(struct kio *k, const int32_t *fds, uint32_t count)
+{
+	struct watching *watching = &k->watching;
+
+	watching->registered = malloc(count * sizeof(*fds));
+	if (!watching->registered) {
+		io_uring_unregister_files(&k->ring);
+		return -ENOMEM;
+	}
+	memset(watching->registered, -1, count * sizeof(*fds));
+	watching->registered_count = count;
+	watch_updated(k, 0, fds, count);
+	return 0;
+}
+
+static void watch_unregistered(struct kio *k)
+{
+	struct watching *watching = &k->watching;
+
+	for (uint32_t i = 0; i < watching->registered_count; i++)
+		if (watching->registered[i] >= 0)
+			close(watching->registered[i]);
+	free(watching->registered);
+	watching->registered = NULL;
+	watching->registered_count = 0;
 }
 
 static bool watch_open(struct kio *k)
@@ -597,6 +649,7 @@ static void watch_close(struct kio *k)
 {
 	if (k->watching.open)
 		io_uring_queue_exit(&k->watching.ring);
+	watch_unregistered(k);
 	free(k->watching.waiters);
 	free(k->watching.fresh);
 }
@@ -1471,18 +1524,28 @@ EXPORT int kio_fd_take(struct kio *k, double *tag)
 EXPORT int kio_files_register(struct kio *k, const int32_t *fds,
 			      uint32_t count)
 {
-	return io_uring_register_files(&k->ring, fds, count);
+	int ret = io_uring_register_files(&k->ring, fds, count);
+
+	return ret ? ret : watch_registered(k, fds, count);
 }
 
 EXPORT int kio_files_update(struct kio *k, uint32_t offset,
 			    const int32_t *fds, uint32_t count)
 {
-	return io_uring_register_files_update(&k->ring, offset, fds, count);
+	int ret = io_uring_register_files_update(&k->ring, offset, fds, count);
+
+	if (ret > 0)
+		watch_updated(k, offset, fds, (uint32_t)ret);
+	return ret;
 }
 
 EXPORT int kio_files_unregister(struct kio *k)
 {
-	return io_uring_unregister_files(&k->ring);
+	int ret = io_uring_unregister_files(&k->ring);
+
+	if (!ret)
+		watch_unregistered(k);
+	return ret;
 }
 
 /* ---- a context: opening, closing, dying ---------------------------------- */

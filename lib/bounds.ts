@@ -27,6 +27,7 @@ export function bound(
 export class Bounds implements Disposable {
   readonly #deadlineMs: number;
   readonly #signal: AbortSignal | undefined;
+  readonly #group: AbortGroup | undefined;
   #current: readonly UringOp<unknown>[] = [];
 
   constructor(options: BoundOptions, verb: string) {
@@ -36,7 +37,8 @@ export class Bounds implements Disposable {
       ? Infinity
       : loadShim().kio_now_ms() + timeout;
     this.#signal = signal;
-    if (signal !== undefined) addAbortTarget(signal, this);
+    this.#group = signal && AbortGroup.of(signal);
+    this.#group?.add(this);
   }
 
   /** Called when the signal is aborted. */
@@ -67,9 +69,7 @@ export class Bounds implements Disposable {
 
   [Symbol.dispose](): void {
     this.#current = [];
-    const signal = this.#signal;
-    if (signal === undefined) return;
-    removeAbortTarget(signal, this);
+    this.#group?.delete(this);
     removeIdleListeners();
   }
 }
@@ -83,60 +83,74 @@ interface AbortTarget {
  * One listener a signal, however many operations it ends. Taking a listener
  * off a signal takes time for each that it has: with one for each of 5000
  * connections a receive cost 390 µs.
+ *
+ * It stays when the last target has gone, until `removeIdleListeners()`: the
+ * next operation often has the same signal, and to add and to remove a listener
+ * takes longer than all the rest.
  */
-class AbortGroup {
-  readonly signal: AbortSignal;
-  readonly targets = new Set<AbortTarget>();
-  readonly onAbort = () => {
-    for (const target of this.targets) target.cancel();
+export class AbortGroup {
+  readonly #signal: AbortSignal;
+  readonly #targets = new Set<AbortTarget>();
+  #listens = false;
+  #isInIdle = false;
+  readonly #onAbort = () => {
+    for (const target of this.#targets) target.cancel();
   };
 
-  constructor(signal: AbortSignal) {
-    this.signal = signal;
+  private constructor(signal: AbortSignal) {
+    this.#signal = signal;
+  }
+
+  /** The group of a signal. */
+  static of(signal: AbortSignal): AbortGroup {
+    if (signal === latest?.#signal) return latest;
+    let group = groups.get(signal);
+    if (group === undefined) {
+      group = new AbortGroup(signal);
+      groups.set(signal, group);
+    }
+    latest = group;
+    return group;
+  }
+
+  /** Calls `cancel()` of the target when the signal is aborted. */
+  add(target: AbortTarget): void {
+    if (!this.#listens) {
+      this.#listens = true;
+      this.#signal.addEventListener("abort", this.#onAbort);
+    }
+    this.#targets.add(target);
+  }
+
+  delete(target: AbortTarget): void {
+    this.#targets.delete(target);
+    if (this.#targets.size > 0 || this.#isInIdle) return;
+    this.#isInIdle = true;
+    idle.push(this);
+  }
+
+  /** Stops listening, if there is still nothing to be ended. */
+  rest(): void {
+    this.#isInIdle = false;
+    if (this.#targets.size > 0) return;
+    this.#listens = false;
+    this.#signal.removeEventListener("abort", this.#onAbort);
   }
 }
 
 const groups = new WeakMap<AbortSignal, AbortGroup>();
 
-/** Groups that may have lost their last target. */
-const idle = new Set<AbortGroup>();
+/** Of the signal that was asked for last: one for all is the usual. */
+let latest: AbortGroup | undefined;
 
-/** Calls `cancel()` of the target when the signal is aborted. */
-export function addAbortTarget(
-  signal: AbortSignal,
-  target: AbortTarget,
-): void {
-  let group = groups.get(signal);
-  if (group === undefined) {
-    group = new AbortGroup(signal);
-    groups.set(signal, group);
-  }
-  // An idle group still has its listener.
-  if (group.targets.size === 0 && !idle.delete(group)) {
-    signal.addEventListener("abort", group.onAbort);
-  }
-  group.targets.add(target);
-}
-
-/** Undoes `addAbortTarget()`. The listener stays until
- * `removeIdleListeners()`: the next operation often has the same signal, and
- * adding and removing a listener takes ten times as long as the rest. */
-export function removeAbortTarget(
-  signal: AbortSignal,
-  target: AbortTarget,
-): void {
-  const group = groups.get(signal);
-  if (group?.targets.delete(target) && group.targets.size === 0) {
-    idle.add(group);
-  }
-}
+/** Groups that have lost their last target since. */
+const idle: AbortGroup[] = [];
 
 /** To be called before the thread is left: a listener keeps the timer of
  * `AbortSignal.timeout()` going, and so the process alive. */
 export function removeIdleListeners(): void {
-  if (idle.size === 0) return;
-  for (const group of idle) {
-    group.signal.removeEventListener("abort", group.onAbort);
-  }
-  idle.clear();
+  if (idle.length === 0) return;
+  for (const group of idle) group.rest();
+  idle.length = 0;
+  latest = undefined;
 }

@@ -1,9 +1,5 @@
 import { loadShim, type Shim } from "../ffi/load.ts";
-import {
-  addAbortTarget,
-  removeAbortTarget,
-  removeIdleListeners,
-} from "./bounds.ts";
+import { AbortGroup, removeIdleListeners } from "./bounds.ts";
 import { checkDelay, checkSignal } from "./check.ts";
 import { POLLRDHUP } from "./constants.ts";
 import {
@@ -168,7 +164,8 @@ export interface Extra<T> {
   transfer?: Transfer;
   /** While it is backing off: when its timeout ends it. */
   deadlineMs?: number;
-  signals?: AbortSignal[];
+  /** Of the signals that end it: one, or several. */
+  signals?: AbortGroup | AbortGroup[];
 }
 
 /** The resolve function of the promise that was made last. */
@@ -234,9 +231,12 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
       this.cancel();
       return this;
     }
-    addAbortTarget(signal, this);
+    const group = AbortGroup.of(signal);
+    group.add(this);
     const extra = this.#extra ??= {};
-    (extra.signals ??= []).push(signal);
+    extra.signals = extra.signals === undefined
+      ? group
+      : [extra.signals, group].flat();
     return this;
   }
 
@@ -271,9 +271,9 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     this.#ring.release(this.#slot);
     this.#pinned = null;
     const signals = this.#extra?.signals;
-    if (signals !== undefined) {
-      for (const signal of signals) removeAbortTarget(signal, this);
-    }
+    if (signals === undefined) return;
+    if (signals instanceof AbortGroup) signals.delete(this);
+    else for (const group of signals) group.delete(this);
   }
 
   /** Ends what the kernel has no part in (any more). */

@@ -6,6 +6,7 @@ import {
   asyncPoll,
   asyncRead,
   asyncReadExact,
+  asyncReadFixed,
   asyncReadv,
   asyncSleep,
   IoContext,
@@ -219,6 +220,25 @@ kioTest(
       events.close(epoll);
       events.close(fd);
     }
+  },
+);
+
+kioTest(
+  "asyncReadFixed() of a registered eventfd wakes the context each time",
+  async () => {
+    using ctx = new IoContext(8);
+    using events = eventfds();
+    const [fd, other] = [events.open(), events.open()];
+    value(ctx.registerFiles([other, fd]));
+    value(ctx.updateFiles(0, [fd]));
+    for (let round = 0; round < 6; round++) {
+      const op = asyncReadFixed(ctx, round % 2, new Uint8Array(8));
+      setTimeout(() => events.add(fd), 10);
+      value(await within(10_000, op, `round ${round}`));
+    }
+    value(ctx.unregisterFiles());
+    events.close(fd);
+    events.close(other);
   },
 );
 
