@@ -103,7 +103,7 @@ export class AbortGroup {
 
   /** The group of a signal. */
   static of(signal: AbortSignal): AbortGroup {
-    if (signal === latest?.#signal) return latest;
+    if (latest !== undefined && latest.#signal === signal) return latest;
     let group = groups.get(signal);
     if (group === undefined) {
       group = new AbortGroup(signal);
