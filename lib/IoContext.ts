@@ -11,7 +11,7 @@ import { EBUSY, ENOMEM } from "./errno.ts";
 import { type Capabilities, probe } from "./capabilities.ts";
 import { type Operation, READ_FIXED, WRITE_FIXED } from "./operations.ts";
 import { pin } from "./pin.ts";
-import { DONE, exceptionOf, failure, type Result } from "./result.ts";
+import { DONE, errorOf, exceptionOf, failure, type Result } from "./result.ts";
 import { Ring } from "./ring.ts";
 import { type ContextStats, describe, type PendingOperation } from "./stats.ts";
 
@@ -308,7 +308,8 @@ export class IoContext implements Disposable, AsyncDisposable {
   registerFiles(fds: readonly Fd[]): Result<void> {
     const table = this.#fileTable(fds, "register files");
     const { shim, handle } = this.#ring;
-    return doneOf(shim.kio_files_register(handle, table, table.length));
+    const status = shim.kio_files_register(handle, table, table.length);
+    return doneOf(status, "register files");
   }
 
   /**
@@ -331,7 +332,8 @@ export class IoContext implements Disposable, AsyncDisposable {
       "update files",
     );
     const { shim, handle } = this.#ring;
-    return doneOf(shim.kio_files_update(handle, first, table, table.length));
+    const status = shim.kio_files_update(handle, first, table, table.length);
+    return doneOf(status, "update files");
   }
 
   /**
@@ -344,9 +346,12 @@ export class IoContext implements Disposable, AsyncDisposable {
    * @throws {TypeError} If the context is closed.
    */
   unregisterFiles(): Result<void> {
-    this.#ring.checkOpen("unregister files");
-    if (this.#ring.hasPending(READ_FIXED, WRITE_FIXED)) return failure(EBUSY);
-    return doneOf(this.#ring.shim.kio_files_unregister(this.#ring.handle));
+    const verb = "unregister files";
+    this.#ring.checkOpen(verb);
+    const isBusy = this.#ring.hasPending(READ_FIXED, WRITE_FIXED);
+    if (isBusy) return failure(EBUSY, verb);
+    const { shim, handle } = this.#ring;
+    return doneOf(shim.kio_files_unregister(handle), verb);
   }
 
   #fileTable(fds: readonly Fd[], verb: string): Int32Array<ArrayBuffer> {
@@ -378,7 +383,7 @@ export class IoContext implements Disposable, AsyncDisposable {
     const memory = mapMemory(size);
     if (memory === undefined) {
       throw exceptionOf(
-        failure(ENOMEM).error,
+        errorOf(ENOMEM),
         `allocate ${size} bytes`,
         undefined,
         ": there is no memory or no address space left (ulimit -v); allocate less, or drop what is not needed any more",
@@ -436,6 +441,6 @@ export function checkEntries(entries: number, verb: string): void {
   );
 }
 
-function doneOf(status: number): Result<void> {
-  return status < 0 ? failure(-status) : DONE;
+function doneOf(status: number, action: string): Result<void> {
+  return status < 0 ? failure(-status, action) : DONE;
 }

@@ -106,6 +106,7 @@ export function asyncOpen(
     -1,
     name,
     (shim, handle, id) => shim.kio_open(handle, id, name, bits, permissions),
+    { action: `${operation.verb} ${path}` },
   );
 }
 
@@ -656,6 +657,7 @@ export function asyncConnect(
     bytes,
     (shim, handle, id) =>
       shim.kio_connect(handle, id, socket, bytes, bytes.length),
+    { action: { toString: () => `${operation.verb} to ${address}` } },
   );
 }
 
@@ -992,7 +994,7 @@ export function wake(
   const target = checkFd(ringFd, operation);
   checkMessage(result, userData, operation);
   const status = loadShim().kio_ring_message(target, result | 0, userData + 0);
-  return status < 0 ? failure(-status) : DONE;
+  return status < 0 ? failure(-status, `wake ring ${target}`) : DONE;
 }
 
 /**
@@ -1033,7 +1035,7 @@ export function handOver(ringFd: number, fd: number, tag = 0): Result<void> {
   const given = checkOwned(checkInteger(fd, 2 ** 31 - 1, "fd", verb), verb);
   const number = checkInteger(tag, Number.MAX_SAFE_INTEGER, "tag", verb);
   const status = loadShim().kio_fd_send(target, given, number);
-  return status < 0 ? failure(-status) : DONE;
+  return status < 0 ? failure(-status, `hand fd ${given} over`) : DONE;
 }
 
 function checkMessage(

@@ -1,10 +1,10 @@
 import { loadShim } from "../ffi/load.ts";
 import { Bounds } from "../lib/bounds.ts";
-import { checkFunction, checkSignal, type Fd } from "../lib/check.ts";
+import { checkFd, checkFunction, checkSignal, type Fd } from "../lib/check.ts";
 import { type IoContext, ringOf } from "../lib/IoContext.ts";
 import { asyncAccept, asyncSleep } from "../lib/io.ts";
 import { ACCEPT } from "../lib/operations.ts";
-import { DONE, failure, type Result } from "../lib/result.ts";
+import { DONE, errorOf, failure, type Result } from "../lib/result.ts";
 import { ACCEPT_PAUSE_MS, isShort } from "../lib/ring.ts";
 import { Socket } from "./net.ts";
 
@@ -68,7 +68,10 @@ export async function acceptLoop(
       const accepted = await bounds.of(asyncAccept(ctx, listener));
       if (accepted.ok) pass(accepted.value, onConnection);
       if (isClosed()) return DONE;
-      if (!accepted.ok && FATAL.includes(accepted.error.code)) return accepted;
+      if (accepted.ok) continue;
+      const { code, errno } = accepted.error;
+      if (!FATAL.includes(code)) continue;
+      return failure(errno, `accept (fd ${checkFd(listener, ACCEPT)})`);
     }
   }
   if (listener instanceof Socket) listener.stopListening();
@@ -83,7 +86,7 @@ export async function acceptLoop(
       pass(fd, onConnection);
       continue;
     }
-    const { code } = failure(-fd).error;
+    const { code } = errorOf(-fd);
     if (code === "EAGAIN" || FATAL.includes(code)) break;
     if (isShort(-fd)) await asyncSleep(ctx, ACCEPT_PAUSE_MS);
   }

@@ -91,7 +91,7 @@ export class Socket implements Disposable, AsyncDisposable {
       );
     }
     const fd = loadShim().kio_socket(domain, typeNumber(type) | SOCK_NONBLOCK);
-    return fd < 0 ? failure(-fd) : success(new Socket(fd));
+    return fd < 0 ? failure(-fd, "open a socket") : success(new Socket(fd));
   }
 
   /**
@@ -106,7 +106,7 @@ export class Socket implements Disposable, AsyncDisposable {
     const fds = new Int32Array(2);
     const number = typeNumber(type) | SOCK_NONBLOCK;
     const status = loadShim().kio_socket_pair(number, fds);
-    if (status < 0) return failure(-status);
+    if (status < 0) return failure(-status, "open a pair of sockets");
     return success([new Socket(fds[0]), new Socket(fds[1])]);
   }
 
@@ -181,6 +181,7 @@ export class Socket implements Disposable, AsyncDisposable {
     return this.#call(
       "bind",
       (fd) => loadShim().kio_socket_bind(fd, bytes, bytes.length),
+      address,
     );
   }
 
@@ -349,9 +350,16 @@ export class Socket implements Disposable, AsyncDisposable {
     );
   }
 
-  #call(verb: string, call: (fd: number) => number): Result<void> {
-    const status = call(this.#open(verb));
-    return status < 0 ? failure(-status) : DONE;
+  #call(
+    verb: string,
+    call: (fd: number) => number,
+    address?: SocketAddress,
+  ): Result<void> {
+    const fd = this.#open(verb);
+    const status = call(fd);
+    if (status >= 0) return DONE;
+    const subject = address === undefined ? `(fd ${fd})` : `to ${address}`;
+    return failure(-status, `${verb} ${subject}`);
   }
 
   #open(verb: string): number {
@@ -422,14 +430,16 @@ export class TcpListener {
       checkCpu(incomingCpu, "listen");
       checkShares(at, reusePort);
     }
+    const action = `listen on ${at}`;
     const opened = Socket.open(at.family);
-    if (!opened.ok) return opened;
+    if (!opened.ok) return failure(opened.error.errno, action);
     const socket = opened.value;
+    const isUnix = at.family === "unix";
     const steps: (() => Result<void>)[] = [
       () => socket.bind(at),
       () => socket.listen(backlog),
     ];
-    if (at.family !== "unix") {
+    if (!isUnix) {
       steps.unshift(
         () => socket.setReuseAddr(),
         () => socket.setReusePort(reusePort),
@@ -446,7 +456,7 @@ export class TcpListener {
       const result = step();
       if (!result.ok) {
         socket[Symbol.dispose]();
-        return result;
+        return failure(result.error.errno, action);
       }
     }
     return opened;
