@@ -19,6 +19,7 @@ import {
 import { POLLIN, POLLOUT } from "./constants.ts";
 import { type IoContext, ringOf } from "./IoContext.ts";
 import { loadShim } from "../ffi/load.ts";
+import { offered } from "./offered.ts";
 import * as operations from "./operations.ts";
 import type { Operation } from "./operations.ts";
 import { DONE, failure, type Result } from "./result.ts";
@@ -358,6 +359,7 @@ export function asyncClose(
   return start(ring, operation, file, null, (shim, handle, id) => {
     // From here on it is the operation that owns the fd.
     if (typeof fd !== "number") fd.release?.();
+    offered.delete(file);
     return shim.kio_close(handle, id, file);
   });
 }
@@ -1035,7 +1037,9 @@ export function handOver(ringFd: number, fd: number, tag = 0): Result<void> {
   const given = checkOwned(checkInteger(fd, 2 ** 31 - 1, "fd", verb), verb);
   const number = checkInteger(tag, Number.MAX_SAFE_INTEGER, "tag", verb);
   const status = loadShim().kio_fd_send(target, given, number);
-  return status < 0 ? failure(-status, `hand fd ${given} over`) : DONE;
+  if (status < 0) return failure(-status, `hand fd ${given} over`);
+  offered.delete(given);
+  return DONE;
 }
 
 function checkMessage(

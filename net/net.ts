@@ -1,6 +1,7 @@
 import { loadShim } from "../ffi/load.ts";
 import { checkInteger, checkOptions, checkOwned } from "../lib/check.ts";
 import { SHUT_RDWR } from "../lib/constants.ts";
+import { offered } from "../lib/offered.ts";
 import { DONE, failure, type Result, success } from "../lib/result.ts";
 import { cancelOn } from "../lib/ring.ts";
 import {
@@ -68,6 +69,7 @@ export class Socket implements Disposable, AsyncDisposable {
   constructor(fd: number) {
     const verb = "own a socket";
     this.#fd = checkOwned(checkInteger(fd, 2 ** 31 - 1, "fd", verb), verb);
+    offered.delete(this.#fd);
     loadShim().kio_fd_own(this.#fd);
   }
 
@@ -510,3 +512,5 @@ export {
   type ConnectResult,
   TcpStream,
 } from "./TcpStream.ts";
+export { acceptLoop, type AcceptLoopOptions } from "./accept_loop.ts";
+export { Connections, type ConnectionsOptions } from "./connections.ts";
