@@ -17,7 +17,7 @@ import { COUNTERS, orExit, parse, serveUntilSignal } from "./pool_echo.ts";
 
 const { address, workers } = parse("acceptor");
 const listener = orExit(
-  TcpListener.bind(address, { reusePort: false }),
+  TcpListener.bind(address),
   `listen on ${address}`,
 );
 const pool = await WorkerPool.start(

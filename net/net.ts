@@ -375,9 +375,14 @@ export interface ListenOptions {
   /** How many connections may wait to be accepted.
    * @default {4096} */
   backlog?: number;
-  /** `SO_REUSEPORT`: several listeners on one address share its connections.
-   * @default {true} */
-  reusePort?: boolean;
+  /**
+   * Who may listen on the same TCP address (`SO_REUSEPORT`); the kernel spreads
+   * the connections among them. If left out, other threads and listeners of
+   * this process. With `true`, other processes of the same user too, if they
+   * say so as well: for a program that takes over from its predecessor. With
+   * `false`, nobody.
+   */
+  reusePort?: boolean | undefined;
   /**
    * `SO_INCOMING_CPU`, 0 to 8191: of the listeners on one address this one
    * takes the connections whose packets arrive on this CPU. For a thread that
@@ -394,16 +399,18 @@ export interface ListenOptions {
 /** Makes listening sockets. Stands for `net::TcpListener`. */
 export class TcpListener {
   /**
-   * Binds a socket and listens, with what servers want: `SO_REUSEADDR`,
-   * `SO_REUSEPORT`, `TCP_NODELAY` (which its connections inherit), non-blocking.
+   * Binds a socket and listens, by bind(2) and listen(2), with what servers
+   * want: `SO_REUSEADDR`, `TCP_NODELAY` (which its connections inherit),
+   * non-blocking. Several listeners of this process share an address, as
+   * `reusePort` says.
    *
    * @param address Where: a `SocketAddress`, or a port on all interfaces, IPv4.
    * `SocketAddress.v6(port)` takes IPv4 as well. With a unix address a unix
    * stream socket listens; its path must not exist, and stays when the socket
    * is closed: `asyncUnlink()` removes it.
    * @param options What is different from that.
-   * @returns The listener. `EADDRINUSE` (with `SO_REUSEPORT` only if the other
-   * one has not set it, or belongs to another user), `EACCES` for a port below
+   * @returns The listener. `EADDRINUSE` if another process has the address, or
+   * a socket of this process that does not share it; `EACCES` for a port below
    * 1024, `EADDRNOTAVAIL`, `EMFILE`.
    * @throws {RangeError} If the port, `backlog` or `incomingCpu` is out of
    * range, {TypeError} if `address` is none, or `incomingCpu` is given for a
@@ -422,7 +429,7 @@ export class TcpListener {
     options: ListenOptions = {},
   ): Result<Socket> {
     checkOptions(options, "listen");
-    const { backlog = 4096, reusePort = true, ipv6Only = false, incomingCpu } =
+    const { backlog = 4096, reusePort, ipv6Only = false, incomingCpu } =
       options;
     const at = typeof address === "number"
       ? SocketAddress.v4(address)
@@ -437,14 +444,13 @@ export class TcpListener {
     if (!opened.ok) return failure(opened.error.errno, action);
     const socket = opened.value;
     const isUnix = at.family === "unix";
-    const steps: (() => Result<void>)[] = [
-      () => socket.bind(at),
-      () => socket.listen(backlog),
-    ];
+    const steps: (() => Result<void>)[] = isUnix || reusePort !== undefined
+      ? [() => socket.bind(at), () => socket.listen(backlog)]
+      : [() => listenHere(socket, at, backlog)];
     if (!isUnix) {
       steps.unshift(
         () => socket.setReuseAddr(),
-        () => socket.setReusePort(reusePort),
+        () => socket.setReusePort(reusePort === true),
         () => socket.setNodelay(),
       );
     }
@@ -463,6 +469,17 @@ export class TcpListener {
     }
     return opened;
   }
+}
+
+/** Binds and listens at an address that only this process shares. */
+function listenHere(
+  { fd }: Socket,
+  at: SocketAddress,
+  backlog: number,
+): Result<void> {
+  const bytes = bytesOfAddress(at);
+  const status = loadShim().kio_listen(fd, bytes, bytes.length, backlog);
+  return status < 0 ? failure(-status, "listen") : DONE;
 }
 
 function typeNumber(type: SocketType): number {
@@ -492,10 +509,10 @@ function checkCpu(cpu: number, verb: string): void {
 }
 
 /** The CPU decides between listeners; alone, it would decide nothing. */
-function checkShares({ family }: SocketAddress, reusePort: boolean): void {
-  if (family !== "unix" && reusePort) return;
+function checkShares({ family }: SocketAddress, reusePort?: boolean): void {
+  if (family !== "unix" && reusePort !== false) return;
   throw new TypeError(
-    "Cannot listen: incomingCpu chooses among listeners that share a TCP address; leave it out, or give such an address with reusePort",
+    "Cannot listen: incomingCpu chooses among listeners that share a TCP address; leave it out, or give such an address without reusePort: false",
   );
 }
 
