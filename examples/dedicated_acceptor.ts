@@ -20,7 +20,7 @@ const { address, workers } = parse(
   "Sends back whatever it receives over TCP; one thread accepts for all workers.",
 );
 const listener = orExit(
-  TcpListener.bind(address, { reusePort: false }),
+  TcpListener.bind(address),
   `listen on ${address}`,
 );
 const pool = await WorkerPool.start(

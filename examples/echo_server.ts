@@ -64,8 +64,7 @@ async function echo(socket: Socket): Task<void> {
 }
 
 function listen(address: SocketAddress): Socket {
-  // Two servers on one port are a mistake here, so it is not shared.
-  const bound = TcpListener.bind(address, { reusePort: false });
+  const bound = TcpListener.bind(address);
   if (bound.ok) return bound.value;
   console.error(`Cannot listen on ${address}: ${bound.error.message}`);
   Deno.exit(1);

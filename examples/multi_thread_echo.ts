@@ -29,7 +29,7 @@ const { address, workers, given } = parse(
 const isLocal = given.has("incoming-cpu");
 const isShared = !isLocal && !given.has("reuse-port");
 const socket = orExit(
-  isShared ? TcpListener.bind(address, { reusePort: false }) : reserve(address),
+  isShared ? TcpListener.bind(address) : reserve(address),
   `listen on ${address}`,
 );
 const pool = await WorkerPool.start(

@@ -13,6 +13,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <sys/resource.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 /* How long a test may take, in seconds. */
@@ -1511,6 +1512,66 @@ static void test_message_of_several_buffers_arrives(void)
 	guard_fire();
 }
 
+/* Has another process listen at an address; its first byte says how that went. */
+static pid_t listen_elsewhere(const struct sockaddr_in *address, int *status)
+{
+	int32_t fds[2];
+	pid_t child;
+
+	CHECK(pipe(fds) == 0);
+	child = fork();
+	CHECK(child >= 0);
+	if (child == 0) {
+		int fd = kio_socket(AF_INET, SOCK_STREAM);
+		int ret = kio_listen(fd, address, sizeof(*address), 16);
+
+		/* also when this test fails */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		CHECK(write(fds[1], &ret, sizeof(ret)) == sizeof(ret));
+		pause();
+	}
+	CHECK(read(fds[0], status, sizeof(*status)) == sizeof(*status));
+	return child;
+}
+
+static int listen_here(const struct sockaddr_in *address)
+{
+	int fd = kio_socket(AF_INET, SOCK_STREAM);
+	int ret = kio_listen(fd, address, sizeof(*address), 16);
+
+	if (ret < 0)
+		kio_fd_close(fd);
+	return ret < 0 ? ret : fd;
+}
+
+static void test_listen_shares_with_its_own_process_only(void)
+{
+	struct sockaddr_in address, other;
+	int first = listener_open(&address), second, status;
+	pid_t child;
+
+	/* one that has not said that it shares */
+	CHECK(listen_here(&address) == -EADDRINUSE);
+	kio_fd_close(first);
+
+	first = listen_here(&address);
+	second = listen_here(&address);
+	CHECK(first >= 0 && second >= 0);
+	kio_fd_close(first);
+	kio_fd_close(second);
+
+	child = listen_elsewhere(&address, &status);
+	CHECK(status == 0);
+	CHECK(listen_here(&address) == -EADDRINUSE);
+	other = address;
+	other.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1);
+	CHECK(listen_here(&other) >= 0);
+	CHECK(listen_here(&address) == -EADDRINUSE);
+	CHECK(kill(child, SIGKILL) == 0);
+	CHECK(waitpid(child, NULL, 0) == child);
+	CHECK(listen_here(&address) >= 0);
+}
+
 static void test_socket_calls_return_negative_errnos(void)
 {
 	struct sockaddr_storage address;
@@ -1519,6 +1580,7 @@ static void test_socket_calls_return_negative_errnos(void)
 	CHECK(kio_socket(-1, SOCK_STREAM) == -EAFNOSUPPORT);
 	CHECK(kio_socket_bind(-1, &address, 0) == -EBADF);
 	CHECK(kio_socket_listen(-1, 1) == -EBADF);
+	CHECK(kio_listen(-1, &address, 0, 1) == -EBADF);
 	CHECK(kio_socket_shutdown(-1, SHUT_RDWR) == -EBADF);
 	CHECK(kio_socket_name(-1, true, &address) == -EBADF);
 	CHECK(kio_option_set(-1, SOL_SOCKET, SO_REUSEADDR, 1) == -EBADF);
@@ -1907,6 +1969,7 @@ static const struct test {
 	TEST(open_file_is_not_inherited),
 	TEST(accept_tells_the_address_and_sets_cloexec),
 	TEST(message_of_several_buffers_arrives),
+	TEST(listen_shares_with_its_own_process_only),
 	TEST(socket_calls_return_negative_errnos),
 	TEST(guard_takes_buffers_back_from_the_kernel),
 	TEST(guard_waits_for_what_cannot_be_cancelled),

@@ -75,6 +75,7 @@ export const rareSymbols = {
   kio_socket_pair: { parameters: ["i32" /* type */, "buffer" /* int32_t *fds */], result: "i32" },
   kio_socket_bind: { parameters: ["i32" /* fd */, "buffer" /* const void *address */, "u32" /* length */], result: "i32" },
   kio_socket_listen: { parameters: ["i32" /* fd */, "i32" /* backlog */], result: "i32" },
+  kio_listen: { parameters: ["i32" /* fd */, "buffer" /* const void *address */, "u32" /* length */, "i32" /* backlog */], result: "i32" },
   kio_accept_now: { parameters: ["i32" /* fd */], result: "i32" },
   kio_socket_refuse: { parameters: ["i32" /* fd */], result: "i32" },
   kio_socket_shutdown: { parameters: ["i32" /* fd */, "i32" /* how */], result: "i32" },

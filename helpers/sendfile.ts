@@ -5,7 +5,7 @@ import { POLLOUT } from "../lib/constants.ts";
 import { EAGAIN, ECANCELED, EINTR } from "../lib/errno.ts";
 import { type IoContext, ringOf } from "../lib/IoContext.ts";
 import * as operations from "../lib/operations.ts";
-import { failure, type Result, success } from "../lib/result.ts";
+import { failureOf, type Result, success } from "../lib/result.ts";
 import type { Ring, Transfer } from "../lib/ring.ts";
 import { startTransfer, Waiting } from "../lib/start.ts";
 import type { UringOp } from "../lib/UringOp.ts";
@@ -217,7 +217,7 @@ class PipePool {
 function openPipe(): Result<PooledPipe> {
   const fds = new Int32Array(2);
   const size = loadShim().kio_pipe(fds, PIPE_SIZE);
-  if (size < 0) return failure(-size);
+  if (size < 0) return failureOf(operations.SENDFILE, -size);
   return success({ readFd: fds[0]!, writeFd: fds[1]!, size });
 }
 

@@ -12,6 +12,7 @@ import { type Capabilities, probe } from "./capabilities.ts";
 import { type Operation, READ_FIXED, WRITE_FIXED } from "./operations.ts";
 import {
   DONE,
+  errorOf,
   exceptionOf,
   failure,
   type Result,
@@ -314,7 +315,8 @@ export class IoContext implements Disposable, AsyncDisposable {
   registerFiles(fds: readonly Fd[]): Result<void> {
     const table = this.#fileTable(fds, "register files");
     const { shim, handle } = this.#ring;
-    return doneOf(shim.kio_files_register(handle, table, table.length));
+    const status = shim.kio_files_register(handle, table, table.length);
+    return doneOf(status, "register files");
   }
 
   /**
@@ -349,7 +351,7 @@ export class IoContext implements Disposable, AsyncDisposable {
         rest.length,
       );
       // After a part the kernel tells only how many: asked again, it says why.
-      if (status <= 0) return updateFailure(-status, done);
+      if (status < 0) return updateFailure(-status, done);
       done += status;
     }
     return DONE;
@@ -365,9 +367,12 @@ export class IoContext implements Disposable, AsyncDisposable {
    * @throws {TypeError} If the context is closed.
    */
   unregisterFiles(): Result<void> {
-    this.#ring.checkOpen("unregister files");
-    if (this.#ring.hasPending(READ_FIXED, WRITE_FIXED)) return failure(EBUSY);
-    return doneOf(this.#ring.shim.kio_files_unregister(this.#ring.handle));
+    const verb = "unregister files";
+    this.#ring.checkOpen(verb);
+    const isBusy = this.#ring.hasPending(READ_FIXED, WRITE_FIXED);
+    if (isBusy) return failure(EBUSY, verb);
+    const { shim, handle } = this.#ring;
+    return doneOf(shim.kio_files_unregister(handle), verb);
   }
 
   #fileTable(fds: readonly Fd[], verb: string): Int32Array<ArrayBuffer> {
@@ -399,7 +404,7 @@ export class IoContext implements Disposable, AsyncDisposable {
     const memory = mapMemory(size);
     if (memory === undefined) {
       throw exceptionOf(
-        failure(ENOMEM).error,
+        errorOf(ENOMEM),
         `allocate ${size} bytes`,
         undefined,
         ": there is no memory or no address space left (ulimit -v); allocate less, or drop what is not needed any more",
@@ -458,6 +463,6 @@ export function checkEntries(entries: number, verb: string): void {
   );
 }
 
-function doneOf(status: number): Result<void> {
-  return status < 0 ? failure(-status) : DONE;
+function doneOf(status: number, action: string): Result<void> {
+  return status < 0 ? failure(-status, action) : DONE;
 }

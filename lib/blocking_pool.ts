@@ -10,7 +10,13 @@ import { EAGAIN, EINVAL, EOWNERDEAD } from "./errno.ts";
 import { type IoContext, ringOf } from "./IoContext.ts";
 import { OFFLOAD, type Operation } from "./operations.ts";
 import { type Outcome, PoolThread, type Task } from "./pool_thread.ts";
-import { exceptionOf, failure, type Result, success } from "./result.ts";
+import {
+  errorOf,
+  exceptionOf,
+  failureOf,
+  type Result,
+  success,
+} from "./result.ts";
 import type { Ring } from "./ring.ts";
 import type { UringOp } from "./UringOp.ts";
 import { NO_ROOM_HINT, roomForThreads } from "./worker_threads.ts";
@@ -80,6 +86,7 @@ export let startJob: <T>(
   task: Task,
   transfer: readonly Transferable[],
   resultOf: (outcome: Outcome) => Result<T>,
+  action?: string,
 ) => UringOp<T>;
 
 /** A job that waits or runs. */
@@ -165,17 +172,19 @@ export class BlockingPool implements Disposable, AsyncDisposable {
       task: Task,
       transfer: readonly Transferable[],
       resultOf: (outcome: Outcome) => Result<T>,
+      action?: string,
     ) => {
       const { op, settle } = ring.external<T>(
         ring.take(operation),
         operation,
         () => pool.#giveUp(job),
+        action,
       );
       const finish = (outcome: Outcome) => settle(resultOf(outcome));
-      const refuse = (errno: number) => settle(failure(errno));
+      const refuse = (errno: number) => settle(failureOf(operation, errno));
       const copy = cloned(task, transfer, settle);
       const job: Job = { op, finish, refuse, ...copy };
-      if (pool.#isFull) settle(failure(EAGAIN));
+      if (pool.#isFull) refuse(EAGAIN);
       else pool.#add(job);
       return op;
     };
@@ -296,7 +305,7 @@ function cloned(
   try {
     return structuredClone({ task, transfer }, { transfer: [...transfer] });
   } catch (cause) {
-    settle(failure(EINVAL));
+    settle(failureOf(OFFLOAD, EINVAL));
     const { message } = cause as Error;
     throw new TypeError(
       `Cannot offload a job: an argument cannot be cloned or moved: ${message}`,
@@ -307,7 +316,7 @@ function cloned(
 
 function endedError(exitCode: number, cause: unknown): Error {
   const why = cause === undefined ? `exit code ${exitCode}` : `${cause}`;
-  const { error } = failure(EOWNERDEAD);
+  const error = errorOf(EOWNERDEAD);
   const hint = `: its thread has ended (${why})`;
   return Object.assign(
     exceptionOf(error, OFFLOAD.verb, OFFLOAD.name, hint),

@@ -105,6 +105,7 @@ export function asyncOpenat2(
     at,
     new PinnedGroup(memory, [name]),
     (shim, handle, id) => shim.kio_openat2(handle, id, at, name, memory),
+    { action: `${operation.verb} ${path}` },
   );
 }
 
@@ -220,6 +221,7 @@ export function asyncRename(
     -1,
     new PinnedGroup(source, [target]),
     (shim, handle, id) => shim.kio_rename(handle, id, source, target, bits),
+    { action: `${operation.verb} ${from} to ${to}` },
   );
 }
 
@@ -249,5 +251,6 @@ export function asyncUnlink(
     -1,
     name,
     (shim, handle, id) => shim.kio_unlink(handle, id, name, bits),
+    { action: `${operation.verb} ${path}` },
   );
 }

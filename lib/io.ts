@@ -19,6 +19,7 @@ import {
 import { POLLIN, POLLOUT } from "./constants.ts";
 import { type IoContext, ringOf } from "./IoContext.ts";
 import { loadShim } from "../ffi/load.ts";
+import { offered } from "./offered.ts";
 import * as operations from "./operations.ts";
 import type { Operation } from "./operations.ts";
 import { DONE, failure, type Result } from "./result.ts";
@@ -111,6 +112,7 @@ export function asyncOpen(
     -1,
     name,
     (shim, handle, id) => shim.kio_open(handle, id, name, bits, permissions),
+    { action: `${operation.verb} ${path}` },
   );
 }
 
@@ -367,6 +369,7 @@ export function asyncClose(
   return start(ring, operation, file, null, (shim, handle, id) => {
     // From here on it is the operation that owns the fd.
     if (typeof fd !== "number") fd.release?.();
+    offered.delete(file);
     return shim.kio_close(handle, id, file);
   });
 }
@@ -669,6 +672,7 @@ export function asyncConnect(
     bytes,
     (shim, handle, id) =>
       shim.kio_connect(handle, id, socket, bytes, bytes.length),
+    { action: { toString: () => `${operation.verb} to ${address}` } },
   );
 }
 
@@ -1005,7 +1009,7 @@ export function wake(
   const target = checkFd(ringFd, operation);
   checkMessage(result, userData, operation);
   const status = loadShim().kio_ring_message(target, result | 0, userData + 0);
-  return status < 0 ? failure(-status) : DONE;
+  return status < 0 ? failure(-status, `wake ring ${target}`) : DONE;
 }
 
 /**
@@ -1046,7 +1050,9 @@ export function handOver(ringFd: number, fd: number, tag = 0): Result<void> {
   const given = checkOwned(checkInteger(fd, 2 ** 31 - 1, "fd", verb), verb);
   const number = checkInteger(tag, Number.MAX_SAFE_INTEGER, "tag", verb);
   const status = loadShim().kio_fd_send(target, given, number);
-  return status < 0 ? failure(-status) : DONE;
+  if (status < 0) return failure(-status, `hand fd ${given} over`);
+  offered.delete(given);
+  return DONE;
 }
 
 function checkMessage(

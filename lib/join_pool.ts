@@ -9,7 +9,7 @@ import {
   type ToWorker,
   WORKER_NAME,
 } from "./pool_messages.ts";
-import { exceptionOf, failure } from "./result.ts";
+import { errorOf, exceptionOf } from "./result.ts";
 
 /** What the pool is to one of its workers. */
 export interface PoolMembership {
@@ -177,7 +177,7 @@ class Member<T> {
     const { index, workers, entries, data } = setup;
     const shim = loadShim();
     const alive = shim.kio_life_begin(setup.lifeFd);
-    if (alive < 0) throw exceptionOf(failure(-alive).error, "join a pool");
+    if (alive < 0) throw exceptionOf(errorOf(-alive), "join a pool");
     const cpu = setup.pin ? pinned(index) : undefined;
     await using ctx = new IoContext({ entries });
     this.#ctx = ctx;
@@ -203,7 +203,7 @@ class Member<T> {
 /** Keeps this thread on the index-th CPU, and gives its number. */
 function pinned(index: number): number {
   const cpu = loadShim().kio_thread_pin(index);
-  if (cpu < 0) throw exceptionOf(failure(-cpu).error, "pin a thread");
+  if (cpu < 0) throw exceptionOf(errorOf(-cpu), "pin a thread");
   return cpu;
 }
 

@@ -41,7 +41,7 @@ export function lookUp(
   name: Uint8Array<ArrayBuffer>,
   port: number,
 ): Result<Iterable<Uint8Array>> {
-  return resultOf(resolve(name, port));
+  return resultOf(resolve(name, port), actionFor(name));
 }
 
 /** Looks a name up in a thread of a pool. */
@@ -54,19 +54,28 @@ export function startLookUp<T>(
   decode: (addresses: Iterable<Uint8Array>) => T,
 ): UringOp<T> {
   const { source, args } = resolveJob(name, port);
+  const action = actionFor(name);
   const task = { source, args, transferResult: false };
   const finish = (outcome: Outcome): Result<T> => {
     // No thread to be had, or one that an earlier job has ended.
-    if ("thrown" in outcome) return failure(EAI_FAIL);
-    const found = resultOf(outcome.value as Resolved);
+    if ("thrown" in outcome) return failure(EAI_FAIL, action);
+    const found = resultOf(outcome.value as Resolved, action);
     return found.ok ? success(decode(found.value)) : found;
   };
-  return startJob(pool, ring, operation, task, [], finish);
+  return startJob(pool, ring, operation, task, [], finish, action);
 }
 
-function resultOf(resolved: Resolved): Result<Iterable<Uint8Array>> {
+function resultOf(
+  resolved: Resolved,
+  action: string,
+): Result<Iterable<Uint8Array>> {
   const { status } = resolved;
   if (status > 0) return success(addressesIn(resolved));
   // 0 stands for EAI_SYSTEM without an errno.
-  return failure(status === 0 ? EAI_FAIL : -status);
+  return failure(status === 0 ? EAI_FAIL : -status, action);
+}
+
+/** Completes "Cannot …: ". */
+function actionFor(name: Uint8Array): string {
+  return `resolve ${new TextDecoder().decode(name.subarray(0, -1))}`;
 }

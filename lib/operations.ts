@@ -1,3 +1,5 @@
+import type { Failure } from "./result.ts";
+
 /** What the result of a completion means. */
 export const Yields = { COUNT: 0, NOTHING: 1, FD: 2, DECODED: 3 } as const;
 
@@ -10,6 +12,8 @@ export interface Operation {
   readonly yields: typeof Yields[keyof typeof Yields];
   /** Whether a result of 0 or more is (or carries) a new fd. */
   readonly makesFd: boolean;
+  /** Its failures so far by errno, which all that fail alike share. */
+  readonly failures: Map<number, Failure>;
 }
 
 function operation(
@@ -18,7 +22,7 @@ function operation(
   yields: Operation["yields"],
   makesFd = yields === Yields.FD,
 ): Operation {
-  return Object.freeze({ name, verb, yields, makesFd });
+  return Object.freeze({ name, verb, yields, makesFd, failures: new Map() });
 }
 
 export const READ = operation("asyncRead", "read", Yields.COUNT);

@@ -1,9 +1,11 @@
 import { errnoText } from "./errno.ts";
+import type { Operation } from "./operations.ts";
 
 /**
  * Why an operation failed, as the kernel says it: a plain value, no exception
- * and no stack trace. There is one shared, frozen `IoError` for each errno, but
- * for transfers that tell how far they came.
+ * and no stack trace. Failures of the same operation with the same errno share
+ * one frozen `IoError`. Those that are about a path or an address, and those of
+ * transfers, have their own. `unwrap()` and `orThrow()` know what it was about.
  * Stands for `std::error_code`.
  */
 export interface IoError {
@@ -63,48 +65,72 @@ export function success<T>(value: T): Result<T> {
   return { ok: true, value };
 }
 
-const failures = new Map<number, Failure>();
+/** Completions of "Cannot …: ", by error. They are no property of it, as most
+ * programs only look at the code, and some compare errors. */
+const actions = new WeakMap<IoError, string>();
 
-/** The one failure of an errno (above 0). */
-export function failure(errno: number): Failure {
+/** Notes what an error is about, for the exception that may be made of it. */
+export function about(error: IoError, action: string): IoError {
+  actions.set(error, action);
+  return error;
+}
+
+/** Gives what `about()` has noted, if it has. */
+export function actionOf(error: IoError): string | undefined {
+  return actions.get(error);
+}
+
+/** A failure of its own: of an errno (above 0), about an action. */
+export function failure(errno: number, action: string): Failure {
+  const error = Object.freeze(errorOf(errno));
+  return Object.freeze({ ok: false, error: about(error, action) });
+}
+
+/** The one failure of an operation with an errno (above 0). */
+export function failureOf(operation: Operation, errno: number): Failure {
+  const { failures, verb } = operation;
   let known = failures.get(errno);
   if (known === undefined) {
-    const [code, message] = errnoText(errno);
-    known = Object.freeze({
-      ok: false,
-      error: Object.freeze({ errno, code, message }),
-    });
+    known = failure(errno, verb);
     failures.set(errno, known);
   }
   return known;
 }
 
 /** The failure of a transfer that had moved some bytes already. */
-export function shortFailure(errno: number, bytesTransferred: number): Failure {
-  const { code, message } = failure(errno).error;
-  return {
-    ok: false,
-    error: {
-      errno,
-      code,
-      message: `${message}, after ${bytesTransferred} bytes`,
-      bytesTransferred,
-    },
+export function shortFailure(
+  { verb }: Operation,
+  errno: number,
+  bytesTransferred: number,
+): Failure {
+  const { code, message } = errorOf(errno);
+  const error = {
+    errno,
+    code,
+    message: `${message}, after ${bytesTransferred} bytes`,
+    bytesTransferred,
   };
+  return { ok: false, error: about(error, verb) };
+}
+
+/** Makes the error of an errno (above 0). */
+export function errorOf(errno: number): IoError {
+  const [code, message] = errnoText(errno);
+  return { errno, code, message };
 }
 
 /** The failure of an update of registered files, after some of them. */
 export function updateFailure(errno: number, filesUpdated: number): Failure {
-  const { code, message } = failure(errno).error;
-  return {
-    ok: false,
-    error: {
-      errno,
-      code,
-      message: `${message}, after ${filesUpdated} files`,
-      filesUpdated,
-    },
+  const { code, message } = errorOf(errno);
+  const error = {
+    errno,
+    code,
+    message: filesUpdated === 0
+      ? message
+      : `${message}, after ${filesUpdated} of them`,
+    filesUpdated,
   };
+  return { ok: false, error: about(error, "update files") };
 }
 
 /** The class of `Deno.errors` that says the same as an errno. */
@@ -163,7 +189,9 @@ export function exceptionOf(
  * @returns Its value.
  * @throws The class of `Deno.errors` that fits the errno (`NotFound` for
  * ENOENT, `TimedOut` for ETIMEDOUT …), else `Error`; always with `code` and
- * `errno`. `UringOp.orThrow()` also names the operation.
+ * `errno`. The message names what failed, and the path or address if there is
+ * one: `Cannot listen on 0.0.0.0:80: Permission denied (EACCES)`. The stack
+ * begins with the caller. `UringOp.orThrow()` also names function and fd.
  *
  * @example Give up on an error
  * ```ts
@@ -174,5 +202,8 @@ export function exceptionOf(
  */
 export function unwrap<T>(result: Result<T>): T {
   if (result.ok) return result.value;
-  throw exceptionOf(result.error, "unwrap the result");
+  const { error } = result;
+  const exception = exceptionOf(error, actionOf(error) ?? "unwrap the result");
+  Error.captureStackTrace(exception, unwrap);
+  throw exception;
 }

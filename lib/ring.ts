@@ -23,9 +23,13 @@ import {
 } from "./operations.ts";
 import { isTaken, type Pinned, sizeOf } from "./pinned.ts";
 import {
+  actionOf,
   DONE,
+  errorOf,
   exceptionOf,
+  type Failure,
   failure,
+  failureOf,
   type Result,
   shortFailure,
   success,
@@ -153,6 +157,8 @@ export interface Transfer extends Course {
 
 /** What few operations have. */
 export interface Extra<T> {
+  /** Completes "Cannot …: " where that has a path or an address. */
+  action?: { toString(): string } | undefined;
   /** Makes the value of a result of 0 or more. */
   decode?: ((result: number) => T) | undefined;
   /** A second fd that it uses. */
@@ -259,11 +265,19 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   }
 
   orThrow(): Promise<T> {
-    return this.then((result) => {
+    const fd = this.#ring.fdOf(this.#slot, this);
+    const give = (result: Result<T>): T => {
       if (result.ok) return result.value;
+      const { error } = result;
       const { verb, name } = this.#operation;
-      throw exceptionOf(result.error, verb, name);
-    });
+      const isBare = fd < 0 || this.#extra?.action !== undefined;
+      const on = isBare ? "" : ` (fd ${fd})`;
+      const action = (actionOf(error) ?? verb) + on;
+      const exception = exceptionOf(error, action, name);
+      Error.captureStackTrace(exception, give);
+      throw exception;
+    };
+    return this.then(give);
   }
 
   /** Gives the slot back. */
@@ -295,7 +309,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     }
     if (result < 0) {
       this.#ring.tally.addError(-result);
-      this.#settle(failure(-result));
+      this.#settle(this.#failure(-result));
       return;
     }
     switch (this.#operation.yields) {
@@ -308,6 +322,13 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
       default:
         this.#settle(success(result));
     }
+  }
+
+  #failure(errno: number): Failure {
+    const action = this.#extra?.action;
+    return action === undefined
+      ? failureOf(this.#operation, errno)
+      : failure(errno, `${action}`);
   }
 
   /** Queues what is next, if nobody is against it. */
@@ -358,7 +379,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     if (moved === total) return success(moved);
     const errno = -Math.min(result, 0) || this.#reasonFor(result) || ENODATA;
     this.#ring.tally.addError(errno);
-    return shortFailure(errno, moved);
+    return shortFailure(this.#operation, errno, moved);
   }
 
   /** Why a transfer ended that had moved some; 0 if nobody ended it. */
@@ -387,9 +408,11 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   }
 
   static settleWith<T>(op: Op<T>, result: Result<T>): void {
-    if (!result.ok) op.#ring.tally.addError(result.error.errno);
     op.#release();
-    op.#settle(result);
+    if (result.ok) return op.#settle(result);
+    const { errno } = result.error;
+    op.#ring.tally.addError(errno);
+    op.#settle(op.#failure(errno));
   }
 
   /** Its completion has come. */
@@ -439,7 +462,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
       return false;
     }
     const ring = this.#ring;
-    const fd = ring.fdOf(this.#slot);
+    const fd = ring.fdOf(this.#slot, this);
     const course = waitingAgain(ring, this.#operation, fd, this.#pinned);
     if (course === undefined) return false;
     (this.#extra ??= {}).course = course;
@@ -758,8 +781,10 @@ export class Ring {
     slot: number,
     operation: Operation,
     onCancel: () => void,
+    action?: string,
   ): { op: UringOp<T>; settle: (result: Result<T>) => void } {
-    const op = new Op<T>(this, slot, operation, null, { onCancel });
+    const extra = { onCancel, action };
+    const op = new Op<T>(this, slot, operation, null, extra);
     this.#enterAsleep(slot, op);
     const settle = (result: Result<T>) => {
       if (!this.holds(slot, op)) return;
@@ -793,10 +818,6 @@ export class Ring {
     if (this.#traces !== null) this.#traces[slot] = new Error("started");
   }
 
-  fdOf(slot: number): number {
-    return this.#fds[slot]!;
-  }
-
   /** Closes the fd of an operation. */
   closeFdOf(slot: number): void {
     this.shim.kio_fd_close(this.#fds[slot]!);
@@ -807,9 +828,19 @@ export class Ring {
     return this.#ops.length - this.#freeCount;
   }
 
+  /** Tells that `take()` would refuse an operation now. */
+  get isFull(): boolean {
+    return this.slotsTaken >= this.#operationsMax;
+  }
+
   /** Whether the operation is still in the table. */
   holds(slot: number, op: Op<unknown>): boolean {
     return this.#ops[slot] === op;
+  }
+
+  /** The fd of an operation; -1 if it has none, or is complete. */
+  fdOf(slot: number, op: Op<unknown>): number {
+    return this.holds(slot, op) ? this.#fds[slot]! : -1;
   }
 
   /** Frees a slot: only its own completion, or its deadline, does that. */
@@ -1090,7 +1121,7 @@ export class Ring {
       if (count === -EAGAIN || count === -EBUSY || count === -ENOMEM) {
         return -1;
       }
-      this.abort(`io_uring_enter: ${failure(-count).error.message}`);
+      this.abort(`io_uring_enter: ${errorOf(-count).message}`);
     }
     const out = this.#out;
     for (let at = 0; at < 4 * count; at += 4) {
@@ -1264,7 +1295,7 @@ const OPENING_HINTS: Record<string, string> = {
 
 /** Why there is no ring, and what to do about it. */
 export function openingError(errno: number): Error {
-  const { error } = failure(errno);
+  const error = errorOf(errno);
   return exceptionOf(
     error,
     "open an io_uring",

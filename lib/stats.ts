@@ -1,4 +1,4 @@
-import { failure } from "./result.ts";
+import { errorOf } from "./result.ts";
 
 /** What a context has done since it was opened. */
 export interface ContextStats {
@@ -79,7 +79,7 @@ export class Tally {
       pendingMax,
       errors: Object.fromEntries(
         this.#errors.entries().map(([errno, count]) => [
-          failure(errno).error.code,
+          errorOf(errno).code,
           count,
         ]),
       ),

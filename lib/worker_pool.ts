@@ -16,7 +16,8 @@ import {
   type ToWorker,
   WORKER_NAME,
 } from "./pool_messages.ts";
-import { exceptionOf, failure, type Result } from "./result.ts";
+import { HAND_OVER } from "./operations.ts";
+import { errorOf, exceptionOf, failureOf, type Result } from "./result.ts";
 import { NO_ROOM_HINT, roomForThreads } from "./worker_threads.ts";
 
 const VERB = "start a pool";
@@ -177,7 +178,7 @@ class Life {
     }, readyTimeoutMs);
     const fds = new Int32Array([-1, -1]);
     const made = loadShim().kio_pipe(fds, PIPE_SIZE);
-    if (made < 0) this.#fail(`no pipe: ${failure(-made).error.message}`);
+    if (made < 0) this.#fail(`no pipe: ${errorOf(-made).message}`);
     this.#lifeFd = fds[1]!;
     this.ended = this.#watch(ctx, fds[0]!);
   }
@@ -398,7 +399,7 @@ export class WorkerPool implements AsyncDisposable {
     const plan = planOf(moduleUrl, options);
     const room = roomForThreads(plan.workers);
     if (room < 0) {
-      throw exceptionOf(failure(-room).error, VERB, undefined, NO_ROOM_HINT);
+      throw exceptionOf(errorOf(-room), VERB, undefined, NO_ROOM_HINT);
     }
     const pool = new WorkerPool(plan);
     try {
@@ -492,7 +493,7 @@ export class WorkerPool implements AsyncDisposable {
       if (given.ok || given.error.code === "EBADF") return given;
       // Its worker is about to die: the next one.
     }
-    return failure(ESRCH);
+    return failureOf(HAND_OVER, ESRCH);
   }
 
   /** Figures of the pool and of each worker; no worker is asked for them, so

@@ -9,7 +9,13 @@ import {
 } from "../lib/errno.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import { asyncConnect, asyncSleep } from "../lib/io.ts";
-import type { Failure, IoError, Result, Success } from "../lib/result.ts";
+import {
+  about,
+  type Failure,
+  type IoError,
+  type Result,
+  type Success,
+} from "../lib/result.ts";
 import { SocketAddress } from "../lib/SocketAddress.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 import { Socket } from "./net.ts";
@@ -85,8 +91,11 @@ export class TcpStream {
     const found = await bounds.of(
       SocketAddress.resolveAllAsync(ctx, pool, host, port),
     );
-    if (!found.ok) return connectFailure(found.error, []);
-    return await connectAny(ctx, found.value, bounds, attemptDelay);
+    const result = found.ok
+      ? await connectAny(ctx, found.value, bounds, attemptDelay)
+      : connectFailure(found.error, []);
+    if (!result.ok) about(result.error, `connect to ${host}:${port}`);
+    return result;
   }
 }
 

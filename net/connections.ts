@@ -12,6 +12,8 @@ import { asyncRecv } from "../lib/io.ts";
 import { ACCEPT } from "../lib/operations.ts";
 import type { Ring } from "../lib/ring.ts";
 import { Socket } from "./net.ts";
+import { logError, type OnError, tell } from "./on_error.ts";
+import { pause } from "./pause.ts";
 
 const SCRAP_SIZE = 16 * 1024;
 
@@ -21,6 +23,13 @@ export interface ConnectionsOptions {
    * the socket is closed; 0 closes at once.
    * @default {1000} */
   lingerMs?: number | undefined;
+  /**
+   * Gets what the handler of a connection has thrown, and its socket, which is
+   * closed afterwards. What this throws is logged by `console.error`; no other
+   * connection notices.
+   * @default {console.error}
+   */
+  onError?: ((error: unknown, socket: Socket) => void) | undefined;
 }
 
 /**
@@ -57,6 +66,7 @@ export class Connections {
   readonly #ring: Ring;
   readonly #handler: (socket: Socket) => Task<void>;
   readonly #lingerMs: number;
+  readonly #onError: OnError<[Socket]>;
   readonly #tasks = new Set<Promise<void>>();
   /** Filled by all connections that wait for their end; nobody reads it. */
   readonly #scrap = new Uint8Array(SCRAP_SIZE);
@@ -66,11 +76,10 @@ export class Connections {
    *
    * @param ctx The context.
    * @param handler Serves a connection. When it is over the socket is closed,
-   * unless it has done so itself. An exception is reported like one of an event
-   * listener: in a worker it ends the worker, unless something listens for
-   * `error` events. After the context was closed, which makes operations throw,
-   * it is nobody's concern.
-   * @param options How connections are closed.
+   * unless it has done so itself. An exception, or a promise that rejects, goes
+   * to `onError` and ends this connection only. After the context was closed,
+   * which makes operations throw, it is nobody's concern.
+   * @param options How connections are closed, and who hears of exceptions.
    * @throws {TypeError} If an argument has the wrong type; {RangeError} if
    * `lingerMs` is out of range.
    */
@@ -83,11 +92,13 @@ export class Connections {
     this.#ring = ringOf(ctx, { ...ACCEPT, verb });
     checkFunction(handler, "handler", verb);
     checkOptions(options, verb);
-    const { lingerMs = 1000 } = options;
+    const { lingerMs = 1000, onError = logError } = options;
     checkDelay(lingerMs, "lingerMs", verb);
+    checkFunction(onError, "onError", verb);
     this.#ctx = ctx;
     this.#handler = handler;
     this.#lingerMs = lingerMs;
+    this.#onError = onError;
   }
 
   /** How many connections there are at present. */
@@ -119,7 +130,7 @@ export class Connections {
       await this.#linger(socket);
     } catch (error) {
       // Every operation throws once the context is closed.
-      if (!this.#ring.closing) reportError(error);
+      if (!this.#ring.closing) await tell(this.#onError, error, socket);
     }
     await socket.close();
   }
@@ -129,7 +140,14 @@ export class Connections {
     if (socket.fd === -1 || this.#lingerMs === 0) return;
     if (loadShim().kio_socket_shutdown(socket.fd, SHUT_WR) < 0) return;
     using bounds = new Bounds({ timeout: this.#lingerMs }, "linger");
-    while (socket.fd !== -1 && !this.#ring.closing) {
+    // Not until there is nothing to receive: that may never be.
+    while (
+      bounds.remainingMs > 0 && socket.fd !== -1 && !this.#ring.closing
+    ) {
+      if (this.#ring.isFull) {
+        await pause();
+        continue;
+      }
       const received = await bounds.of(
         asyncRecv(this.#ctx, socket, this.#scrap),
       );

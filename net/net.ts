@@ -1,6 +1,7 @@
 import { loadShim } from "../ffi/load.ts";
 import { checkInteger, checkOptions, checkOwned } from "../lib/check.ts";
 import { SHUT_RDWR } from "../lib/constants.ts";
+import { offered } from "../lib/offered.ts";
 import { DONE, failure, type Result, success } from "../lib/result.ts";
 import { cancelOn } from "../lib/ring.ts";
 import {
@@ -68,6 +69,7 @@ export class Socket implements Disposable, AsyncDisposable {
   constructor(fd: number) {
     const verb = "own a socket";
     this.#fd = checkOwned(checkInteger(fd, 2 ** 31 - 1, "fd", verb), verb);
+    offered.delete(this.#fd);
     loadShim().kio_fd_own(this.#fd);
   }
 
@@ -91,7 +93,7 @@ export class Socket implements Disposable, AsyncDisposable {
       );
     }
     const fd = loadShim().kio_socket(domain, typeNumber(type) | SOCK_NONBLOCK);
-    return fd < 0 ? failure(-fd) : success(new Socket(fd));
+    return fd < 0 ? failure(-fd, "open a socket") : success(new Socket(fd));
   }
 
   /**
@@ -106,7 +108,7 @@ export class Socket implements Disposable, AsyncDisposable {
     const fds = new Int32Array(2);
     const number = typeNumber(type) | SOCK_NONBLOCK;
     const status = loadShim().kio_socket_pair(number, fds);
-    if (status < 0) return failure(-status);
+    if (status < 0) return failure(-status, "open a pair of sockets");
     return success([new Socket(fds[0]!), new Socket(fds[1]!)]);
   }
 
@@ -181,6 +183,7 @@ export class Socket implements Disposable, AsyncDisposable {
     return this.#call(
       "bind",
       (fd) => loadShim().kio_socket_bind(fd, bytes, bytes.length),
+      address,
     );
   }
 
@@ -349,9 +352,16 @@ export class Socket implements Disposable, AsyncDisposable {
     );
   }
 
-  #call(verb: string, call: (fd: number) => number): Result<void> {
-    const status = call(this.#open(verb));
-    return status < 0 ? failure(-status) : DONE;
+  #call(
+    verb: string,
+    call: (fd: number) => number,
+    address?: SocketAddress,
+  ): Result<void> {
+    const fd = this.#open(verb);
+    const status = call(fd);
+    if (status >= 0) return DONE;
+    const subject = address === undefined ? `(fd ${fd})` : `to ${address}`;
+    return failure(-status, `${verb} ${subject}`);
   }
 
   #open(verb: string): number {
@@ -365,8 +375,13 @@ export interface ListenOptions {
   /** How many connections may wait to be accepted.
    * @default {4096} */
   backlog?: number | undefined;
-  /** `SO_REUSEPORT`: several listeners on one address share its connections.
-   * @default {true} */
+  /**
+   * Who may listen on the same TCP address (`SO_REUSEPORT`); the kernel spreads
+   * the connections among them. If left out, other threads and listeners of
+   * this process. With `true`, other processes of the same user too, if they
+   * say so as well: for a program that takes over from its predecessor. With
+   * `false`, nobody.
+   */
   reusePort?: boolean | undefined;
   /**
    * `SO_INCOMING_CPU`, 0 to 8191: of the listeners on one address this one
@@ -384,16 +399,18 @@ export interface ListenOptions {
 /** Makes listening sockets. Stands for `net::TcpListener`. */
 export class TcpListener {
   /**
-   * Binds a socket and listens, with what servers want: `SO_REUSEADDR`,
-   * `SO_REUSEPORT`, `TCP_NODELAY` (which its connections inherit), non-blocking.
+   * Binds a socket and listens, by bind(2) and listen(2), with what servers
+   * want: `SO_REUSEADDR`, `TCP_NODELAY` (which its connections inherit),
+   * non-blocking. Several listeners of this process share an address, as
+   * `reusePort` says.
    *
    * @param address Where: a `SocketAddress`, or a port on all interfaces, IPv4.
    * `SocketAddress.v6(port)` takes IPv4 as well. With a unix address a unix
    * stream socket listens; its path must not exist, and stays when the socket
    * is closed: `asyncUnlink()` removes it.
    * @param options What is different from that.
-   * @returns The listener. `EADDRINUSE` (with `SO_REUSEPORT` only if the other
-   * one has not set it, or belongs to another user), `EACCES` for a port below
+   * @returns The listener. `EADDRINUSE` if another process has the address, or
+   * a socket of this process that does not share it; `EACCES` for a port below
    * 1024, `EADDRNOTAVAIL`, `EMFILE`.
    * @throws {RangeError} If the port, `backlog` or `incomingCpu` is out of
    * range, {TypeError} if `address` is none, or `incomingCpu` is given for a
@@ -412,7 +429,7 @@ export class TcpListener {
     options: ListenOptions = {},
   ): Result<Socket> {
     checkOptions(options, "listen");
-    const { backlog = 4096, reusePort = true, ipv6Only = false, incomingCpu } =
+    const { backlog = 4096, reusePort, ipv6Only = false, incomingCpu } =
       options;
     const at = typeof address === "number"
       ? SocketAddress.v4(address)
@@ -422,17 +439,18 @@ export class TcpListener {
       checkCpu(incomingCpu, "listen");
       checkShares(at, reusePort);
     }
+    const action = `listen on ${at}`;
     const opened = Socket.open(at.family);
-    if (!opened.ok) return opened;
+    if (!opened.ok) return failure(opened.error.errno, action);
     const socket = opened.value;
-    const steps: (() => Result<void>)[] = [
-      () => socket.bind(at),
-      () => socket.listen(backlog),
-    ];
-    if (at.family !== "unix") {
+    const isUnix = at.family === "unix";
+    const steps: (() => Result<void>)[] = isUnix || reusePort !== undefined
+      ? [() => socket.bind(at), () => socket.listen(backlog)]
+      : [() => listenHere(socket, at, backlog)];
+    if (!isUnix) {
       steps.unshift(
         () => socket.setReuseAddr(),
-        () => socket.setReusePort(reusePort),
+        () => socket.setReusePort(reusePort === true),
         () => socket.setNodelay(),
       );
     }
@@ -446,11 +464,22 @@ export class TcpListener {
       const result = step();
       if (!result.ok) {
         socket[Symbol.dispose]();
-        return result;
+        return failure(result.error.errno, action);
       }
     }
     return opened;
   }
+}
+
+/** Binds and listens at an address that only this process shares. */
+function listenHere(
+  { fd }: Socket,
+  at: SocketAddress,
+  backlog: number,
+): Result<void> {
+  const bytes = bytesOfAddress(at);
+  const status = loadShim().kio_listen(fd, bytes, bytes.length, backlog);
+  return status < 0 ? failure(-status, "listen") : DONE;
 }
 
 function typeNumber(type: SocketType): number {
@@ -480,10 +509,10 @@ function checkCpu(cpu: number, verb: string): void {
 }
 
 /** The CPU decides between listeners; alone, it would decide nothing. */
-function checkShares({ family }: SocketAddress, reusePort: boolean): void {
-  if (family !== "unix" && reusePort) return;
+function checkShares({ family }: SocketAddress, reusePort?: boolean): void {
+  if (family !== "unix" && reusePort !== false) return;
   throw new TypeError(
-    "Cannot listen: incomingCpu chooses among listeners that share a TCP address; leave it out, or give such an address with reusePort",
+    "Cannot listen: incomingCpu chooses among listeners that share a TCP address; leave it out, or give such an address without reusePort: false",
   );
 }
 
@@ -500,3 +529,5 @@ export {
   type ConnectResult,
   TcpStream,
 } from "./TcpStream.ts";
+export { acceptLoop, type AcceptLoopOptions } from "./accept_loop.ts";
+export { Connections, type ConnectionsOptions } from "./connections.ts";

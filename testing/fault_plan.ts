@@ -15,7 +15,7 @@ import {
   type Fd,
 } from "../lib/check.ts";
 import { errnoNamed } from "../lib/errno.ts";
-import { exceptionOf, failure } from "../lib/result.ts";
+import { errorOf, exceptionOf } from "../lib/result.ts";
 
 /** The operations of the kernel, by the numbers of io_uring.h. */
 const OPCODES: Readonly<Record<FaultOperation, number>> = {
@@ -239,7 +239,7 @@ export class FaultPlan implements Disposable {
       );
     }
     const status = installFaults(seed, shimRules);
-    if (status < 0) throw exceptionOf(failure(-status).error, VERB);
+    if (status < 0) throw exceptionOf(errorOf(-status), VERB);
     return installed = new FaultPlan();
   }
 

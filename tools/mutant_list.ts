@@ -12,6 +12,7 @@ export interface Mutant {
 }
 
 const FAULTS = "tests/process/faults.process.ts";
+const LISTEN = "tests/process/listen.process.ts";
 
 export const MUTANTS: readonly Mutant[] = [
   {
@@ -447,8 +448,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "jobs that wait are bounded",
     file: "lib/blocking_pool.ts",
-    from: "      if (pool.#isFull) settle(failure(EAGAIN));",
-    to: "      if (pool.#isFull && !pool) settle(failure(EAGAIN));",
+    from: "      if (pool.#isFull) refuse(EAGAIN);",
+    to: "      if (pool.#isFull && !pool) refuse(EAGAIN);",
     tests: ["tests/lib/blocking_pool_test.ts"],
   },
   {
@@ -476,8 +477,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "an accept loop that ends waits for fds without spinning",
     file: "net/accept_loop.ts",
-    from: "    if (isShort(-fd)) await asyncSleep(ctx, ACCEPT_PAUSE_MS);\n",
-    to: "    if (isShort(-fd)) await asyncSleep(ctx, 0);\n",
+    from: "    if (isShort(-fd)) await pause();\n",
+    to: "    if (isShort(-fd)) await new Promise((go) => setTimeout(go, 0));\n",
     tests: ["tests/process/kernel.process.ts"],
   },
   {
@@ -710,5 +711,75 @@ export const MUTANTS: readonly Mutant[] = [
     from: "\tif (!waiter->watched)\n\t\treturn;\n",
     to: "\tif (waiter->id == id)\n\t\treturn;\n",
     tests: ["C an_eventfd_is_watched_as_long_as_its_operation"],
+  },
+  {
+    rule: "a client that goes on sending is left when its time is over",
+    file: "net/connections.ts",
+    from: "      bounds.remainingMs > 0 && socket.fd !== -1",
+    to: "      socket.fd !== -1",
+    tests: ["tests/net/connections_test.ts"],
+  },
+  {
+    rule: "an accept loop waits while its context is full",
+    file: "net/accept_loop.ts",
+    from: "      if (ring.isFull) {",
+    to: "      if (ring.closing) {",
+    tests: ["tests/net/connections_test.ts"],
+  },
+  {
+    rule: "a connection lingers in a full context too",
+    file: "net/connections.ts",
+    from: "      if (this.#ring.isFull) {",
+    to: "      if (this.#ring.closing) {",
+    tests: ["tests/net/connections_test.ts"],
+  },
+  {
+    rule: "a connection that was taken is not closed by the accept loop",
+    file: "net/accept_loop.ts",
+    from: "    if (offered.has(fd)) {",
+    to: "    {",
+    tests: ["tests/net/connections_test.ts"],
+  },
+  {
+    rule: "an accept loop ends though clients go on coming",
+    file: "net/accept_loop.ts",
+    from: "isStopped ? Infinity : LAST_MAX;",
+    to: "isStopped ? Infinity : Infinity + LAST_MAX;",
+    tests: ["tests/net/connections_test.ts"],
+  },
+  {
+    rule: "an onError that throws ends nothing",
+    file: "net/on_error.ts",
+    from: "    logError(thrown);",
+    to: "    reportError(thrown);",
+    tests: ["tests/net/connections_test.ts"],
+  },
+  {
+    rule: "another address of the port is none of this process",
+    file: "ffi/kio.c",
+    from: "\treturn a->is_any || b->is_any ||\n",
+    to: "\treturn true || a->is_any || b->is_any ||\n",
+    tests: ["C listen_shares_with_its_own_process_only", LISTEN],
+  },
+  {
+    rule: "a connection is no listener of this process",
+    file: "ffi/kio.c",
+    from: " &&\n\t       kio_socket_name(fd, true, &address) == -ENOTCONN;",
+    to: ";",
+    tests: [LISTEN],
+  },
+  {
+    rule: "a port that another process has is not shared",
+    file: "ffi/kio.c",
+    from: "ret == -EADDRINUSE && is_our_address(fd, address)",
+    to: "ret == -EADDRINUSE && (is_our_address(fd, address) || true)",
+    tests: ["C listen_shares_with_its_own_process_only", LISTEN],
+  },
+  {
+    rule: "a listener has its port alone before it shares it",
+    file: "net/net.ts",
+    from: "socket.setReusePort(reusePort === true)",
+    to: "socket.setReusePort(reusePort !== false)",
+    tests: [LISTEN],
   },
 ];

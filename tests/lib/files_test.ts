@@ -632,16 +632,21 @@ kioTest("operations on files of a closed context throw", (outer) => {
 });
 
 kioTest("operations on files are exceptions where wanted", async (ctx) => {
-  const failing: [op: Promise<unknown>, name: string, verb: string][] = [
-    [asyncOpenat2(ctx, NO_FD, "x", 0).orThrow(), "asyncOpenat2", "open"],
-    [asyncFstat(ctx, NO_FD).orThrow(), "asyncFstat", "stat"],
-    [asyncRename(ctx, freeName(), "/tmp/x").orThrow(), "asyncRename", "rename"],
-    [asyncUnlink(ctx, freeName()).orThrow(), "asyncUnlink", "unlink"],
+  const free = freeName();
+  const failing: [() => UringOp<unknown>, name: string, action: string][] = [
+    [() => asyncOpenat2(ctx, NO_FD, "x", 0), "asyncOpenat2", "open x"],
+    [() => asyncFstat(ctx, NO_FD), "asyncFstat", `stat (fd ${NO_FD})`],
+    [
+      () => asyncRename(ctx, free, "/tmp/x"),
+      "asyncRename",
+      `rename ${free} to /tmp/x`,
+    ],
+    [() => asyncUnlink(ctx, free), "asyncUnlink", `unlink ${free}`],
   ];
-  for (const [op, name, verb] of failing) {
-    const error = await op.then(() => undefined, (error) => error);
+  for (const [start, name, action] of failing) {
+    const error = await start().orThrow().then(() => undefined, (it) => it);
     assertEquals(error?.operation, name);
-    assert(error.message.startsWith(`Cannot ${verb}: `), error.message);
+    assert(error.message.startsWith(`Cannot ${action}: `), error.message);
   }
 });
 

@@ -1,23 +1,48 @@
 import {
   assert,
   assertEquals,
+  assertMatch,
   assertRejects,
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
 import {
+  acceptLoop,
   asyncAccept,
+  asyncAcceptFrom,
   asyncClose,
   asyncConnect,
+  asyncFallocate,
+  asyncFdatasync,
+  asyncFstat,
   asyncFsync,
+  asyncFtruncate,
+  asyncMsgRing,
   asyncOpen,
+  asyncOpenat2,
   asyncPoll,
   asyncRead,
+  asyncReadExact,
+  asyncReadFixed,
+  asyncReadv,
   asyncRecv,
+  asyncRecvExact,
+  asyncRecvmsg,
+  asyncRename,
   asyncSend,
+  asyncSendExact,
+  asyncSendfile,
+  asyncSendmsg,
   asyncShutdown,
   asyncSleep,
+  asyncSplice,
+  asyncUnlink,
   asyncWrite,
+  asyncWriteExact,
+  asyncWriteFixed,
+  asyncWritev,
+  BlockingPool,
+  handOver,
   type IoContext,
   IoContext as Context,
   type IoError,
@@ -33,14 +58,16 @@ import {
   SHUT_WR,
   Socket,
   SocketAddress,
+  TcpListener,
+  TcpStream,
   unwrap,
   type UringOp,
+  wake,
 } from "@kio/kio";
 import {
   assertCode,
   bytes,
   kioTest,
-  listen,
   tcpPair,
   tempFile,
   turn,
@@ -114,11 +141,12 @@ kioTest("UringOp never rejects, whatever goes wrong", async (ctx) => {
 // ---- values and errors ---------------------------------------------------------------
 
 kioTest(
-  "Result of a failure is one shared frozen value for each errno",
+  "Result of a failure is one shared frozen value for each operation and errno",
   async (ctx) => {
     using other = new Context(4);
     const one = await asyncRead(ctx, 4000, buffer());
-    const two = await asyncFsync(other, 4001);
+    const two = await asyncRead(other, 4001, buffer());
+    assertEquals(one as unknown, await asyncFsync(ctx, 4000));
     assertStrictEquals(one as unknown, two);
     assertStrictEquals(errorOf(one), errorOf(two));
     assert(Object.isFrozen(one) && Object.isFrozen(errorOf(one)));
@@ -178,6 +206,8 @@ type Failing = (ctx: IoContext) => Started | Promise<Started>;
 type Started = { op: UringOp<unknown> };
 const { errors } = Deno;
 const missing = SocketAddress.unix("/no/such/socket");
+/** Nobody listens there. */
+const closed = SocketAddress.v4(1, "127.0.0.1");
 const failing: [string, string, new (message: string) => Error, Failing][] = [
   [
     "EBADF",
@@ -187,45 +217,45 @@ const failing: [string, string, new (message: string) => Error, Failing][] = [
   ],
   [
     "ENOENT",
-    "open",
+    "open /no/such",
     errors.NotFound,
     (ctx) => ({ op: asyncOpen(ctx, "/no/such", O_RDONLY) }),
   ],
   [
     "EEXIST",
-    "open",
+    "open /tmp",
     errors.AlreadyExists,
     (ctx) => ({ op: asyncOpen(ctx, "/tmp", O_CREAT | O_EXCL | O_WRONLY) }),
   ],
   [
     "EISDIR",
-    "open",
+    "open /tmp",
     errors.IsADirectory,
     (ctx) => ({ op: asyncOpen(ctx, "/tmp", O_WRONLY) }),
   ],
   [
     "ENOTDIR",
-    "open",
+    "open /proc/version",
     errors.NotADirectory,
     (ctx) => ({ op: asyncOpen(ctx, "/proc/version", O_RDONLY | O_DIRECTORY) }),
   ],
   [
     "ELOOP",
-    "open",
+    "open /proc/self",
     errors.FilesystemLoop,
     (ctx) => ({ op: asyncOpen(ctx, "/proc/self", O_RDONLY | O_NOFOLLOW) }),
   ],
-  ["ENOENT", "connect", errors.NotFound, async (ctx) => {
+  ["ENOENT", `connect to ${missing}`, errors.NotFound, async (ctx) => {
     using socket = unwrap(Socket.open("unix"));
     const op = asyncConnect(ctx, socket, missing);
     await op;
     return { op };
   }],
-  ["ECONNREFUSED", "connect", errors.ConnectionRefused, async (ctx) => {
-    const { listener, at } = listen();
-    await listener.close();
+  ["ECONNREFUSED", `connect to ${closed}`, errors.ConnectionRefused, async (
+    ctx,
+  ) => {
     using socket = unwrap(Socket.open("ipv4"));
-    const op = asyncConnect(ctx, socket, at);
+    const op = asyncConnect(ctx, socket, closed);
     await op;
     return { op };
   }],
@@ -282,16 +312,16 @@ const failing: [string, string, new (message: string) => Error, Failing][] = [
   }],
 ];
 
-for (const [code, verb, Class, start] of failing) {
+for (const [code, action, Class, start] of failing) {
   kioTest(
-    `orThrow() and unwrap() throw ${Class.name} for ${code} of ${verb}`,
+    `orThrow() and unwrap() throw ${Class.name} for ${code} of ${action}`,
     async (ctx) => {
       const { op } = await start(ctx);
       const { errno, message } = errorOf(await op);
       const thrown = await assertRejects(() => op.orThrow()) as Error & IoError;
       assertStrictEquals(thrown.constructor, Class);
       assert(thrown instanceof Error && typeof thrown.stack === "string");
-      assertEquals(thrown.message, `Cannot ${verb}: ${message} (${code})`);
+      assertEquals(thrown.message, `Cannot ${action}: ${message} (${code})`);
       assertEquals([thrown.code, thrown.errno], [code, errno]);
       assert(
         /^async[A-Z]/.test(
@@ -303,7 +333,7 @@ for (const [code, verb, Class, start] of failing) {
       assertStrictEquals(unwrapped.constructor, Class);
       assertEquals([unwrapped.code, unwrapped.errno], [code, errno]);
       assert(!("operation" in unwrapped));
-      assert(unwrapped.message.includes(message), unwrapped.message);
+      assertEquals(unwrapped.message, thrown.message);
     },
   );
 }
@@ -342,7 +372,7 @@ kioTest("orThrow() goes with withTimeout() and withSignal()", async (ctx) => {
   await assertRejects(
     () => asyncRecv(ctx, pair.left, buffer()).withTimeout(1).orThrow(),
     Deno.errors.TimedOut,
-    "Cannot receive: Connection timed out (ETIMEDOUT)",
+    `Cannot receive (fd ${pair.left.fd}): Connection timed out (ETIMEDOUT)`,
   );
   const signal = AbortSignal.abort();
   await assertRejects(
@@ -356,6 +386,215 @@ kioTest("orThrow() makes an exception of its own each time", async (ctx) => {
   const one = await assertRejects(() => op.orThrow());
   const two = await assertRejects(() => op.orThrow());
   assert(one !== two);
+});
+
+// ---- what exceptions say -----------------------------------------------------------------
+
+/** Something that fails: a result, or an operation that gives one. */
+type Fails = (ctx: IoContext) => Result<unknown> | PromiseLike<Result<unknown>>;
+const nowhere = SocketAddress.v4(7100, "192.0.2.1");
+const noSocket = () => new Socket(4000);
+
+/** All exports that give a `Result`, and what `unwrap()` says of a failure. */
+const named: [string, string, Fails][] = [
+  ["asyncOpen", "open /no/such", (ctx) => asyncOpen(ctx, "/no/such", O_RDONLY)],
+  [
+    "asyncOpenat2",
+    "open no/such",
+    (ctx) => asyncOpenat2(ctx, 4000, "no/such", O_RDONLY),
+  ],
+  [
+    "asyncRename",
+    "rename /no/a to /no/b",
+    (ctx) => asyncRename(ctx, "/no/a", "/no/b"),
+  ],
+  ["asyncUnlink", "unlink /no/a", (ctx) => asyncUnlink(ctx, "/no/a")],
+  ["asyncFstat", "stat", (ctx) => asyncFstat(ctx, 4000)],
+  ["asyncRead", "read", (ctx) => asyncRead(ctx, 4000, buffer())],
+  ["asyncWrite", "write", (ctx) => asyncWrite(ctx, 4000, buffer())],
+  ["asyncReadv", "read", (ctx) => asyncReadv(ctx, 4000, [buffer()])],
+  ["asyncWritev", "write", (ctx) => asyncWritev(ctx, 4000, [buffer()])],
+  ["asyncReadFixed", "read", (ctx) => asyncReadFixed(ctx, 0, buffer())],
+  ["asyncWriteFixed", "write", (ctx) => asyncWriteFixed(ctx, 0, buffer())],
+  ["asyncReadExact", "read", (ctx) => asyncReadExact(ctx, 4000, buffer())],
+  ["asyncWriteExact", "write", (ctx) => asyncWriteExact(ctx, 4000, buffer())],
+  ["asyncClose", "close", (ctx) => asyncClose(ctx, 4000)],
+  ["asyncFsync", "fsync", (ctx) => asyncFsync(ctx, 4000)],
+  ["asyncFdatasync", "fdatasync", (ctx) => asyncFdatasync(ctx, 4000)],
+  [
+    "asyncFallocate",
+    "allocate file space",
+    (ctx) => asyncFallocate(ctx, 4000, 0, 0, 1),
+  ],
+  ["asyncFtruncate", "truncate", (ctx) => asyncFtruncate(ctx, 4000, 1)],
+  ["asyncSplice", "splice", (ctx) => asyncSplice(ctx, 4000, 4001, 1)],
+  [
+    "asyncSendfile",
+    "send a file",
+    (ctx) => asyncSendfile(ctx, 4000, 4001, 0, 1),
+  ],
+  ["asyncAccept", "accept", (ctx) => asyncAccept(ctx, 4000)],
+  ["asyncAcceptFrom", "accept", (ctx) => asyncAcceptFrom(ctx, 4000)],
+  [
+    "asyncConnect",
+    `connect to ${closed}`,
+    (ctx) => asyncConnect(ctx, 4000, closed),
+  ],
+  ["asyncRecv", "receive", (ctx) => asyncRecv(ctx, 4000, buffer())],
+  ["asyncSend", "send", (ctx) => asyncSend(ctx, 4000, buffer())],
+  ["asyncRecvExact", "receive", (ctx) => asyncRecvExact(ctx, 4000, buffer())],
+  ["asyncSendExact", "send", (ctx) => asyncSendExact(ctx, 4000, buffer())],
+  [
+    "asyncRecvmsg",
+    "receive a message",
+    (ctx) => asyncRecvmsg(ctx, 4000, { buffers: [buffer()] }),
+  ],
+  [
+    "asyncSendmsg",
+    "send a message",
+    (ctx) => asyncSendmsg(ctx, 4000, { buffers: [buffer()] }),
+  ],
+  ["asyncShutdown", "shut down", (ctx) => asyncShutdown(ctx, 4000, SHUT_WR)],
+  ["asyncPoll", "poll", (ctx) => asyncPoll(ctx, 4000, POLLIN)],
+  ["asyncSleep", "sleep", (ctx) => asyncSleep(ctx, 1000).withTimeout(1)],
+  ["asyncMsgRing", "message a ring", (ctx) => asyncMsgRing(ctx, 4000, 0, 0)],
+  ["wake", "wake ring 4000", () => wake(4000)],
+  ["handOver", "hand fd 4001 over", () => handOver(4000, 4001)],
+  [
+    "IoContext.registerFiles",
+    "register files",
+    (ctx) => ctx.registerFiles([4000]),
+  ],
+  ["IoContext.updateFiles", "update files", (ctx) => ctx.updateFiles(0, [1])],
+  [
+    "IoContext.unregisterFiles",
+    "unregister files",
+    (ctx) => ctx.unregisterFiles(),
+  ],
+  [
+    "SocketAddress.resolve",
+    "resolve no.such.invalid",
+    () => SocketAddress.resolve("no.such.invalid", 80),
+  ],
+  [
+    "SocketAddress.resolveAll",
+    "resolve no.such.invalid",
+    () => SocketAddress.resolveAll("no.such.invalid", 80),
+  ],
+  ["SocketAddress.resolveAsync", "resolve no.such.invalid", async (ctx) => {
+    await using pool = new BlockingPool(1);
+    const op = SocketAddress.resolveAsync(ctx, pool, "no.such.invalid", 80);
+    return await op.withSignal(AbortSignal.abort());
+  }],
+  ["SocketAddress.resolveAllAsync", "resolve no.such.invalid", async (ctx) => {
+    await using pool = new BlockingPool(1);
+    const op = SocketAddress.resolveAllAsync(ctx, pool, "no.such.invalid", 80);
+    op.cancel();
+    return await op;
+  }],
+  [
+    "TcpStream.connect",
+    `connect to ${closed}`,
+    (ctx) => TcpStream.connect(ctx, "127.0.0.1", 1),
+  ],
+  [
+    "TcpListener.bind",
+    `listen on ${nowhere}`,
+    () => TcpListener.bind(nowhere),
+  ],
+  [
+    "TcpListener.bind, alone",
+    `listen on ${nowhere}`,
+    () => TcpListener.bind(nowhere, { reusePort: false }),
+  ],
+  [
+    "acceptLoop",
+    "accept (fd 4000)",
+    (ctx) => acceptLoop(ctx, 4000, () => {}, new AbortController().signal),
+  ],
+  ["Socket.bind", `bind to ${nowhere}`, () => {
+    using socket = unwrap(Socket.open("ipv4"));
+    return socket.bind(nowhere);
+  }],
+  ["Socket.listen", "listen (fd 4000)", () => noSocket().listen()],
+  [
+    "Socket.stopListening",
+    "stop listening (fd 4000)",
+    () => noSocket().stopListening(),
+  ],
+  [
+    "Socket.setNonBlocking",
+    "set O_NONBLOCK (fd 4000)",
+    () => noSocket().setNonBlocking(),
+  ],
+  [
+    "Socket.setNodelay",
+    "set TCP_NODELAY (fd 4000)",
+    () => noSocket().setNodelay(),
+  ],
+];
+
+for (const [name, action, fails] of named) {
+  kioTest(`unwrap() says what failed: ${name}`, async (ctx) => {
+    const result = await fails(ctx);
+    const { message, code } = errorOf(result);
+    assertThrows(
+      () => unwrap(result),
+      Error,
+      `Cannot ${action}: ${message} (${code})`,
+    );
+    // None of it shows in the error itself.
+    const { errno, ...rest } = errorOf(result);
+    assert(errno > 0);
+    const [{ bytesTransferred: _, ...known }] = [rest] as [IoError];
+    const attempts = name === "TcpStream.connect" ? ["attempts"] : [];
+    assertEquals(Object.keys(known), ["code", "message", ...attempts]);
+  });
+}
+
+kioTest("orThrow() names the fd, or else the path or address", async (ctx) => {
+  const cases: [string, () => UringOp<unknown>][] = [
+    ["read (fd 4000)", () => asyncRead(ctx, 4000, buffer())],
+    ["receive (fd 4000)", () => asyncRecvExact(ctx, 4000, buffer())],
+    ["open no/such", () => asyncOpenat2(ctx, 4000, "no/such", O_RDONLY)],
+    [`connect to ${closed}`, () => asyncConnect(ctx, 4000, closed)],
+    ["sleep", () => asyncSleep(ctx, 1000).withTimeout(1)],
+  ];
+  for (const [action, start] of cases) {
+    await assertRejects(() => start().orThrow(), Error, `Cannot ${action}: `);
+  }
+});
+
+/** Where an exception says that it comes from. */
+function originOf(error: Error): string {
+  return error.stack!.split("\n").find((line) => /^ +at /.test(line)) ?? "";
+}
+
+kioTest(
+  "unwrap() and orThrow() have a stack that begins with the caller",
+  async (ctx) => {
+    const missing = await asyncOpen(ctx, "/no/such", O_RDONLY);
+    function unwrapsHere(): unknown {
+      return unwrap(missing);
+    }
+    async function throwsHere(): Promise<unknown> {
+      return await asyncOpen(ctx, "/no/such", O_RDONLY).orThrow();
+    }
+    const unwrapped = assertThrows(unwrapsHere) as Error;
+    assertMatch(originOf(unwrapped), /unwrapsHere .*result_test/);
+    assertMatch(unwrapped.stack!, /^NotFound: Cannot open \/no\/such: /);
+    const thrown = await assertRejects(throwsHere) as Error;
+    assertMatch(originOf(thrown), /throwsHere .*result_test/);
+  },
+);
+
+kioTest("unwrap() of a result that the program made says what it knows", () => {
+  const error = { errno: 2, code: "ENOENT", message: "No such file" };
+  assertThrows(
+    () => unwrap({ ok: false, error }),
+    Deno.errors.NotFound,
+    "Cannot unwrap the result: No such file (ENOENT)",
+  );
 });
 
 Deno.test("unwrap() gives the value of a success, also a false one", () => {

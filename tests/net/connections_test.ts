@@ -1,11 +1,14 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   acceptLoop,
   asyncConnect,
   asyncRecv,
   asyncSend,
+  asyncSleep,
   Connections,
+  handOver,
   type IoContext,
+  IoContext as Context,
   Socket,
   SocketAddress,
   TcpListener,
@@ -16,12 +19,21 @@ import {
   isOpen,
   kioTest,
   listen,
+  pairWithFd,
   tcpPair,
   turn,
   unixPair,
   value,
   within,
 } from "../support.ts";
+import { bytesOfAddress } from "../../lib/SocketAddress.ts";
+
+/** connect(2), which a unix listener takes at once. */
+const libc = Deno.dlopen("libc.so.6", {
+  connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+});
+libc.close();
+const connectNow = libc.symbols.connect;
 
 /** Reads to the end; gives the number of bytes, or the code of the error. */
 async function drained(
@@ -138,19 +150,225 @@ kioTest(
 );
 
 kioTest(
-  "a handler that throws is reported, and its socket closed",
+  "a client that never stops sending is left after lingerMs",
   async (ctx) => {
+    const connections = new Connections(ctx, async () => {}, { lingerMs: 50 });
+    const data = new Uint8Array(1 << 18);
+    using pairs = new DisposableStack();
+    const flood = async () => {
+      const { left, right } = pairs.use(await tcpPair(ctx));
+      connections.add(right.release());
+      while ((await asyncSend(ctx, left, data)).ok);
+    };
+    const floods = Array.from({ length: 8 }, flood);
+    await turn(5);
+    await within(10_000, connections.finished(), "finished()");
+    await Promise.all(floods);
+  },
+);
+
+kioTest(
+  "a context that is full ends what lingers when its time is over",
+  async (ctx) => {
+    using full = new Context({ entries: 4, operationsMax: 1 });
     const { left, right } = unixPair();
     using _ = left;
-    const reported = await reportsOf(async () => {
-      const connections = new Connections(ctx, () => {
-        throw new SyntaxError("of the handler");
-      });
+    const errors: unknown[] = [];
+    const onError = (error: unknown) => void errors.push(error);
+    const options = { lingerMs: 30, onError };
+    const sleeping = asyncSleep(full, 1e6);
+    const connections = new Connections(full, async () => {}, options);
+    connections.add(right.release());
+    assertEquals(await drained(ctx, left), 0);
+    await within(10_000, connections.finished(), "finished()");
+    assertEquals(errors, []);
+    sleeping.cancel();
+    await sleeping;
+  },
+);
+
+/** What `console.error` is called with while `body` runs. */
+async function loggedBy(body: () => Promise<void>): Promise<unknown[]> {
+  const logged: unknown[] = [];
+  const { error } = console;
+  console.error = (...args) => void logged.push(...args);
+  try {
+    assertEquals(await reportsOf(body), [], "nothing ends the program");
+  } finally {
+    console.error = error;
+  }
+  return logged;
+}
+
+const throwing: [string, (error: Error) => Promise<void>][] = [
+  ["throws", (error) => {
+    throw error;
+  }],
+  ["rejects", (error) => Promise.reject(error)],
+];
+
+for (const [how, fail] of throwing) {
+  const error = new SyntaxError("of the callback");
+
+  kioTest(
+    `a handler that ${how} is told to onError, and ends no other connection`,
+    async (ctx) => {
+      using one = unixPair();
+      using two = unixPair();
+      const told: unknown[] = [];
+      const onError = (error: unknown, socket: Socket) => {
+        told.push(error, isOpen(socket.fd));
+      };
+      const bad = one.right.release();
+      const connections = new Connections(ctx, async (socket) => {
+        if (socket.fd === bad) return await fail(error);
+        value(await asyncRecv(ctx, socket, new Uint8Array(9)));
+        value(await asyncSend(ctx, socket, new Uint8Array(7)));
+      }, { onError });
+      connections.add(two.right.release());
+      connections.add(bad);
+      assertEquals(await drained(ctx, one.left), 0);
+      await turn();
+      assertEquals(told, [error, true]);
+      assertEquals(isOpen(bad), false);
+      value(await asyncSend(ctx, two.left, new Uint8Array(5)));
+      assertEquals(await drained(ctx, two.left), 7);
+      await two.left.close();
+      await connections.finished();
+    },
+  );
+
+  kioTest(`a handler that ${how} is logged without onError`, async (ctx) => {
+    const { left, right } = unixPair();
+    using _ = left;
+    const logged = await loggedBy(async () => {
+      const connections = new Connections(ctx, () => fail(error));
       connections.add(right.release());
       await connections.finished();
       assertEquals(await drained(ctx, left), 0);
     });
-    assertEquals(reported, ["of the handler"]);
+    assertEquals(logged, [error]);
+  });
+
+  kioTest(`an onError that ${how} is logged, and all goes on`, async (ctx) => {
+    const { listener, at } = listen();
+    using _ = listener;
+    using pair = unixPair();
+    const again = new Error("of onError");
+    const options = { onError: () => fail(again) };
+    const stop = new AbortController();
+    const logged = await loggedBy(async () => {
+      const connections = new Connections(ctx, () => fail(error), options);
+      connections.add(pair.right.release());
+      await connections.finished();
+      assertEquals(await drained(ctx, pair.left), 0);
+      const refuse = () => fail(error);
+      const { signal } = stop;
+      const accepting = acceptLoop(ctx, listener, refuse, signal, options);
+      for (let i = 0; i < 2; i++) {
+        using client = await connect(ctx, at);
+        assertEquals(await drained(ctx, client), 0);
+      }
+      stop.abort();
+      value(await accepting);
+    });
+    assertEquals(logged, [again, again, again]);
+  });
+
+  kioTest(
+    `acceptLoop() goes on when onConnection ${how}, and closes what was not taken`,
+    async (ctx) => {
+      const { listener, at } = listen();
+      using _ = listener;
+      const told: unknown[] = [];
+      const fds: number[] = [];
+      const stop = new AbortController();
+      const refuse = (fd: number) => {
+        fds.push(fd);
+        return fail(error);
+      };
+      const accepting = acceptLoop(ctx, listener, refuse, stop.signal, {
+        onError: (error) => void told.push(error),
+      });
+      for (let i = 0; i < 3; i++) {
+        using client = await connect(ctx, at);
+        assertEquals(await drained(ctx, client), 0);
+      }
+      stop.abort();
+      value(await accepting);
+      assertEquals(told, [error, error, error]);
+      assertEquals(fds.map(isOpen), [false, false, false]);
+    },
+  );
+}
+
+const takers: [string, (ctx: IoContext, fd: number) => unknown][] = [
+  ["new Socket()", (_, fd) => new Socket(fd)],
+  ["Connections.add()", (ctx, fd) => {
+    new Connections(ctx, async (socket) => {
+      await asyncRecv(ctx, socket, new Uint8Array(1));
+    }).add(fd);
+  }],
+  ["handOver()", (ctx, fd) => {
+    ctx.onFd = (fd) => void new Socket(fd);
+    return unwrap(handOver(ctx.ringFd, fd));
+  }],
+];
+
+for (const [how, take] of takers) {
+  kioTest(
+    `acceptLoop() leaves a connection that was taken by ${how} to its owner`,
+    async (ctx) => {
+      const { listener, at } = listen();
+      using _ = listener;
+      let fd = -1;
+      const { promise: told, resolve } = Promise.withResolvers<void>();
+      const onError = () => resolve();
+      const stop = new AbortController();
+      const takeAndThrow = (accepted: number) => {
+        take(ctx, fd = accepted);
+        throw new Error("afterwards");
+      };
+      const { signal } = stop;
+      const accepting = acceptLoop(ctx, listener, takeAndThrow, signal, {
+        onError,
+      });
+      using _client = await connect(ctx, at);
+      await told;
+      await turn();
+      assertEquals(isOpen(fd), true);
+      stop.abort();
+      value(await accepting);
+      await new Socket(fd).close();
+    },
+  );
+}
+
+kioTest(
+  "acceptLoop() does not close the number of a connection that was closed",
+  async (ctx) => {
+    const { listener, at } = listen();
+    using _ = listener;
+    const stop = new AbortController();
+    using others = new DisposableStack();
+    const fds: number[] = [];
+    const { promise: told, resolve } = Promise.withResolvers<void>();
+    const closeAndThrow = (fd: number) => {
+      new Socket(fd)[Symbol.dispose]();
+      // Takes its number.
+      pairWithFd(others, fd);
+      fds.push(fd);
+      throw new Error("afterwards");
+    };
+    const { signal } = stop;
+    const accepting = acceptLoop(ctx, listener, closeAndThrow, signal, {
+      onError: () => resolve(),
+    });
+    using _client = await connect(ctx, at);
+    await told;
+    assertEquals(fds.map(isOpen), [true]);
+    stop.abort();
+    value(await accepting);
   },
 );
 
@@ -188,6 +406,8 @@ kioTest("new Connections() refuses what makes no sense", (ctx) => {
   assertThrows(() => make(ctx), TypeError, "handler must be a function");
   const handler = async () => {};
   assertThrows(() => make(ctx, handler, { lingerMs: -1 }), RangeError);
+  const onError = "no function";
+  assertThrows(() => make(ctx, handler, { onError }), TypeError, "onError");
   assertThrows(() => make(ctx, handler).add(-1), RangeError, "fd must be");
 });
 
@@ -256,6 +476,96 @@ kioTest("acceptLoop() ends with its context", async (ctx) => {
   await turn(5);
   await ctx[Symbol.asyncDispose]();
   value(await within(10_000, accepting, "acceptLoop()"));
+});
+
+kioTest(
+  "acceptLoop() waits while its context is full, and goes on",
+  async (ctx) => {
+    using small = new Context({ entries: 4, operationsMax: 2 });
+    const { listener, at } = listen();
+    using _ = listener;
+    const stop = new AbortController();
+    const buffer = new Uint8Array(1);
+    const served: Socket[] = [];
+    const accepting = acceptLoop(small, listener, (fd) => {
+      const socket = new Socket(fd);
+      served.push(socket);
+      void asyncRecv(small, socket, buffer).then(() => socket.close());
+    }, stop.signal);
+    const clients: Socket[] = [];
+    for (let i = 0; i < 5; i++) clients.push(await connect(ctx, at));
+    await turn(30);
+    assertEquals(served.length, 2, "it has no place for more");
+    for (const client of clients) {
+      value(await asyncSend(ctx, client, new Uint8Array(1)));
+      assertEquals(await within(10_000, drained(ctx, client), "serving"), 0);
+    }
+    stop.abort();
+    value(await accepting);
+    for (const client of clients) await client.close();
+  },
+);
+
+kioTest("acceptLoop() in a full context ends with it", async (ctx) => {
+  const small = new Context({ entries: 4, operationsMax: 1 });
+  const { listener } = listen();
+  using _ = listener;
+  void asyncSleep(small, 1e6);
+  const { signal } = new AbortController();
+  const accepting = acceptLoop(small, listener, () => {}, signal);
+  await turn();
+  await small[Symbol.asyncDispose]();
+  value(await within(10_000, accepting, "acceptLoop()"));
+  assertEquals(ctx.pending, 0);
+});
+
+kioTest(
+  "acceptLoop() ends though a listener that others share goes on",
+  async (ctx) => {
+    const at = SocketAddress.unix(`\0kio-endless-${Math.random()}`);
+    using listener = unwrap(TcpListener.bind(at));
+    const TOO_MANY = 10_000;
+    let accepted = 0;
+    // One goes, the next comes.
+    const connectNext = () => {
+      using client = unwrap(Socket.open("unix"));
+      const bytes = bytesOfAddress(at);
+      const status = connectNow(client.fd, bytes, bytes.length);
+      assertEquals(status, 0);
+    };
+    const onConnection = (fd: number) => {
+      new Socket(fd)[Symbol.dispose]();
+      if (++accepted < TOO_MANY) connectNext();
+    };
+    connectNext();
+    const stopped = AbortSignal.abort();
+    value(await acceptLoop(ctx, listener.fd, onConnection, stopped));
+    assert(accepted < TOO_MANY, "it accepted all that came");
+  },
+);
+
+kioTest("acceptLoop() refuses what makes no sense", async (ctx) => {
+  const { listener } = listen();
+  using _ = listener;
+  const { signal } = new AbortController();
+  const start = (...args: unknown[]) => () =>
+    acceptLoop(...args as Parameters<typeof acceptLoop>);
+  const add = () => {};
+  const cases: [unknown[], string][] = [
+    [[ctx, listener], "onConnection must be a function"],
+    [[ctx, listener, add], "expected an AbortSignal"],
+    [[ctx, listener, add, signal, null], "options must be an object"],
+    [
+      [ctx, listener, add, signal, { onError: 1 }],
+      "onError must be a function",
+    ],
+  ];
+  for (const [args, message] of cases) {
+    await assertRejects(start(...args), TypeError, message);
+  }
+  const gone = unwrap(Socket.open("ipv4"));
+  await gone.close();
+  await assertRejects(start(ctx, gone, add, signal), RangeError, "is closed");
 });
 
 kioTest("acceptLoop() of what is no listener is an error", async (ctx) => {

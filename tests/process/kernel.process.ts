@@ -309,10 +309,14 @@ Deno.test("acceptLoop() that ends waits for fds, and does not spin", async () =>
     const accepted = [];
     const add = (fd) => accepted.push(fd);
     const start = performance.now();
-    const before = ctx.stats().completed;
+    let pauses = 0;
+    const { setTimeout } = globalThis;
+    globalThis.setTimeout = (...args) => {
+      pauses++;
+      return setTimeout(...args);
+    };
     const loop = kio.acceptLoop(ctx, listener, add, AbortSignal.abort());
     await new Promise((resolve) => setTimeout(resolve, 300));
-    const pauses = ctx.stats().completed - before;
     const most = (performance.now() - start) / 10 + 1;
     console.log(accepted.length, pauses > 0 && pauses <= most || pauses);
     for (const fd of fds) await kio.asyncClose(ctx, fd).orThrow();

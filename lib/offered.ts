@@ -1,0 +1,7 @@
+/**
+ * Connections that a callback was given and that nobody has taken yet, by
+ * making a `Socket` of them, handing them over or closing them. If the callback
+ * fails these are still to be closed; the number of any other may already be
+ * that of another file.
+ */
+export const offered: Set<number> = new Set();
