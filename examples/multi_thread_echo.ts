@@ -50,12 +50,13 @@ await serveUntilSignal(pool, socket.localAddress, () => {
 });
 await socket.close();
 
-/** Has the port, which may be any free one, without listening itself. */
+/** Has the port, which may be any free one, without listening itself. Another
+ * process that listens there is in the way. */
 function reserve(address: SocketAddress): Result<Socket> {
   const opened = Socket.open(address.family);
   if (!opened.ok) return opened;
   const socket = opened.value;
-  unwrap(socket.setReusePort());
+  unwrap(socket.setReuseAddr());
   const bound = socket.bind(address);
   if (bound.ok) return opened;
   socket[Symbol.dispose]();

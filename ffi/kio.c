@@ -2055,8 +2055,9 @@ static bool only_ipv6(int fd)
 }
 
 /*
- * Whether an fd of this process is a TCP socket in the way of `place`: one that
- * listens, or keeps the port without that; no connection.
+ * Whether an fd of this process is a TCP socket in the way of `place`. For the
+ * kernel that is one that listens, or has not set SO_REUSEADDR; connections of
+ * a listener have it from there.
  */
 static bool in_the_way(int fd, const struct place *place, bool only6)
 {
@@ -2068,7 +2069,8 @@ static bool in_the_way(int fd, const struct place *place, bool only6)
 	    !place_of(&address, &other))
 		return false;
 	return collide(place, only6, &other, only_ipv6(fd)) &&
-	       kio_socket_name(fd, true, &address) == -ENOTCONN;
+	       (kio_option_get(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1 ||
+		kio_option_get(fd, SOL_SOCKET, SO_REUSEADDR) == 0);
 }
 
 /* Whether this process itself, any thread of it, has the address of `fd`. */

@@ -764,7 +764,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a connection is no listener of this process",
     file: "ffi/kio.c",
-    from: " &&\n\t       kio_socket_name(fd, true, &address) == -ENOTCONN;",
+    from:
+      " &&\n\t       (kio_option_get(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1 ||\n\t\tkio_option_get(fd, SOL_SOCKET, SO_REUSEADDR) == 0);",
     to: ";",
     tests: [LISTEN],
   },

@@ -176,14 +176,29 @@ setInterval(() => listener, 1000);`;
 });
 
 Deno.test("TcpListener.bind() of a port that a socket of this process keeps", async () => {
+  const ways: ((socket: Socket) => unknown)[] = [
+    (socket) => unwrap(socket.setReusePort()),
+    (socket) => unwrap(socket.setReuseAddr()),
+  ];
+  for (const prepare of ways) {
+    using kept = unwrap(Socket.open("ipv4"));
+    prepare(kept);
+    unwrap(kept.bind(v4(0, "127.0.0.1")));
+    const at = kept.localAddress!;
+    using _one = unwrap(TcpListener.bind(at));
+    using _two = unwrap(TcpListener.bind(at));
+    assertEquals(await tryThere(at), "EADDRINUSE");
+  }
+});
+
+Deno.test("TcpListener.bind() lets no other process in though a socket of this one keeps the port", async () => {
   using kept = unwrap(Socket.open("ipv4"));
-  unwrap(kept.setReusePort());
+  unwrap(kept.setReuseAddr());
   unwrap(kept.bind(v4(0, "127.0.0.1")));
   const at = kept.localAddress!;
-  assertEquals(await tryThere(at), "EADDRINUSE");
-  using _one = unwrap(TcpListener.bind(at));
-  using _two = unwrap(TcpListener.bind(at));
-  assertEquals(await tryThere(at), "EADDRINUSE");
+  // It does not listen, so somebody else can.
+  await using _ = await listenThere(at);
+  assertEquals(tryHere(at), "EADDRINUSE");
 });
 
 Deno.test("TcpListener.bind() of two processes at once gives each port to one of them", async () => {
