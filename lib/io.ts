@@ -1062,6 +1062,13 @@ function checkMessage(
  * does not take notice of a failed `asyncFstat()`, `asyncRename()` or
  * `asyncUnlink()` there. See IOSQE_IO_LINK in io_uring_enter(2).
  *
+ * A link that is cancelled, aborted or timed out before it starts never runs.
+ * For that the library takes the operation under way back, and queues it and
+ * those up to the cancelled link again. A `MSG_WAITALL` transfer that has moved
+ * a part by then gives that part, and ends the chain. What the kernel cannot
+ * cancel, like a write to a file, goes on: a link behind it that completes at
+ * once may still run.
+ *
  * @typeParam T What `queue` returns, as a rule the operations.
  * @param ctx The context.
  * @param queue Queues operations of this context, synchronously. Up to as many
