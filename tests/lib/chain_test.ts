@@ -248,3 +248,223 @@ kioTest("cancel() of a link behind asyncConnect()", async (ctx) => {
   assertEquals(codes([await head, await between]), "ok,ok");
   await assertNothingCame(ctx, target.right);
 });
+
+// ---- where the cut is ----------------------------------------------------------------
+
+/** A chain whose first waits for a byte, and whose others send one each. */
+function sendingChain(ctx: IoContext, waiting: Pair, target: Pair, n: number) {
+  return link(ctx, () => [
+    asyncPoll(ctx, waiting.left, POLLIN),
+    ...Array.from(
+      { length: n - 1 },
+      (_, i) => asyncSend(ctx, target.left, bytes(String(i + 1))),
+    ),
+  ]);
+}
+
+async function received(ctx: IoContext, socket: Socket): Promise<string> {
+  const memory = new Uint8Array(64);
+  const result = await asyncRecv(ctx, socket, memory, MSG_DONTWAIT);
+  return result.ok ? text(memory.subarray(0, result.value)) : "";
+}
+
+kioTest("cancel() of any of ten links: those before it run", async (ctx) => {
+  for (let cut = 1; cut < 10; cut++) {
+    using waiting = unixPair();
+    using target = unixPair();
+    const ops = sendingChain(ctx, waiting, target, 10);
+    await turn(1);
+    ops[cut].cancel();
+    await turn(1);
+    value(await asyncSend(ctx, waiting.right, bytes("x")));
+    const expected = ops.map((_, i) => i < cut ? "ok" : "ECANCELED").join();
+    assertEquals(codes(await Promise.all(ops)), expected);
+    assertEquals(
+      await received(ctx, target.right),
+      "123456789".slice(0, cut - 1),
+    );
+  }
+});
+
+kioTest("cancel() of several links: the first of them counts", async (ctx) => {
+  for (const [first, second] of [[7, 3], [3, 7], [5, 1], [4, 0]]) {
+    for (const turns of [0, 1, 2]) {
+      using waiting = unixPair();
+      using target = unixPair();
+      const ops = sendingChain(ctx, waiting, target, 10);
+      await turn(1);
+      ops[first].cancel();
+      for (let i = 0; i < turns; i++) await turn();
+      ops[second].cancel();
+      await turn();
+      value(await asyncSend(ctx, waiting.right, bytes("x")));
+      const cut = Math.min(first, second);
+      const expected = ops.map((_, i) => i < cut ? "ok" : "ECANCELED").join();
+      assertEquals(codes(await Promise.all(ops)), expected);
+      assertEquals(
+        await received(ctx, target.right),
+        "123456789".slice(0, Math.max(0, cut - 1)),
+      );
+    }
+  }
+});
+
+kioTest(
+  "withTimeout() and withSignal() of links keep them from running",
+  async (ctx) => {
+    using waiting = unixPair();
+    using target = unixPair();
+    const timed = sendingChain(ctx, waiting, target, 4);
+    timed[3].withTimeout(10);
+    timed[2].withTimeout(20);
+    assertEquals(codes([await timed[3]]), "ETIMEDOUT");
+    assertEquals(codes([await timed[2]]), "ETIMEDOUT");
+    const controller = new AbortController();
+    const aborted = sendingChain(ctx, waiting, target, 3);
+    aborted[1].withSignal(controller.signal);
+    await turn(1);
+    controller.abort();
+    assertEquals(
+      codes([await aborted[1], await aborted[2]]),
+      "ECANCELED,ECANCELED",
+    );
+    aborted[0].withTimeout(10);
+    assertCode(await aborted[0], "ETIMEDOUT");
+    value(await asyncSend(ctx, waiting.right, bytes("x")));
+    assertEquals(codes(await Promise.all(timed.slice(0, 2))), "ok,ok");
+    assertEquals(await received(ctx, target.right), "1");
+  },
+);
+
+kioTest("cancel() of a link is not repeated while it waits", async (ctx) => {
+  using waiting = unixPair();
+  using target = unixPair();
+  const ops = sendingChain(ctx, waiting, target, 3);
+  await turn(1);
+  ops[2].cancel();
+  await ops[2];
+  await turn(20);
+  const { submissions } = ctx.stats();
+  await turn(60);
+  assert(ctx.stats().submissions - submissions <= 4, "it goes on asking");
+  value(await asyncSend(ctx, waiting.right, bytes("x")));
+  assertEquals(codes(await Promise.all(ops)), "ok,ok,ECANCELED");
+});
+
+kioTest(
+  "cancel() of a link takes the fd of an asyncClose() away all the same",
+  async (ctx) => {
+    for (const cut of [2, 1]) {
+      using waiting = unixPair();
+      using target = unixPair();
+      const doomed = unixPair();
+      const { fd } = doomed.left;
+      const send = () => asyncSend(ctx, target.left, bytes("x"));
+      const close = () => asyncClose(ctx, doomed.left);
+      const ops = link(ctx, () => [
+        asyncPoll(ctx, waiting.left, POLLIN),
+        ...cut === 2 ? [close(), send()] : [send(), close()],
+      ]);
+      await turn(1);
+      ops[cut].cancel();
+      ops[1].cancel();
+      await turn(5);
+      assertEquals(isOpen(fd), cut === 2);
+      value(await asyncSend(ctx, waiting.right, bytes("x")));
+      assertEquals(
+        codes(await Promise.all(ops)),
+        cut === 2 ? "ok,ok,ECANCELED" : "ok,ECANCELED,ECANCELED",
+      );
+      assert(!isOpen(fd), "the fd is gone whatever the result");
+      await doomed.right.close();
+      assertEquals(await received(ctx, target.right), "");
+    }
+  },
+);
+
+kioTest(
+  "cancel() of a link behind a MSG_WAITALL that moved a part ends the chain",
+  async (ctx) => {
+    using waiting = unixPair();
+    using target = unixPair();
+    const memory = buffer();
+    const ops = link(ctx, () => [
+      asyncRecv(ctx, waiting.left, memory, MSG_WAITALL),
+      asyncSend(ctx, target.left, bytes("1")),
+      asyncSend(ctx, target.left, bytes("2")),
+    ]);
+    value(await asyncSend(ctx, waiting.right, bytes("abc")));
+    await turn(1);
+    ops[2].cancel();
+    assertEquals(value(await ops[0]), 3);
+    assertEquals(text(memory.subarray(0, 3)), "abc");
+    assertEquals(codes([await ops[1], await ops[2]]), "ECANCELED,ECANCELED");
+    await assertNothingCame(ctx, target.right);
+  },
+);
+
+kioTest(
+  "cancel() of a link and the end of its context: each settles once",
+  async () => {
+    for (const close of [Symbol.dispose, Symbol.asyncDispose] as const) {
+      for (const turns of [0, 1, 2]) {
+        using waiting = unixPair();
+        using target = unixPair();
+        const other = new IoContext(16);
+        const ops = sendingChain(other, waiting, target, 5);
+        await turn(1);
+        ops[3].cancel();
+        for (let i = 0; i < turns; i++) await turn();
+        await other[close]();
+        assertEquals(
+          codes(await Promise.all(ops)),
+          Array(5).fill("ECANCELED").join(),
+        );
+      }
+    }
+  },
+);
+
+kioTest("cancel() of links at random never lets one run", async (ctx) => {
+  const random = randomOf(3);
+  for (let round = 0; round < 300; round++) {
+    using waiting = unixPair();
+    using target = unixPair();
+    const ops = sendingChain(ctx, waiting, target, 6);
+    await turn();
+    const cuts = [1 + random(5), 1 + random(5)];
+    for (const cut of cuts) {
+      if (random(4) > 0) ops[cut].cancel();
+      else ops[cut].withTimeout(0);
+      if (random(3) === 0) await immediate();
+    }
+    await turn();
+    value(await asyncSend(ctx, waiting.right, bytes("x")));
+    const results = await Promise.all(ops);
+    const cut = Math.min(...cuts);
+    assertEquals(results.filter(({ ok }) => ok).length, cut);
+    assertEquals(
+      await received(ctx, target.right),
+      "12345".slice(0, cut - 1),
+    );
+  }
+});
+
+kioTest("cancel() of a link lets messages between through", async (ctx) => {
+  using waiting = unixPair();
+  const arrived: number[] = [];
+  ctx.onMessage = (result) => arrived.push(result);
+  const ops = link(ctx, () => [
+    asyncPoll(ctx, waiting.left, POLLIN),
+    asyncMsgRing(ctx, ctx.ringFd, 1, 0),
+    asyncShutdown(ctx, waiting.left, SHUT_WR),
+    asyncMsgRing(ctx, ctx.ringFd, 2, 0),
+  ]);
+  await turn(1);
+  ops[3].cancel();
+  value(await asyncMsgRing(ctx, ctx.ringFd, 3, 0));
+  value(await asyncSend(ctx, waiting.right, bytes("x")));
+  assertEquals(codes(await Promise.all(ops)), "ok,ok,ok,ECANCELED");
+  await turn();
+  assertEquals(arrived, [3, 1]);
+});
