@@ -37,7 +37,7 @@
 #define EXPORT __attribute__((visibility("default")))
 
 /* Raised whenever a signature below changes; ffi/load.ts compares it. */
-#define KIO_ABI 6
+#define KIO_ABI 7
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
 #define KIO_OP_FTRUNCATE KIO_NUMBER(FTRUNCATE, 55) /* Linux 6.9 */
@@ -57,6 +57,7 @@
  *   bit 63      a message from another ring; bits 0-61 are the sender's
  *   bit 62      the shim's own request: the timer, or a cancel of the operation
  *               in the bits below, which is reported when it found nothing
+ *   bit 58      with bit 62: the answer to kio_take_back(), whatever it is
  *   bits 53-57  step of a pump that ended it
  *   bit 52      the result is a new fd: whoever drops it has to close it
  *   bits 32-51  generation of the slot
@@ -64,6 +65,7 @@
  */
 #define UD_MESSAGE (1ULL << 63)
 #define UD_INTERNAL (1ULL << 62)
+#define UD_TAKE_BACK (1ULL << 58)
 #define UD_MAKES_FD (1ULL << 52)
 #define UD_STEP_SHIFT 53
 #define UD_STEPS_MAX 32
@@ -148,6 +150,8 @@ struct kio {
 	bool chain_refused;
 	uint32_t chain_length;
 	struct io_uring_sqe *chain_last;
+	/* What they were queued as: room for as many as the queue has. */
+	struct io_uring_sqe *chain_copies;
 	/* Set by kio_wide_offset() for the next operation whose offset is NaN. */
 	uint64_t wide_offset;
 	/* for kio_stats() */
@@ -692,6 +696,8 @@ static int sqe_end(struct kio *k, struct io_uring_sqe *sqe, double id,
 	sqe->user_data = (uint64_t)id;
 	sqe->flags |= (uint8_t)flags;
 	waiter_begin(k, sqe);
+	if (k->chaining)
+		k->chain_copies[k->chain_length - 1] = *sqe;
 	WATCH_BEGIN(k, sqe);
 	FAULT_OPERATION(k, sqe);
 	k->in_flight++;
@@ -808,6 +814,18 @@ EXPORT int kio_splice(struct kio *k, double id, int from, double from_offset,
  * the queue that has to wait, as what is there may be for this fd, and would
  * meet the next one of that number.
  */
+static void close_late(struct kio *k, int fd)
+{
+	struct parcel *parcel = malloc(sizeof(*parcel));
+
+	if (!parcel) {
+		close(fd);
+		return;
+	}
+	*parcel = (struct parcel){ .next = k->late, .fd = fd };
+	k->late = parcel;
+}
+
 EXPORT int kio_close(struct kio *k, double id, int fd)
 {
 	struct io_uring_sqe *sqe;
@@ -815,14 +833,7 @@ EXPORT int kio_close(struct kio *k, double id, int fd)
 
 	kio_fd_disown(fd);
 	if (ret) {
-		struct parcel *parcel = malloc(sizeof(*parcel));
-
-		if (!parcel) {
-			close(fd);
-			return ret;
-		}
-		*parcel = (struct parcel){ .next = k->late, .fd = fd };
-		k->late = parcel;
+		close_late(k, fd);
 		return ret;
 	}
 	io_uring_prep_close(sqe, fd);
@@ -1004,7 +1015,8 @@ static int queue_cancel(struct kio *k, uint64_t target, uint32_t flags,
 		return ret;
 	io_uring_prep_cancel64(sqe, target, (int)flags);
 	sqe->user_data = user_data;
-	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	if (!(user_data & UD_TAKE_BACK))
+		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
 	return 0;
 }
 
@@ -1045,6 +1057,16 @@ EXPORT int kio_cancel(struct kio *k, double id)
 	return queue_cancel(k, (uint64_t)id, 0, UD_INTERNAL | (uint64_t)id);
 }
 
+/*
+ * The same for one that nobody has given up, to queue it again: the answer is
+ * told whatever it is. -ENOENT means that it goes on, or is over.
+ */
+EXPORT int kio_take_back(struct kio *k, double id)
+{
+	return queue_cancel(k, (uint64_t)id, 0,
+			    UD_INTERNAL | UD_TAKE_BACK | (uint64_t)id);
+}
+
 EXPORT int kio_cancel_all(struct kio *k)
 {
 	return queue_cancel(k, 0,
@@ -1061,6 +1083,33 @@ EXPORT void kio_chain(struct kio *k, bool on)
 	k->chain_length = 0;
 	k->chain_last = NULL;
 	FAULT_CHAIN(k);
+}
+
+/* Gives out what the first links of the chain were queued as, 64 bytes each. */
+EXPORT void kio_chain_copy(const struct kio *k, void *copies, uint32_t count)
+{
+	memcpy(copies, k->chain_copies,
+	       count * sizeof(*k->chain_copies));
+}
+
+/*
+ * Queues an operation again as it was, its completion having come. What it
+ * points to is still there. For a close see kio_close().
+ */
+EXPORT int kio_again(struct kio *k, const struct io_uring_sqe *copy)
+{
+	bool closes = copy->opcode == IORING_OP_CLOSE;
+	struct io_uring_sqe *sqe;
+	int ret = sqe_begin(k, &sqe);
+
+	if (closes)
+		kio_fd_disown(copy->fd);
+	if (ret && closes)
+		close_late(k, copy->fd);
+	if (ret)
+		return ret;
+	*sqe = *copy;
+	return sqe_end(k, sqe, (double)copy->user_data, 0);
 }
 
 /*
@@ -1121,8 +1170,8 @@ EXPORT int kio_pump(struct kio *k, double id, int file, double offset,
 
 /*
  * Whether TypeScript gets to see the completion of a request of the shim's
- * own: only a cancel that found nothing, because the operation may be a link
- * of a chain that starts later. (-EALREADY: it is completing anyway.)
+ * own: of a cancel that found nothing, as it may have come too early
+ * (-EALREADY: it is completing anyway), and of each kio_take_back().
  */
 static bool internal_reported(struct kio *k, const struct io_uring_cqe *cqe)
 {
@@ -1132,7 +1181,8 @@ static bool internal_reported(struct kio *k, const struct io_uring_cqe *cqe)
 		k->wait_armed = false;
 	if (cqe->user_data == UD_LOOP)
 		k->loop_armed = false;
-	return cqe->user_data < UD_TIMER && cqe->res == -ENOENT;
+	return cqe->user_data < UD_TIMER &&
+	       (cqe->user_data & UD_TAKE_BACK || cqe->res == -ENOENT);
 }
 
 /*
@@ -1610,6 +1660,12 @@ EXPORT struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
 	status[0] = ring_init(k, entries, cq_entries);
 	if (status[0])
 		goto fail_memory;
+	k->chain_copies = calloc(k->ring.sq.ring_entries,
+				 sizeof(*k->chain_copies));
+	if (!k->chain_copies) {
+		status[0] = -ENOMEM;
+		goto fail_ring;
+	}
 	/* Saves the fd lookup at each entry; there are 16 places a thread. */
 	if (io_uring_register_ring_fd(&k->ring) == 1)
 		k->enter_flags |= IORING_ENTER_REGISTERED_RING;
@@ -1637,6 +1693,7 @@ EXPORT struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
 fail_event_fd:
 	close(k->event_fd);
 fail_ring:
+	free(k->chain_copies);
 	io_uring_queue_exit(&k->ring);
 fail_memory:
 	free(k);
@@ -1718,6 +1775,7 @@ static void context_destroy(struct kio *k)
 	watch_close(k);
 	FAULT_FREE(k);
 	WATCH_FREE(k);
+	free(k->chain_copies);
 	free(k);
 }
 

@@ -34,8 +34,11 @@ export const rareSymbols = {
   kio_loop_forget: { parameters: ["pointer" /* struct kio *k */], result: "void" },
   kio_wake_self: { parameters: ["pointer" /* struct kio *k */], result: "void" },
   kio_chain: { parameters: ["pointer" /* struct kio *k */, "bool" /* on */], result: "void" },
+  kio_chain_copy: { parameters: ["pointer" /* const struct kio *k */, "buffer" /* void *copies */, "u32" /* count */], result: "void" },
+  kio_again: { parameters: ["pointer" /* struct kio *k */, "buffer" /* const struct io_uring_sqe *copy */], result: "i32" },
   kio_retract: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */], result: "bool" },
   kio_cancel: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */], result: "i32" },
+  kio_take_back: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */], result: "i32" },
   kio_cancel_all: { parameters: ["pointer" /* struct kio *k */], result: "i32" },
 
   kio_wide_offset: { parameters: ["pointer" /* struct kio *k */, "u64" /* offset */], result: "void" },

@@ -49,7 +49,8 @@ export interface UringOp<T> extends Promise<Result<T>> {
    * Asks the kernel to cancel the operation. That is a request: what counts is
    * how the operation completes, with `ECANCELED` or with its result if it was
    * done already. One that was not submitted yet (queued by the same turn of
-   * the event loop) never happens. Buffers stay in use until completion.
+   * the event loop) never happens, nor does a link that has not started: see
+   * `link()`. Buffers stay in use until completion.
    */
   cancel(): void;
 

@@ -167,6 +167,7 @@ export function errnoNamed(name: string): number | undefined {
 
 // The ones that this library itself gives or looks at.
 export const EPERM = 1;
+export const ENOENT = 2;
 export const ESRCH = 3;
 export const EINTR = 4;
 export const EBADF = 9;

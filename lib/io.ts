@@ -1081,6 +1081,13 @@ function checkMessage(
  * does not even try: a path that is empty or too long, or flags of
  * `asyncSplice()` and `asyncUnlink()` that it does not know.
  *
+ * A link that is cancelled, aborted or timed out before it starts never runs.
+ * For that the library takes the operation under way back, and queues it and
+ * those up to the cancelled link again. A `MSG_WAITALL` transfer that has moved
+ * a part by then gives that part, and ends the chain. What the kernel cannot
+ * cancel, like a write to a file, goes on: a link behind it that completes at
+ * once may still run.
+ *
  * @typeParam T What `queue` returns, as a rule the operations.
  * @param ctx The context.
  * @param queue Queues operations of this context, synchronously. Up to as many

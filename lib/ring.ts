@@ -1,5 +1,6 @@
 import { loadShim, type Shim } from "../ffi/load.ts";
 import { AbortGroup, removeIdleListeners } from "./bounds.ts";
+import { Chain } from "./chain.ts";
 import { checkDelay, checkSignal } from "./check.ts";
 import { POLLRDHUP } from "./constants.ts";
 import {
@@ -105,6 +106,7 @@ const DUMP_MAX = 100;
 /** Parts of the high half of user_data, see kio.c. */
 const MESSAGE_MASK = 0x7fffffff;
 const CANCEL_FAILED = 0x40000000;
+const TAKEN_BACK = 0x04000000;
 const FD_HAS_COME = 0x40000000;
 const GENERATION_MASK = 0xfffff;
 const STEP_SHIFT = 21;
@@ -168,6 +170,8 @@ export interface Extra<T> {
   /** Of what is more than one submission; a transfer is one too. */
   course?: Course | undefined;
   transfer?: Transfer;
+  /** Of a link. */
+  chain?: Chain<Op<unknown>>;
   /** While it is backing off: when its timeout ends it. */
   deadlineMs?: number;
   /** Of the signals that end it: one, or several. */
@@ -342,8 +346,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
 
   #queueNext(course: Course): void {
     const ring = this.#ring;
-    const id = ring.idOf(this.#slot, this.#operation);
-    const status = course.prepare(ring.shim, ring.handle, id);
+    const status = course.prepare(ring.shim, ring.handle, Op.idOf(this));
     if (status < 0) this.#conclude(status);
     else ring.requeued();
   }
@@ -416,9 +419,8 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   }
 
   /** Its completion has come. */
-  static complete(op: Op<unknown>, result: number, step: number): void {
+  static complete(op: Op<unknown>, result: number, step = 0): void {
     const ring = op.#ring;
-    const pinned = op.#pinned;
     if (op.#flags & NEVER_RAN) {
       op.#conclude(op.#outcome(-ECANCELED));
       return;
@@ -426,11 +428,8 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     // The kernel's own codes for "interrupted, restart" are not errnos. A signal
     // to the process brings them about in the kernel's threads.
     if (result <= -512 && result >= -516) result = -EINTR;
-    if (pinned !== null && pinned.byteLength === 0 && isTaken(pinned)) {
-      ring.abort(
-        `${op.#operation.name}: a buffer was transferred or detached while the kernel was using it; its memory may be corrupt. pin() prevents this; in place of resizable buffers and WebAssembly memory use IoContext.allocate()`,
-      );
-    }
+    Op.checkPinned(op);
+    if (op.#flags & LINKED && op.#extra!.chain!.keeps(op, result)) return;
     if (result >= 0 && ring.closing && op.#operation.makesFd) {
       // Nobody is going to use this context again, nor what it made.
       ring.shim.kio_fd_close(result);
@@ -480,6 +479,15 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     return (this.#flags & (CANCELLED | TIMED_OUT)) !== 0;
   }
 
+  /** Ends the process if the buffer was taken away meanwhile. */
+  static checkPinned(op: Op<unknown>): void {
+    const pinned = op.#pinned;
+    if (pinned === null || pinned.byteLength > 0 || !isTaken(pinned)) return;
+    op.#ring.abort(
+      `${op.#operation.name}: a buffer was transferred or detached while the kernel was using it; its memory may be corrupt. pin() prevents this; in place of resizable buffers and WebAssembly memory use IoContext.allocate()`,
+    );
+  }
+
   /** Its deadline has come. */
   static expire(op: Op<unknown>): void {
     const flags = op.#flags;
@@ -502,8 +510,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     const ring = op.#ring;
     if (!ring.holds(op.#slot, op)) return true;
     if (!op.#isGivenUp) return false;
-    const id = ring.idOf(op.#slot, op.#operation);
-    const retracted = ring.shim.kio_retract(ring.handle, id);
+    const retracted = ring.shim.kio_retract(ring.handle, Op.idOf(op));
     if (retracted) op.#flags |= NEVER_RAN;
     return retracted;
   }
@@ -511,8 +518,9 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   /** Asks the kernel to cancel it, or the poll that it waits by; false if that
    * has to be tried again. */
   static sendCancel(op: Op<unknown>): boolean {
+    if (op.#flags & LINKED) return op.#extra!.chain!.cancel();
     const { shim, handle } = op.#ring;
-    const id = op.#ring.idOf(op.#slot, op.#operation);
+    const id = Op.idOf(op);
     const status = op.#isGivenUp
       ? shim.kio_cancel(handle, id)
       : shim.kio_poll_end(handle, id);
@@ -523,8 +531,35 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     op.#flags |= ASLEEP;
   }
 
-  static link(op: Op<unknown>): void {
+  static link(op: Op<unknown>, chain: Chain<Op<unknown>>): void {
     op.#flags |= LINKED;
+    (op.#extra ??= {}).chain = chain;
+    chain.add(op);
+  }
+
+  /** The kernel has answered its chain, which wanted it back. */
+  static answer(op: Op<unknown>, result: number): void {
+    op.#extra!.chain!.answer(op, result);
+  }
+
+  static idOf(op: Op<unknown>): number {
+    return op.#ring.idOf(op.#slot, op.#operation);
+  }
+
+  static fdOf(op: Op<unknown>): number {
+    return op.#ring.fdOf(op.#slot, op);
+  }
+
+  static operationOf(op: Op<unknown>): Operation {
+    return op.#operation;
+  }
+
+  static isGivenUp(op: Op<unknown>): boolean {
+    return op.#isGivenUp;
+  }
+
+  static neverRuns(op: Op<unknown>): boolean {
+    return (op.#flags & NEVER_RAN) !== 0;
   }
 
   /** Whether that is its second fd. */
@@ -660,7 +695,7 @@ export class Ring {
   /** Runs of the drive since the eventfd woke it, and when that was. */
   #runs = 0;
   #wokenMs = 0;
-  #chaining = false;
+  #chain: Chain<Op<unknown>> | null = null;
   #cancels: Op<unknown>[] = [];
   #messages: number[] = [];
   #hasFds = false;
@@ -698,7 +733,7 @@ export class Ring {
 
   /** Whether what is queued now is a link of a chain. */
   get chaining(): boolean {
-    return this.#chaining;
+    return this.#chain !== null;
   }
 
   checkOpen(verb: string): void {
@@ -749,10 +784,10 @@ export class Ring {
   ): UringOp<T> {
     const op = new Op<T>(this, slot, operation, pinned, extra);
     this.#enter(slot, op, fd);
-    if (this.#chaining) Op.link(op);
     if (status < 0) {
       Op.conclude(op, status);
     } else {
+      if (this.#chain !== null) Op.link(op, this.#chain);
       this.#queued++;
       this.#started(slot);
     }
@@ -931,19 +966,23 @@ export class Ring {
   /** What is queued from now on is linked. */
   beginChain(): void {
     this.checkOpen("link");
-    if (this.#chaining) {
+    if (this.#chain !== null) {
       throw new TypeError(
         "Cannot link: a chain is being queued already; link() cannot be nested",
       );
     }
-    this.#chaining = true;
+    this.#chain = new Chain(this, Op);
     this.shim.kio_chain(this.handle, true);
   }
 
   /** What is queued from now on is on its own again. */
   endChain(): void {
-    this.#chaining = false;
-    if (!this.#closed) this.shim.kio_chain(this.handle, false);
+    const chain = this.#chain;
+    this.#chain = null;
+    // Closing has ended it.
+    if (this.#closed) return;
+    chain?.end();
+    this.shim.kio_chain(this.handle, false);
   }
 
   // ---- cancelling -----------------------------------------------------------
@@ -956,7 +995,7 @@ export class Ring {
 
   /** Sends what requestCancel() has collected. */
   sendCancels(): void {
-    if (this.#cancels.length === 0 || this.#chaining) return;
+    if (this.#cancels.length === 0 || this.#chain !== null) return;
     // All of them first: a cancel may fill the queue, which submits it.
     const submitted = this.#cancels.filter((op) => !Op.retract(op));
     this.#cancels = submitted.filter((op) => !Op.sendCancel(op));
@@ -1145,10 +1184,9 @@ export class Ring {
     const same = op !== undefined &&
       this.#generations[low] === (high & GENERATION_MASK);
     if (high & CANCEL_FAILED) {
-      // Not started yet, like a link of a chain: it may still start.
-      if (same) {
-        this.timers.set(low, this.shim.kio_now_ms() + CANCEL_RETRY_MS);
-      }
+      if (!same) return;
+      if (high & TAKEN_BACK) Op.answer(op, result);
+      else this.timers.set(low, this.shim.kio_now_ms() + CANCEL_RETRY_MS);
       return;
     }
     if (!same) {
@@ -1218,7 +1256,7 @@ export class Ring {
   /** Cancels and drains without giving the thread back, then closes. */
   closeNow(): void {
     if (this.#closed) return;
-    if (this.#chaining) this.endChain();
+    if (this.#chain !== null) this.endChain();
     this.closing = true;
     this.shim.kio_loop_forget(this.handle);
     for (const op of this.live()) op.cancel();

@@ -87,8 +87,9 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "a buffer that is gone at completion ends the process",
     file: "lib/ring.ts",
     from:
-      "if (pinned !== null && pinned.byteLength === 0 && isTaken(pinned)) {",
-    to: "if (pinned !== null && pinned.byteLength < 0 && isTaken(pinned)) {",
+      "if (pinned === null || pinned.byteLength > 0 || !isTaken(pinned)) return;",
+    to:
+      "if (pinned === null || pinned.byteLength >= 0 || !isTaken(pinned)) return;",
     tests: ["tests/process/buffers.process.ts"],
   },
   {
@@ -203,8 +204,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a cancel that found nothing is repeated",
     file: "lib/ring.ts",
-    from:
-      "        this.timers.set(low, this.shim.kio_now_ms() + CANCEL_RETRY_MS);",
+    from: "this.timers.set(low, this.shim.kio_now_ms() + CANCEL_RETRY_MS);",
     to: "        void CANCEL_RETRY_MS;",
     tests: ["tests/lib/io_link_test.ts", "tests/lib/cancel_test.ts"],
   },
@@ -218,7 +218,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "what is cancelled before it was submitted never happens",
     file: "lib/ring.ts",
-    from: "ring.shim.kio_retract(ring.handle, id);",
+    from: "ring.shim.kio_retract(ring.handle, Op.idOf(op));",
     to: "id < 0;",
     tests: ["tests/lib/cancel_test.ts"],
   },
@@ -651,8 +651,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a close without room waits for what is queued for its fd",
     file: "ffi/kio.c",
-    from: "\t\tif (!parcel) {\n\t\t\tclose(fd);",
-    to: "\t\tif (!parcel || ret) {\n\t\t\tfree(parcel);\n\t\t\tclose(fd);",
+    from: "\tif (!parcel) {\n\t\tclose(fd);",
+    to: "\tif (parcel || fd) {\n\t\tfree(parcel);\n\t\tclose(fd);",
     tests: ["C close_that_does_not_fit_waits_for_what_is_queued"],
   },
   {
@@ -782,5 +782,26 @@ export const MUTANTS: readonly Mutant[] = [
     from: "socket.setReusePort(reusePort === true)",
     to: "socket.setReusePort(reusePort !== false)",
     tests: [LISTEN],
+  },
+  {
+    rule: "a link that was given up is not left to run",
+    file: "lib/chain.ts",
+    from: "    if (shim.kio_take_back(handle, id) < 0) return false;\n",
+    to: "    if (first >= 0) return shim.kio_cancel(handle, id + cut) >= 0;\n",
+    tests: ["tests/lib/chain_test.ts"],
+  },
+  {
+    rule: "what was taken back for another link is queued again",
+    file: "lib/chain.ts",
+    from: "    return (result === -ECANCELED || result === -EINTR) &&",
+    to: "    return (result > 0 && result === -EINTR) &&",
+    tests: ["tests/lib/chain_test.ts"],
+  },
+  {
+    rule: "a connect that began is waited for before the next",
+    file: "lib/chain.ts",
+    from: "    if (isConnect && !isConnected) this.#poll(from);",
+    to: "    if (isConnect && isConnected) this.#poll(from);",
+    tests: ["tests/lib/chain_test.ts"],
   },
 ];

@@ -29,6 +29,8 @@ export const KINDS = [
   "writev",
   "writeFixed",
   "durableWrite",
+  "chain",
+  "chain",
   "fsync",
   "fstat",
   "ftruncate",

@@ -421,6 +421,8 @@ export class World {
         return this.#write(action);
       case "durableWrite":
         return this.#durableWrite(action);
+      case "chain":
+        return this.#chain(action);
       case "fsync": {
         const { fd } = this.#file(action);
         const context = this.#context(action);
@@ -716,6 +718,73 @@ export class World {
     // One that does not fit is over before the others.
     void Promise.all([written, synced, read]).then(() =>
       file.busy[region] = false
+    );
+  }
+
+  /** A chain that waits, with a link that is given up before it can start: what
+   * is not done leaves no byte. */
+  #chain(action: Action): void {
+    const context = this.#context(action);
+    const { ctx } = context;
+    const waiting = unixPair();
+    const target = unixPair();
+    const length = 2 + action.size % 4;
+    const cut = 1 + action.actor % (length - 1);
+    const ops = link(ctx, () => [
+      asyncPoll(ctx, waiting.left, POLLIN),
+      ...Array.from(
+        { length: length - 1 },
+        (_, i) => asyncSend(ctx, target.left, Uint8Array.of(i)),
+      ),
+    ]);
+    const codes = ["E2BIG", "ECANCELED"];
+    const unbound = { ...action, bound: "none" } as const;
+    let isFired = false;
+    let isCut = false;
+    const done = ops.map((op, at) =>
+      new Promise<Result<unknown>>((resolve) => {
+        const bounds = at === cut && action.bound !== "dropped"
+          ? action
+          : unbound;
+        void op.then((result) => {
+          if (at === cut && !result.ok && !isFired) isCut = true;
+        });
+        this.#start<unknown>("chain", bounds, context, codes, op, resolve);
+      })
+    );
+    const fire = () => {
+      // It may be over, and its sockets closed.
+      if (waiting.right.fd < 0) return;
+      isFired = true;
+      this.#closing.push(
+        asyncSend(this.#own, waiting.right, PATTERN.subarray(0, 1)),
+      );
+    };
+    this.#later.push(fire);
+    this.#closing.push(
+      Promise.all(done).then(async (results) => {
+        const memory = new Uint8Array(8);
+        let came = 0;
+        for (;;) {
+          const flags = MSG_DONTWAIT;
+          const op = asyncRecv(this.#own, target.right, memory, flags);
+          const result = await op;
+          if (result.ok) came += result.value;
+          // A fault of the plan.
+          else if (result.error.code !== "EINTR") break;
+        }
+        const sent = results.slice(1).filter(({ ok }) => ok).length;
+        try {
+          assertEquals(came, sent, "bytes of a chain");
+          assert(!isCut || sent < cut, "a link that was given up has run");
+        } catch (error) {
+          this.#error ??= error;
+        }
+        for (const { left, right } of [waiting, target]) {
+          await left.close();
+          await right.close();
+        }
+      }),
     );
   }
 
