@@ -31,8 +31,9 @@ import type { UringOp } from "../lib/UringOp.ts";
  * completion.
  * @param options `timeout` and `signal` for the whole transfer.
  * @returns The length of the buffer. `ENODATA` if the peer has closed its side
- * before, or has sent a datagram that is shorter, `ETIMEDOUT`, `ECANCELED`, `ECONNRESET` …: `error.bytesTransferred`
- * tells how many bytes are in the buffer.
+ * before, or has sent a datagram that is shorter. `ETIMEDOUT`, `ECANCELED`,
+ * `ECONNRESET` …: `error.bytesTransferred` tells how many bytes are in the
+ * buffer.
  * @throws {RangeError} If `fd` or `timeout` is out of range or `buffer` is
  * empty; {TypeError} if an argument has the wrong type, `buffer` is detached,
  * the context is closed, or it is called within `link()`.

@@ -23,7 +23,7 @@ export interface UringOp<T> extends Promise<Result<T>> {
    * late by up to a millisecond and the load of the thread. With 0 only what
    * can be done at once succeeds.
    * @returns The same operation.
-   * @throws {RangeError} If `timeoutMs` is negative, NaN or infinite.; the
+   * @throws {RangeError} If `timeoutMs` is negative, NaN or infinite; the
    * operation is cancelled then.
    */
   withTimeout(timeoutMs: number): this;

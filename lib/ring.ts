@@ -627,7 +627,8 @@ export class Ring {
   /** How long Deno's events may have to wait, at least. */
   #turnMs = TURN_MS_MIN;
   #quickWakes = 0;
-  #chaining = false;
+  /** What was started since a chain is being queued. */
+  #links: Op<unknown>[] | null = null;
   #cancels: Op<unknown>[] = [];
   #messages: number[] = [];
   #hasFds = false;
@@ -665,7 +666,7 @@ export class Ring {
 
   /** Whether what is queued now is a link of a chain. */
   get chaining(): boolean {
-    return this.#chaining;
+    return this.#links !== null;
   }
 
   checkOpen(verb: string): void {
@@ -716,7 +717,10 @@ export class Ring {
   ): UringOp<T> {
     const op = new Op<T>(this, slot, operation, pinned, extra);
     this.#enter(slot, op, fd);
-    if (this.#chaining) Op.link(op);
+    if (this.#links !== null) {
+      Op.link(op);
+      this.#links.push(op);
+    }
     if (status < 0) {
       Op.conclude(op, status);
     } else {
@@ -762,6 +766,7 @@ export class Ring {
 
   #enterAsleep(slot: number, op: Op<unknown>): void {
     this.#enter(slot, op, -1);
+    this.#links?.push(op);
     Op.putToSleep(op);
     this.#started(slot);
   }
@@ -887,21 +892,22 @@ export class Ring {
 
   // ---- chains ---------------------------------------------------------------
 
-  /** What is queued from now on is linked. */
-  beginChain(): void {
+  /** What is queued from now on is linked; all that is started comes into the array. */
+  beginChain(): readonly UringOp<unknown>[] {
     this.checkOpen("link");
-    if (this.#chaining) {
+    if (this.chaining) {
       throw new TypeError(
         "Cannot link: a chain is being queued already; link() cannot be nested",
       );
     }
-    this.#chaining = true;
+    this.#links = [];
     this.shim.kio_chain(this.handle, true);
+    return this.#links;
   }
 
   /** What is queued from now on is on its own again. */
   endChain(): void {
-    this.#chaining = false;
+    this.#links = null;
     if (!this.#closed) this.shim.kio_chain(this.handle, false);
   }
 
@@ -915,7 +921,7 @@ export class Ring {
 
   /** Sends what requestCancel() has collected. */
   sendCancels(): void {
-    if (this.#cancels.length === 0 || this.#chaining) return;
+    if (this.#cancels.length === 0 || this.chaining) return;
     // All of them first: a cancel may fill the queue, which submits it.
     const submitted = this.#cancels.filter((op) => !Op.retract(op));
     this.#cancels = submitted.filter((op) => !Op.sendCancel(op));
@@ -1162,7 +1168,7 @@ export class Ring {
   /** Cancels and drains without giving the thread back, then closes. */
   closeNow(): void {
     if (this.#closed) return;
-    if (this.#chaining) this.endChain();
+    if (this.chaining) this.endChain();
     this.closing = true;
     this.shim.kio_loop_forget(this.handle);
     for (const op of this.live()) op.cancel();

@@ -690,4 +690,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: "!this.#closed) void this.#run(false);",
     tests: ["tests/process/life.process.ts"],
   },
+  {
+    rule: "what a callback of link() had queued is cancelled if it throws",
+    file: "lib/io.ts",
+    from: "    for (const op of links) op.cancel();\n",
+    to: "    void links;\n",
+    tests: ["tests/lib/io_link_test.ts"],
+  },
 ];
