@@ -26,7 +26,8 @@ import type { UringOp } from "../lib/UringOp.ts";
  * is for the whole, and it cannot be a link of a chain.
  *
  * @param ctx The context.
- * @param fd The socket.
+ * @param fd The socket: a stream, or one of datagrams. Of a seqpacket socket
+ * the kernel puts messages together, and cuts the last one.
  * @param buffer Where to, of any length; it must not be transferred until
  * completion.
  * @param options `timeout` and `signal` for the whole transfer.
