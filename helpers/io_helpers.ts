@@ -26,13 +26,15 @@ import type { UringOp } from "../lib/UringOp.ts";
  * is for the whole, and it cannot be a link of a chain.
  *
  * @param ctx The context.
- * @param fd The socket.
+ * @param fd The socket: a stream, or one of datagrams. Of a seqpacket socket
+ * the kernel puts messages together, and cuts the last one.
  * @param buffer Where to, of any length; it must not be transferred until
  * completion.
  * @param options `timeout` and `signal` for the whole transfer.
  * @returns The length of the buffer. `ENODATA` if the peer has closed its side
- * before, or has sent a datagram that is shorter, `ETIMEDOUT`, `ECANCELED`, `ECONNRESET` …: `error.bytesTransferred`
- * tells how many bytes are in the buffer.
+ * before, or has sent a datagram that is shorter. `ETIMEDOUT`, `ECANCELED`,
+ * `ECONNRESET` …: `error.bytesTransferred` tells how many bytes are in the
+ * buffer.
  * @throws {RangeError} If `fd` or `timeout` is out of range or `buffer` is
  * empty; {TypeError} if an argument has the wrong type, `buffer` is detached,
  * the context is closed, or it is called within `link()`.

@@ -322,7 +322,8 @@ export class IoContext implements Disposable, AsyncDisposable {
   /**
    * Replaces registered files; -1 empties a place. See
    * io_uring_register_files_update(3). The kernel takes them one by one and
-   * stops at the first that it refuses: those before it are replaced.
+   * stops at the first that it refuses: those before it are replaced, and its
+   * own place is empty.
    *
    * @param offset Index of the first to be replaced.
    * @param fds What comes there and in the places behind.

@@ -27,7 +27,7 @@ export interface UringOp<T> extends Promise<Result<T>> {
    * `asyncSplice()`, `asyncUnlink()`, most writes to files, all on tmpfs, and
    * opening what is created or not in the cache.
    * @returns The same operation.
-   * @throws {RangeError} If `timeoutMs` is negative, NaN or infinite.; the
+   * @throws {RangeError} If `timeoutMs` is negative, NaN or infinite; the
    * operation is cancelled then.
    */
   withTimeout(timeoutMs: number): this;

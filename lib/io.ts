@@ -1093,7 +1093,9 @@ function checkMessage(
  * @param queue Queues operations of this context, synchronously. Up to as many
  * as the context has entries, those beyond complete with `E2BIG`. Sleeps, which
  * are not the kernel's, are no part of the chain.
- * @returns What `queue` returned.
+ * @returns What `queue` returned. If `queue` throws, the exception is passed on
+ * and what it had queued is cancelled: nothing of it happens that was not
+ * submitted before, and an `asyncClose()` closes its fd.
  * @throws {TypeError} If called within another `link()` of the context, or the
  * context is closed.
  *
@@ -1115,9 +1117,13 @@ function checkMessage(
 export function link<const T>(ctx: IoContext, queue: () => T): T {
   const ring = ringOf(ctx, operations.LINK);
   checkFunction(queue, "queue", operations.LINK.verb);
-  ring.beginChain();
+  const links = ring.beginChain();
   try {
     return queue();
+  } catch (error) {
+    // Nobody has them in hand.
+    for (const op of links) op.cancel();
+    throw error;
   } finally {
     ring.endChain();
   }

@@ -696,6 +696,8 @@ export class Ring {
   #runs = 0;
   #wokenMs = 0;
   #chain: Chain<Op<unknown>> | null = null;
+  /** All that was started since a chain is being queued. */
+  #links: Op<unknown>[] | null = null;
   #cancels: Op<unknown>[] = [];
   #messages: number[] = [];
   #hasFds = false;
@@ -787,7 +789,10 @@ export class Ring {
     if (status < 0) {
       Op.conclude(op, status);
     } else {
-      if (this.#chain !== null) Op.link(op, this.#chain);
+      if (this.#chain !== null) {
+        Op.link(op, this.#chain);
+        this.#links!.push(op);
+      }
       this.#queued++;
       this.#started(slot);
     }
@@ -832,6 +837,7 @@ export class Ring {
 
   #enterAsleep(slot: number, op: Op<unknown>): void {
     this.#enter(slot, op, -1);
+    this.#links?.push(op);
     Op.putToSleep(op);
     this.#started(slot);
   }
@@ -963,8 +969,8 @@ export class Ring {
 
   // ---- chains ---------------------------------------------------------------
 
-  /** What is queued from now on is linked. */
-  beginChain(): void {
+  /** What is queued from now on is linked; all that is started comes into the array. */
+  beginChain(): readonly UringOp<unknown>[] {
     this.checkOpen("link");
     if (this.#chain !== null) {
       throw new TypeError(
@@ -972,13 +978,16 @@ export class Ring {
       );
     }
     this.#chain = new Chain(this, Op);
+    this.#links = [];
     this.shim.kio_chain(this.handle, true);
+    return this.#links;
   }
 
   /** What is queued from now on is on its own again. */
   endChain(): void {
     const chain = this.#chain;
     this.#chain = null;
+    this.#links = null;
     // Closing has ended it.
     if (this.#closed) return;
     chain?.end();

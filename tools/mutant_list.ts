@@ -804,4 +804,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: "    if (isConnect && isConnected) this.#poll(from);",
     tests: ["tests/lib/chain_test.ts"],
   },
+  {
+    rule: "what a callback of link() had queued is cancelled if it throws",
+    file: "lib/io.ts",
+    from: "    for (const op of links) op.cancel();\n",
+    to: "    void links;\n",
+    tests: ["tests/lib/io_link_test.ts"],
+  },
 ];

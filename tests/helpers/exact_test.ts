@@ -322,3 +322,80 @@ kioTest("exact transfers refuse what makes no sense", async (ctx) => {
   assertEquals(ctx.pending, 0);
   assertEquals(text(await contentOf(ctx, file)), "abc");
 });
+
+for (const offset of [undefined, CURRENT_POSITION] as const) {
+  const name = offset === undefined ? "the default offset" : "CURRENT_POSITION";
+  kioTest(
+    `asyncReadExact() of a socket goes on after a part, with ${name}`,
+    async (ctx) => {
+      using pair = unixPair();
+      const buffer = new Uint8Array(6);
+      const read = asyncReadExact(ctx, pair.right, buffer, offset);
+      for (const part of ["a", "bcd", "ef"]) {
+        value(await asyncSend(ctx, pair.left, bytes(part)));
+        await turn();
+      }
+      assertEquals(value(await read), 6);
+      assertEquals(text(buffer), "abcdef");
+    },
+  );
+
+  kioTest(
+    `asyncWriteExact() to a socket goes on after a part, with ${name}`,
+    async (ctx) => {
+      using pair = unixPair();
+      const data = pattern(LARGE);
+      const copy = new Uint8Array(LARGE);
+      const [written, received] = await Promise.all([
+        asyncWriteExact(ctx, pair.left, data, offset),
+        asyncRecvExact(ctx, pair.right, copy),
+      ]);
+      assertEquals([value(written), value(received)], [LARGE, LARGE]);
+      assertEquals(copy, data);
+    },
+  );
+}
+
+kioTest(
+  "asyncReadExact() and asyncWriteExact() of a socket at an offset give ESPIPE",
+  async (ctx) => {
+    using pair = unixPair();
+    value(await asyncSend(ctx, pair.left, bytes("abcd")));
+    const buffer = new Uint8Array(4);
+    assertShort(
+      await asyncReadExact(ctx, pair.right, buffer, 1),
+      "ESPIPE",
+      0,
+    );
+    assertShort(await asyncWriteExact(ctx, pair.right, buffer, 1), "ESPIPE", 0);
+    assertEquals(value(await asyncRecvExact(ctx, pair.right, buffer)), 4);
+  },
+);
+
+for (const type of ["datagram", "seqpacket"] as const) {
+  for (
+    const [name, receive] of [
+      ["asyncRecvExact", asyncRecvExact],
+      ["asyncReadExact", asyncReadExact],
+    ] as const
+  ) {
+    // There the kernel itself goes on with the next one.
+    if (type === "seqpacket" && receive === asyncRecvExact) continue;
+    kioTest(
+      `${name}() of a ${type} socket ends with a shorter message`,
+      async (ctx) => {
+        using pair = unixPair(type);
+        value(await asyncSend(ctx, pair.left, bytes("abc")));
+        value(await asyncSend(ctx, pair.left, bytes("whole")));
+        assertShort(
+          await receive(ctx, pair.right, new Uint8Array(4)),
+          "ENODATA",
+          3,
+        );
+        const next = new Uint8Array(5);
+        assertEquals(value(await receive(ctx, pair.right, next)), 5);
+        assertEquals(text(next), "whole");
+      },
+    );
+  }
+}

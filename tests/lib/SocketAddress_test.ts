@@ -431,3 +431,18 @@ Deno.test("the kernel's address is a copy of its memory", () => {
   assertEquals(address.host, "/run/a");
   assertEquals(hex(bytesOfAddress(address)), "01002f72756e2f6100");
 });
+
+Deno.test("unix() refuses a lone surrogate, in abstract names too", () => {
+  for (const path of ["/tmp/\ud800", "\0\udc00", "\ud800\ud800"]) {
+    assertThrows(() => SocketAddress.unix(path), TypeError, "lone surrogate");
+  }
+  assertEquals(SocketAddress.unix("/tmp/\ud83d\ude00").host, "/tmp/\u{1f600}");
+});
+
+Deno.test("resolve() refuses a host with a lone surrogate", () => {
+  assertThrows(
+    () => SocketAddress.resolve("\ud800.example", 80),
+    TypeError,
+    "lone surrogate",
+  );
+});

@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   asyncAccept,
   asyncAcceptFrom,
@@ -844,3 +844,70 @@ kioTest("withSignal() in a race with a sender loses no byte", async (ctx) => {
   }
   assertEquals(received, rounds);
 });
+
+/** Attaches something wrong to an operation that has started. */
+const wrongly: Record<string, (op: UringOp<unknown>) => void> = {
+  "withTimeout(-1)": (op) => void op.withTimeout(-1),
+  "withSignal(null)": (op) => void op.withSignal(null as never),
+};
+
+for (const [name, attach] of Object.entries(wrongly)) {
+  kioTest(
+    `${name} throws, and the receive takes nothing of the next one`,
+    async (ctx) => {
+      using pair = unixPair();
+      for (const isSubmitted of [false, true]) {
+        const op = asyncRecv(ctx, pair.left, buffer());
+        if (isSubmitted) await turn();
+        assertThrows(() => attach(op));
+        const next = asyncRecv(ctx, pair.left, buffer());
+        assertCode(await op, "ECANCELED");
+        value(await asyncSend(ctx, pair.right, bytes("next")));
+        assertEquals(value(await next), 4);
+        // One that is complete has nothing to lose.
+        assertThrows(() => attach(next));
+        assertEquals(value(await next), 4);
+      }
+    },
+  );
+
+  kioTest(`${name} of a sleep throws and ends it`, async (ctx) => {
+    const op = asyncSleep(ctx, 1_000_000);
+    assertThrows(() => attach(op));
+    assertCode(await op, "ECANCELED");
+  });
+}
+
+kioTest(
+  "withSignal() of operations in a row adds one listener and removes one",
+  async (ctx) => {
+    using pair = unixPair();
+    const { controller: { signal } } = countingSignal();
+    let added = 0;
+    let removed = 0;
+    const { addEventListener, removeEventListener } = signal;
+    signal.addEventListener = (
+      ...args: Parameters<typeof addEventListener>
+    ) => {
+      added++;
+      addEventListener(...args);
+    };
+    signal.removeEventListener = (
+      ...args: Parameters<typeof removeEventListener>
+    ) => {
+      removed++;
+      removeEventListener(...args);
+    };
+    let counts: number[] = [];
+    // Few enough for one turn of the drive.
+    for (let i = 0; i < 3; i++) {
+      value(await asyncSend(ctx, pair.right, bytes("x")).withSignal(signal));
+      value(await asyncRecv(ctx, pair.left, buffer()).withSignal(signal));
+      counts = [added, removed];
+    }
+    assert(counts[0]! - counts[1]! === 1, "it stays while the drive runs");
+    assert(counts[0]! < 6, `${added} listeners for 6 operations`);
+    await turn();
+    assertEquals(added, removed);
+  },
+);

@@ -659,3 +659,22 @@ kioTest("an fd that asyncOpenat2() gave is the caller's", async (ctx) => {
   value(await asyncClose(ctx, fd));
   assert(!isOpen(fd));
 });
+
+kioTest(
+  "paths with a lone surrogate are refused, as they would name another file",
+  (ctx) => {
+    for (const bad of ["/tmp/\ud800", "/tmp/\udc00x", "\ud83d/\ude00"]) {
+      const attempts: (() => unknown)[] = [
+        () => asyncOpen(ctx, bad, O_RDONLY),
+        () => asyncOpenat2(ctx, 0, bad, O_RDONLY),
+        () => asyncRename(ctx, bad, "/tmp/kio-x"),
+        () => asyncRename(ctx, "/tmp/kio-x", bad),
+        () => asyncUnlink(ctx, bad),
+      ];
+      for (const attempt of attempts) {
+        assertThrows(attempt, TypeError, "lone surrogate");
+      }
+    }
+    assertEquals(ctx.pending, 0);
+  },
+);

@@ -217,6 +217,53 @@ kioTest("updateFiles() gives the errors of the kernel", async (ctx) => {
   assertCode(ctx.updateFiles(0, [4000]), "EBADF");
 });
 
+/** The files that are registered, by what they hold. */
+async function registered(ctx: IoContext, count: number): Promise<string[]> {
+  const names: string[] = [];
+  for (let index = 0; index < count; index++) {
+    const buffer = new Uint8Array(3);
+    const read = await asyncReadFixed(ctx, index, buffer);
+    names.push(read.ok ? text(buffer) : read.error.code);
+  }
+  return names;
+}
+
+kioTest(
+  "updateFiles() tells how many it replaced before one that is not open",
+  async (ctx) => {
+    await using old = await tempFile(ctx, bytes("old"));
+    await using fresh = await tempFile(ctx, bytes("new"));
+    const cases = [
+      { fds: [fresh, 19999, fresh], done: 1, then: ["new", "EBADF", "old"] },
+      { fds: [19999, fresh, fresh], done: 0, then: ["EBADF", "old", "old"] },
+      { fds: [-1, fresh, 19999], done: 2, then: ["EBADF", "new", "EBADF"] },
+    ];
+    value(ctx.registerFiles([old, old, old]));
+    for (const { fds, done, then } of cases) {
+      value(ctx.updateFiles(0, [old, old, old]));
+      const updated = ctx.updateFiles(0, fds);
+      assertCode(updated, "EBADF");
+      const error = updated.ok ? undefined : updated.error;
+      assertEquals(error?.filesUpdated, done);
+      assert(error?.message.endsWith(`, after ${done} files`));
+      assertEquals(await registered(ctx, 3), then);
+    }
+    assertEquals(ctx.updateFiles(0, [-1, fresh, -1]), NOTHING);
+    assertEquals(await registered(ctx, 3), ["EBADF", "new", "EBADF"]);
+  },
+);
+
+kioTest(
+  "registerFiles() with one that is not open in the middle registers none",
+  async (ctx) => {
+    await using file = await tempFile(ctx, bytes("abc"));
+    assertCode(ctx.registerFiles([file, 19999, file]), "EBADF");
+    assertCode(ctx.unregisterFiles(), "ENXIO");
+    value(ctx.registerFiles([file, -1, file]));
+    assertEquals(await registered(ctx, 3), ["abc", "EBADF", "abc"]);
+  },
+);
+
 kioTest("unregisterFiles() gives ENXIO if there are none", (ctx) => {
   assertCode(ctx.unregisterFiles(), "ENXIO");
 });

@@ -275,6 +275,52 @@ Deno.test("pin() leaves what can be done otherwise", () => {
   assertEquals(view[0], 9);
 });
 
+Deno.test("pin() refuses the memory of WebAssembly, which may grow", () => {
+  for (const initial of [0, 1, 3]) {
+    const memory = new WebAssembly.Memory({ initial, maximum: 10 });
+    assertThrows(() => pin(memory.buffer as ArrayBuffer), TypeError);
+    assertThrows(
+      () => pin(new Uint8Array(memory.buffer)),
+      TypeError,
+      "may grow",
+    );
+    assertEquals(memory.grow(1), initial);
+    const { toResizableBuffer } = memory as {
+      toResizableBuffer?: () => ArrayBuffer;
+    };
+    if (toResizableBuffer === undefined) continue;
+    const resizable = toResizableBuffer.call(memory);
+    assertThrows(() => pin(resizable), TypeError, "may grow");
+    assertEquals(memory.grow(1), initial + 1);
+  }
+});
+
+Deno.test("pin() refuses a resizable buffer, which goes on resizing", () => {
+  const memory = new ArrayBuffer(8, { maxByteLength: 131072 });
+  assertThrows(() => pin(memory), TypeError, "may grow");
+  assertThrows(() => pin(new Uint8Array(memory)), TypeError, "may grow");
+  memory.resize(131072);
+  assertEquals(memory.byteLength, 131072);
+});
+
+Deno.test("pin() takes plain buffers of the size of WebAssembly memory", () => {
+  for (let i = 0; i < 20; i++) {
+    for (const pages of [0, 1, 2, 32]) {
+      const view = new Uint8Array(65536 * pages).fill(7);
+      assertStrictEquals(pin(view), view);
+      assertEquals(view.length, 65536 * pages);
+      assertEquals(view.at(-1), pages === 0 ? undefined : 7);
+      assertStays(view.buffer);
+    }
+  }
+});
+
+kioTest("pin() takes what was pinned already", (ctx) => {
+  const view = ctx.allocate(65536);
+  assertStrictEquals(pin(view), view);
+  assertStays(view.buffer);
+});
+
 kioTest("pin() of a buffer that is in flight keeps it there", async (ctx) => {
   using pair = unixPair();
   const view = new Uint8Array(64);

@@ -546,7 +546,9 @@ for (const [name, action, fails] of named) {
     // None of it shows in the error itself.
     const { errno, ...rest } = errorOf(result);
     assert(errno > 0);
-    const [{ bytesTransferred: _, ...known }] = [rest] as [IoError];
+    const [{ bytesTransferred: _, filesUpdated: __, ...known }] = [rest] as [
+      IoError,
+    ];
     const attempts = name === "TcpStream.connect" ? ["attempts"] : [];
     assertEquals(Object.keys(known), ["code", "message", ...attempts]);
   });
