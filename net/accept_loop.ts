@@ -3,12 +3,12 @@ import { Bounds } from "../lib/bounds.ts";
 import { checkFunction, checkSignal, type Fd } from "../lib/check.ts";
 import { type IoContext, ringOf } from "../lib/IoContext.ts";
 import { asyncAccept, asyncSleep } from "../lib/io.ts";
+import { SOL_SOCKET } from "../lib/layout.ts";
 import { ACCEPT } from "../lib/operations.ts";
 import { DONE, failure, type Result } from "../lib/result.ts";
 import { ACCEPT_PAUSE_MS, isShort } from "../lib/ring.ts";
 import { Socket } from "./net.ts";
 
-const SOL_SOCKET = 1;
 const SO_DETACH_FILTER = 27;
 
 /** Accepting fails with these for good; other errors are those of a client
