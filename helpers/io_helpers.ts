@@ -12,6 +12,7 @@ import {
 import { MSG_WAITALL, POLLIN, POLLOUT } from "../lib/constants.ts";
 import { EAGAIN, EINTR, ESPIPE } from "../lib/errno.ts";
 import { type IoContext, ringOf } from "../lib/IoContext.ts";
+import { SO_TYPE, SOL_SOCKET } from "../lib/layout.ts";
 import * as operations from "../lib/operations.ts";
 import type { Operation } from "../lib/operations.ts";
 import type { Ring, Transfer } from "../lib/ring.ts";
@@ -190,8 +191,6 @@ type Prepare = (
   isStream: boolean,
 ) => number;
 
-const SOL_SOCKET = 1;
-const SO_TYPE = 3;
 const SOCK_STREAM = 1;
 
 /** A transfer that fills or sends a buffer. */

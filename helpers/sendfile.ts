@@ -4,6 +4,7 @@ import { checkFd, checkInteger, type Fd } from "../lib/check.ts";
 import { POLLOUT } from "../lib/constants.ts";
 import { EAGAIN, ECANCELED, EINTR } from "../lib/errno.ts";
 import { type IoContext, ringOf } from "../lib/IoContext.ts";
+import { SO_TYPE, SOL_SOCKET } from "../lib/layout.ts";
 import * as operations from "../lib/operations.ts";
 import { failureOf, type Result, success } from "../lib/result.ts";
 import type { Ring, Transfer } from "../lib/ring.ts";
@@ -13,9 +14,6 @@ import type { UringOp } from "../lib/UringOp.ts";
 /** Splices in one chain: the pipe is filled and emptied 16 times, or
  * emptied of what the last chain has left and filled and emptied 15 times. */
 const STEPS_MAX = 32;
-
-const SOL_SOCKET = 1;
-const SO_TYPE = 3;
 
 /**
  * Sends a part of a file to a socket or a pipe without copying it through this

@@ -1,4 +1,5 @@
 import { checkArray, checkFd, checkInteger, type Fd } from "./check.ts";
+import { SOL_SOCKET } from "./layout.ts";
 
 /** struct cmsghdr: its size, and where its parts are; see cmsg(3). */
 const HEADER_SIZE = 16;
@@ -6,7 +7,6 @@ const LEVEL_AT = 8;
 const TYPE_AT = 12;
 const ALIGNMENT = 8;
 
-const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
 
 /** What the kernel passes at a time: SCM_MAX_FD. */

@@ -11,6 +11,7 @@ import { SHUT_RDWR } from "../lib/constants.ts";
 import { EAGAIN } from "../lib/errno.ts";
 import { type IoContext, ringOf } from "../lib/IoContext.ts";
 import { asyncAccept } from "../lib/io.ts";
+import { SOL_SOCKET } from "../lib/layout.ts";
 import { offered } from "../lib/offered.ts";
 import { ACCEPT } from "../lib/operations.ts";
 import { DONE, errorOf, failure, type Result } from "../lib/result.ts";
@@ -19,7 +20,6 @@ import { Socket } from "./net.ts";
 import { logError, type OnError, tell } from "./on_error.ts";
 import { pause } from "./pause.ts";
 
-const SOL_SOCKET = 1;
 const SO_DETACH_FILTER = 27;
 
 /** Accepting fails with these for good; other errors are those of a client

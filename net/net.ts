@@ -2,6 +2,7 @@ import { loadShim } from "../ffi/load.ts";
 import { checkInteger, checkOptions, checkOwned } from "../lib/check.ts";
 import { SHUT_RDWR } from "../lib/constants.ts";
 import { offered } from "../lib/offered.ts";
+import { SOL_SOCKET } from "../lib/layout.ts";
 import { DONE, failure, type Result, success } from "../lib/result.ts";
 import { cancelOn } from "../lib/ring.ts";
 import {
@@ -13,7 +14,6 @@ import {
   SocketAddress,
 } from "../lib/SocketAddress.ts";
 
-const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
