@@ -7,9 +7,16 @@ import {
   ECANCELED,
   ENETUNREACH,
 } from "../lib/errno.ts";
-import type { IoContext } from "../lib/IoContext.ts";
+import { type IoContext, ringOf } from "../lib/IoContext.ts";
 import { asyncConnect, asyncSleep } from "../lib/io.ts";
-import type { Failure, IoError, Result, Success } from "../lib/result.ts";
+import { CONNECT } from "../lib/operations.ts";
+import {
+  failure,
+  type Failure,
+  type IoError,
+  type Result,
+  type Success,
+} from "../lib/result.ts";
 import { SocketAddress } from "../lib/SocketAddress.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 import { Socket } from "./net.ts";
@@ -48,7 +55,8 @@ export class TcpStream {
    * @param options `timeout` and `signal` are for the whole, look-up included.
    * @returns The connected socket, with `TCP_NODELAY`, non-blocking; the caller
    * has to close it. `ETIMEDOUT` by the `timeout`, `ECANCELED` by the `signal`
-   * or because the context is closing, both only if no attempt made it; the
+   * or because the context closes, also right after the call, both only if no
+   * attempt made it; the
    * errors of `SocketAddress.resolveAllAsync()` (`EAI_NONAME` …). Else why the
    * last address failed (`ECONNREFUSED`, `EHOSTUNREACH` …), where possible not
    * for want of its family on this machine. `error.attempts` has all that were
@@ -137,6 +145,7 @@ export async function connectAny(
   bounds: Bounds,
   attemptDelayMs: number,
 ): Promise<ConnectResult> {
+  const ring = ringOf(ctx, CONNECT);
   const waiting = interleaved(addresses);
   const failed: ConnectAttempt[] = [];
   let running: Attempt[] = [];
@@ -168,6 +177,10 @@ export async function connectAny(
   try {
     let isDue = true;
     while (winner === undefined && end === undefined) {
+      if (ring.closing) {
+        end = failure(ECANCELED).error;
+        break;
+      }
       if (isDue && waiting.length > 0) {
         pause?.cancel();
         pause = undefined;
@@ -238,7 +251,7 @@ function begin(ctx: IoContext, address: SocketAddress): Result<Attempt> {
     void op.then((result) => attempt.result = result);
     return { ok: true, value: attempt };
   } catch (error) {
-    // The context was closed in the meantime, or is full.
+    // The context is full.
     socket[Symbol.dispose]();
     throw error;
   }

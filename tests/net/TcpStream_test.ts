@@ -283,6 +283,32 @@ kioTest(
   },
 );
 
+kioThreadTest(
+  "TcpStream.connect() ends with ECANCELED when its context closes right after the call",
+  async (ctx) => {
+    const { listener, at } = listen();
+    using _ = listener;
+    await using pool = new BlockingPool(1);
+    for (const how of ["dispose", "asyncDispose"] as const) {
+      for (const host of ["127.0.0.1", "localhost"]) {
+        for (let hops = 0; hops < 8; hops++) {
+          const other = new IoContext(8);
+          const result = TcpStream.connect(other, host, at.port, { pool });
+          for (let i = 0; i < hops; i++) await null;
+          if (how === "dispose") other[Symbol.dispose]();
+          else await other[Symbol.asyncDispose]();
+          const made = await result;
+          // What was made before the close is the caller's.
+          if (made.ok) await made.value.close();
+          else assertCode(made, "ECANCELED");
+          if (hops === 0) assert(!made.ok, `${how} ${host}`);
+        }
+      }
+    }
+    assertEquals(ctx.pending, 0);
+  },
+);
+
 // ---- hosts ------------------------------------------------------------------------
 
 kioThreadTest(
