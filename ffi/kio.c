@@ -590,6 +590,38 @@ EXPORT int kio_connect(struct kio *k, double id, int fd, const void *address,
 	QUEUE(k, id, 0, io_uring_prep_connect(sqe, fd, address, length));
 }
 
+/*
+ * Tries once more to connect a unix socket whose listener had no room, else
+ * looks again after a pause, which grows. The kernel has nothing to poll for
+ * that: the ring itself would try 128 times in a row and give up. A blocking
+ * socket is not tried: it has waited as long as its SO_SNDTIMEO says.
+ */
+EXPORT int kio_connect_again(struct kio *k, double id, int fd,
+			     const void *address, uint32_t length,
+			     uint32_t attempt)
+{
+	/* copied when it is submitted */
+	static struct __kernel_timespec pauses[] = {
+		{ .tv_nsec = 1000000 },  { .tv_nsec = 2000000 },
+		{ .tv_nsec = 4000000 },	 { .tv_nsec = 8000000 },
+		{ .tv_nsec = 16000000 }, { .tv_nsec = 32000000 },
+	};
+	uint32_t last = sizeof(pauses) / sizeof(*pauses) - 1;
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	if (!(flags & O_NONBLOCK))
+		return -EAGAIN;
+	if (!connect(fd, address, length))
+		QUEUE(k, id, 0, io_uring_prep_nop(sqe));
+	if (errno != EAGAIN)
+		return -errno;
+	QUEUE(k, id, 0,
+	      io_uring_prep_timeout(
+		      sqe, &pauses[attempt < last ? attempt : last], 0, 0));
+}
+
 EXPORT int kio_recv(struct kio *k, double id, int fd, void *buffer,
 		    double at, uint32_t length, int flags)
 {

@@ -12,6 +12,7 @@
 
 #include <dirent.h>
 #include <dlfcn.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 /* How long a test may take, in seconds. */
@@ -1678,6 +1679,71 @@ static void test_fd_that_is_not_taken_is_closed(void)
 	CHECK(bytes_in(left[1]) == 0);
 }
 
+/* Fills the queue of a unix listener, by sockets that stay open. */
+static int full_listener_open(struct sockaddr_un *address, uint32_t *length)
+{
+	int fd = kio_socket(AF_UNIX, SOCK_STREAM);
+
+	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	/* the kernel chooses a name */
+	CHECK(kio_socket_bind(fd, address, sizeof(sa_family_t)) == 0);
+	CHECK(kio_socket_listen(fd, 1) == 0);
+	*length = (uint32_t)kio_socket_name(fd, false, address);
+	while (!connect(kio_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK),
+			(struct sockaddr *)address, *length))
+		;
+	CHECK(errno == EAGAIN);
+	return fd;
+}
+
+static void test_connect_again_pauses_while_there_is_no_room(void)
+{
+	struct kio *k = context_open(8);
+	struct sockaddr_un address;
+	uint32_t length;
+	int listener = full_listener_open(&address, &length);
+	int fd = kio_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK);
+
+	for (uint32_t attempt = 0; attempt < 3; attempt++) {
+		CHECK(kio_connect_again(k, 7, fd, &address, length, attempt) ==
+		      0);
+		CHECK(result_of_one(k, 7) == -ETIME);
+	}
+	CHECK(kio_accept_now(listener) >= 0);
+	CHECK(kio_connect_again(k, 8, fd, &address, length, 99) == 0);
+	CHECK(result_of_one(k, 8) == 0);
+	context_close(k);
+}
+
+static void test_connect_again_never_blocks(void)
+{
+	struct kio *k = context_open(8);
+	struct timeval forever = { .tv_sec = 2 * TEST_SECONDS };
+	struct sockaddr_un address;
+	uint32_t length;
+	int fd = kio_socket(AF_UNIX, SOCK_STREAM);
+
+	full_listener_open(&address, &length);
+	CHECK(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &forever,
+			 sizeof(forever)) == 0);
+	CHECK(kio_connect_again(k, 7, fd, &address, length, 0) == -EAGAIN);
+	CHECK(k->in_flight == 0);
+	context_close(k);
+}
+
+static void test_guard_ends_a_pause(void)
+{
+	struct kio *k = context_open(8);
+	struct sockaddr_un address;
+	uint32_t length;
+	int fd = kio_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK);
+
+	full_listener_open(&address, &length);
+	CHECK(kio_connect_again(k, 7, fd, &address, length, 99) == 0);
+	CHECK(step_at_once(k) == 0 && k->in_flight == 1);
+	guard_fire();
+}
+
 static void test_thread_is_pinned_round_and_round(void)
 {
 	cpu_set_t all;
@@ -1814,6 +1880,9 @@ static const struct test {
 	TEST(fd_that_was_handed_over_does_not_end_with_its_sender),
 	TEST(fd_is_handed_over_with_its_tag),
 	TEST(fd_that_is_not_taken_is_closed),
+	TEST(connect_again_pauses_while_there_is_no_room),
+	TEST(connect_again_never_blocks),
+	TEST(guard_ends_a_pause),
 	TEST(thread_is_pinned_round_and_round),
 	TEST(memory_is_zeroed_and_aligned_and_goes_away),
 	TEST(memory_that_is_not_there_is_null),

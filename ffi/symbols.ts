@@ -54,6 +54,7 @@ export const rareSymbols = {
   kio_ftruncate: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "f64" /* length */], result: "i32" },
   kio_accept: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* void *address */], result: "i32" },
   kio_connect: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* const void *address */, "u32" /* length */], result: "i32" },
+  kio_connect_again: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* const void *address */, "u32" /* length */, "u32" /* attempt */], result: "i32" },
   kio_poll_changes: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "u32" /* events */], result: "i32" },
   kio_poll_end: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */], result: "i32" },
   kio_shutdown: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "i32" /* how */], result: "i32" },

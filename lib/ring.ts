@@ -12,6 +12,7 @@ import {
   ENOBUFS,
   ENODATA,
   ENOMEM,
+  ETIME,
   ETIMEDOUT,
 } from "./errno.ts";
 import {
@@ -139,7 +140,7 @@ const ERRNO_SHIFT = 8;
 
 /** An operation of several submissions. */
 export interface Course {
-  /** Whether what was queued last is a poll: its result is nobody's. */
+  /** Whether what was queued last is a poll or a pause: its result is nobody's. */
   readonly isWaiting: boolean;
   /** Queues what is next; gives a status of the shim. */
   prepare(shim: Shim, handle: Deno.PointerObject, id: number): number;
@@ -366,7 +367,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     if (course !== undefined) {
       const { isWaiting } = course;
       if (op.#goOn(course, result, step)) return;
-      if (isWaiting && result > 0) result = -ECANCELED;
+      if (isWaiting && (result > 0 || result === -ETIME)) result = -ECANCELED;
     }
     if (op.#flags === 0 && isShortOf(op.#operation, -result)) {
       op.#flags = ASLEEP | -result << ERRNO_SHIFT;

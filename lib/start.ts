@@ -2,7 +2,7 @@ import type { Shim } from "../ffi/load.ts";
 import { bound, type BoundOptions } from "./bounds.ts";
 import { checkBounds } from "./check.ts";
 import { MSG_DONTWAIT, POLLERR, POLLHUP } from "./constants.ts";
-import { EAGAIN, ECANCELED, EINTR } from "./errno.ts";
+import { EAGAIN, ECANCELED, EINTR, ETIME } from "./errno.ts";
 import type { Operation } from "./operations.ts";
 import type { Course, Extra, Pinned, Ring, Transfer } from "./ring.ts";
 import type { UringOp } from "./UringOp.ts";
@@ -129,6 +129,40 @@ export abstract class Waiting implements Course {
     const isVain = result > 0 && (result & ends) === 0;
     if (poll === Poll.ONCE && isVain) this.#poll = Poll.CHANGES;
     return result > 0 || result === -ECANCELED || result === -EINTR;
+  }
+}
+
+/** What connects to a unix listener, again and again while its queue is full:
+ * by pauses, as the kernel has nothing to poll for that. */
+export class UnixConnect implements Course {
+  readonly #fd: number;
+  readonly #address: Uint8Array<ArrayBuffer>;
+  #attempts = 0;
+
+  constructor(fd: number, address: Uint8Array<ArrayBuffer>) {
+    this.#fd = fd;
+    this.#address = address;
+  }
+
+  get isWaiting(): boolean {
+    return this.#attempts > 0;
+  }
+
+  prepare(shim: Shim, handle: Deno.PointerObject, id: number): number {
+    const address = this.#address;
+    return shim.kio_connect_again(
+      handle,
+      id,
+      this.#fd,
+      address,
+      address.length,
+      this.#attempts++,
+    );
+  }
+
+  advance(result: number): boolean {
+    if (!this.isWaiting) return result === -EAGAIN;
+    return result === -ETIME || result === -ECANCELED || result === -EINTR;
   }
 }
 

@@ -11,8 +11,8 @@ import { type IoContext, ringOf } from "../lib/IoContext.ts";
 import { asyncConnect, asyncSleep } from "../lib/io.ts";
 import { CONNECT } from "../lib/operations.ts";
 import {
-  failure,
   type Failure,
+  failure,
   type IoError,
   type Result,
   type Success,

@@ -690,4 +690,25 @@ export const MUTANTS: readonly Mutant[] = [
     to: "!this.#closed) void this.#run(false);",
     tests: ["tests/process/life.process.ts"],
   },
+  {
+    rule: "a connect to a full unix listener makes longer and longer pauses",
+    file: "ffi/kio.c",
+    from: "attempt < last ? attempt : last",
+    to: "attempt > last ? last - last : 0",
+    tests: ["tests/net/unix_connect_test.ts"],
+  },
+  {
+    rule: "the thread is not held by the connect of a blocking socket",
+    file: "ffi/kio.c",
+    from: "\tif (!(flags & O_NONBLOCK))\n\t\treturn -EAGAIN;\n",
+    to: "",
+    tests: ["C connect_again_never_blocks"],
+  },
+  {
+    rule: "the end of a pause is no result",
+    file: "lib/ring.ts",
+    from: "(result > 0 || result === -ETIME)",
+    to: "result > 0",
+    tests: ["tests/net/unix_connect_test.ts"],
+  },
 ];
