@@ -185,6 +185,7 @@ export const EADDRNOTAVAIL = 99;
 export const ENETUNREACH = 101;
 export const ENOBUFS = 105;
 export const ETIMEDOUT = 110;
+export const ECONNREFUSED = 111;
 export const ECANCELED = 125;
 export const EOWNERDEAD = 130;
 export const EAI_FAIL = 1004;

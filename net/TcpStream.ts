@@ -1,3 +1,4 @@
+import { loadShim } from "../ffi/load.ts";
 import { BlockingPool } from "../lib/blocking_pool.ts";
 import { type BoundOptions, Bounds } from "../lib/bounds.ts";
 import { checkDelay } from "../lib/check.ts";
@@ -5,6 +6,7 @@ import {
   EADDRNOTAVAIL,
   EAFNOSUPPORT,
   ECANCELED,
+  ECONNREFUSED,
   ENETUNREACH,
 } from "../lib/errno.ts";
 import { type IoContext, ringOf } from "../lib/IoContext.ts";
@@ -17,7 +19,7 @@ import {
   type Result,
   type Success,
 } from "../lib/result.ts";
-import { SocketAddress } from "../lib/SocketAddress.ts";
+import { ADDRESS_SIZE, SocketAddress } from "../lib/SocketAddress.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 import { Socket } from "./net.ts";
 
@@ -56,11 +58,12 @@ export class TcpStream {
    * @returns The connected socket, with `TCP_NODELAY`, non-blocking; the caller
    * has to close it. `ETIMEDOUT` by the `timeout`, `ECANCELED` by the `signal`
    * or because the context closes, also right after the call, both only if no
-   * attempt made it; the
-   * errors of `SocketAddress.resolveAllAsync()` (`EAI_NONAME` …). Else why the
-   * last address failed (`ECONNREFUSED`, `EHOSTUNREACH` …), where possible not
-   * for want of its family on this machine. `error.attempts` has all that were
-   * tried, and `error.message` names them.
+   * attempt made it; the errors of `SocketAddress.resolveAllAsync()`
+   * (`EAI_NONAME` …). Else why the last address failed (`ECONNREFUSED`,
+   * `EHOSTUNREACH` …), where possible not for want of its family on this
+   * machine. `ECONNREFUSED` also where nobody listens and the kernel has
+   * connected the socket to itself. `error.attempts` has all that were tried,
+   * and `error.message` names them.
    * @throws {TypeError} (as a rejection) If `host` is empty or has a NUL, an
    * option has the wrong type, or the context or the pool is closed.
    * @throws {RangeError} If `host` is too long, or `port`, `timeout` or
@@ -248,13 +251,30 @@ function begin(ctx: IoContext, address: SocketAddress): Result<Attempt> {
   try {
     const op = asyncConnect(ctx, socket, address);
     const attempt: Attempt = { address, socket, op, result: undefined };
-    void op.then((result) => attempt.result = result);
+    void op.then((result) => {
+      const isSelf = result.ok && isItsOwnPeer(socket, address);
+      attempt.result = isSelf ? failure(ECONNREFUSED) : result;
+    });
     return { ok: true, value: attempt };
   } catch (error) {
     // The context is full.
     socket[Symbol.dispose]();
     throw error;
   }
+}
+
+/** Room for the address of a socket. */
+const ownName = new Uint8Array(ADDRESS_SIZE);
+
+/**
+ * Whether a socket is connected to itself: that happens where nobody listens, if
+ * the kernel gives it the port that it connects to. Almost always the port
+ * tells that it is not.
+ */
+function isItsOwnPeer(socket: Socket, { port }: SocketAddress): boolean {
+  loadShim().kio_socket_name(socket.fd, false, ownName);
+  if ((ownName[2] << 8 | ownName[3]) !== port) return false;
+  return `${socket.localAddress}` === `${socket.peerAddress}`;
 }
 
 /** The families by turns, beginning with that of the first address. */

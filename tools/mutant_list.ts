@@ -711,4 +711,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: "result > 0",
     tests: ["tests/net/unix_connect_test.ts"],
   },
+  {
+    rule: "a socket that is connected to itself is no connection",
+    file: "net/TcpStream.ts",
+    from: "result.ok && isItsOwnPeer(socket, address);",
+    to: "isItsOwnPeer(socket, address) && !result.ok;",
+    tests: ["tests/process/connect.process.ts"],
+  },
 ];
