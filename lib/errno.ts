@@ -188,4 +188,5 @@ export const ETIMEDOUT = 110;
 export const ECONNREFUSED = 111;
 export const ECANCELED = 125;
 export const EOWNERDEAD = 130;
+export const EAI_AGAIN = 1003;
 export const EAI_FAIL = 1004;

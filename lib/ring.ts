@@ -89,7 +89,7 @@ const DUMP_MAX = 100;
 /** Parts of the high half of user_data, see kio.c. */
 const MESSAGE_MASK = 0x7fffffff;
 const CANCEL_FAILED = 0x40000000;
-const FD_HAS_COME = 0x40000000;
+const MAIL_HAS_COME = 0x40000000;
 const GENERATION_MASK = 0xfffff;
 const STEP_SHIFT = 21;
 const STEP_MASK = 0x1f;
@@ -524,6 +524,8 @@ export class Ring {
   /** What is to be let go of with the ring. */
   readonly onClose: (() => void)[] = [];
   onFd: ((fd: number, tag: number) => void) | null = null;
+  /** Called when look-ups of names may be answered. */
+  onAnswer: (() => void) | null = null;
   /** Called when the thread is left to Deno, each time. */
   onLeave: (() => void) | null = null;
   /** Keeps the process alive though nothing is pending. */
@@ -565,7 +567,7 @@ export class Ring {
   #chaining = false;
   #cancels: Op<unknown>[] = [];
   #messages: number[] = [];
-  #hasFds = false;
+  #hasMail = false;
   readonly #tag = new Float64Array(1);
 
   constructor(options: RingOptions) {
@@ -999,8 +1001,8 @@ export class Ring {
 
   #complete(low: number, high: number, result: number, flags: number): void {
     if (high < 0) {
-      if (high & FD_HAS_COME) {
-        this.#hasFds = true;
+      if (high & MAIL_HAS_COME) {
+        this.#hasMail = true;
         return;
       }
       const userData = (high & MESSAGE_MASK) * SPAN + (low >>> 0);
@@ -1040,8 +1042,9 @@ export class Ring {
   /** The user's callbacks; any of them may close the context. */
   #afterBatch(): void {
     if (this.closing) return;
-    if (this.#hasFds) {
-      this.#hasFds = false;
+    if (this.#hasMail) {
+      this.#hasMail = false;
+      this.onAnswer?.();
       this.takeFds();
     }
     const messages = this.#messages;
@@ -1108,6 +1111,7 @@ export class Ring {
     this.shim.kio_stats(this.handle, this.#counted);
     this.#closed = true;
     rings.delete(this);
+    this.shim.kio_lookups_end(this.handle);
     if (this.#waker !== null) this.#waker.close();
     else this.shim.kio_fd_close(this.shim.kio_event_fd(this.handle));
     this.shim.kio_context_close(this.handle);

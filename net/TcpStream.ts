@@ -1,5 +1,5 @@
 import { loadShim } from "../ffi/load.ts";
-import { BlockingPool } from "../lib/blocking_pool.ts";
+import type { BlockingPool } from "../lib/blocking_pool.ts";
 import { type BoundOptions, Bounds } from "../lib/bounds.ts";
 import { checkDelay } from "../lib/check.ts";
 import {
@@ -19,16 +19,21 @@ import {
   type Result,
   type Success,
 } from "../lib/result.ts";
-import { ADDRESS_SIZE, SocketAddress } from "../lib/SocketAddress.ts";
+import {
+  ADDRESS_SIZE,
+  resolveFor,
+  type SocketAddress,
+} from "../lib/SocketAddress.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 import { Socket } from "./net.ts";
 
 /** How `TcpStream.connect()` connects. */
 export interface ConnectOptions extends BoundOptions {
   /**
-   * The threads that look the name up. If left out, a pool of the library's
-   * own: four threads, made when first needed, which do not keep the process
-   * alive.
+   * The threads that look the name up. If left out, threads of the library's
+   * own: one a name, 64 at most in the process, which do not keep it alive.
+   * Callers that ask for one name share them. Beyond 64 a name waits, within
+   * its `timeout`, but not if it is an address or in `/etc/hosts`.
    */
   pool?: BlockingPool;
   /**
@@ -38,9 +43,6 @@ export interface ConnectOptions extends BoundOptions {
    */
   attemptDelay?: number;
 }
-
-/** Made by the first look-up, for the rest of the process. */
-let sharedPool: BlockingPool | undefined;
 
 /** Makes connections, as `TcpListener` takes them. */
 export class TcpStream {
@@ -58,8 +60,9 @@ export class TcpStream {
    * @returns The connected socket, with `TCP_NODELAY`, non-blocking; the caller
    * has to close it. `ETIMEDOUT` by the `timeout`, `ECANCELED` by the `signal`
    * or because the context closes, also right after the call, both only if no
-   * attempt made it; the errors of `SocketAddress.resolveAllAsync()`
-   * (`EAI_NONAME` …). Else why the last address failed (`ECONNREFUSED`,
+   * attempt made it; the errors of `SocketAddress.resolveAll()` (`EAI_NONAME`,
+   * `EAI_AGAIN` also if the system has no thread to spare …), with a `pool` those
+   * of `resolveAllAsync()`. Else why the last address failed (`ECONNREFUSED`,
    * `EHOSTUNREACH` …), where possible not for want of its family on this
    * machine. `ECONNREFUSED` also where nobody listens and the kernel has
    * connected the socket to itself. `error.attempts` has all that were tried,
@@ -90,12 +93,9 @@ export class TcpStream {
     options: ConnectOptions = {},
   ): Promise<ConnectResult> {
     using bounds = new Bounds(options, "connect");
-    const { attemptDelay = 250 } = options;
+    const { attemptDelay = 250, pool } = options;
     checkDelay(attemptDelay, "attemptDelay", "connect");
-    const pool = options.pool ?? (sharedPool ??= new BlockingPool(4));
-    const found = await bounds.of(
-      SocketAddress.resolveAllAsync(ctx, pool, host, port),
-    );
+    const found = await bounds.of(resolveFor(ctx, pool, host, port));
     if (!found.ok) return connectFailure(found.error, []);
     return await connectAny(ctx, found.value, bounds, attemptDelay);
   }

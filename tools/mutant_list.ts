@@ -718,4 +718,47 @@ export const MUTANTS: readonly Mutant[] = [
     to: "isItsOwnPeer(socket, address) && !result.ok;",
     tests: ["tests/process/connect.process.ts"],
   },
+  {
+    rule: "look-ups let go of their context before its isolate ends",
+    file: "ffi/kio.c",
+    from: "\tkio_loop_forget(k);\n\tkio_lookups_end(k);\n",
+    to: "\tkio_loop_forget(k);\n",
+    tests: ["C guard_lets_go_of_lookups"],
+  },
+  {
+    rule: "a look-up that is over touches no context that is closed",
+    file: "ffi/kio.c",
+    from: "\t\tlookup->owner = NULL;\n",
+    to: "",
+    tests: ["C lookup_may_outlive_its_context"],
+  },
+  {
+    rule: "threads that look names up are bounded",
+    file: "ffi/kio.c",
+    from: "\tif (lookup_threads >= threads_max || ",
+    to: "\tif ((false && threads_max) || ",
+    tests: ["C lookups_are_bounded_and_all_answered"],
+  },
+  {
+    rule: "what needs no server does not wait for what does",
+    file: "ffi/kio.c",
+    from: "\t\tbool local = is_local(host);\n",
+    to: "\t\tbool local = is_local(host) && !k;\n",
+    tests: ["C lookup_of_what_needs_no_server_does_not_wait"],
+  },
+  {
+    rule: "look-ups of one name in flight are one",
+    file: "lib/names.ts",
+    from: "    if (known !== undefined) return known;\n",
+    to: "    if (known !== undefined && known.id < 0) return known;\n",
+    tests: ["tests/process/connect.process.ts"],
+  },
+  {
+    rule: "a look-up that nobody waits for leaves the queue",
+    file: "lib/names.ts",
+    from:
+      "    if (shim.kio_lookup_cancel(handle, lookUp.handle)) this.#forget(lookUp);",
+    to: "    void shim.kio_now_ms;\n    void handle;",
+    tests: ["tests/process/connect.process.ts"],
+  },
 ];
