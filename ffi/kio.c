@@ -17,6 +17,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,6 +28,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -37,7 +39,7 @@
 #define EXPORT __attribute__((visibility("default")))
 
 /* Raised whenever a signature below changes; ffi/load.ts compares it. */
-#define KIO_ABI 7
+#define KIO_ABI 8
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
 #define KIO_OP_FTRUNCATE KIO_NUMBER(FTRUNCATE, 55) /* Linux 6.9 */
@@ -73,7 +75,7 @@
 #define UD_IGNORED (UD_INTERNAL | (2ULL << 60))
 #define UD_WAIT (UD_INTERNAL | (3ULL << 60))
 #define UD_LOOP (UD_WAIT | 1)
-/* there is an fd in the inbox */
+/* there is an fd in the inbox, or a look-up is answered */
 #define UD_INBOX (UD_MESSAGE | UD_INTERNAL)
 
 /* How long a step waits for a completion: at least half of that, at most 1.5
@@ -90,6 +92,28 @@ struct parcel {
 	int fd;
 	double tag;
 };
+
+/* Addresses of one name at most; ffi/resolve.ts has the twin. */
+#define ADDRESSES_MAX 64
+/* A struct sockaddr_storage and its length. */
+#define ADDRESS_RECORD_SIZE 132
+/* The longest name of the DNS, with a dot at the end and a NUL. */
+#define HOST_SIZE 255
+
+/* A look-up of a name: in a queue, in the hands of a thread, or answered. */
+struct lookup {
+	/* NULL: nobody wants it any more, and its thread frees it */
+	struct kio *owner;
+	TAILQ_ENTRY(lookup) of_owner;
+	/* in the list of those that wait, or of the answers of its owner */
+	TAILQ_ENTRY(lookup) in_list;
+	struct lookup_list *waits_in;
+	double id;
+	int status;
+	char host[HOST_SIZE];
+	char records[ADDRESSES_MAX * ADDRESS_RECORD_SIZE];
+};
+TAILQ_HEAD(lookup_list, lookup);
 
 #ifdef KIO_FAULTS
 /* See faults.c. */
@@ -136,6 +160,9 @@ struct kio {
 	/* Under contexts_lock, as other threads use them. */
 	struct kio *next_of_all;
 	struct parcel *inbox, **inbox_end;
+	/* Under lookups_lock; a flag to look at without it. */
+	struct lookup_list lookups, answers;
+	atomic_bool answered;
 	/* To be closed when what is in the queue, maybe for them, was submitted. */
 	struct parcel *late;
 	/* Operations of the table that the kernel still owns. */
@@ -894,6 +921,38 @@ EXPORT int kio_connect(struct kio *k, double id, int fd, const void *address,
 	QUEUE(k, id, 0, io_uring_prep_connect(sqe, fd, address, length));
 }
 
+/*
+ * Tries once more to connect a unix socket whose listener had no room, else
+ * looks again after a pause, which grows. The kernel has nothing to poll for
+ * that: the ring itself would try 128 times in a row and give up. A blocking
+ * socket is not tried: it has waited as long as its SO_SNDTIMEO says.
+ */
+EXPORT int kio_connect_again(struct kio *k, double id, int fd,
+			     const void *address, uint32_t length,
+			     uint32_t attempt)
+{
+	/* copied when it is submitted */
+	static struct __kernel_timespec pauses[] = {
+		{ .tv_nsec = 1000000 },  { .tv_nsec = 2000000 },
+		{ .tv_nsec = 4000000 },	 { .tv_nsec = 8000000 },
+		{ .tv_nsec = 16000000 }, { .tv_nsec = 32000000 },
+	};
+	uint32_t last = sizeof(pauses) / sizeof(*pauses) - 1;
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	if (!(flags & O_NONBLOCK))
+		return -EAGAIN;
+	if (!connect(fd, address, length))
+		QUEUE(k, id, 0, io_uring_prep_nop(sqe));
+	if (errno != EAGAIN)
+		return -errno;
+	QUEUE(k, id, 0,
+	      io_uring_prep_timeout(
+		      sqe, &pauses[attempt < last ? attempt : last], 0, 0));
+}
+
 EXPORT int kio_recv(struct kio *k, double id, int fd, void *buffer,
 		    double at, uint32_t length, int flags)
 {
@@ -1317,6 +1376,12 @@ EXPORT int kio_step(struct kio *k, int32_t *out, uint32_t capacity, bool wait)
 		       !kio_loop_is_ready(k);
 	} while (wait ||
 		 (ret >= 0 && fresh && count < capacity && has_work(k)));
+	if (count < capacity &&
+	    atomic_load_explicit(&k->answered, memory_order_relaxed)) {
+		atomic_store(&k->answered, false);
+		memset(out + 4 * count, 0, 4 * sizeof(*out));
+		out[4 * count++ + 1] = (int32_t)(UD_INBOX >> 32);
+	}
 	if (count || ret == -EINTR)
 		return (int)count;
 	return ret < 0 ? ret : 0;
@@ -1599,6 +1664,289 @@ EXPORT int kio_files_unregister(struct kio *k)
 	return ret;
 }
 
+/* Whether so many fds can be opened, -EMFILE or -ENFILE if not. */
+EXPORT int kio_fd_room(uint32_t count)
+{
+	int *fds = calloc(count, sizeof(*fds));
+	uint32_t opened = 0;
+	int ret = 0;
+
+	if (!fds)
+		return -ENOMEM;
+	while (opened < count && ret == 0) {
+		fds[opened] = eventfd(0, EFD_CLOEXEC);
+		if (fds[opened] < 0)
+			ret = -errno;
+		else
+			opened++;
+	}
+	while (opened > 0)
+		close(fds[--opened]);
+	free(fds);
+	return ret;
+}
+
+/* ---- names ---------------------------------------------------------------- */
+
+/*
+ * Looks a name up, and blocks so long: up to `capacity` addresses go to `out`,
+ * ADDRESS_RECORD_SIZE each, without a port. Returns their number, or an error:
+ * -errno, or -1000 + one of EAI_*, which are negative.
+ */
+EXPORT int kio_resolve(const char *host, char *out, uint32_t capacity)
+{
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+	struct addrinfo *list, *at;
+	uint32_t count = 0;
+	int ret;
+
+	ret = getaddrinfo(host, NULL, &hints, &list);
+	if (ret == EAI_SYSTEM)
+		return -errno;
+	if (ret) {
+		/* it takes files and sockets that it cannot open for empty ones */
+		int room = kio_fd_room(2);
+
+		return room < 0 ? room : ret - 1000;
+	}
+	for (at = list; at && count < capacity; at = at->ai_next, count++) {
+		uint32_t length = at->ai_addrlen;
+
+		memcpy(out, at->ai_addr, length);
+		memcpy(out + sizeof(struct sockaddr_storage), &length,
+		       sizeof(length));
+		out += ADDRESS_RECORD_SIZE;
+	}
+	freeaddrinfo(list);
+	return (int)count;
+}
+
+/*
+ * Threads that look names up, of the whole process: one each, as getaddrinfo(3)
+ * blocks and cannot be interrupted. Beyond LOOKUP_THREADS_MAX look-ups wait. A
+ * few more are for what needs no server: that must not wait for what does.
+ */
+#define LOOKUP_THREADS_MAX 64
+#define LOOKUP_THREADS_LOCAL 4
+/* NSS modules need more than getaddrinfo(3) itself. */
+#define LOOKUP_STACK_SIZE (1 << 20)
+/* What is looked at of /etc/hosts. */
+#define HOSTS_SIZE_MAX (1 << 16)
+
+static pthread_mutex_t lookups_lock = PTHREAD_MUTEX_INITIALIZER;
+static uint32_t lookup_threads;
+static struct lookup_list waiting_local = TAILQ_HEAD_INITIALIZER(waiting_local);
+static struct lookup_list waiting = TAILQ_HEAD_INITIALIZER(waiting);
+
+/* Whether /etc/hosts has the name. */
+static bool is_in_hosts(const char *host)
+{
+	char *text = malloc(HOSTS_SIZE_MAX), *line, *lines = NULL;
+	int fd = open("/etc/hosts", O_RDONLY | O_CLOEXEC);
+	ssize_t size = text && fd >= 0 ? read(fd, text, HOSTS_SIZE_MAX - 1) : 0;
+	bool found = false;
+
+	if (fd >= 0)
+		close(fd);
+	if (size > 0) {
+		text[size] = 0;
+		lines = text;
+	}
+	while (!found && (line = strsep(&lines, "\n"))) {
+		char *word;
+
+		line[strcspn(line, "#")] = 0;
+		/* the first is the address */
+		while ((word = strsep(&line, " \t")))
+			found |= !strcasecmp(word, host);
+	}
+	free(text);
+	return found;
+}
+
+/* Whether a name can be looked up without a server, as far as can be told. */
+static bool is_local(const char *host)
+{
+	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST };
+	struct addrinfo *list;
+
+	if (getaddrinfo(host, NULL, &hints, &list))
+		return is_in_hosts(host);
+	freeaddrinfo(list);
+	return true;
+}
+
+/* Gives its answer to the owner; under lookups_lock. */
+static void lookup_answer(struct lookup *lookup)
+{
+	struct kio *owner = lookup->owner;
+
+	if (!owner) {
+		free(lookup);
+		return;
+	}
+	TAILQ_INSERT_TAIL(&owner->answers, lookup, in_list);
+	atomic_store(&owner->answered, true);
+	kio_wake_self(owner);
+}
+
+/* The next for a thread that is free, NULL if that is to end; under
+ * lookups_lock. */
+static struct lookup *lookup_next(void)
+{
+	struct lookup *next = TAILQ_FIRST(&waiting_local);
+
+	if (!next && lookup_threads <= LOOKUP_THREADS_MAX)
+		next = TAILQ_FIRST(&waiting);
+	if (!next) {
+		lookup_threads--;
+		return NULL;
+	}
+	TAILQ_REMOVE(next->waits_in, next, in_list);
+	next->waits_in = NULL;
+	return next;
+}
+
+static void *lookup_run(void *first)
+{
+	struct lookup *lookup = first;
+
+	pthread_setname_np(pthread_self(), "kio-names");
+	while (lookup) {
+		lookup->status = kio_resolve(lookup->host, lookup->records,
+					     ADDRESSES_MAX);
+		pthread_mutex_lock(&lookups_lock);
+		lookup_answer(lookup);
+		lookup = lookup_next();
+		pthread_mutex_unlock(&lookups_lock);
+	}
+	return NULL;
+}
+
+/* Starts a thread for it, if there may be so many; under lookups_lock. */
+static bool lookup_start(struct lookup *lookup, uint32_t threads_max)
+{
+	sigset_t all, before;
+	pthread_attr_t attributes;
+	pthread_t thread;
+	int ret;
+
+	if (lookup_threads >= threads_max || pthread_attr_init(&attributes))
+		return false;
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attributes, LOOKUP_STACK_SIZE);
+	/* signals are the host's, for threads that know of them */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	ret = pthread_create(&thread, &attributes, lookup_run, lookup);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attributes);
+	lookup_threads += !ret;
+	return !ret;
+}
+
+/*
+ * Starts to look a name up, or queues it. The context gets to know of the
+ * answer by UD_INBOX, and takes it by kio_lookup_take(). NULL if the system has
+ * no thread or no memory to spare.
+ */
+EXPORT struct lookup *kio_lookup_begin(struct kio *k, double id,
+				       const char *host)
+{
+	struct lookup *lookup = calloc(1, sizeof(*lookup));
+
+	if (!lookup)
+		return NULL;
+	lookup->owner = k;
+	lookup->id = id;
+	snprintf(lookup->host, sizeof(lookup->host), "%s", host);
+	pthread_mutex_lock(&lookups_lock);
+	if (!lookup_start(lookup, LOOKUP_THREADS_MAX)) {
+		bool local = is_local(host);
+
+		if (local && lookup_start(lookup, LOOKUP_THREADS_MAX +
+							  LOOKUP_THREADS_LOCAL))
+			goto begun;
+		if (!lookup_threads) {
+			/* nobody would ever take it out of the queue */
+			free(lookup);
+			lookup = NULL;
+			goto out;
+		}
+		lookup->waits_in = local ? &waiting_local : &waiting;
+		TAILQ_INSERT_TAIL(lookup->waits_in, lookup, in_list);
+	}
+begun:
+	TAILQ_INSERT_TAIL(&k->lookups, lookup, of_owner);
+out:
+	pthread_mutex_unlock(&lookups_lock);
+	return lookup;
+}
+
+/* Takes an answer: head has the id and the status of kio_resolve() then, and
+ * `records` what that wrote. False if there is none. */
+EXPORT bool kio_lookup_take(struct kio *k, double *head, char *records)
+{
+	struct lookup *lookup;
+
+	pthread_mutex_lock(&lookups_lock);
+	lookup = TAILQ_FIRST(&k->answers);
+	if (lookup) {
+		TAILQ_REMOVE(&k->answers, lookup, in_list);
+		TAILQ_REMOVE(&k->lookups, lookup, of_owner);
+	}
+	pthread_mutex_unlock(&lookups_lock);
+	if (!lookup)
+		return false;
+	head[0] = lookup->id;
+	head[1] = lookup->status;
+	if (lookup->status > 0)
+		memcpy(records, lookup->records,
+		       (size_t)lookup->status * ADDRESS_RECORD_SIZE);
+	free(lookup);
+	return true;
+}
+
+/* Takes a look-up out of the queue. False if it has left that: a thread cannot
+ * be interrupted, and its answer is still to come. */
+EXPORT bool kio_lookup_cancel(struct kio *k, struct lookup *lookup)
+{
+	struct lookup_list *queue;
+
+	pthread_mutex_lock(&lookups_lock);
+	queue = lookup->waits_in;
+	if (queue) {
+		TAILQ_REMOVE(queue, lookup, in_list);
+		TAILQ_REMOVE(&k->lookups, lookup, of_owner);
+		free(lookup);
+	}
+	pthread_mutex_unlock(&lookups_lock);
+	return queue;
+}
+
+/* Lets go of all look-ups of a context, before its eventfd is closed: threads
+ * touch neither from now on. */
+EXPORT void kio_lookups_end(struct kio *k)
+{
+	struct lookup *lookup;
+
+	pthread_mutex_lock(&lookups_lock);
+	while ((lookup = TAILQ_FIRST(&k->answers))) {
+		TAILQ_REMOVE(&k->answers, lookup, in_list);
+		TAILQ_REMOVE(&k->lookups, lookup, of_owner);
+		free(lookup);
+	}
+	while ((lookup = TAILQ_FIRST(&k->lookups))) {
+		TAILQ_REMOVE(&k->lookups, lookup, of_owner);
+		lookup->owner = NULL;
+		if (!lookup->waits_in)
+			continue;
+		TAILQ_REMOVE(lookup->waits_in, lookup, in_list);
+		free(lookup);
+	}
+	pthread_mutex_unlock(&lookups_lock);
+}
+
 /* ---- a context: opening, closing, dying ---------------------------------- */
 
 /* From the best to what any kernel with io_uring takes. */
@@ -1684,6 +2032,8 @@ EXPORT struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
 	k->next = isolate->contexts;
 	isolate->contexts = k;
 	k->inbox_end = &k->inbox;
+	TAILQ_INIT(&k->lookups);
+	TAILQ_INIT(&k->answers);
 	pthread_mutex_lock(&contexts_lock);
 	k->next_of_all = all_contexts;
 	all_contexts = k;
@@ -1788,6 +2138,8 @@ EXPORT void kio_context_close(struct kio *k)
 {
 	if (k->in_flight)
 		kio_abort(k, "a context was closed with operations in flight");
+	if (!TAILQ_EMPTY(&k->lookups))
+		kio_abort(k, "a context was closed with look-ups in flight");
 	context_destroy(k);
 }
 
@@ -1803,6 +2155,7 @@ static void context_drain(struct kio *k)
 	struct io_uring_sqe *sqe;
 
 	kio_loop_forget(k);
+	kio_lookups_end(k);
 	for (; (sqe = unsubmitted(k, 0)); k->ring.sq.sqe_tail--) {
 		/* or a step of a pump, which counts once */
 		if (sqe->user_data & UD_INTERNAL ||
@@ -2199,66 +2552,7 @@ EXPORT int kio_pipe(int32_t *fds, int size)
 	return fcntl(fds[1], F_GETPIPE_SZ);
 }
 
-/* Whether so many fds can be opened, -EMFILE or -ENFILE if not. */
-EXPORT int kio_fd_room(uint32_t count)
-{
-	int *fds = calloc(count, sizeof(*fds));
-	uint32_t opened = 0;
-	int ret = 0;
-
-	if (!fds)
-		return -ENOMEM;
-	while (opened < count && ret == 0) {
-		fds[opened] = eventfd(0, EFD_CLOEXEC);
-		if (fds[opened] < 0)
-			ret = -errno;
-		else
-			opened++;
-	}
-	while (opened > 0)
-		close(fds[--opened]);
-	free(fds);
-	return ret;
-}
-
-/* ---- names: what blocks ------------------------------------------------------ */
-
-/*
- * Looks a name up: up to `capacity` addresses go to `out`, 132 bytes each:
- * a struct sockaddr_storage and its length. Returns their number, or an error:
- * -errno, or -1000 + one of EAI_*, which are negative.
- */
-EXPORT int kio_resolve(const char *host, uint32_t port, char *out,
-		       uint32_t capacity)
-{
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
-				  .ai_flags = AI_NUMERICSERV };
-	struct addrinfo *list, *at;
-	char service[16];
-	uint32_t count = 0;
-	int ret;
-
-	snprintf(service, sizeof(service), "%u", port);
-	ret = getaddrinfo(host, service, &hints, &list);
-	if (ret == EAI_SYSTEM)
-		return -errno;
-	if (ret) {
-		/* it takes files and sockets that it cannot open for empty ones */
-		int room = kio_fd_room(2);
-
-		return room < 0 ? room : ret - 1000;
-	}
-	for (at = list; at && count < capacity; at = at->ai_next, count++) {
-		uint32_t length = at->ai_addrlen;
-
-		memcpy(out, at->ai_addr, length);
-		memcpy(out + sizeof(struct sockaddr_storage), &length,
-		       sizeof(length));
-		out += sizeof(struct sockaddr_storage) + sizeof(length);
-	}
-	freeaddrinfo(list);
-	return (int)count;
-}
+/* ---- fds, as /proc tells of them --------------------------------------------- */
 
 /* What an fd is, as /proc says it; returns the length. */
 EXPORT int kio_fd_target(int fd, char *out, uint32_t capacity)

@@ -19,7 +19,7 @@ export type BlockingShim = Deno.DynamicLibrary<
 export type FaultShim = Deno.DynamicLibrary<typeof faultSymbols>["symbols"];
 
 /** Has to be `KIO_ABI` of kio.c. */
-const ABI = 7;
+const ABI = 8;
 
 /**
  * For each function that is bound Deno compiles a stub: 0.2 ms of the first

@@ -1,11 +1,13 @@
 import { loadShim, shimPath } from "./load.ts";
 import { rareSymbols } from "./symbols.ts";
 
-/** Addresses of one name at most; further ones are left out. */
+/** Addresses of one name at most, as in kio.c; further ones are left out. */
 const ADDRESSES_MAX = 64;
 /** A struct sockaddr_storage and its length. */
 const RECORD_SIZE = 132;
 const RECORD_LENGTH_AT = 128;
+/** Where the port is in a struct sockaddr_in and sockaddr_in6. */
+const PORT_AT = 2;
 
 /** What `kio_resolve()` gives: a number of records or an error below 0. */
 export interface Resolved {
@@ -13,18 +15,22 @@ export interface Resolved {
   readonly records: Uint8Array;
 }
 
+/** Room for the records of one name. */
+export function roomForRecords(): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(ADDRESSES_MAX * RECORD_SIZE);
+}
+
 /** Asks getaddrinfo(3), which may block for long. `host` ends with NUL. */
-export function resolve(host: Uint8Array<ArrayBuffer>, port: number): Resolved {
-  const records = new Uint8Array(ADDRESSES_MAX * RECORD_SIZE);
+export function resolve(host: Uint8Array<ArrayBuffer>): Resolved {
+  const records = roomForRecords();
   const { kio_resolve } = loadShim();
-  return { status: kio_resolve(host, port, records, ADDRESSES_MAX), records };
+  return { status: kio_resolve(host, records, ADDRESSES_MAX), records };
 }
 
 /** The same for a thread of its own: a self-contained function, as text, and
  * its arguments. */
 export function resolveJob(
   host: Uint8Array<ArrayBuffer>,
-  port: number,
 ): { source: string; args: Parameters<typeof resolveInThread> } {
   return {
     source: `${resolveInThread}`,
@@ -32,7 +38,6 @@ export function resolveJob(
       shimPath(),
       rareSymbols.kio_resolve,
       host,
-      port,
       ADDRESSES_MAX,
       RECORD_SIZE,
     ],
@@ -44,7 +49,6 @@ function resolveInThread(
   path: string,
   definition: typeof rareSymbols.kio_resolve,
   host: Uint8Array<ArrayBuffer>,
-  port: number,
   addressesMax: number,
   recordSize: number,
 ): Resolved {
@@ -52,7 +56,7 @@ function resolveInThread(
   try {
     const records = new Uint8Array(addressesMax * recordSize);
     const { kio_resolve } = library.symbols;
-    const status = kio_resolve(host, port, records, addressesMax);
+    const status = kio_resolve(host, records, addressesMax);
     // What is sent back is copied.
     const size = Math.max(status, 0) * recordSize;
     return { status, records: records.slice(0, size) };
@@ -61,13 +65,15 @@ function resolveInThread(
   }
 }
 
-/** The struct sockaddr of each record. */
+/** The struct sockaddr of each record, with a port in it. */
 export function* addressesIn(
   { status, records }: Resolved,
+  port: number,
 ): Generator<Uint8Array> {
   const view = new DataView(records.buffer);
   for (let at = 0; at < status * RECORD_SIZE; at += RECORD_SIZE) {
     const length = view.getUint32(at + RECORD_LENGTH_AT, true);
+    view.setUint16(at + PORT_AT, port);
     yield records.subarray(at, at + length);
   }
 }

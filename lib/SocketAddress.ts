@@ -1,7 +1,7 @@
 import { type BlockingPool, checkPool } from "./blocking_pool.ts";
 import { checkText } from "./check.ts";
 import { type IoContext, ringOf } from "./IoContext.ts";
-import { checkHost, lookUp, startLookUp } from "./names.ts";
+import { checkHost, joinLookUp, lookUp, startLookUp } from "./names.ts";
 import { type Operation, RESOLVE, RESOLVE_ALL } from "./operations.ts";
 import { type Result, success } from "./result.ts";
 import type { UringOp } from "./UringOp.ts";
@@ -297,8 +297,7 @@ export class SocketAddress {
     host: string,
     port: number,
   ): UringOp<SocketAddress[]> {
-    const all = (all: SocketAddress[]) => all;
-    return startResolving(RESOLVE_ALL, ctx, pool, host, port, all);
+    return resolveFor(ctx, pool, host, port);
   }
 
   /** The address and its port, in the form that `parse()` reads. */
@@ -347,21 +346,34 @@ export function familyNumber(family: AddressFamily): number | undefined {
   return NUMBER_OF.get(family);
 }
 
+/** Looks a host up as `resolveAllAsync()` does; without a pool, in threads of the
+ * shim. */
+export function resolveFor(
+  ctx: IoContext,
+  pool: BlockingPool | undefined,
+  host: string,
+  port: number,
+): UringOp<SocketAddress[]> {
+  return startResolving(RESOLVE_ALL, ctx, pool, host, port, (all) => all);
+}
+
 function startResolving<T>(
   operation: Operation,
   ctx: IoContext,
-  pool: BlockingPool,
+  pool: BlockingPool | undefined,
   host: string,
   port: number,
   pick: (all: SocketAddress[]) => T,
 ): UringOp<T> {
   const ring = ringOf(ctx, operation);
-  checkPool(pool, operation);
+  if (pool !== undefined) checkPool(pool, operation);
   const name = checkHost(host);
   const literal = literalAddress(host, port);
   if (literal === undefined) {
     const decode = (found: Iterable<Uint8Array>) => pick(distinct(found));
-    return startLookUp(pool, ring, operation, name, port, decode);
+    return pool === undefined
+      ? joinLookUp(ring, operation, host, name, port, decode)
+      : startLookUp(pool, ring, operation, name, port, decode);
   }
   const slot = ring.take(operation);
   const { op, settle } = ring.external<T>(slot, operation, () => {});

@@ -36,6 +36,7 @@ import {
   start,
   startOnFixed,
   startWaiting,
+  UnixConnect,
 } from "./start.ts";
 import type { UringOp } from "./UringOp.ts";
 
@@ -642,7 +643,16 @@ export function asyncAcceptFrom(ctx: IoContext, fd: Fd): UringOp<Accepted> {
 }
 
 /**
- * Connects a socket. Stands for `AsyncConnect` and connect(2).
+ * Connects a socket by connect(2). Stands for `AsyncConnect`.
+ *
+ * A unix listener whose queue is full is waited for, without limit: give it a
+ * timeout. A non-blocking socket tries again every 32 ms at most, a blocking one
+ * holds a thread of the kernel meanwhile. As a link of a chain it does not wait,
+ * and fails with `EAGAIN`.
+ *
+ * A TCP socket may be connected to itself where nobody listens: if the port is
+ * one of those that the kernel gives to who connects, and it gives just that
+ * one. `TcpStream.connect()` refuses it.
  *
  * Close the socket after a timeout or a cancel. The kernel may go on connecting
  * it: another try gives `EALREADY`, or finds it connected.
@@ -651,8 +661,7 @@ export function asyncAcceptFrom(ctx: IoContext, fd: Fd): UringOp<Accepted> {
  * @param fd The socket, of the family of the address.
  * @param address Where to.
  * @returns `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH`, `EAFNOSUPPORT` if the
- * families differ, `ENOENT` for a unix socket that is not there, `EAGAIN` for a
- * unix listener whose queue is full, which only a blocking socket waits for …
+ * families differ, `ENOENT` for a unix socket that is not there …
  * @throws {TypeError} If `address` is no `SocketAddress`; else as
  * `asyncClose()`.
  */
@@ -665,6 +674,7 @@ export function asyncConnect(
   const ring = ringOf(ctx, operation);
   const socket = checkFd(fd, operation);
   const bytes = checkAddress(address, operation);
+  const isUnix = address.family === "unix" && !ring.chaining;
   return start(
     ring,
     operation,
@@ -672,7 +682,10 @@ export function asyncConnect(
     bytes,
     (shim, handle, id) =>
       shim.kio_connect(handle, id, socket, bytes, bytes.length),
-    { action: { toString: () => `${operation.verb} to ${address}` } },
+    {
+      action: { toString: () => `${operation.verb} to ${address}` },
+      course: isUnix ? new UnixConnect(socket, bytes) : undefined,
+    },
   );
 }
 

@@ -3,10 +3,11 @@ import {
   resolve,
   type Resolved,
   resolveJob,
+  roomForRecords,
 } from "../ffi/resolve.ts";
 import { type BlockingPool, startJob } from "./blocking_pool.ts";
 import { checkText } from "./check.ts";
-import { EAI_FAIL } from "./errno.ts";
+import { EAI_AGAIN, EAI_FAIL } from "./errno.ts";
 import type { Operation } from "./operations.ts";
 import type { Outcome } from "./pool_thread.ts";
 import { failure, type Result, success } from "./result.ts";
@@ -41,7 +42,7 @@ export function lookUp(
   name: Uint8Array<ArrayBuffer>,
   port: number,
 ): Result<Iterable<Uint8Array>> {
-  return resultOf(resolve(name, port), actionFor(name));
+  return resultOf(resolve(name), port, actionFor(name));
 }
 
 /** Looks a name up in a thread of a pool. */
@@ -53,24 +54,133 @@ export function startLookUp<T>(
   port: number,
   decode: (addresses: Iterable<Uint8Array>) => T,
 ): UringOp<T> {
-  const { source, args } = resolveJob(name, port);
+  const { source, args } = resolveJob(name);
   const action = actionFor(name);
   const task = { source, args, transferResult: false };
   const finish = (outcome: Outcome): Result<T> => {
     // No thread to be had, or one that an earlier job has ended.
     if ("thrown" in outcome) return failure(EAI_FAIL, action);
-    const found = resultOf(outcome.value as Resolved, action);
-    return found.ok ? success(decode(found.value)) : found;
+    return decoded(outcome.value as Resolved, port, action, decode);
   };
   return startJob(pool, ring, operation, task, [], finish, action);
 }
 
+/** Looks a name up in a thread of the shim, together with all others of the
+ * ring that ask for the same. */
+export function joinLookUp<T>(
+  ring: Ring,
+  operation: Operation,
+  host: string,
+  name: Uint8Array<ArrayBuffer>,
+  port: number,
+  decode: (addresses: Iterable<Uint8Array>) => T,
+): UringOp<T> {
+  const lookUps = lookUpsOf(ring);
+  const slot = ring.take(operation);
+  const lookUp = lookUps.get(host, name);
+  const action = actionFor(name);
+  const { op, settle } = ring.external<T>(slot, operation, () => {
+    if (lookUp !== undefined) lookUps.leave(lookUp, finish);
+  }, action);
+  const finish = (resolved: Resolved) =>
+    settle(decoded(resolved, port, action, decode));
+  // The system has no thread to spare.
+  if (lookUp === undefined) settle(failure(EAI_AGAIN, action));
+  else lookUp.waiting.add(finish);
+  return op;
+}
+
+/** A look-up of a thread of the shim, or of its queue. */
+interface LookUp {
+  readonly host: string;
+  readonly id: number;
+  readonly handle: Deno.PointerObject;
+  /** Who waits for it. */
+  readonly waiting: Set<(resolved: Resolved) => void>;
+}
+
+const lookUpsOfRings = new WeakMap<Ring, LookUps>();
+
+function lookUpsOf(ring: Ring): LookUps {
+  let lookUps = lookUpsOfRings.get(ring);
+  if (lookUps === undefined) {
+    lookUps = new LookUps(ring);
+    lookUpsOfRings.set(ring, lookUps);
+  }
+  return lookUps;
+}
+
+/** The look-ups in flight of a ring. One that has a thread cannot be interrupted,
+ * and stays here until it is over: who asks again gets what it finds. */
+class LookUps {
+  readonly #ring: Ring;
+  readonly #byHost = new Map<string, LookUp>();
+  readonly #byId = new Map<number, LookUp>();
+  #lastId = 0;
+  readonly #head = new Float64Array(2);
+  readonly #records = roomForRecords();
+
+  constructor(ring: Ring) {
+    this.#ring = ring;
+    ring.onAnswer = () => this.#takeAnswers();
+  }
+
+  /** That of a host, begun if there is none; undefined without a thread. */
+  get(host: string, name: Uint8Array<ArrayBuffer>): LookUp | undefined {
+    const known = this.#byHost.get(host);
+    if (known !== undefined) return known;
+    const { shim, handle: ring } = this.#ring;
+    const id = ++this.#lastId;
+    const handle = shim.kio_lookup_begin(ring, id, name);
+    if (handle === null) return undefined;
+    const begun: LookUp = { host, id, handle, waiting: new Set() };
+    this.#byHost.set(host, begun);
+    this.#byId.set(id, begun);
+    return begun;
+  }
+
+  /** Somebody waits no longer; the last one takes it out of the queue. */
+  leave(lookUp: LookUp, finish: (resolved: Resolved) => void): void {
+    lookUp.waiting.delete(finish);
+    const { shim, handle } = this.#ring;
+    if (lookUp.waiting.size > 0 || !this.#byId.has(lookUp.id)) return;
+    if (shim.kio_lookup_cancel(handle, lookUp.handle)) this.#forget(lookUp);
+  }
+
+  #forget({ host, id }: LookUp): void {
+    this.#byHost.delete(host);
+    this.#byId.delete(id);
+  }
+
+  #takeAnswers(): void {
+    const { shim, handle } = this.#ring;
+    const records = this.#records;
+    while (shim.kio_lookup_take(handle, this.#head, records)) {
+      const [id, status] = this.#head as unknown as [number, number];
+      const lookUp = this.#byId.get(id)!;
+      this.#forget(lookUp);
+      for (const finish of lookUp.waiting) finish({ status, records });
+    }
+  }
+}
+
+function decoded<T>(
+  resolved: Resolved,
+  port: number,
+  action: string,
+  decode: (addresses: Iterable<Uint8Array>) => T,
+): Result<T> {
+  const found = resultOf(resolved, port, action);
+  return found.ok ? success(decode(found.value)) : found;
+}
+
 function resultOf(
   resolved: Resolved,
+  port: number,
   action: string,
 ): Result<Iterable<Uint8Array>> {
   const { status } = resolved;
-  if (status > 0) return success(addressesIn(resolved));
+  if (status > 0) return success(addressesIn(resolved, port));
   // 0 stands for EAI_SYSTEM without an errno.
   return failure(status === 0 ? EAI_FAIL : -status, action);
 }

@@ -13,6 +13,7 @@ import {
   ENOBUFS,
   ENODATA,
   ENOMEM,
+  ETIME,
   ETIMEDOUT,
 } from "./errno.ts";
 import {
@@ -107,7 +108,7 @@ const DUMP_MAX = 100;
 const MESSAGE_MASK = 0x7fffffff;
 const CANCEL_FAILED = 0x40000000;
 const TAKEN_BACK = 0x04000000;
-const FD_HAS_COME = 0x40000000;
+const MAIL_HAS_COME = 0x40000000;
 const GENERATION_MASK = 0xfffff;
 const STEP_SHIFT = 21;
 const STEP_MASK = 0x1f;
@@ -138,7 +139,7 @@ const BACKING_OFF = 32;
 
 /** An operation of several submissions. */
 export interface Course {
-  /** Whether what was queued last is a poll: its result is nobody's. */
+  /** Whether what was queued last is a poll or a pause: its result is nobody's. */
   readonly isWaiting: boolean;
   /** How long to wait before `prepare()`; 0 to do it at once. */
   readonly pauseMs: number;
@@ -445,7 +446,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     if (course !== undefined) {
       const { isWaiting } = course;
       if (op.#goOn(course, result, step)) return;
-      if (isWaiting && result > 0) result = -ECANCELED;
+      if (isWaiting && (result > 0 || result === -ETIME)) result = -ECANCELED;
     }
     if ((op.#flags & ~LINKED) === 0 && isShortOf(op.#operation, -result)) {
       op.#flags |= ASLEEP | -result << ERRNO_SHIFT;
@@ -654,6 +655,8 @@ export class Ring {
   /** What is to be let go of with the ring. */
   readonly onClose: (() => void)[] = [];
   onFd: ((fd: number, tag: number) => void) | null = null;
+  /** Called when look-ups of names may be answered. */
+  onAnswer: (() => void) | null = null;
   /** Called when the thread is left to Deno, each time. */
   onLeave: (() => void) | null = null;
   /** Keeps the process alive though nothing is pending. */
@@ -700,7 +703,7 @@ export class Ring {
   #links: Op<unknown>[] | null = null;
   #cancels: Op<unknown>[] = [];
   #messages: number[] = [];
-  #hasFds = false;
+  #hasMail = false;
   readonly #tag = new Float64Array(1);
 
   constructor(options: RingOptions) {
@@ -1181,8 +1184,8 @@ export class Ring {
 
   #complete(low: number, high: number, result: number, flags: number): void {
     if (high < 0) {
-      if (high & FD_HAS_COME) {
-        this.#hasFds = true;
+      if (high & MAIL_HAS_COME) {
+        this.#hasMail = true;
         return;
       }
       const userData = (high & MESSAGE_MASK) * SPAN + (low >>> 0);
@@ -1221,8 +1224,9 @@ export class Ring {
   /** The user's callbacks; any of them may close the context. */
   #afterBatch(): void {
     if (this.closing) return;
-    if (this.#hasFds) {
-      this.#hasFds = false;
+    if (this.#hasMail) {
+      this.#hasMail = false;
+      this.onAnswer?.();
       this.takeFds();
     }
     const messages = this.#messages;
@@ -1293,6 +1297,7 @@ export class Ring {
     this.#closed = true;
     removeIdleListeners();
     rings.delete(this);
+    this.shim.kio_lookups_end(this.handle);
     if (this.#waker !== null) this.#waker.close();
     else this.shim.kio_fd_close(this.shim.kio_event_fd(this.handle));
     this.shim.kio_context_close(this.handle);

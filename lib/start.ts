@@ -8,7 +8,7 @@ import {
   POLLIN,
   POLLOUT,
 } from "./constants.ts";
-import { EAGAIN, ECANCELED, EINTR } from "./errno.ts";
+import { EAGAIN, ECANCELED, EINTR, ETIME } from "./errno.ts";
 import { type Operation, READ, READV, WRITE, WRITEV } from "./operations.ts";
 import { type Pinned, PinnedGroup } from "./pinned.ts";
 import type { Course, Extra, Ring, Transfer } from "./ring.ts";
@@ -251,6 +251,42 @@ export abstract class Waiting implements Course {
     const isVain = result > 0 && (result & ends) === 0;
     if (wait === Wait.POLL && isVain) this.#wait = Wait.CHANGES;
     return result > 0 || result === -ECANCELED || result === -EINTR;
+  }
+}
+
+/** What connects to a unix listener, again and again while its queue is full:
+ * by pauses, as the kernel has nothing to poll for that. */
+export class UnixConnect implements Course {
+  /** The ring pauses, see kio_connect_again(). */
+  readonly pauseMs = 0;
+  readonly #fd: number;
+  readonly #address: Uint8Array<ArrayBuffer>;
+  #attempts = 0;
+
+  constructor(fd: number, address: Uint8Array<ArrayBuffer>) {
+    this.#fd = fd;
+    this.#address = address;
+  }
+
+  get isWaiting(): boolean {
+    return this.#attempts > 0;
+  }
+
+  prepare(shim: Shim, handle: Deno.PointerObject, id: number): number {
+    const address = this.#address;
+    return shim.kio_connect_again(
+      handle,
+      id,
+      this.#fd,
+      address,
+      address.length,
+      this.#attempts++,
+    );
+  }
+
+  advance(result: number): boolean {
+    if (!this.isWaiting) return result === -EAGAIN;
+    return result === -ETIME || result === -ECANCELED || result === -EINTR;
   }
 }
 

@@ -1,31 +1,41 @@
-import { BlockingPool } from "../lib/blocking_pool.ts";
+import { loadShim } from "../ffi/load.ts";
+import type { BlockingPool } from "../lib/blocking_pool.ts";
 import { type BoundOptions, Bounds } from "../lib/bounds.ts";
 import { checkDelay } from "../lib/check.ts";
 import {
   EADDRNOTAVAIL,
   EAFNOSUPPORT,
   ECANCELED,
+  ECONNREFUSED,
   ENETUNREACH,
 } from "../lib/errno.ts";
-import type { IoContext } from "../lib/IoContext.ts";
+import { type IoContext, ringOf } from "../lib/IoContext.ts";
 import { asyncConnect, asyncSleep } from "../lib/io.ts";
+import { CONNECT } from "../lib/operations.ts";
 import {
   about,
+  errorOf,
   type Failure,
+  failure,
   type IoError,
   type Result,
   type Success,
 } from "../lib/result.ts";
-import { SocketAddress } from "../lib/SocketAddress.ts";
+import {
+  ADDRESS_SIZE,
+  resolveFor,
+  type SocketAddress,
+} from "../lib/SocketAddress.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 import { Socket } from "./net.ts";
 
 /** How `TcpStream.connect()` connects. */
 export interface ConnectOptions extends BoundOptions {
   /**
-   * The threads that look the name up. If left out, a pool of the library's
-   * own: four threads, made when first needed, which do not keep the process
-   * alive.
+   * The threads that look the name up. If left out, threads of the library's
+   * own: one a name, 64 at most in the process, which do not keep it alive.
+   * Callers that ask for one name share them. Beyond 64 a name waits, within
+   * its `timeout`, but not if it is an address or in `/etc/hosts`.
    */
   pool?: BlockingPool | undefined;
   /**
@@ -35,9 +45,6 @@ export interface ConnectOptions extends BoundOptions {
    */
   attemptDelay?: number | undefined;
 }
-
-/** Made by the first look-up, for the rest of the process. */
-let sharedPool: BlockingPool | undefined;
 
 /** Makes connections, as `TcpListener` takes them. */
 export class TcpStream {
@@ -54,11 +61,14 @@ export class TcpStream {
    * @param options `timeout` and `signal` are for the whole, look-up included.
    * @returns The connected socket, with `TCP_NODELAY`, non-blocking; the caller
    * has to close it. `ETIMEDOUT` by the `timeout`, `ECANCELED` by the `signal`
-   * or because the context is closing, both only if no attempt made it; the
-   * errors of `SocketAddress.resolveAllAsync()` (`EAI_NONAME` …). Else why the
-   * last address failed (`ECONNREFUSED`, `EHOSTUNREACH` …), where possible not
-   * for want of its family on this machine. `error.attempts` has all that were
-   * tried, and `error.message` names them.
+   * or because the context closes, also right after the call, both only if no
+   * attempt made it; the errors of `SocketAddress.resolveAll()` (`EAI_NONAME`,
+   * `EAI_AGAIN` also if the system has no thread to spare …), with a `pool` those
+   * of `resolveAllAsync()`. Else why the last address failed (`ECONNREFUSED`,
+   * `EHOSTUNREACH` …), where possible not for want of its family on this
+   * machine. `ECONNREFUSED` also where nobody listens and the kernel has
+   * connected the socket to itself. `error.attempts` has all that were tried,
+   * and `error.message` names them.
    * @throws {TypeError} (as a rejection) If `host` is empty or has a NUL, an
    * option has the wrong type, or the context or the pool is closed.
    * @throws {RangeError} If `host` is too long, or `port`, `timeout` or
@@ -85,12 +95,9 @@ export class TcpStream {
     options: ConnectOptions = {},
   ): Promise<ConnectResult> {
     using bounds = new Bounds(options, "connect");
-    const { attemptDelay = 250 } = options;
+    const { attemptDelay = 250, pool } = options;
     checkDelay(attemptDelay, "attemptDelay", "connect");
-    const pool = options.pool ?? (sharedPool ??= new BlockingPool(4));
-    const found = await bounds.of(
-      SocketAddress.resolveAllAsync(ctx, pool, host, port),
-    );
+    const found = await bounds.of(resolveFor(ctx, pool, host, port));
     const result = found.ok
       ? await connectAny(ctx, found.value, bounds, attemptDelay)
       : connectFailure(found.error, []);
@@ -146,6 +153,7 @@ export async function connectAny(
   bounds: Bounds,
   attemptDelayMs: number,
 ): Promise<ConnectResult> {
+  const ring = ringOf(ctx, CONNECT);
   const waiting = interleaved(addresses);
   const failed: ConnectAttempt[] = [];
   let running: Attempt[] = [];
@@ -177,6 +185,10 @@ export async function connectAny(
   try {
     let isDue = true;
     while (winner === undefined && end === undefined) {
+      if (ring.closing) {
+        end = errorOf(ECANCELED);
+        break;
+      }
       if (isDue && waiting.length > 0) {
         pause?.cancel();
         pause = undefined;
@@ -244,13 +256,32 @@ function begin(ctx: IoContext, address: SocketAddress): Result<Attempt> {
   try {
     const op = asyncConnect(ctx, socket, address);
     const attempt: Attempt = { address, socket, op, result: undefined };
-    void op.then((result) => attempt.result = result);
+    void op.then((result) => {
+      const isSelf = result.ok && isItsOwnPeer(socket, address);
+      attempt.result = isSelf
+        ? failure(ECONNREFUSED, `connect to ${address}`)
+        : result;
+    });
     return { ok: true, value: attempt };
   } catch (error) {
-    // The context was closed in the meantime, or is full.
+    // The context is full.
     socket[Symbol.dispose]();
     throw error;
   }
+}
+
+/** Room for the address of a socket. */
+const ownName = new Uint8Array(ADDRESS_SIZE);
+
+/**
+ * Whether a socket is connected to itself: that happens where nobody listens, if
+ * the kernel gives it the port that it connects to. Almost always the port
+ * tells that it is not.
+ */
+function isItsOwnPeer(socket: Socket, { port }: SocketAddress): boolean {
+  loadShim().kio_socket_name(socket.fd, false, ownName);
+  if ((ownName[2]! << 8 | ownName[3]!) !== port) return false;
+  return `${socket.localAddress}` === `${socket.peerAddress}`;
 }
 
 /** The families by turns, beginning with that of the first address. */

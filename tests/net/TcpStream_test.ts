@@ -38,11 +38,6 @@ const FOREVER_MS = 600_000;
 /** A name of the DNS cannot have a label of 64 bytes: nobody is asked. */
 const IMPOSSIBLE = `${"a".repeat(64)}.invalid`;
 
-{
-  // Starts the thread that is kept for names.
-  using ctx = new IoContext(8);
-  await TcpStream.connect(ctx, IMPOSSIBLE, 1);
-}
 await warmUpThreads();
 
 /** An address where nobody listens. */
@@ -283,6 +278,38 @@ kioTest(
   },
 );
 
+kioThreadTest(
+  "TcpStream.connect() ends with ECANCELED when its context closes right after the call",
+  async (ctx) => {
+    const { listener, at } = listen();
+    using _ = listener;
+    await using pool = new BlockingPool(1);
+    for (const how of ["dispose", "asyncDispose"] as const) {
+      for (
+        const [host, options] of [
+          ["127.0.0.1", {}],
+          ["localhost", {}],
+          ["localhost", { pool }],
+        ] as const
+      ) {
+        for (let hops = 0; hops < 8; hops++) {
+          const other = new IoContext(8);
+          const result = TcpStream.connect(other, host, at.port, options);
+          for (let i = 0; i < hops; i++) await null;
+          if (how === "dispose") other[Symbol.dispose]();
+          else await other[Symbol.asyncDispose]();
+          const made = await result;
+          // What was made before the close is the caller's.
+          if (made.ok) await made.value.close();
+          else assertCode(made, "ECANCELED");
+          if (hops === 0) assert(!made.ok, `${how} ${host}`);
+        }
+      }
+    }
+    assertEquals(ctx.pending, 0);
+  },
+);
+
 // ---- hosts ------------------------------------------------------------------------
 
 kioThreadTest(
@@ -358,6 +385,43 @@ kioThreadTest("TcpStream.connect() bounds the look-up too", async (ctx) => {
   Atomics.notify(cells, 1);
   await busy;
 });
+
+kioTest(
+  "TcpStream.connect() to one name by many gives each its own end",
+  async (ctx) => {
+    const { listener, at } = listen();
+    using _ = listener;
+    const to = (options: ConnectOptions) =>
+      TcpStream.connect(ctx, "localhost", at.port, options);
+    for (let round = 0; round < 20; round++) {
+      const controller = new AbortController();
+      const { signal } = controller;
+      const early = to({ signal: AbortSignal.abort() });
+      const aborted = to({ signal });
+      const made = [to({}), to({ timeout: 20_000 })];
+      for (let i = 0; i < round; i++) await null;
+      controller.abort();
+      assertCode(await early, "ECANCELED");
+      const late = await aborted;
+      if (late.ok) late.value[Symbol.dispose]();
+      else assertCode(late, "ECANCELED");
+      for (const result of made) value(await result)[Symbol.dispose]();
+    }
+  },
+);
+
+kioTest(
+  "TcpStream.connect() to more names at once than there may be threads fails for none",
+  async (ctx) => {
+    // No server is asked for a name with a label that is too long.
+    const names = Array.from({ length: 200 }, (_, i) => `${i}-${IMPOSSIBLE}`);
+    const made = names.map((name) => TcpStream.connect(ctx, name, 1));
+    for (const result of await Promise.all(made)) {
+      assertCode(result, "EAI_NONAME");
+    }
+  },
+  { entries: 512 },
+);
 
 kioThreadTest(
   "TcpStream.connect() refuses what makes no sense",

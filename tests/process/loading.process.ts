@@ -221,7 +221,7 @@ Deno.test("IoContext refuses a library of another version", async () => {
   using folder = temporaryFolder();
   const library = `${folder.path}/libkio.so`;
   const sources = [
-    mutantOf("#define KIO_ABI 7\n", "#define KIO_ABI 99\n"),
+    mutantOf("#define KIO_ABI 8\n", "#define KIO_ABI 99\n"),
     '__attribute__((visibility("default"))) int kio_abi(void) { return 99; }',
     '__attribute__((visibility("default"))) int other(void) { return 0; }',
   ];
