@@ -12,6 +12,7 @@
  *
  * @module
  */
+import { isWhole } from "./ffi/cache.ts";
 import { compile } from "./ffi/compile.ts";
 import { shimPath } from "./ffi/load.ts";
 import type { Capabilities } from "./lib/capabilities.ts";
@@ -259,14 +260,14 @@ function print(findings: readonly Finding[], capabilities?: Capabilities) {
 /** Asked first: a system cannot be examined by halves. */
 function isPermitted(): boolean {
   const names = ["env", "ffi", "read", "run", "sys", "write"] as const;
-  return names.every((name) =>
-    Deno.permissions.querySync({ name }).state === "granted"
-  );
+  return names.every(isWhole);
 }
 
 async function main(): Promise<void> {
   if (!isPermitted()) {
-    console.error("Cannot examine this system: run it with deno run -A");
+    console.error(
+      "Cannot examine this system: run it with deno run -A, and no --deny-…",
+    );
     Deno.exitCode = 1;
     return;
   }

@@ -595,10 +595,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "libc is not looked for in the current folder",
     file: "ffi/cache.ts",
-    from:
-      '    if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") {',
-    to:
-      '    if (Deno.permissions.querySync({ name: "ffi" }).state === "denied") {',
+    from: '    if (!isWhole("ffi")) {',
+    to: '    if (!isWhole("ffi") && !Deno) {',
     tests: ["tests/process/install.process.ts"],
   },
   {
@@ -689,5 +687,13 @@ export const MUTANTS: readonly Mutant[] = [
     from: "!this.#closed) void this.#run(true);",
     to: "!this.#closed) void this.#run(false);",
     tests: ["tests/process/life.process.ts"],
+  },
+  {
+    rule:
+      "libc is not looked for in the current folder where some paths are denied",
+    file: "ffi/cache.ts",
+    from: 'state === "granted" && partial !== true;',
+    to: 'state === "granted" && partial !== null;',
+    tests: ["tests/process/install.process.ts"],
   },
 ];

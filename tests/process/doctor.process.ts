@@ -80,10 +80,13 @@ Deno.test("doctor notes low limits", async () => {
 });
 
 Deno.test("doctor needs all permissions, and says so", async () => {
-  assertEquals(await examine({}, [], ["--allow-ffi"]), {
-    code: 1,
-    signal: null,
-    out: "",
-    err: "Cannot examine this system: run it with deno run -A\n",
-  });
+  for (const flags of [["--allow-ffi"], ["-A", "--deny-read=/proc"]]) {
+    assertEquals(await examine({}, [], flags), {
+      code: 1,
+      signal: null,
+      out: "",
+      err:
+        "Cannot examine this system: run it with deno run -A, and no --deny-…\n",
+    });
+  }
 });
