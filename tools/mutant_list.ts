@@ -696,4 +696,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: 'state === "granted" && partial !== null;',
     tests: ["tests/process/install.process.ts"],
   },
+  {
+    rule: "Deno does not ask at a terminal when a thread is started",
+    file: "lib/pool_thread.ts",
+    from: "new Worker(bootstrap(), { env: SHARE_ENV });",
+    to: "new Worker(bootstrap(), {} as { env: typeof SHARE_ENV });",
+    tests: ["tests/process/terminal.process.ts"],
+  },
 ];

@@ -103,6 +103,17 @@ Deno.test("IoContext is content with --allow-ffi for its library", async () => {
   );
 });
 
+Deno.test("allocate() needs --allow-ffi without a list of paths, and says so", async () => {
+  const { out } = await runScript(
+    `
+    using ctx = new kio.IoContext();
+    try { ctx.allocate(1); } catch (error) { console.log(\`\${error}\`); }
+    `,
+    { flags: ["--allow-ffi=ffi/build/libkio.so"] },
+  );
+  assertMatch(out, /^NotCapable: Cannot allocate: .*; use pin\(/);
+});
+
 Deno.test("IoContext works in a worker", async () => {
   const worker = `
     import * as kio from "@kio/kio";
