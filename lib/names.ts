@@ -8,7 +8,7 @@ import { type BlockingPool, startJob } from "./blocking_pool.ts";
 import { EAI_FAIL } from "./errno.ts";
 import type { Operation } from "./operations.ts";
 import type { Outcome } from "./pool_thread.ts";
-import { failure, type Result, success } from "./result.ts";
+import { failure, failureOver, type Result, success } from "./result.ts";
 import type { Ring } from "./ring.ts";
 import type { UringOp } from "./UringOp.ts";
 
@@ -54,8 +54,12 @@ export function startLookUp<T>(
   const { source, args } = resolveJob(name, port);
   const task = { source, args, transferResult: false };
   const finish = (outcome: Outcome): Result<T> => {
-    // No thread to be had, or one that an earlier job has ended.
-    if ("thrown" in outcome) return failure(EAI_FAIL);
+    // No thread to be had, one that an earlier job has ended, no permission.
+    if ("thrown" in outcome) {
+      const { thrown } = outcome;
+      const why = thrown instanceof Error ? thrown.message : String(thrown);
+      return failureOver(EAI_FAIL, why);
+    }
     const found = resultOf(outcome.value as Resolved);
     return found.ok ? success(decode(found.value)) : found;
   };

@@ -3,7 +3,7 @@ import { errnoText } from "./errno.ts";
 /**
  * Why an operation failed, as the kernel says it: a plain value, no exception
  * and no stack trace. There is one shared, frozen `IoError` for each errno, but
- * for transfers that tell how far they came.
+ * for transfers that tell how far they came and look-ups that tell a reason.
  * Stands for `std::error_code`.
  */
 export interface IoError {
@@ -74,6 +74,15 @@ export function failure(errno: number): Failure {
     failures.set(errno, known);
   }
   return known;
+}
+
+/** The failure of an errno whose reason is known. */
+export function failureOver(errno: number, reason: string): Failure {
+  const { code, message } = failure(errno).error;
+  return {
+    ok: false,
+    error: { errno, code, message: `${message}: ${reason}` },
+  };
 }
 
 /** The failure of a transfer that had moved some bytes already. */

@@ -114,6 +114,26 @@ Deno.test("allocate() needs --allow-ffi without a list of paths, and says so", a
   assertMatch(out, /^NotCapable: Cannot allocate: .*; use pin\(/);
 });
 
+Deno.test("resolveAsync() and connect() say that the permission was revoked", async () => {
+  const { out, err } = await runScript(`
+    using ctx = new kio.IoContext();
+    const pool = new kio.BlockingPool(1);
+    Deno.permissions.revokeSync({ name: "ffi" });
+    const found = await kio.SocketAddress.resolveAsync(ctx, pool, "localhost", 1);
+    const connected = await kio.TcpStream.connect(ctx, "localhost", 1, { pool });
+    for (const { error } of [found, connected]) {
+      console.log(error.code, error.message);
+    }
+  `);
+  assertEquals(err, "");
+  for (const line of out.trim().split("\n")) {
+    assertMatch(
+      line,
+      /^EAI_FAIL .*: this thread cannot open \/.*\.so; keep the permission/,
+    );
+  }
+});
+
 Deno.test("IoContext works in a worker", async () => {
   const worker = `
     import * as kio from "@kio/kio";
