@@ -14,7 +14,7 @@
  */
 import { isWhole } from "./ffi/cache.ts";
 import { compile } from "./ffi/compile.ts";
-import { shimPath } from "./ffi/load.ts";
+import { shimPath, systemComplaint } from "./ffi/load.ts";
 import type { Capabilities } from "./lib/capabilities.ts";
 import { asyncSleep } from "./lib/io.ts";
 import { IoContext } from "./lib/IoContext.ts";
@@ -58,12 +58,12 @@ function kernel(): Finding {
 
 function architecture(): Finding {
   const { arch, os } = Deno.build;
-  const isKnown = os === "linux" && (arch === "x86_64" || arch === "aarch64");
+  const fix = systemComplaint();
   return {
     name: "system",
-    state: isKnown ? "ok" : "WRONG",
+    state: fix === undefined ? "ok" : "WRONG",
     is: `${os} on ${arch}, Deno ${Deno.version.deno}`,
-    fix: isKnown ? undefined : "kio needs Linux on x86_64 or aarch64",
+    fix,
   };
 }
 
@@ -221,10 +221,13 @@ function tableOf({ operations, features }: Capabilities): [string, string][] {
 
 /** All of it; the capabilities only if there is an io_uring to be asked. */
 async function examine(): Promise<[Finding[], Capabilities?]> {
+  const system = architecture();
+  // All the rest would be wrong for the same reason.
+  if (system.state !== "ok") return [[system]];
   const found = library();
   const hasLibrary = found.state === "ok";
   const findings = [
-    architecture(),
+    system,
     kernel(),
     sysctl(),
     seccomp(),

@@ -84,6 +84,7 @@ export class IoContext implements Disposable, AsyncDisposable {
    *
    * @param options `entries`, or all options.
    * @throws {RangeError} If an option is out of range.
+   * @throws {Deno.errors.NotSupported} On another system than Linux.
    * @throws {Deno.errors.NotCapable} Without `--allow-ffi`.
    * @throws {Deno.errors.NotFound} If the library was not built; the message
    * says how.

@@ -553,7 +553,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a library of another version is refused",
     file: "ffi/load.ts",
-    from: "  if (functions.kio_abi() !== ABI) throw staleError(path);\n",
+    from: "  if (functions.kio_abi() !== ABI) throw staleError(name, then);\n",
     to: "",
     tests: ["tests/process/loading.process.ts"],
   },
@@ -695,6 +695,13 @@ export const MUTANTS: readonly Mutant[] = [
     from: 'state === "granted" && partial !== true;',
     to: 'state === "granted" && partial !== null;',
     tests: ["tests/process/install.process.ts"],
+  },
+  {
+    rule: "what is beside a bundle is not taken for a checkout's library",
+    file: "ffi/load.ts",
+    from: "  const checkout = isFile()\n",
+    to: "  const checkout = isFile() || Deno\n",
+    tests: ["tests/process/loading.process.ts"],
   },
   {
     rule: "Deno does not ask at a terminal when a thread is started",

@@ -266,7 +266,7 @@ Deno.test("build --faults makes jsr:@kio/kio/testing work", async () => {
     console.log("loaded");
   `;
   const before = await user.program(program, ["--allow-ffi"]);
-  assertRefused(before, /library for it is not built/);
+  assertRefused(before, /library for it is not there\n.*build --faults\n/);
   assertEquals((await user.build(["--faults"])).code, 0);
   const { code, out } = await user.program(program, ["--allow-ffi"]);
   assertEquals([code, out], [0, "loaded\n"]);
