@@ -12,8 +12,9 @@
  *
  * @module
  */
+import { isWhole } from "./ffi/cache.ts";
 import { compile } from "./ffi/compile.ts";
-import { shimPath } from "./ffi/load.ts";
+import { shimPath, systemComplaint } from "./ffi/load.ts";
 import type { Capabilities } from "./lib/capabilities.ts";
 import { asyncSleep } from "./lib/io.ts";
 import { IoContext } from "./lib/IoContext.ts";
@@ -57,12 +58,12 @@ function kernel(): Finding {
 
 function architecture(): Finding {
   const { arch, os } = Deno.build;
-  const isKnown = os === "linux" && (arch === "x86_64" || arch === "aarch64");
+  const fix = systemComplaint();
   return {
     name: "system",
-    state: isKnown ? "ok" : "WRONG",
+    state: fix === undefined ? "ok" : "WRONG",
     is: `${os} on ${arch}, Deno ${Deno.version.deno}`,
-    fix: isKnown ? undefined : "kio needs Linux on x86_64 or aarch64",
+    fix,
   };
 }
 
@@ -220,10 +221,13 @@ function tableOf({ operations, features }: Capabilities): [string, string][] {
 
 /** All of it; the capabilities only if there is an io_uring to be asked. */
 async function examine(): Promise<[Finding[], Capabilities?]> {
+  const system = architecture();
+  // All the rest would be wrong for the same reason.
+  if (system.state !== "ok") return [[system]];
   const found = library();
   const hasLibrary = found.state === "ok";
   const findings = [
-    architecture(),
+    system,
     kernel(),
     sysctl(),
     seccomp(),
@@ -259,14 +263,14 @@ function print(findings: readonly Finding[], capabilities?: Capabilities) {
 /** Asked first: a system cannot be examined by halves. */
 function isPermitted(): boolean {
   const names = ["env", "ffi", "read", "run", "sys", "write"] as const;
-  return names.every((name) =>
-    Deno.permissions.querySync({ name }).state === "granted"
-  );
+  return names.every(isWhole);
 }
 
 async function main(): Promise<void> {
   if (!isPermitted()) {
-    console.error("Cannot examine this system: run it with deno run -A");
+    console.error(
+      "Cannot examine this system: run it with deno run -A, and no --deny-…",
+    );
     Deno.exitCode = 1;
     return;
   }

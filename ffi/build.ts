@@ -36,7 +36,7 @@ import {
 import faultsSource from "./faults.c" with { type: "text" };
 import guardSource from "./guard.c" with { type: "text" };
 import kioSource from "./kio.c" with { type: "text" };
-import { openLibrary } from "./load.ts";
+import { openLibrary, systemComplaint } from "./load.ts";
 
 const SOURCES = [
   "kio.c",
@@ -104,7 +104,7 @@ function install(path: string, library: Uint8Array): string {
     } finally {
       file.close();
     }
-    openLibrary(beside);
+    openLibrary(beside, path, () => "see what the C compiler does (CC)");
     Deno.renameSync(beside, path);
   } catch (cause) {
     try {
@@ -143,6 +143,8 @@ function projectFolder(): string {
 }
 
 function main(args: readonly string[]): void {
+  const complaint = systemComplaint();
+  if (complaint !== undefined) throw new Deno.errors.NotSupported(complaint);
   const isCheckout = import.meta.url.startsWith("file:");
   // For the tests of a checkout: its source is in no package.
   if (isCheckout && args.includes("--asan")) {

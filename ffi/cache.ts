@@ -6,7 +6,7 @@
  * All is asked by libc, so it needs `--allow-ffi` and nothing else. That is no
  * way around the other permissions: `--allow-ffi` without a list of paths
  * contains them, native code reads HOME and files as it likes. It is not used
- * where the list has paths, and `--deny-env` is respected.
+ * where the list has paths or some are denied, and `--deny-env` is respected.
  */
 import { DIGEST } from "./digest.ts";
 
@@ -47,14 +47,23 @@ const WRITABLE_BY_OTHERS = 0o022;
 /** Many times what a library has. */
 const SIZE_MAX = 2 ** 26;
 
+/**
+ * Tells whether all of a permission is granted. The state alone does not: it is
+ * "granted" as well where a `--deny-…` takes a part of it back.
+ */
+export function isWhole(name: Deno.PermissionName): boolean {
+  const { state, partial } = Deno.permissions.querySync({ name });
+  return state === "granted" && partial !== true;
+}
+
 let bound: Deno.DynamicLibrary<typeof symbols>["symbols"] | undefined;
 
 function libc(): Deno.DynamicLibrary<typeof symbols>["symbols"] {
   if (bound === undefined) {
-    // With a list of paths the name would mean a file of the current folder.
-    if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") {
+    // Else Deno takes the name for a path: of a file in the current folder.
+    if (!isWhole("ffi")) {
       throw new Deno.errors.NotCapable(
-        "Cannot look into the cache of kio: run Deno with --allow-ffi, without a list of paths",
+        "Cannot look into the cache of kio: run Deno with --allow-ffi, without a list of paths or --deny-ffi",
       );
     }
     const library = Deno.dlopen("libc.so.6", symbols);

@@ -1,4 +1,5 @@
 import { cachedLibrary, FAULTS_LIBRARY_NAME, LIBRARY_NAME } from "./cache.ts";
+import { VERSION } from "./digest.ts";
 import {
   blockingSymbols,
   faultSymbols,
@@ -40,19 +41,38 @@ let faultShim: FaultShim | undefined;
 let loadedPath = "";
 let wantsFaults = false;
 
-/** How the library of this very version is built. */
-function buildCommand(): string {
+/** Says that kio cannot run on this system; undefined where it can. */
+export function systemComplaint(): string | undefined {
+  const { os, arch } = Deno.build;
+  if (os === "linux") return undefined;
+  return `kio is for Linux only, this is ${os} on ${arch}; run it in a container or a virtual machine with Linux`;
+}
+
+/** Whether this module is a file of its own, and no part of a bundle. */
+function isFile(): boolean {
+  return import.meta.url.endsWith("/ffi/load.ts") && !Deno.build.standalone;
+}
+
+/** How the library of this very version comes to be, for whoever reads it. */
+function advice(explicit: string | undefined): string {
+  if (explicit !== undefined) {
+    return "unset KIO_LIB, or have it name the library of this version";
+  }
   const { url } = import.meta;
-  if (url.startsWith("file:")) {
-    return "in a checkout of kio, run: ./setup.sh && deno task build";
+  if (isFile() && url.startsWith("file:")) {
+    const build = wantsFaults ? "deno task build:faults" : "deno task build";
+    return `in a checkout of kio, run: ./setup.sh && ${build}`;
   }
   const jsr = /^\/(@[^/]+\/[^/]+)\/([^/]+)\/ffi\/load\.ts$/.exec(
     new URL(url).pathname,
   );
-  const build = jsr === null
+  const build = jsr !== null
+    ? `jsr:${jsr[1]}@${jsr[2]}/build`
+    : isFile()
     ? new URL("./build.ts", url).href
-    : `jsr:${jsr[1]}@${jsr[2]}/build`;
-  return `build it once, with: deno run -A ${build}`;
+    : `jsr:@kio/kio@${VERSION}/build`;
+  const option = wantsFaults ? " --faults" : "";
+  return `build it once, with: deno run -A ${build}${option}`;
 }
 
 /** The shim; opened by the first call, which is why `import` needs nothing. */
@@ -88,7 +108,7 @@ export function loadFaultShim(): FaultShim {
       wantsFaults = false;
       if (!(cause instanceof Deno.errors.NotFound)) throw cause;
       throw new Deno.errors.NotFound(
-        `${verb}: the library for it is not built; in a checkout of kio, run: deno task build:faults; else the build below with --faults\n${cause.message}`,
+        `${verb}: the library for it is not there\n${cause.message}`,
       );
     }
   }
@@ -106,11 +126,16 @@ export function loadFaultShim(): FaultShim {
 }
 
 function open(): Shim {
+  const complaint = systemComplaint();
+  if (complaint !== undefined) throw new Deno.errors.NotSupported(complaint);
+  const explicit = explicitPath();
+  const then = () => advice(explicit);
   const tried: Error[] = [];
-  for (const path of candidates(tried)) {
+  for (const path of explicit === undefined ? candidates(tried) : [explicit]) {
     let found: Shim;
     try {
-      found = openLibrary(path);
+      const name = explicit === undefined ? path : `KIO_LIB=${path}`;
+      found = openLibrary(path, name, then);
     } catch (error) {
       if (!isElsewhere(error)) throw error;
       tried.push(error);
@@ -123,7 +148,7 @@ function open(): Shim {
   if (tried.every(({ name }) => name === "NotCapable")) throw tried[0];
   const list = tried.map((error) => `  ${error.message}`).join("\n");
   throw new Deno.errors.NotFound(
-    `Cannot find the library of kio; ${buildCommand()}\n${list}`,
+    `Cannot find the library of kio; ${then()}\n${list}`,
   );
 }
 
@@ -133,15 +158,15 @@ function isElsewhere(error: unknown): error is Error {
     error instanceof Deno.errors.NotCapable;
 }
 
-/** The places to look at, in this order; what is known to be of no use goes
- * to `tried`. An explicit path is the only one. */
+/** The places to look at, in this order, where none is named; what is known to
+ * be of no use goes to `tried`. */
 function* candidates(tried: Error[]): Generator<string> {
-  const explicit = explicitPath();
-  if (explicit !== undefined) return yield explicit;
   const [plain, installed] = wantsFaults
     ? ["libkio_faults.so", FAULTS_LIBRARY_NAME]
     : ["libkio.so", LIBRARY_NAME];
-  const checkout = fileBeside(`./build/${plain}`, import.meta.url);
+  const checkout = isFile()
+    ? fileBeside(`./build/${plain}`, import.meta.url)
+    : undefined;
   const others = [
     fileBeside(`./.kio/${installed}`, Deno.mainModule),
     `/usr/local/lib/kio/${plain}`,
@@ -189,29 +214,36 @@ function fileBeside(
 }
 
 /**
- * The functions of a library, which is of this version of kio.
+ * Opens a library, which has to be of this version of kio; gives its functions.
  *
+ * @param path Where it is.
+ * @param name What errors call it.
+ * @param then What they say is to be done.
  * @throws {Deno.errors.NotFound} If there is no file, {Deno.errors.NotCapable}
  * without permission, {Error} if there is something that cannot be used.
  */
-export function openLibrary(path: string): Shim {
+export function openLibrary(
+  path: string,
+  name: string,
+  then: () => string,
+): Shim {
   if (!isGranted(path)) {
     throw new Deno.errors.NotCapable(
-      `Cannot open ${path}: run Deno with --allow-ffi`,
+      `Cannot open ${name}: run Deno with --allow-ffi`,
     );
   }
   let library: Deno.DynamicLibrary<ShimSymbols>;
   try {
     library = Deno.dlopen(path, { ...symbols, ...stubless() });
   } catch (cause) {
-    throw dlopenError(path, cause as Error);
+    throw dlopenError(name, then, cause as Error);
   }
   // The shim is linked `-z nodelete` and its functions carry their own data,
   // so closing the handle unmaps nothing; an open one would be reported by
   // the resource sanitizer of whoever makes a context inside a test.
   library.close();
   const functions = shimOf(library.symbols);
-  if (functions.kio_abi() !== ABI) throw staleError(path);
+  if (functions.kio_abi() !== ABI) throw staleError(name, then);
   return functions;
 }
 
@@ -234,24 +266,25 @@ function shimOf(bound: Shim): Shim {
   return functions as Shim;
 }
 
-function staleError(path: string, cause?: Error): Error {
+function staleError(name: string, then: () => string, cause?: Error): Error {
   return new Error(
-    `Cannot use ${path}: it was built from another version of kio; ${buildCommand()}`,
+    `Cannot use ${name}: it was built from another version of kio; ${then()}`,
     { cause },
   );
 }
 
 /** What the system's loader says, in terms of what to do. */
-function dlopenError(path: string, cause: Error): Error {
+function dlopenError(name: string, then: () => string, cause: Error): Error {
   const { message } = cause;
-  if (/register symbol/i.test(message)) return staleError(path, cause);
-  if (/No such file/i.test(message)) {
-    return new Deno.errors.NotFound(`${path}: not there`, { cause });
+  if (/register symbol/i.test(message)) return staleError(name, then, cause);
+  // Not so where it is a library that it needs, which has no path.
+  if (/: \/.*: cannot open .*: No such file/i.test(message)) {
+    return new Deno.errors.NotFound(`${name}: not there`, { cause });
   }
   const hint = /failed to map segment/i.test(message)
-    ? "; its file system may be mounted noexec: set XDG_CACHE_HOME to a folder elsewhere, or build with --project"
-    : `; ${buildCommand()}`;
-  return new Error(`Cannot use ${path}: ${message}${hint}`, { cause });
+    ? "its file system may be mounted noexec: put the library on another, with XDG_CACHE_HOME, KIO_LIB or --project of the build"
+    : then();
+  return new Error(`Cannot use ${name}: ${message}; ${hint}`, { cause });
 }
 
 /**

@@ -18,6 +18,12 @@ export function mappingCount(): number {
  * isolate ends. Undefined if there is none.
  */
 export function mapMemory(size: number): ArrayBuffer | undefined {
+  // Asked first: Deno may ask at a terminal, or throw when it is mapped already.
+  if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") {
+    throw new Deno.errors.NotCapable(
+      "Cannot allocate: memory outside the JavaScript heap needs --allow-ffi without a list of paths; use pin(new Uint8Array(size))",
+    );
+  }
   const address = loadShim().kio_memory_map(size);
   if (address === null) return undefined;
   const buffer = Deno.UnsafePointerView.getArrayBuffer(address, size);

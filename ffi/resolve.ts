@@ -52,6 +52,12 @@ function resolveInThread(
   addressesMax: number,
   recordSize: number,
 ): Resolved {
+  // Asked first: dlopen() without permission may ask at a terminal.
+  if (Deno.permissions.querySync({ name: "ffi", path }).state !== "granted") {
+    throw new Deno.errors.NotCapable(
+      `this thread cannot open ${path}; keep the permission --allow-ffi, or look the name up before it is revoked`,
+    );
+  }
   const library = Deno.dlopen(path, { kio_resolve: definition });
   try {
     const records = new Uint8Array(addressesMax * recordSize);

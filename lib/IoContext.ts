@@ -91,6 +91,7 @@ export class IoContext implements Disposable, AsyncDisposable {
    *
    * @param options `entries`, or all options.
    * @throws {RangeError} If an option is out of range.
+   * @throws {Deno.errors.NotSupported} On another system than Linux.
    * @throws {Deno.errors.NotCapable} Without `--allow-ffi`.
    * @throws {Deno.errors.NotFound} If the library was not built; the message
    * says how.
@@ -397,7 +398,8 @@ export class IoContext implements Disposable, AsyncDisposable {
    * @param size Bytes, 1 to 2^32.
    * @returns The memory.
    * @throws {RangeError} If `size` is out of range, {Error} with `code`
-   * `ENOMEM` if there is no memory, {TypeError} if the context is closed.
+   * `ENOMEM` if there is no memory, {TypeError} if the context is closed,
+   * {Deno.errors.NotCapable} if `--allow-ffi` has a list of paths.
    */
   allocate(size: number): Uint8Array<ArrayBuffer> {
     this.#ring.checkOpen("allocate");

@@ -286,7 +286,8 @@ export class SocketAddress {
    * @param port The port, 0 to 65535.
    * @returns One address at least. The errors of `resolveAll()`, `EAGAIN` if
    * all threads are busy and the queue of the pool is full, `ECANCELED`;
-   * `EAI_FAIL` also if there is no thread, or an earlier job has ended it.
+   * `EAI_FAIL` also if there is no thread, an earlier job has ended it, or
+   * `--allow-ffi` was revoked; the message says which.
    * @throws {TypeError} If `host` is empty or has a NUL, or the context or the
    * pool is closed.
    * @throws {RangeError} If `host` is too long or `port` out of range.

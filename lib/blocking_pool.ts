@@ -341,8 +341,9 @@ function endedError(exitCode: number, cause: unknown): Error {
  *   thread. For a file that needs `--allow-read`, for a module of another host
  *   `--allow-import`; all else here needs no permission but `--allow-ffi`.
  *
- * The thread has the permissions of the program. A job has it for itself until
- * its promise is settled; timers and globals that it leaves stay behind.
+ * The thread has the permissions of the program and shares its environment
+ * (`process.env`). A job has it for itself until its promise is settled; timers
+ * and globals that it leaves stay behind.
  *
  * @typeParam A The parameters of the function.
  * @typeParam T What it returns.

@@ -10,7 +10,7 @@ import { checkText } from "./check.ts";
 import { EAI_AGAIN, EAI_FAIL } from "./errno.ts";
 import type { Operation } from "./operations.ts";
 import type { Outcome } from "./pool_thread.ts";
-import { failure, type Result, success } from "./result.ts";
+import { failure, failureOver, type Result, success } from "./result.ts";
 import type { Ring } from "./ring.ts";
 import type { UringOp } from "./UringOp.ts";
 
@@ -58,8 +58,12 @@ export function startLookUp<T>(
   const action = actionFor(name);
   const task = { source, args, transferResult: false };
   const finish = (outcome: Outcome): Result<T> => {
-    // No thread to be had, or one that an earlier job has ended.
-    if ("thrown" in outcome) return failure(EAI_FAIL, action);
+    // No thread to be had, one that an earlier job has ended, no permission.
+    if ("thrown" in outcome) {
+      const { thrown } = outcome;
+      const why = thrown instanceof Error ? thrown.message : String(thrown);
+      return failureOver(EAI_FAIL, why, action);
+    }
     return decoded(outcome.value as Resolved, port, action, decode);
   };
   return startJob(pool, ring, operation, task, [], finish, action);

@@ -43,8 +43,10 @@ export class PoolThread {
   readonly ended: Promise<void>;
 
   constructor(owner: ThreadOwner) {
-    const { Worker } = workerThreads();
-    const worker = new Worker(bootstrap());
+    const { Worker, SHARE_ENV } = workerThreads();
+    // A copy of the environment would be made now: without permission to read
+    // it, Deno asks at a terminal, and everything stands still so long.
+    const worker = new Worker(bootstrap(), { env: SHARE_ENV });
     let cause: unknown;
     worker.on("message", (reply: Reply) => {
       owner.onOutcome(this, outcomeOf(reply));

@@ -4,8 +4,9 @@ import type { Operation } from "./operations.ts";
 /**
  * Why an operation failed, as the kernel says it: a plain value, no exception
  * and no stack trace. Failures of the same operation with the same errno share
- * one frozen `IoError`. Those that are about a path or an address, and those of
- * transfers, have their own. `unwrap()` and `orThrow()` know what it was about.
+ * one frozen `IoError`. Those that are about a path or an address, those of
+ * transfers, and those of look-ups that tell a reason have their own. `unwrap()`
+ * and `orThrow()` know what it was about.
  * Stands for `std::error_code`.
  */
 export interface IoError {
@@ -95,6 +96,17 @@ export function failureOf(operation: Operation, errno: number): Failure {
     failures.set(errno, known);
   }
   return known;
+}
+
+/** The failure of an errno whose reason is known. */
+export function failureOver(
+  errno: number,
+  reason: string,
+  action: string,
+): Failure {
+  const { code, message } = errorOf(errno);
+  const error = { errno, code, message: `${message}: ${reason}` };
+  return { ok: false, error: about(error, action) };
 }
 
 /** The failure of a transfer that had moved some bytes already. */

@@ -414,9 +414,10 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   static settleWith<T>(op: Op<T>, result: Result<T>): void {
     op.#release();
     if (result.ok) return op.#settle(result);
-    const { errno } = result.error;
-    op.#ring.tally.addError(errno);
-    op.#settle(op.#failure(errno));
+    const { error } = result;
+    op.#ring.tally.addError(error.errno);
+    const isNamed = actionOf(error) !== undefined;
+    op.#settle(isNamed ? result : op.#failure(error.errno));
   }
 
   /** Its completion has come. */

@@ -3,7 +3,12 @@ import { loadShim } from "../ffi/load.ts";
 /** What `node:worker_threads` has, as far as needed: unlike the `Worker` of
  * the web, its threads need not keep the process alive. */
 export interface WorkerThreads {
-  readonly Worker: new (module: URL) => WorkerHandle;
+  readonly Worker: new (
+    module: URL,
+    options: { env: symbol },
+  ) => WorkerHandle;
+  /** The thread has the environment of the process, not a copy of it. */
+  readonly SHARE_ENV: symbol;
   markAsUntransferable(memory: ArrayBuffer): void;
   isMarkedAsUntransferable(memory: ArrayBuffer): boolean;
 }

@@ -2,6 +2,8 @@
  * Writes ffi/digest.ts, the name that the library of an installed package has:
  * `deno task digest`, before a release. In a checkout nothing depends on it.
  */
+import config from "../deno.json" with { type: "json" };
+
 const ffi = new URL("../ffi/", import.meta.url);
 const sources = ["kio.c", "faults.c", "guard.c", "compile.ts"].map((name) =>
   Deno.readTextFileSync(new URL(name, ffi))
@@ -14,5 +16,7 @@ Deno.writeTextFileSync(
  * release: \`deno task digest\` writes it. */
 export const DIGEST =
   "${digest.toHex()}";
+/** The version of that release. */
+export const VERSION = "${config.version}";
 `,
 );

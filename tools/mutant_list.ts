@@ -554,7 +554,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a library of another version is refused",
     file: "ffi/load.ts",
-    from: "  if (functions.kio_abi() !== ABI) throw staleError(path);\n",
+    from: "  if (functions.kio_abi() !== ABI) throw staleError(name, then);\n",
     to: "",
     tests: ["tests/process/loading.process.ts"],
   },
@@ -596,10 +596,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "libc is not looked for in the current folder",
     file: "ffi/cache.ts",
-    from:
-      '    if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") {',
-    to:
-      '    if (Deno.permissions.querySync({ name: "ffi" }).state === "denied") {',
+    from: '    if (!isWhole("ffi")) {',
+    to: '    if (!isWhole("ffi") && !Deno) {',
     tests: ["tests/process/install.process.ts"],
   },
   {
@@ -881,5 +879,27 @@ export const MUTANTS: readonly Mutant[] = [
       "    if (shim.kio_lookup_cancel(handle, lookUp.handle)) this.#forget(lookUp);",
     to: "    void shim.kio_now_ms;\n    void handle;",
     tests: ["tests/process/connect.process.ts"],
+  },
+  {
+    rule:
+      "libc is not looked for in the current folder where some paths are denied",
+    file: "ffi/cache.ts",
+    from: 'state === "granted" && partial !== true;',
+    to: 'state === "granted" && partial !== null;',
+    tests: ["tests/process/install.process.ts"],
+  },
+  {
+    rule: "what is beside a bundle is not taken for a checkout's library",
+    file: "ffi/load.ts",
+    from: "  const checkout = isFile()\n",
+    to: "  const checkout = isFile() || Deno\n",
+    tests: ["tests/process/loading.process.ts"],
+  },
+  {
+    rule: "Deno does not ask at a terminal when a thread is started",
+    file: "lib/pool_thread.ts",
+    from: "new Worker(bootstrap(), { env: SHARE_ENV });",
+    to: "new Worker(bootstrap(), {} as { env: typeof SHARE_ENV });",
+    tests: ["tests/process/terminal.process.ts"],
   },
 ];

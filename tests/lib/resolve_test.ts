@@ -238,8 +238,14 @@ kioThreadTest(
       throw new Deno.errors.WouldBlock("no thread");
     };
     try {
-      const op = SocketAddress.resolveAsync(ctx, pool, "localhost", 1);
-      assertCode(await op, "EAI_FAIL");
+      const result = await SocketAddress.resolveAsync(
+        ctx,
+        pool,
+        "localhost",
+        1,
+      );
+      assertCode(result, "EAI_FAIL");
+      assert(!result.ok && result.error.message.endsWith(": no thread"));
     } finally {
       module.Worker = Worker;
     }

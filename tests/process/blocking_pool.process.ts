@@ -16,6 +16,24 @@ Deno.test("an idle BlockingPool lets the process exit", async () => {
   assertPrinted(ended, "3\n");
 });
 
+Deno.test("a job has the environment of the process", async () => {
+  const ended = await runScript(
+    `
+    const ctx = new kio.IoContext();
+    const pool = new kio.BlockingPool(1);
+    const read = () => [process.env.KIO_TEST, Deno.env.get("KIO_TEST")];
+    console.log(...await kio.offload(ctx, pool, read));
+    process.env.KIO_TEST = "two";
+    console.log(...await kio.offload(ctx, pool, read));
+  `,
+    {
+      flags: ["--allow-ffi", "--allow-env=KIO_TEST"],
+      env: { KIO_TEST: "one" },
+    },
+  );
+  assertPrinted(ended, "one one\ntwo two\n");
+});
+
 Deno.test("a job keeps the process alive", async () => {
   const ended = await runScript(`
     const ctx = new kio.IoContext();

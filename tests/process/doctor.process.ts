@@ -42,7 +42,10 @@ Deno.test("doctor prints what IoContext.probe() finds", async () => {
 Deno.test("doctor says how to build a library that is missing", async () => {
   const { code, out } = await examine({ KIO_LIB: "/nowhere/libkio.so" });
   assertEquals(code, 1);
-  assertMatch(out, /^WRONG +library .*\n.*deno task build\n/m);
+  assertMatch(
+    out,
+    /^WRONG +library .*\n.*; unset KIO_LIB.*\n.*KIO_LIB=\/nowhere/m,
+  );
 });
 
 Deno.test("doctor says what to install when the compiler is needed", async () => {
@@ -80,10 +83,13 @@ Deno.test("doctor notes low limits", async () => {
 });
 
 Deno.test("doctor needs all permissions, and says so", async () => {
-  assertEquals(await examine({}, [], ["--allow-ffi"]), {
-    code: 1,
-    signal: null,
-    out: "",
-    err: "Cannot examine this system: run it with deno run -A\n",
-  });
+  for (const flags of [["--allow-ffi"], ["-A", "--deny-read=/proc"]]) {
+    assertEquals(await examine({}, [], flags), {
+      code: 1,
+      signal: null,
+      out: "",
+      err:
+        "Cannot examine this system: run it with deno run -A, and no --deny-…\n",
+    });
+  }
 });

@@ -266,7 +266,7 @@ Deno.test("build --faults makes jsr:@kio/kio/testing work", async () => {
     console.log("loaded");
   `;
   const before = await user.program(program, ["--allow-ffi"]);
-  assertRefused(before, /library for it is not built/);
+  assertRefused(before, /library for it is not there\n.*build --faults\n/);
   assertEquals((await user.build(["--faults"])).code, 0);
   const { code, out } = await user.program(program, ["--allow-ffi"]);
   assertEquals([code, out], [0, "loaded\n"]);
@@ -369,10 +369,18 @@ Deno.test("the cache is not looked into where the environment is denied", async 
 Deno.test("a file libc.so.6 in the current folder is not loaded", async () => {
   using user = await owner();
   Deno.writeTextFileSync(`${user.project}/libc.so.6`, "planted");
-  assertRefused(
-    await user.program(PROGRAM, [`--allow-ffi=${user.project}`]),
-    /--allow-ffi, without a list of paths/,
-  );
+  for (
+    const flags of [
+      [`--allow-ffi=${user.project}`],
+      ["--allow-ffi", "--deny-ffi=/opt/other"],
+      ["-A", "--deny-ffi=/opt/other"],
+    ]
+  ) {
+    assertRefused(
+      await user.program(PROGRAM, flags),
+      /--allow-ffi, without a list of paths or --deny-ffi/,
+    );
+  }
 });
 
 /** What must not be loaded, and what is said of it. */

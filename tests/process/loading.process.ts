@@ -4,6 +4,7 @@ import {
   assertMatch,
   assertNotEquals,
   assertNotMatch,
+  assertStringIncludes,
 } from "@std/assert";
 import { LIBRARY_NAME } from "../../ffi/cache.ts";
 import {
@@ -103,6 +104,37 @@ Deno.test("IoContext is content with --allow-ffi for its library", async () => {
   );
 });
 
+Deno.test("allocate() needs --allow-ffi without a list of paths, and says so", async () => {
+  const { out } = await runScript(
+    `
+    using ctx = new kio.IoContext();
+    try { ctx.allocate(1); } catch (error) { console.log(\`\${error}\`); }
+    `,
+    { flags: ["--allow-ffi=ffi/build/libkio.so"] },
+  );
+  assertMatch(out, /^NotCapable: Cannot allocate: .*; use pin\(/);
+});
+
+Deno.test("resolveAsync() and connect() say that the permission was revoked", async () => {
+  const { out, err } = await runScript(`
+    using ctx = new kio.IoContext();
+    const pool = new kio.BlockingPool(1);
+    Deno.permissions.revokeSync({ name: "ffi" });
+    const found = await kio.SocketAddress.resolveAsync(ctx, pool, "localhost", 1);
+    const connected = await kio.TcpStream.connect(ctx, "localhost", 1, { pool });
+    for (const { error } of [found, connected]) {
+      console.log(error.code, error.message);
+    }
+  `);
+  assertEquals(err, "");
+  for (const line of out.trim().split("\n")) {
+    assertMatch(
+      line,
+      /^EAI_FAIL .*: this thread cannot open \/.*\.so; keep the permission/,
+    );
+  }
+});
+
 Deno.test("IoContext works in a worker", async () => {
   const worker = `
     import * as kio from "@kio/kio";
@@ -199,8 +231,95 @@ Deno.test("KIO_LIB names the only library that is tried", async () => {
   );
   assertMatch(
     await complaintOf(withLibrary("/nowhere/libkio.so")),
-    /^NotFound Cannot find the library of kio; .*deno task build.*\n.*\/nowhere\/libkio\.so/,
+    /^NotFound Cannot find the library of kio; unset KIO_LIB, or .*\n +KIO_LIB=\/nowhere\/libkio\.so: not there\n$/,
   );
+  assertMatch(
+    await complaintOf({
+      ...withLibrary("/nowhere/libkio.so"),
+      flags: ["--allow-env=KIO_LIB"],
+    }),
+    /^NotCapable Cannot open KIO_LIB=\/nowhere\/libkio\.so: run Deno with --allow-ffi\n$/,
+  );
+});
+
+Deno.test("IoContext names the library that its library lacks", async () => {
+  using folder = temporaryFolder();
+  const library = `${folder.path}/libkio.so`;
+  const needed = `${folder.path}/libneeded.so`;
+  compile("int needed(void) { return 0; }", needed);
+  const link = [
+    "-shared",
+    "-Wl,--no-as-needed",
+    `-L${folder.path}`,
+    "-lneeded",
+  ];
+  assertPrinted(await run("cc", [...link, "-o", library]), "");
+  Deno.removeSync(needed);
+  assertMatch(
+    await complaintOf(withLibrary(library)),
+    /^Error Cannot use KIO_LIB=.*libneeded\.so: cannot open .*; unset KIO_LIB/,
+  );
+});
+
+/** What a program sees of another system, or of `deno compile`. */
+function pretend(build: Partial<typeof Deno.build>): string {
+  const value = `{ ...Deno.build, ...${JSON.stringify(build)} }`;
+  return `Object.defineProperty(Deno, "build", { value: ${value} });`;
+}
+
+Deno.test("kio says that it is for Linux only, and opens nothing", async () => {
+  using folder = temporaryFolder();
+  const preload = `${folder.path}/preload.js`;
+  Deno.writeTextFileSync(preload, pretend({ os: "darwin", arch: "aarch64" }));
+  const says = /kio is for Linux only, this is darwin on aarch64; run it in/;
+  const flags = [`--preload=${preload}`];
+  assertMatch(await complaintOf({ flags }), says);
+  assertMatch(await complaintOf({ flags: ["--allow-ffi", ...flags] }), says);
+  for (const [program, code] of [["ffi/build.ts", 1], ["doctor.ts", 1]]) {
+    const ended = await run(
+      Deno.execPath(),
+      ["run", "-A", ...flags, `${ROOT}${program}`],
+    );
+    assertEquals(ended.code, code);
+    assertMatch(ended.out + ended.err, says);
+    assertNotMatch(ended.out + ended.err, /compiler|library|built/);
+  }
+});
+
+Deno.test("IoContext tells a bundle to build by the package", async () => {
+  using folder = temporaryFolder();
+  copyTree(folder.path);
+  const { version } = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`));
+  const build =
+    `build it once, with: deno run -A jsr:@kio/kio@${version}/build\n`;
+  Deno.writeTextFileSync(
+    `${folder.path}/preload.js`,
+    pretend({ standalone: true }),
+  );
+  const flags = ["--allow-ffi", "--preload=preload.js"];
+  const compiled = await complaintOf({ cwd: folder.path, flags });
+  assertStringIncludes(compiled, build);
+  // A bundle is one module, which has another name and nothing beside it.
+  Deno.mkdirSync(`${folder.path}/ffi/build`);
+  Deno.copyFileSync(
+    `${ROOT}ffi/build/libkio.so`,
+    `${folder.path}/ffi/build/libkio.so`,
+  );
+  for (const part of ["", "ffi", "lib", "net", "helpers"]) {
+    for (const { name, isFile } of Deno.readDirSync(`${folder.path}/${part}`)) {
+      const path = `${folder.path}/${part}/${name}`;
+      if (!isFile || !name.endsWith(".ts")) continue;
+      const text = Deno.readTextFileSync(path);
+      Deno.writeTextFileSync(
+        path,
+        text.replaceAll('/load.ts";', '/bundle.ts";'),
+      );
+    }
+  }
+  Deno.renameSync(`${folder.path}/ffi/load.ts`, `${folder.path}/ffi/bundle.ts`);
+  const bundled = await complaintOf({ cwd: folder.path });
+  assertStringIncludes(bundled, build);
+  assertNotMatch(bundled, /ffi\/build/);
 });
 
 Deno.test("KIO_LIB is refused when it is relative", async () => {
@@ -229,7 +348,7 @@ Deno.test("IoContext refuses a library of another version", async () => {
     compile(source, library);
     assertMatch(
       await complaintOf(withLibrary(library)),
-      /^Error Cannot use \/.*\/libkio\.so: it was built from another version of kio; .*deno task build/,
+      /^Error Cannot use KIO_LIB=\/.*\/libkio\.so: it was built from another version of kio; unset KIO_LIB, or /,
     );
   }
 });
@@ -263,6 +382,6 @@ Deno.test("IoContext refuses a file that is no library", async () => {
   Deno.writeTextFileSync(library, "no library");
   assertMatch(
     await complaintOf(withLibrary(library)),
-    /^Error Cannot use \/.*\/libkio\.so: .*(ELF|too short).*deno task build/,
+    /^Error Cannot use KIO_LIB=\/.*\/libkio\.so: .*(ELF|too short).*; unset KIO_LIB, or /,
   );
 });

@@ -1,0 +1,186 @@
+/**
+ * Calls everything that `@kio/kio` and its parts export and that needs no
+ * permission but `--allow-ffi`; with "pool" a WorkerPool as well. Prints "done".
+ */
+import {
+  acceptLoop,
+  asyncAccept,
+  asyncAcceptFrom,
+  asyncClose,
+  asyncConnect,
+  asyncFallocate,
+  asyncFdatasync,
+  asyncFstat,
+  asyncFsync,
+  asyncFtruncate,
+  asyncMsgRing,
+  asyncOpen,
+  asyncOpenat2,
+  asyncPoll,
+  asyncRead,
+  asyncReadExact,
+  asyncReadFixed,
+  asyncReadv,
+  asyncRecv,
+  asyncRecvExact,
+  asyncRecvmsg,
+  asyncRename,
+  asyncSend,
+  asyncSendExact,
+  asyncSendfile,
+  asyncSendmsg,
+  asyncShutdown,
+  asyncSleep,
+  asyncSplice,
+  asyncUnlink,
+  asyncWrite,
+  asyncWriteExact,
+  asyncWriteFixed,
+  asyncWritev,
+  BlockingPool,
+  Connections,
+  fdsFromControl,
+  fdsToControl,
+  handOver,
+  IoContext,
+  link,
+  O_CREAT,
+  O_DIRECTORY,
+  O_RDONLY,
+  O_RDWR,
+  offload,
+  pin,
+  POLLOUT,
+  roomForFds,
+  Socket,
+  SocketAddress,
+  TcpListener,
+  TcpStream,
+  unwrap,
+  wake,
+  WorkerPool,
+} from "@kio/kio";
+import { observeStats } from "@kio/kio/otel";
+import { FaultPlan } from "@kio/kio/testing";
+
+// Before anything else of kio.
+FaultPlan.load();
+{
+  using _ = FaultPlan.install({ rules: [] });
+}
+
+IoContext.probe();
+await using ctx = new IoContext({ trace: true });
+observeStats(ctx);
+ctx.onFd = (fd) => void asyncClose(ctx, fd);
+ctx.inspect();
+ctx.stats();
+await asyncSleep(ctx, 1).withTimeout(60_000).orThrow();
+wake(ctx.ringFd);
+
+const [left, right] = unwrap(Socket.pair());
+const { state } = Deno.permissions.querySync({ name: "ffi" });
+const one = state === "granted" ? ctx.allocate(1) : pin(new Uint8Array(1));
+try {
+  ctx.allocate(1);
+} catch (error) {
+  // Only without a list of paths.
+  if (!(error instanceof Deno.errors.NotCapable)) throw error;
+}
+const given = await asyncPoll(ctx, left, POLLOUT).orThrow();
+await asyncSend(ctx, left, new Uint8Array(4)).orThrow();
+await asyncRecv(ctx, right, one).orThrow();
+await asyncRecvExact(ctx, right, new Uint8Array(3)).orThrow();
+await asyncSendExact(ctx, left, one).orThrow();
+const control = fdsToControl([left]);
+await asyncSendmsg(ctx, left, { buffers: [one], control }).orThrow();
+await asyncRecv(ctx, right, one).orThrow();
+const message = await asyncRecvmsg(ctx, right, {
+  buffers: [one],
+  control: roomForFds(1),
+}).orThrow();
+for (const fd of fdsFromControl(message.control)) {
+  await asyncClose(ctx, fd).orThrow();
+}
+await asyncMsgRing(ctx, ctx.ringFd, 1, given).orThrow();
+
+const path = `/tmp/kio-${crypto.randomUUID()}`;
+const file = await asyncOpen(ctx, path, O_CREAT | O_RDWR, 0o600).orThrow();
+await asyncRename(ctx, path, `${path}.renamed`).orThrow();
+await asyncUnlink(ctx, `${path}.renamed`).orThrow();
+const folder = await asyncOpen(ctx, "/tmp", O_RDONLY | O_DIRECTORY).orThrow();
+const how = { resolve: 0 };
+const again = await asyncOpenat2(ctx, folder, ".", O_RDONLY, how).orThrow();
+await Promise.all([asyncClose(ctx, again), asyncClose(ctx, folder)]);
+await asyncFallocate(ctx, file, 0, 0, 8).orThrow();
+await asyncFtruncate(ctx, file, 4096).orThrow();
+await asyncWrite(ctx, file, one).orThrow();
+await asyncWritev(ctx, file, [one]).orThrow();
+await asyncWriteExact(ctx, file, one).orThrow();
+await asyncRead(ctx, file, one).orThrow();
+await asyncReadv(ctx, file, [one]).orThrow();
+await asyncReadExact(ctx, file, one).orThrow();
+await Promise.all(link(ctx, () => [
+  asyncFsync(ctx, file),
+  asyncFdatasync(ctx, file),
+  asyncFstat(ctx, file),
+]));
+unwrap(ctx.registerFiles([file]));
+await asyncReadFixed(ctx, 0, one).orThrow();
+await asyncWriteFixed(ctx, 0, one).orThrow();
+unwrap(ctx.unregisterFiles());
+await asyncSendfile(ctx, left, file, 0, 100).orThrow();
+// Neither is a pipe: it is refused by the kernel.
+await asyncSplice(ctx, file, left, 1);
+await asyncClose(ctx, file).orThrow();
+unwrap(handOver(ctx.ringFd, left.release()));
+await asyncShutdown(ctx, right, 2).orThrow();
+await right.close();
+
+const loopback = SocketAddress.v4(0, "127.0.0.1");
+await using listener = unwrap(TcpListener.bind(loopback));
+const at = listener.localAddress!;
+using client = unwrap(Socket.open("ipv4"));
+await Promise.all([
+  asyncConnect(ctx, client, at),
+  asyncAcceptFrom(ctx, listener).orThrow()
+    .then(({ fd }) => asyncClose(ctx, fd)),
+]);
+const connected = TcpStream.connect(ctx, "localhost", at.port);
+await asyncClose(ctx, await asyncAccept(ctx, listener).orThrow());
+await unwrap(await connected).close();
+
+const connections = new Connections(ctx, (socket) => socket.close());
+const stop = new AbortController();
+const accepting = acceptLoop(
+  ctx,
+  listener,
+  (fd) => connections.add(fd),
+  stop.signal,
+);
+await unwrap(await TcpStream.connect(ctx, "127.0.0.1", at.port)).close();
+stop.abort();
+await accepting;
+await connections.finished();
+
+await using pool = new BlockingPool(1);
+await offload(ctx, pool, (n: number) => n + 1, 1);
+SocketAddress.resolve("localhost", at.port);
+await SocketAddress.resolveAsync(ctx, pool, "localhost", at.port).orThrow();
+
+if (Deno.args.includes("pool")) {
+  const main = `
+    import { joinPool } from "@kio/kio";
+    void joinPool(async ({ pool }) => {
+      pool.ready();
+      await new Promise((end) => pool.stopping.addEventListener("abort", end));
+    });`;
+  const module = `data:text/javascript,${encodeURIComponent(main)}`;
+  const workers = await WorkerPool.start(module, { workers: 1 });
+  await workers.shutdown();
+}
+// What was granted before is not asked for again.
+Deno.permissions.revokeSync({ name: "ffi" });
+await using later = new BlockingPool(1);
+await SocketAddress.resolveAsync(ctx, later, "localhost", at.port);
+console.log("done");
