@@ -1029,6 +1029,29 @@ static void test_cancel_all_leaves_nothing_in_flight(void)
 	guard_fire();
 }
 
+/* More than a batch of the ring, so that they come in parts. */
+#define POLLS 2000
+
+static void test_drain_of_thousands_asks_once(void)
+{
+	struct kio *k = context_open(64);
+	uint64_t before;
+	int32_t fds[2];
+
+	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
+	for (int i = 1; i <= POLLS; i++)
+		CHECK(kio_poll(k, i, fds[0], POLLIN, 0) == 0);
+	CHECK(step_at_once(k) == 0);
+	CHECK(k->in_flight == POLLS);
+	before = k->submissions;
+	context_drain(k);
+	CHECK(k->in_flight == 0);
+	/* Each walks all that is pending. */
+	CHECK(k->submissions - before <= 2);
+	context_close(k);
+	guard_fire();
+}
+
 static void test_poll_of_changes_waits_for_room(void)
 {
 	static char bytes[1 << 16];
@@ -2234,6 +2257,7 @@ static const struct test {
 	TEST(cancel_in_flight_is_told_by_the_operation_only),
 	TEST(cancel_that_finds_nothing_is_reported),
 	TEST(cancel_all_leaves_nothing_in_flight),
+	TEST(drain_of_thousands_asks_once),
 	TEST(poll_of_changes_waits_for_room),
 	TEST(poll_end_ends_nothing_but_polls),
 	TEST(an_eventfd_wakes_each_time),

@@ -127,7 +127,8 @@ export function asyncOpen(
  * @param offset Where in the file, 0 to 2^53 - 1 (as a bigint to 2^63 - 1);
  * 0 if left out. `CURRENT_POSITION` is the file's own.
  * @returns The number of bytes, often fewer than asked for; 0 at the end.
- * `EBADF`, `EISDIR`, `EINVAL`, `EIO` …
+ * `EBADF`, `EISDIR`, `EINVAL`, `EIO` … It waits for bytes of a stream also if
+ * that is non-blocking; only within `link()` that may be `EAGAIN`.
  * @throws {RangeError} If `fd` or `offset` is out of range or `buffer` is
  * empty; {TypeError} if an argument has the wrong type, `buffer` is detached or
  * the context is closed.
@@ -788,7 +789,9 @@ export interface OutgoingMessage {
  * @param message What to send; the memory stays in use until completion.
  * @param flags As for `asyncSend()`.
  * @returns The number of bytes. As `asyncSend()`; `EMSGSIZE` for a datagram
- * that is too long.
+ * that is too long. For a full queue of an address that the socket is not
+ * connected to it tries again by the clock, every 64 milliseconds at the
+ * longest, as no event tells of room there.
  * @throws As `asyncSend()`.
  */
 export function asyncSendmsg(

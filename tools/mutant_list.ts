@@ -96,7 +96,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "a slot is freed by its completion, not by a cancel",
     file: "lib/ring.ts",
     from:
-      "    if (this.#flags & ASLEEP) this.#end(-ECANCELED);\n    else ring.requestCancel(this);",
+      "    if (this.#flags & (ASLEEP | BACKING_OFF)) this.#end(-ECANCELED);\n    else ring.requestCancel(this);",
     to: "    ring.requestCancel(this);\n    this.#end(-ECANCELED);",
     tests: ["tests/lib/cancel_test.ts"],
   },
@@ -125,7 +125,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "an accept without fds is answered late",
     file: "lib/ring.ts",
-    from: "if (op.#flags === 0 && isShortOf(op.#operation, -result)) {",
+    from:
+      "if ((op.#flags & ~LINKED) === 0 && isShortOf(op.#operation, -result)) {",
     to: "if (op.#flags < 0 && isShortOf(op.#operation, -result)) {",
     tests: [FAULTS],
   },
@@ -168,8 +169,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a signal is not listened to after completion",
     file: "lib/ring.ts",
-    from: "        removeAbortHandler(signal, extra.onAbort);",
-    to: "        void [signal, removeAbortHandler];",
+    from: "if (signals instanceof AbortGroup) signals.delete(this);",
+    to: "if (signals instanceof AbortGroup) return;",
     tests: ["tests/lib/cancel_test.ts", "tests/lib/memory_test.ts"],
   },
   {
@@ -232,8 +233,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a context waits for its operations before it closes",
     file: "lib/ring.ts",
-    from: "    while (this.#pending > 0) {\n      this.step(true);",
-    to: "    while (this.#pending < 0) {\n      this.step(true);",
+    from:
+      "    while (this.#pending > 0) {\n      const count = this.step(true);",
+    to: "    while (this.#pending < 0) {\n      const count = this.step(true);",
     tests: ["tests/lib/IoContext_test.ts"],
   },
   {
@@ -259,7 +261,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "so are the addresses of several buffers",
-    file: "lib/ring.ts",
+    file: "lib/pinned.ts",
     from: "    this.memory = memory;",
     to: "    this.memory = memory.slice();",
     tests: ["tests/lib/io_message_test.ts"],
@@ -274,13 +276,13 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a pinned buffer cannot be transferred",
     file: "lib/pin.ts",
-    from: "  workerThreads().markAsUntransferable(memory);",
-    to: "  void workerThreads;",
+    from: "  threads.markAsUntransferable(memory);\n",
+    to: "",
     tests: ["tests/lib/memory_test.ts"],
   },
   {
     rule: "each of several buffers is looked at at completion",
-    file: "lib/ring.ts",
+    file: "lib/pinned.ts",
     from: "return this.buffers.some(isDetached) ? 0 : 1;",
     to: "return 1;",
     tests: ["tests/process/buffers.process.ts"],
@@ -325,8 +327,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "the guard cancels again what has started since",
     file: "ffi/kio.c",
-    from: "\twhile (k->in_flight) {\n\t\tkio_cancel_all(k);",
-    to: "\tkio_cancel_all(k);\n\twhile (k->in_flight) {",
+    from: "\t\tstalled = k->in_flight == before;",
+    to: "\t\tstalled = false && before;",
     tests: ["C guard_cancels_what_has_started_since"],
   },
   {
@@ -642,7 +644,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a peer that only receives is waited for without spinning",
     file: "lib/start.ts",
-    from: "if (poll === Poll.ONCE && isVain) this.#poll = Poll.CHANGES;",
+    from: "if (wait === Wait.POLL && isVain) this.#wait = Wait.CHANGES;",
     to: "void isVain;",
     tests: ["tests/helpers/sendfile_test.ts"],
   },
@@ -901,5 +903,91 @@ export const MUTANTS: readonly Mutant[] = [
     from: "new Worker(bootstrap(), { env: SHARE_ENV });",
     to: "new Worker(bootstrap(), {} as { env: typeof SHARE_ENV });",
     tests: ["tests/process/terminal.process.ts"],
+  },
+  {
+    rule: "what has no position is read on without one",
+    file: "helpers/io_helpers.ts",
+    from: "result === -ESPIPE && this.moved > 0 && !this.#isStream",
+    to: "result === -ESPIPE && this.moved < 0",
+    tests: ["tests/helpers/exact_test.ts"],
+  },
+  {
+    rule: "an exact transfer ends with a datagram",
+    file: "helpers/io_helpers.ts",
+    from: " && !(isFirst && this.#isDatagram())",
+    to: " && !(isFirst && this.#isDatagram() && this.moved < 0)",
+    tests: ["tests/helpers/exact_test.ts"],
+  },
+  {
+    rule: "a plain read that lost a race waits on",
+    file: "lib/ring.ts",
+    from: "result === -EAGAIN && op.#flags === 0 && op.#waitAgain()",
+    to: "result === -EAGAIN && op.#flags < 0 && op.#waitAgain()",
+    tests: [FAULTS],
+  },
+  {
+    rule: "a read of a registered file that lost a race waits on",
+    file: "lib/start.ts",
+    from:
+      "    : new WaitingOperation(place, IOSQE_FIXED_FILE, events, prepare);",
+    to:
+      "    : events < 0\n    ? new WaitingOperation(place, IOSQE_FIXED_FILE, events, prepare)\n    : undefined;",
+    tests: [FAULTS],
+  },
+  {
+    rule: "what is ready in vain is waited for by the clock",
+    file: "lib/start.ts",
+    from: "this.#vain > VAIN_MAX ? Wait.PAUSE : Wait.POLL",
+    to: "this.#vain < 0 ? Wait.PAUSE : Wait.POLL",
+    tests: ["tests/lib/io_message_test.ts"],
+  },
+  {
+    rule: "a timeout that is set during a pause counts",
+    file: "lib/ring.ts",
+    from: "extra.deadlineMs = Math.min(extra.deadlineMs!, deadlineMs);",
+    to: "extra.deadlineMs = Math.max(extra.deadlineMs!, deadlineMs);",
+    tests: ["tests/lib/io_message_test.ts"],
+  },
+  {
+    rule: "a limit that is wrong takes its operation with it",
+    file: "lib/ring.ts",
+    from: "    this.cancel();\n    return error;",
+    to: "    return error;",
+    tests: ["tests/lib/cancel_test.ts"],
+  },
+  {
+    rule: "an update of files that was cut short is a failure",
+    file: "lib/IoContext.ts",
+    from: "      done += status;",
+    to: "      done = table.length;",
+    tests: ["tests/lib/fixed_files_test.ts"],
+  },
+  {
+    rule: "memory that may grow is not pinned",
+    file: "lib/pin.ts",
+    from: "if (canGrow(memory)) {",
+    to: "if (canGrow(memory) && memory.detached) {",
+    tests: ["tests/lib/memory_test.ts"],
+  },
+  {
+    rule: "a text that UTF-8 cannot express does not reach the kernel",
+    file: "lib/check.ts",
+    from: "if (text.isWellFormed()) return;",
+    to: "return;",
+    tests: ["tests/lib/files_test.ts"],
+  },
+  {
+    rule: "the end of a context does not ask for all again and again",
+    file: "ffi/kio.c",
+    from: "\t\tif (stalled)\n",
+    to: "\t\tif (stalled || before)\n",
+    tests: ["C drain_of_thousands_asks_once"],
+  },
+  {
+    rule: "nor does closing it",
+    file: "lib/ring.ts",
+    from: "if (count <= 0 && this.#pending > 0) {",
+    to: "if (count < Infinity && this.#pending > 0) {",
+    tests: ["tests/lib/IoContext_test.ts"],
   },
 ];

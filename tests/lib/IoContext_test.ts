@@ -870,3 +870,30 @@ kioTest("[Symbol.dispose]() takes nothing from who reads on", async (other) => {
     assertEquals(got[0]! + got[1]!, 1, `${got}`);
   }
 });
+
+for (
+  const [name, close] of [
+    ["[Symbol.dispose]", (ctx: IoContext) => ctx[Symbol.dispose]()],
+    ["[Symbol.asyncDispose]", (ctx: IoContext) => ctx[Symbol.asyncDispose]()],
+  ] as const
+) {
+  kioTest(
+    `${name}() of thousands that wait asks the kernel once for each at most`,
+    async () => {
+      const COUNT = 12_000;
+      using pair = unixPair();
+      const ctx = new IoContext(64);
+      const ops = Array.from(
+        { length: COUNT },
+        () => asyncPoll(ctx, pair.left, POLLIN),
+      );
+      await turn();
+      const before = ctx.stats().submissions;
+      await close(ctx);
+      for (const op of ops) assertCode(await op, "ECANCELED");
+      // All that are asked for again walk the whole list.
+      const asked = ctx.stats().submissions - before;
+      assert(asked <= COUNT + 4, `${asked} cancels of ${COUNT} operations`);
+    },
+  );
+}

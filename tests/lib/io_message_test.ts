@@ -22,6 +22,7 @@ import {
   Socket,
   SocketAddress,
   unwrap,
+  type UringOp,
 } from "@kio/kio";
 import {
   assertCode,
@@ -704,3 +705,131 @@ kioTest(
     await pair.right.close();
   },
 );
+
+// ---- waiting by the clock -------------------------------------------------------
+
+/** Submissions that a wait by the clock may take in `PAUSE_MS`: one for each
+ * millisecond would be twice as many, and spinning thousands. */
+const SUBMISSIONS_MAX = 60;
+const PAUSE_MS = 120;
+
+/** What waits though its socket is ready: no event tells when it can be done. */
+interface Unready extends Disposable {
+  socket: Socket;
+  start(): UringOp<unknown>;
+  /** Lets it be done; undefined if only an error could. */
+  makeReady?(): Promise<void>;
+}
+
+function unixDatagrams(at?: SocketAddress): Socket {
+  const socket = unwrap(Socket.open("unix", "datagram"));
+  if (at !== undefined) unwrap(socket.bind(at));
+  return socket;
+}
+
+/** Sends to an address whose queue is full, connected elsewhere or not. */
+async function fullQueue(
+  ctx: IoContext,
+  isConnected: boolean,
+): Promise<Unready> {
+  const opened = new DisposableStack();
+  const name = (part: string) =>
+    SocketAddress.unix(`\0kio-${part}-${Deno.pid}-${crypto.randomUUID()}`);
+  const at = name("full");
+  const receiver = opened.use(unixDatagrams(at));
+  const socket = opened.use(unixDatagrams());
+  if (isConnected) {
+    const elsewhere = name("elsewhere");
+    opened.use(unixDatagrams(elsewhere));
+    value(await asyncConnect(ctx, socket, elsewhere));
+  }
+  const message = { buffers: [bytes("x")], address: at };
+  const send = (flags = 0) => asyncSendmsg(ctx, socket, message, flags);
+  while ((await send(MSG_DONTWAIT)).ok);
+  return {
+    socket,
+    start: () => send(),
+    async makeReady() {
+      value(await asyncRecv(ctx, receiver, new Uint8Array(1)));
+    },
+    [Symbol.dispose]: () => opened.dispose(),
+  };
+}
+
+const MSG_ERRQUEUE = 0x2000;
+
+/** Waits for an error while there is data. */
+async function errorQueue(ctx: IoContext): Promise<Unready> {
+  const socket = unwrap(Socket.open("ipv4", "datagram"));
+  unwrap(socket.bind(SocketAddress.v4(0, "127.0.0.1")));
+  const message = { buffers: [bytes("x")] };
+  const address = socket.localAddress!;
+  value(await asyncSendmsg(ctx, socket, { ...message, address }));
+  return {
+    socket,
+    start: () => asyncRecvmsg(ctx, socket, message, MSG_ERRQUEUE),
+    [Symbol.dispose]: () => socket[Symbol.dispose](),
+  };
+}
+
+const unready: Record<string, (ctx: IoContext) => Promise<Unready>> = {
+  "asyncSendmsg() to a full queue": (ctx) => fullQueue(ctx, false),
+  "asyncSendmsg() to a full queue from who is connected elsewhere": (ctx) =>
+    fullQueue(ctx, true),
+  "asyncRecvmsg() of the error queue while there is data": errorQueue,
+};
+
+for (const [name, open] of Object.entries(unready)) {
+  kioTest(`${name} waits without spinning`, async (ctx) => {
+    using it = await open(ctx);
+    const op = it.start();
+    for (let i = 0; i < 3; i++) {
+      const before = ctx.stats().submissions;
+      await turn(PAUSE_MS);
+      const count = ctx.stats().submissions - before;
+      assert(count < SUBMISSIONS_MAX, `${count} submissions`);
+      assertEquals(ctx.pending, 1);
+    }
+    await it.makeReady?.();
+    if (it.makeReady === undefined) op.cancel();
+    const result = await op;
+    if (it.makeReady === undefined) assertCode(result, "ECANCELED");
+    else value(result);
+  });
+
+  kioTest(`${name} can be given up during a pause`, async (ctx) => {
+    using it = await open(ctx);
+    const cancelled = it.start();
+    await turn(30);
+    cancelled.cancel();
+    assertCode(await cancelled, "ECANCELED");
+    const controller = new AbortController();
+    const aborted = it.start().withSignal(controller.signal);
+    await turn(30);
+    controller.abort();
+    assertCode(await aborted, "ECANCELED");
+    assertCode(await it.start().withTimeout(40), "ETIMEDOUT");
+    const late = it.start();
+    await turn(30);
+    assertCode(await late.withTimeout(10_000).withTimeout(5), "ETIMEDOUT");
+    const atOnce = it.start();
+    await turn(30);
+    assertCode(await atOnce.withTimeout(0), "ETIMEDOUT");
+  });
+
+  kioTest(`${name} ends with its socket`, async (ctx) => {
+    using it = await open(ctx);
+    const op = it.start();
+    await turn(30);
+    await it.socket.close();
+    assertCode(await op, "ECANCELED");
+  });
+
+  kioTest(`${name} ends with its context`, async (ctx) => {
+    using it = await open(ctx);
+    const op = it.start();
+    await turn(30);
+    ctx[Symbol.dispose]();
+    assertCode(await op, "ECANCELED");
+  });
+}

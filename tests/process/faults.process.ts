@@ -14,6 +14,7 @@ import {
   asyncOpen,
   asyncRead,
   asyncReadExact,
+  asyncReadFixed,
   asyncReadv,
   asyncRecv,
   asyncRecvExact,
@@ -25,6 +26,8 @@ import {
   asyncSleep,
   asyncWrite,
   asyncWriteExact,
+  asyncWriteFixed,
+  asyncWritev,
   type IoContext,
   link,
   MSG_DONTWAIT,
@@ -33,6 +36,7 @@ import {
   type Result,
   Socket,
   unwrap,
+  type UringOp,
 } from "@kio/kio";
 import { FaultPlan, type FaultRule } from "@kio/kio/testing";
 import {
@@ -421,6 +425,71 @@ kioTest("transfers and messages wait after an EAGAIN", async (ctx) => {
   ]);
   assertEquals([value(got).bytes, value(sent)], [2, 2]);
   assertEquals(buffer, LONG.subarray(0, 2));
+});
+
+/** Reads and writes that lose every race for a while. */
+const racing: Record<
+  string,
+  (ctx: IoContext, from: Socket, to: Socket) => [
+    FaultRule["operation"],
+    () => UringOp<number>,
+  ]
+> = {
+  asyncRead: (ctx, from) => ["read", () => asyncRead(ctx, from, two())],
+  asyncReadv: (ctx, from) => ["readv", () => asyncReadv(ctx, from, [two()])],
+  asyncReadFixed: (ctx) => ["read", () => asyncReadFixed(ctx, 0, two())],
+  asyncWrite: (ctx, _, to) => ["write", () => asyncWrite(ctx, to, two())],
+  asyncWritev: (ctx, _, to) => ["writev", () => asyncWritev(ctx, to, [two()])],
+  asyncWriteFixed: (ctx) => ["write", () => asyncWriteFixed(ctx, 1, two())],
+};
+
+function two(): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(2);
+}
+
+for (const [name, open] of Object.entries(racing)) {
+  kioTest(`${name}() waits on though others are faster`, async (ctx) => {
+    using pair = unixPair();
+    using other = unixPair();
+    value(ctx.registerFiles([pair.right, other.left]));
+    value(await asyncSend(ctx, pair.left, two()));
+    const [operation, start] = open(ctx, pair.right, other.left);
+    for (const times of [1, 2, 5]) {
+      using plan = FaultPlan.install({
+        rules: [{ operation, fault: "error", code: "EAGAIN", times }],
+      });
+      assertEquals(value(await start()), 2);
+      assertEquals(plan.injectedCount, times);
+      value(await asyncSend(ctx, pair.left, two()));
+    }
+    using _ = FaultPlan.install({
+      rules: [{ operation, fault: "error", code: "EAGAIN" }],
+    });
+    const cancelled = start();
+    await asyncSleep(ctx, 20);
+    assertEquals(ctx.pending, 1);
+    cancelled.cancel();
+    assertCode(await cancelled, "ECANCELED");
+    assertCode(await start().withTimeout(20), "ETIMEDOUT");
+    const [first, second] = link(ctx, () => [start(), start()]);
+    assertCode(await first, "EAGAIN");
+    assertCode(await second, "ECANCELED");
+    if (!name.endsWith("Fixed")) {
+      const closed = start();
+      await asyncSleep(ctx, 20);
+      await Promise.all([pair.right.close(), other.left.close()]);
+      assertCode(await closed, "ECANCELED");
+    }
+    value(ctx.unregisterFiles());
+  });
+}
+
+kioTest("asyncRead() of a file gives its EAGAIN", async (ctx) => {
+  await using file = await tempFile(ctx, two());
+  using _ = FaultPlan.install({
+    rules: [{ operation: "read", fault: "error", code: "EAGAIN" }],
+  });
+  assertCode(await asyncRead(ctx, file, two()), "EAGAIN");
 });
 
 kioTest("FaultPlan cuts no datagram", async (ctx) => {
