@@ -135,17 +135,17 @@ struct waiter {
 	/* to be looked at before the thread sleeps */
 	bool fresh;
 	/* the second ring polls its fd */
-	bool watched;
+	bool polled;
 };
 
-/* See watch_waiters(). */
-struct watching {
+/* See waiters_poll(). */
+struct waiters {
 	struct io_uring ring;
 	bool open;
 	/* there was no memory for a waiter */
 	bool blind;
-	struct waiter *waiters;
-	uint32_t waiter_count;
+	struct waiter *by_slot;
+	uint32_t slots;
 	/* slots, with room for all of them */
 	uint32_t *fresh;
 	uint32_t fresh_count;
@@ -183,7 +183,7 @@ struct kio {
 	uint64_t wide_offset;
 	/* for kio_stats() */
 	uint64_t entries, submissions, completions, overflows;
-	struct watching watching;
+	struct waiters waiters;
 	/* The epoll instance of the event loop, -1 when it is not known. */
 	int32_t loop_fd;
 	bool wait_armed, loop_armed;
@@ -445,9 +445,9 @@ static uint32_t waits_for(const struct io_uring_sqe *sqe)
 	}
 }
 
-static bool waiters_grow(struct watching *w, uint32_t slot)
+static bool waiters_grow(struct waiters *w, uint32_t slot)
 {
-	uint32_t count = w->waiter_count ? w->waiter_count : 64;
+	uint32_t count = w->slots ? w->slots : 64;
 	struct waiter *waiters;
 	uint32_t *fresh;
 
@@ -456,14 +456,14 @@ static bool waiters_grow(struct watching *w, uint32_t slot)
 	fresh = realloc(w->fresh, count * sizeof(*fresh));
 	if (fresh)
 		w->fresh = fresh;
-	waiters = realloc(w->waiters, count * sizeof(*waiters));
+	waiters = realloc(w->by_slot, count * sizeof(*waiters));
 	if (waiters)
-		w->waiters = waiters;
+		w->by_slot = waiters;
 	if (!fresh || !waiters)
 		return false;
-	memset(waiters + w->waiter_count, 0,
-	       (count - w->waiter_count) * sizeof(*waiters));
-	w->waiter_count = count;
+	memset(waiters + w->slots, 0,
+	       (count - w->slots) * sizeof(*waiters));
+	w->slots = count;
 	return true;
 }
 
@@ -472,24 +472,24 @@ static bool waiters_grow(struct watching *w, uint32_t slot)
 static void waiter_begin(struct kio *k, const struct io_uring_sqe *sqe)
 {
 	uint32_t events = waits_for(sqe), slot = (uint32_t)sqe->user_data;
-	struct watching *watching = &k->watching;
+	struct waiters *waiters = &k->waiters;
 	struct waiter *waiter;
 	int32_t fd = sqe->fd;
 
 	if (!events)
 		return;
 	if (sqe->flags & IOSQE_FIXED_FILE) {
-		if ((uint32_t)fd >= watching->registered_count)
+		if ((uint32_t)fd >= waiters->registered_count)
 			return;
-		fd = watching->registered[fd];
+		fd = waiters->registered[fd];
 	}
-	if (slot >= watching->waiter_count && !waiters_grow(watching, slot)) {
-		watching->blind = true;
+	if (slot >= waiters->slots && !waiters_grow(waiters, slot)) {
+		waiters->blind = true;
 		return;
 	}
-	waiter = &watching->waiters[slot];
+	waiter = &waiters->by_slot[slot];
 	if (!waiter->fresh)
-		watching->fresh[watching->fresh_count++] = slot;
+		waiters->fresh[waiters->fresh_count++] = slot;
 	*waiter = (struct waiter){ .id = sqe->user_data,
 				   .fd = fd,
 				   .events = events,
@@ -498,39 +498,39 @@ static void waiter_begin(struct kio *k, const struct io_uring_sqe *sqe)
 }
 
 /* The waiter of an operation; NULL if it has none. */
-static struct waiter *waiter_of(struct watching *watching, uint64_t id)
+static struct waiter *waiter_of(struct waiters *waiters, uint64_t id)
 {
-	struct waiter *waiter = watching->waiters + (uint32_t)id;
+	struct waiter *waiter = waiters->by_slot + (uint32_t)id;
 
-	if ((uint32_t)id >= watching->waiter_count || !waiter->pending ||
+	if ((uint32_t)id >= waiters->slots || !waiter->pending ||
 	    waiter->id != id)
 		return NULL;
 	return waiter;
 }
 
-static struct io_uring_sqe *watch_sqe(struct watching *watching)
+static struct io_uring_sqe *waiters_sqe(struct waiters *waiters)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&watching->ring);
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&waiters->ring);
 
 	if (sqe)
 		return sqe;
-	return io_uring_submit(&watching->ring) < 0 ?
+	return io_uring_submit(&waiters->ring) < 0 ?
 		       NULL :
-		       io_uring_get_sqe(&watching->ring);
+		       io_uring_get_sqe(&waiters->ring);
 }
 
 /* The operation is complete: the second ring lets go of its file. */
 static void waiter_end(struct kio *k, uint64_t id)
 {
-	struct waiter *waiter = waiter_of(&k->watching, id);
+	struct waiter *waiter = waiter_of(&k->waiters, id);
 	struct io_uring_sqe *sqe;
 
 	if (!waiter)
 		return;
 	waiter->pending = false;
-	if (!waiter->watched)
+	if (!waiter->polled)
 		return;
-	sqe = watch_sqe(&k->watching);
+	sqe = waiters_sqe(&k->waiters);
 	if (sqe) {
 		io_uring_prep_poll_remove(sqe, id);
 		ignore(sqe);
@@ -546,13 +546,13 @@ static bool is_anonymous(int fd)
 }
 
 /* Some places of the registered files have other files now; -1 is none. */
-static void watch_updated(struct kio *k, uint32_t place, const int32_t *fds,
+static void waiters_updated(struct kio *k, uint32_t place, const int32_t *fds,
 			  uint32_t count)
 {
-	struct watching *watching = &k->watching;
+	struct waiters *waiters = &k->waiters;
 
 	for (uint32_t i = 0; i < count; i++) {
-		int32_t *copy = &watching->registered[place + i];
+		int32_t *copy = &waiters->registered[place + i];
 
 		if (*copy >= 0)
 			close(*copy);
@@ -562,52 +562,52 @@ static void watch_updated(struct kio *k, uint32_t place, const int32_t *fds,
 	}
 }
 
-static int watch_registered(struct kio *k, const int32_t *fds, uint32_t count)
+static int waiters_registered(struct kio *k, const int32_t *fds, uint32_t count)
 {
-	struct watching *watching = &k->watching;
+	struct waiters *waiters = &k->waiters;
 
-	watching->registered = malloc(count * sizeof(*fds));
-	if (!watching->registered) {
+	waiters->registered = malloc(count * sizeof(*fds));
+	if (!waiters->registered) {
 		io_uring_unregister_files(&k->ring);
 		return -ENOMEM;
 	}
-	memset(watching->registered, -1, count * sizeof(*fds));
-	watching->registered_count = count;
-	watch_updated(k, 0, fds, count);
+	memset(waiters->registered, -1, count * sizeof(*fds));
+	waiters->registered_count = count;
+	waiters_updated(k, 0, fds, count);
 	return 0;
 }
 
-static void watch_unregistered(struct kio *k)
+static void waiters_unregistered(struct kio *k)
 {
-	struct watching *watching = &k->watching;
+	struct waiters *waiters = &k->waiters;
 
-	for (uint32_t i = 0; i < watching->registered_count; i++)
-		if (watching->registered[i] >= 0)
-			close(watching->registered[i]);
-	free(watching->registered);
-	watching->registered = NULL;
-	watching->registered_count = 0;
+	for (uint32_t i = 0; i < waiters->registered_count; i++)
+		if (waiters->registered[i] >= 0)
+			close(waiters->registered[i]);
+	free(waiters->registered);
+	waiters->registered = NULL;
+	waiters->registered_count = 0;
 }
 
-static bool watch_open(struct kio *k)
+static bool waiters_open(struct kio *k)
 {
 	struct io_uring_params params = { .flags = IORING_SETUP_COOP_TASKRUN };
-	struct watching *watching = &k->watching;
+	struct waiters *waiters = &k->waiters;
 	int ret;
 
-	if (watching->open)
+	if (waiters->open)
 		return true;
-	ret = io_uring_queue_init_params(16, &watching->ring, &params);
+	ret = io_uring_queue_init_params(16, &waiters->ring, &params);
 	if (ret == -EINVAL)
-		ret = io_uring_queue_init(16, &watching->ring, 0);
+		ret = io_uring_queue_init(16, &waiters->ring, 0);
 	if (ret)
 		return false;
-	if (io_uring_register_eventfd(&watching->ring, k->event_fd)) {
-		io_uring_queue_exit(&watching->ring);
+	if (io_uring_register_eventfd(&waiters->ring, k->event_fd)) {
+		io_uring_queue_exit(&waiters->ring);
 		return false;
 	}
-	io_uring_cq_eventfd_toggle(&watching->ring, false);
-	return watching->open = true;
+	io_uring_cq_eventfd_toggle(&waiters->ring, false);
+	return waiters->open = true;
 }
 
 /*
@@ -617,73 +617,73 @@ static bool watch_open(struct kio *k)
  * a second ring polls the eventfds that operations wait for, and what may be
  * written to by way of one. Its completions are posted by this thread, which
  * the kernel wakes for that, so they are signalled; they mean nothing else.
- * Returns whether all is watched.
+ * Returns whether all is polled.
  */
-static bool watch_waiters(struct kio *k)
+static bool waiters_poll(struct kio *k)
 {
-	struct watching *watching = &k->watching;
+	struct waiters *waiters = &k->waiters;
 	struct io_uring_sqe *sqe;
 
-	while (watching->fresh_count > 0) {
+	while (waiters->fresh_count > 0) {
 		struct waiter *waiter =
-			&watching->waiters
-				 [watching->fresh[watching->fresh_count - 1]];
+			&waiters->by_slot
+				 [waiters->fresh[waiters->fresh_count - 1]];
 
 		if (waiter->pending && is_anonymous(waiter->fd)) {
-			if (!watch_open(k) || !(sqe = watch_sqe(watching)))
+			if (!waiters_open(k) || !(sqe = waiters_sqe(waiters)))
 				return false;
 			/* by changes: one that is ready all along ends no
 			 * sleep */
 			io_uring_prep_poll_multishot(sqe, waiter->fd,
 						     waiter->events);
 			sqe->user_data = waiter->id;
-			waiter->watched = true;
+			waiter->polled = true;
 		}
 		waiter->fresh = false;
-		watching->fresh_count--;
+		waiters->fresh_count--;
 	}
-	if (watching->open) {
+	if (waiters->open) {
 		/* First, as what is ready now is no news: the kernel is entered
 		 * once more for that. */
-		if (io_uring_submit(&watching->ring) < 0)
+		if (io_uring_submit(&waiters->ring) < 0)
 			return false;
-		io_uring_cq_eventfd_toggle(&watching->ring, true);
+		io_uring_cq_eventfd_toggle(&waiters->ring, true);
 	}
-	return !watching->blind;
+	return !waiters->blind;
 }
 
 /* The thread is awake: takes note of polls that the kernel has ended. */
-static void watch_rest(struct kio *k)
+static void waiters_rest(struct kio *k)
 {
-	struct watching *watching = &k->watching;
+	struct waiters *waiters = &k->waiters;
 	struct io_uring_cqe *cqe;
 	uint32_t head, count = 0;
 
-	if (!watching->open)
+	if (!waiters->open)
 		return;
-	io_uring_cq_eventfd_toggle(&watching->ring, false);
-	io_uring_for_each_cqe(&watching->ring, head, cqe) {
-		struct waiter *waiter = waiter_of(watching, cqe->user_data);
+	io_uring_cq_eventfd_toggle(&waiters->ring, false);
+	io_uring_for_each_cqe(&waiters->ring, head, cqe) {
+		struct waiter *waiter = waiter_of(waiters, cqe->user_data);
 
 		count++;
 		if (!waiter || cqe->flags & IORING_CQE_F_MORE || cqe->res < 0 ||
 		    waiter->fresh)
 			continue;
-		waiter->watched = false;
+		waiter->polled = false;
 		waiter->fresh = true;
-		watching->fresh[watching->fresh_count++] =
+		waiters->fresh[waiters->fresh_count++] =
 			(uint32_t)cqe->user_data;
 	}
-	io_uring_cq_advance(&watching->ring, count);
+	io_uring_cq_advance(&waiters->ring, count);
 }
 
-static void watch_close(struct kio *k)
+static void waiters_close(struct kio *k)
 {
-	if (k->watching.open)
-		io_uring_queue_exit(&k->watching.ring);
-	watch_unregistered(k);
-	free(k->watching.waiters);
-	free(k->watching.fresh);
+	if (k->waiters.open)
+		io_uring_queue_exit(&k->waiters.ring);
+	waiters_unregistered(k);
+	free(k->waiters.by_slot);
+	free(k->waiters.fresh);
 }
 
 /*
@@ -1349,7 +1349,7 @@ EXPORT int kio_step(struct kio *k, int32_t *out, uint32_t capacity, bool wait)
 	if (k->armed) {
 		io_uring_cq_eventfd_toggle(&k->ring, false);
 		k->armed = false;
-		watch_rest(k);
+		waiters_rest(k);
 	}
 	/*
 	 * Without work to run for the ring GETEVENTS is left out: what completes
@@ -1436,7 +1436,7 @@ static void disarm_wait(struct kio *k)
  * Before the thread sleeps in an event loop of its own: from now on a
  * completion makes the eventfd readable, and so does deadline_ms (0: none)
  * on the clock of kio_now_ms(). Returns 1, 0 when there is something to do at
- * once, or 2 when a completion may go unnoticed, see watch_waiters(): the
+ * once, or 2 when a completion may go unnoticed, see waiters_poll(): the
  * caller has to look again soon. (A timeout in the ring would not do: it is not
  * signalled behind a completion that was not.)
  *
@@ -1448,13 +1448,13 @@ static void disarm_wait(struct kio *k)
 EXPORT int kio_arm(struct kio *k, double deadline_ms)
 {
 	struct pollfd ring = { .fd = k->ring.ring_fd, .events = POLLIN };
-	bool is_watched;
+	bool is_heard;
 
 	if (k->wait_armed || k->loop_armed) {
 		disarm_wait(k);
 		return 0;
 	}
-	is_watched = watch_waiters(k);
+	is_heard = waiters_poll(k);
 	FAULT_DEADLINE(k, &deadline_ms);
 	if (deadline_ms > 0 && arm_timer(k, deadline_ms))
 		return 0;
@@ -1463,10 +1463,10 @@ EXPORT int kio_arm(struct kio *k, double deadline_ms)
 	atomic_thread_fence(memory_order_seq_cst);
 	if (enter(k, 0, 0, IORING_ENTER_GETEVENTS) >= 0 &&
 	    !io_uring_sq_ready(&k->ring) && poll(&ring, 1, 0) == 0)
-		return is_watched ? 1 : 2;
+		return is_heard ? 1 : 2;
 	io_uring_cq_eventfd_toggle(&k->ring, false);
 	k->armed = false;
-	watch_rest(k);
+	waiters_rest(k);
 	return 0;
 }
 
@@ -1642,7 +1642,7 @@ EXPORT int kio_files_register(struct kio *k, const int32_t *fds,
 {
 	int ret = io_uring_register_files(&k->ring, fds, count);
 
-	return ret ? ret : watch_registered(k, fds, count);
+	return ret ? ret : waiters_registered(k, fds, count);
 }
 
 EXPORT int kio_files_update(struct kio *k, uint32_t offset,
@@ -1651,7 +1651,7 @@ EXPORT int kio_files_update(struct kio *k, uint32_t offset,
 	int ret = io_uring_register_files_update(&k->ring, offset, fds, count);
 
 	if (ret > 0)
-		watch_updated(k, offset, fds, (uint32_t)ret);
+		waiters_updated(k, offset, fds, (uint32_t)ret);
 	return ret;
 }
 
@@ -1660,7 +1660,7 @@ EXPORT int kio_files_unregister(struct kio *k)
 	int ret = io_uring_unregister_files(&k->ring);
 
 	if (!ret)
-		watch_unregistered(k);
+		waiters_unregistered(k);
 	return ret;
 }
 
@@ -2122,7 +2122,7 @@ static void context_destroy(struct kio *k)
 	close_parcels(&k->inbox);
 	close_parcels(&k->late);
 	io_uring_queue_exit(&k->ring);
-	watch_close(k);
+	waiters_close(k);
 	FAULT_FREE(k);
 	WATCH_FREE(k);
 	free(k->chain_copies);

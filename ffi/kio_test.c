@@ -1169,7 +1169,7 @@ static void test_an_eventfd_is_not_trusted_where_no_fd_is_left(void)
 	CHECK(step_at_once(k) == 0);
 	CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 	fall_asleep(k, 0);
-	CHECK(k->watching.open);
+	CHECK(k->waiters.open);
 	eventfd_write_one(fd);
 	CHECK(result_of_one(k, 1) == POLLIN);
 	close(fd);

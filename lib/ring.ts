@@ -265,8 +265,11 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     if (this.#operation === CLOSE) return;
     this.#flags |= CANCELLED;
     ring.tally.cancels++;
-    if (this.#flags & (ASLEEP | BACKING_OFF)) this.#end(-ECANCELED);
-    else ring.requestCancel(this);
+    if (this.#flags & (ASLEEP | BACKING_OFF)) {
+      this.#end(-ECANCELED);
+      // Nothing may be left that keeps the process alive.
+      ring.schedule();
+    } else ring.requestCancel(this);
   }
 
   orThrow(): Promise<T> {

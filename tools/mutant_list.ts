@@ -95,9 +95,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a slot is freed by its completion, not by a cancel",
     file: "lib/ring.ts",
-    from:
-      "    if (this.#flags & (ASLEEP | BACKING_OFF)) this.#end(-ECANCELED);\n    else ring.requestCancel(this);",
-    to: "    ring.requestCancel(this);\n    this.#end(-ECANCELED);",
+    from: "    } else ring.requestCancel(this);",
+    to:
+      "    } else {\n      ring.requestCancel(this);\n      this.#end(-ECANCELED);\n    }",
     tests: ["tests/lib/cancel_test.ts"],
   },
   {
@@ -708,7 +708,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "an eventfd is watched as long as its operation",
     file: "ffi/kio.c",
-    from: "\tif (!waiter->watched)\n\t\treturn;\n",
+    from: "\tif (!waiter->polled)\n\t\treturn;\n",
     to: "\tif (waiter->id == id)\n\t\treturn;\n",
     tests: ["C an_eventfd_is_watched_as_long_as_its_operation"],
   },

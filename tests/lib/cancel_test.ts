@@ -879,7 +879,7 @@ for (const [name, attach] of Object.entries(wrongly)) {
 }
 
 kioTest(
-  "withSignal() of operations in a row adds one listener and removes one",
+  "withSignal() of operations in a row share a listener while the drive runs",
   async (ctx) => {
     using pair = unixPair();
     const { controller: { signal } } = countingSignal();
@@ -898,15 +898,13 @@ kioTest(
       removed++;
       removeEventListener(...args);
     };
-    let counts: number[] = [];
-    // Few enough for one turn of the drive.
-    for (let i = 0; i < 3; i++) {
+    const rounds = 50;
+    for (let round = 0; round < rounds; round++) {
       value(await asyncSend(ctx, pair.right, bytes("x")).withSignal(signal));
       value(await asyncRecv(ctx, pair.left, buffer()).withSignal(signal));
-      counts = [added, removed];
     }
-    assert(counts[0]! - counts[1]! === 1, "it stays while the drive runs");
-    assert(counts[0]! < 6, `${added} listeners for 6 operations`);
+    // One a turn of the drive, however many operations it has.
+    assert(added < 2 * rounds, `${added} listeners`);
     await turn();
     assertEquals(added, removed);
   },
