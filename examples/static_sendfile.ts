@@ -69,7 +69,7 @@ const TICK_MS = 500;
 
 /** A client. One timer looks after the deadlines of all, as each is for several
  * operations. `withTimeout()` is for one, and costs next to nothing;
- * `withSignal()` is for several, and takes about a microsecond of each. */
+ * `withSignal()` is for several, and takes a fraction of a microsecond of each. */
 class Connection {
   readonly #socket: Socket;
   readonly #buffer = Buffer.alloc(HEAD_MAX);
