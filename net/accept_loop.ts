@@ -142,17 +142,19 @@ async function pass(
   onConnection: (fd: number) => void,
   onError: OnError<[]>,
 ): Promise<void> {
-  offered.add(fd);
+  const offer = Symbol();
+  offered.set(fd, offer);
   try {
     await onConnection(fd);
   } catch (error) {
-    if (offered.has(fd)) {
+    if (offered.get(fd) === offer) {
+      offered.delete(fd);
       const shim = loadShim();
       shim.kio_socket_shutdown(fd, SHUT_RDWR);
       shim.kio_fd_close(fd);
     }
     await tell(onError, error);
   } finally {
-    offered.delete(fd);
+    if (offered.get(fd) === offer) offered.delete(fd);
   }
 }

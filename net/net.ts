@@ -435,6 +435,11 @@ export class TcpListener {
       ? SocketAddress.v4(address)
       : checkAddress(address, "listen");
     checkBacklog(backlog);
+    if (reusePort !== undefined && typeof reusePort !== "boolean") {
+      throw new TypeError(
+        `Cannot listen: reusePort must be a boolean, got ${typeof reusePort}`,
+      );
+    }
     if (incomingCpu !== undefined) {
       checkCpu(incomingCpu, "listen");
       checkShares(at, reusePort);

@@ -736,7 +736,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a connection that was taken is not closed by the accept loop",
     file: "net/accept_loop.ts",
-    from: "    if (offered.has(fd)) {",
+    from: "    if (offered.get(fd) === offer) {",
     to: "    {",
     tests: ["tests/net/connections_test.ts"],
   },

@@ -12,6 +12,7 @@ import {
   Socket,
   SocketAddress,
   TcpListener,
+  TcpStream,
   unwrap,
 } from "@kio/kio";
 import {
@@ -632,3 +633,46 @@ kioTest("stopListening() of what does not listen is an error", () => {
   using socket = unwrap(Socket.open("ipv4"));
   assertCode(socket.stopListening(), "EINVAL");
 });
+
+kioTest(
+  "acceptLoop() tells connections apart that have the same number in turn",
+  async (ctx) => {
+    const { listener, at } = listen();
+    // Both wait before the first is accepted: no other file takes its number.
+    const first = unwrap(await TcpStream.connect(ctx, at.host, at.port));
+    const second = unwrap(await TcpStream.connect(ctx, at.host, at.port));
+    const byte = new Uint8Array(1);
+    const stop = new AbortController();
+    const later = Promise.withResolvers<void>();
+    const told = Promise.withResolvers<void>();
+    const numbers: number[] = [];
+    const running = acceptLoop(
+      ctx,
+      listener,
+      async (fd) => {
+        numbers.push(fd);
+        if (numbers.length === 1) {
+          // Taken, and its number is free again.
+          new Socket(fd)[Symbol.dispose]();
+          await later.promise;
+        } else await told.promise;
+        throw new Error("failed");
+      },
+      stop.signal,
+      { onError: () => told.resolve() },
+    );
+    while (numbers.length < 2) await turn();
+    assertEquals(numbers[0], numbers[1], "the number is not used again");
+    const ends = asyncRecv(ctx, second, byte);
+    later.resolve();
+    // The first fails now, and what has its number is not closed for that.
+    await told.promise;
+    assert(isOpen(numbers[1]!));
+    // The second fails, and is closed for that.
+    const end = await within(5000, ends, "the end of the second");
+    assert(end.ok || end.error.code === "ECONNRESET");
+    stop.abort();
+    value(await running);
+    await Promise.all([first.close(), second.close(), listener.close()]);
+  },
+);
