@@ -33,10 +33,10 @@ export {
 } from "./lib/IoContext.ts";
 export type { Capabilities, Feature, Support } from "./lib/capabilities.ts";
 export * from "./lib/io.ts";
-export * from "./lib/control.ts";
-export * from "./lib/files.ts";
-export * from "./lib/join_pool.ts";
-export * from "./lib/worker_pool.ts";
+export * from "./lib/ops/control.ts";
+export * from "./lib/ops/path.ts";
+export * from "./lib/threads/join_pool.ts";
+export * from "./lib/threads/worker_pool.ts";
 export * from "./lib/constants.ts";
 export {
   type Failure,
@@ -45,7 +45,7 @@ export {
   type Success,
   unwrap,
 } from "./lib/result.ts";
-export type { ContextStats, PendingOperation } from "./lib/stats.ts";
+export type { ContextStats, PendingOperation } from "./lib/ring/stats.ts";
 export type { UringOp } from "./lib/UringOp.ts";
 export {
   type Buffer,
@@ -60,10 +60,10 @@ export {
   type JobOptions,
   type ModuleJob,
   offload,
-} from "./lib/blocking_pool.ts";
+} from "./lib/threads/blocking_pool.ts";
 export { pin } from "./lib/pin.ts";
-export { WAKE_TAG } from "./lib/ring.ts";
-export type { BoundOptions } from "./lib/bounds.ts";
+export { WAKE_TAG } from "./lib/ring/ring.ts";
+export type { BoundOptions } from "./lib/ring/bounds.ts";
 export * from "./net/net.ts";
 export * from "./helpers/io_helpers.ts";
 
@@ -76,23 +76,23 @@ import "./ffi/memory.ts";
 import "./ffi/resolve.ts";
 import "./ffi/symbols.ts";
 import "./helpers/sendfile.ts";
-import "./lib/bounds.ts";
+import "./lib/ring/bounds.ts";
 import "./lib/capabilities.ts";
-import "./lib/chain.ts";
+import "./lib/ring/chain.ts";
 import "./lib/errno.ts";
-import "./lib/layout.ts";
-import "./lib/names.ts";
-import "./lib/offered.ts";
-import "./lib/operations.ts";
-import "./lib/pinned.ts";
-import "./lib/pool_messages.ts";
-import "./lib/pool_thread.ts";
+import "./lib/ops/layout.ts";
+import "./lib/threads/names.ts";
+import "./lib/ops/offered.ts";
+import "./lib/ops/table.ts";
+import "./lib/ring/retained.ts";
+import "./lib/threads/pool_messages.ts";
+import "./lib/threads/pool_thread.ts";
 import "./lib/SocketAddress.ts";
-import "./lib/start.ts";
-import "./lib/stats.ts";
-import "./lib/timers.ts";
-import "./lib/waker.ts";
-import "./lib/worker_threads.ts";
+import "./lib/ring/start.ts";
+import "./lib/ring/stats.ts";
+import "./lib/ring/timers.ts";
+import "./lib/ring/waker.ts";
+import "./lib/threads/worker_threads.ts";
 import "./net/accept_loop.ts";
 import "./net/connections.ts";
 import "./net/on_error.ts";

@@ -1,5 +1,5 @@
 import type { Shim } from "../ffi/load.ts";
-import type { BoundOptions } from "../lib/bounds.ts";
+import type { BoundOptions } from "../lib/ring/bounds.ts";
 import {
   type Buffer,
   checkFd,
@@ -12,11 +12,11 @@ import {
 import { MSG_WAITALL, POLLIN, POLLOUT } from "../lib/constants.ts";
 import { EAGAIN, EINTR, ESPIPE } from "../lib/errno.ts";
 import { type IoContext, ringOf } from "../lib/IoContext.ts";
-import { SO_TYPE, SOL_SOCKET } from "../lib/layout.ts";
-import * as operations from "../lib/operations.ts";
-import type { Operation } from "../lib/operations.ts";
-import type { Ring, Transfer } from "../lib/ring.ts";
-import { NO_POSITION, startTransfer, Waiting } from "../lib/start.ts";
+import { SO_TYPE, SOL_SOCKET } from "../lib/ops/layout.ts";
+import * as operations from "../lib/ops/table.ts";
+import type { Operation } from "../lib/ops/table.ts";
+import type { Ring, Transfer } from "../lib/ring/ring.ts";
+import { NO_POSITION, startTransfer, Waiting } from "../lib/ring/start.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 
 /**

@@ -1,14 +1,14 @@
 import { loadShim, type Shim } from "../ffi/load.ts";
-import type { BoundOptions } from "../lib/bounds.ts";
+import type { BoundOptions } from "../lib/ring/bounds.ts";
 import { checkFd, checkInteger, type Fd } from "../lib/check.ts";
 import { POLLOUT } from "../lib/constants.ts";
 import { EAGAIN, ECANCELED, EINTR } from "../lib/errno.ts";
 import { type IoContext, ringOf } from "../lib/IoContext.ts";
-import { SO_TYPE, SOL_SOCKET } from "../lib/layout.ts";
-import * as operations from "../lib/operations.ts";
+import { SO_TYPE, SOL_SOCKET } from "../lib/ops/layout.ts";
+import * as operations from "../lib/ops/table.ts";
 import { failureOf, type Result, success } from "../lib/result.ts";
-import type { Ring, Transfer } from "../lib/ring.ts";
-import { startTransfer, Waiting } from "../lib/start.ts";
+import type { Ring, Transfer } from "../lib/ring/ring.ts";
+import { startTransfer, Waiting } from "../lib/ring/start.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 
 /** Splices in one chain: the pipe is filled and emptied 16 times, or

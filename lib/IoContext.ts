@@ -9,7 +9,7 @@ import {
 } from "./check.ts";
 import { EBUSY, ENOMEM } from "./errno.ts";
 import { type Capabilities, probe } from "./capabilities.ts";
-import { type Operation, READ_FIXED, WRITE_FIXED } from "./operations.ts";
+import { type Operation, READ_FIXED, WRITE_FIXED } from "./ops/table.ts";
 import {
   DONE,
   errorOf,
@@ -18,9 +18,13 @@ import {
   type Result,
   updateFailure,
 } from "./result.ts";
-import { Ring } from "./ring.ts";
-import { type ContextStats, describe, type PendingOperation } from "./stats.ts";
-import { workerThreads } from "./worker_threads.ts";
+import { Ring } from "./ring/ring.ts";
+import {
+  type ContextStats,
+  describe,
+  type PendingOperation,
+} from "./ring/stats.ts";
+import { workerThreads } from "./threads/worker_threads.ts";
 
 /** An asynchronous computation: what an `async` function returns. */
 export type Task<T> = Promise<T>;

@@ -1,8 +1,8 @@
-import { type BlockingPool, checkPool } from "./blocking_pool.ts";
+import { type BlockingPool, checkPool } from "./threads/blocking_pool.ts";
 import { checkText } from "./check.ts";
 import { type IoContext, ringOf } from "./IoContext.ts";
-import { checkHost, joinLookUp, lookUp, startLookUp } from "./names.ts";
-import { type Operation, RESOLVE, RESOLVE_ALL } from "./operations.ts";
+import { checkHost, joinLookUp, lookUp, startLookUp } from "./threads/names.ts";
+import { type Operation, RESOLVE, RESOLVE_ALL } from "./ops/table.ts";
 import { type Result, success } from "./result.ts";
 import type { UringOp } from "./UringOp.ts";
 

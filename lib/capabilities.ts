@@ -1,7 +1,7 @@
 import { loadShim } from "../ffi/load.ts";
-import * as operations from "./operations.ts";
-import type { Operation } from "./operations.ts";
-import { openingError } from "./ring.ts";
+import * as operations from "./ops/table.ts";
+import type { Operation } from "./ops/table.ts";
+import { openingError } from "./ring/ring.ts";
 
 /**
  * How an operation is done here: `"ring"` by the kernel's io_uring,

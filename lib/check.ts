@@ -1,5 +1,5 @@
 import { loadShim } from "../ffi/load.ts";
-import type { Operation } from "./operations.ts";
+import type { Operation } from "./ops/table.ts";
 
 /** A file descriptor, or what owns one, like a `Socket`. What `node:fs` opens
  * are such numbers; a `Deno.FsFile` has none. */

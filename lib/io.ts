@@ -19,12 +19,12 @@ import {
 import { POLLIN, POLLOUT } from "./constants.ts";
 import { type IoContext, ringOf } from "./IoContext.ts";
 import { loadShim } from "../ffi/load.ts";
-import { offered } from "./offered.ts";
-import * as operations from "./operations.ts";
-import type { Operation } from "./operations.ts";
+import { offered } from "./ops/offered.ts";
+import * as operations from "./ops/table.ts";
+import type { Operation } from "./ops/table.ts";
 import { DONE, failure, type Result } from "./result.ts";
-import { PinnedGroup } from "./pinned.ts";
-import { type Ring, WAKE_TAG } from "./ring.ts";
+import { PinnedGroup } from "./ring/retained.ts";
+import { type Ring, WAKE_TAG } from "./ring/ring.ts";
 import {
   ADDRESS_SIZE,
   addressFromBytes,
@@ -37,7 +37,7 @@ import {
   startOnFixed,
   startWaiting,
   UnixConnect,
-} from "./start.ts";
+} from "./ring/start.ts";
 import type { UringOp } from "./UringOp.ts";
 
 /** Buffers of one operation at most: IOV_MAX of the kernel. */

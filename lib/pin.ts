@@ -1,6 +1,6 @@
 import { isAligned } from "../ffi/memory.ts";
 import type { Buffer } from "./check.ts";
-import { workerThreads } from "./worker_threads.ts";
+import { workerThreads } from "./threads/worker_threads.ts";
 
 /**
  * Keeps a buffer from being taken away: from now on `transfer()`,

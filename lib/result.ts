@@ -1,5 +1,5 @@
 import { errnoText } from "./errno.ts";
-import type { Operation } from "./operations.ts";
+import type { Operation } from "./ops/table.ts";
 
 /**
  * Why an operation failed, as the kernel says it: a plain value, no exception

@@ -1,6 +1,6 @@
 import { loadShim } from "../ffi/load.ts";
-import type { BlockingPool } from "../lib/blocking_pool.ts";
-import { type BoundOptions, Bounds } from "../lib/bounds.ts";
+import type { BlockingPool } from "../lib/threads/blocking_pool.ts";
+import { type BoundOptions, Bounds } from "../lib/ring/bounds.ts";
 import { checkDelay } from "../lib/check.ts";
 import {
   EADDRNOTAVAIL,
@@ -11,7 +11,7 @@ import {
 } from "../lib/errno.ts";
 import { type IoContext, ringOf } from "../lib/IoContext.ts";
 import { asyncConnect, asyncSleep } from "../lib/io.ts";
-import { CONNECT } from "../lib/operations.ts";
+import { CONNECT } from "../lib/ops/table.ts";
 import {
   about,
   errorOf,

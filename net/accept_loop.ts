@@ -1,5 +1,5 @@
 import { loadShim } from "../ffi/load.ts";
-import { Bounds } from "../lib/bounds.ts";
+import { Bounds } from "../lib/ring/bounds.ts";
 import {
   checkFd,
   checkFunction,
@@ -11,11 +11,11 @@ import { SHUT_RDWR } from "../lib/constants.ts";
 import { EAGAIN } from "../lib/errno.ts";
 import { type IoContext, ringOf } from "../lib/IoContext.ts";
 import { asyncAccept } from "../lib/io.ts";
-import { SOL_SOCKET } from "../lib/layout.ts";
-import { offered } from "../lib/offered.ts";
-import { ACCEPT } from "../lib/operations.ts";
+import { SOL_SOCKET } from "../lib/ops/layout.ts";
+import { offered } from "../lib/ops/offered.ts";
+import { ACCEPT } from "../lib/ops/table.ts";
 import { DONE, errorOf, failure, type Result } from "../lib/result.ts";
-import { isShort } from "../lib/ring.ts";
+import { isShort } from "../lib/ring/ring.ts";
 import { Socket } from "./net.ts";
 import { logError, type OnError, tell } from "./on_error.ts";
 import { pause } from "./pause.ts";

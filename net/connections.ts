@@ -1,5 +1,5 @@
 import { loadShim } from "../ffi/load.ts";
-import { Bounds } from "../lib/bounds.ts";
+import { Bounds } from "../lib/ring/bounds.ts";
 import {
   checkDelay,
   checkFunction,
@@ -9,8 +9,8 @@ import {
 import { SHUT_WR } from "../lib/constants.ts";
 import { type IoContext, ringOf, type Task } from "../lib/IoContext.ts";
 import { asyncRecv } from "../lib/io.ts";
-import { ACCEPT } from "../lib/operations.ts";
-import type { Ring } from "../lib/ring.ts";
+import { ACCEPT } from "../lib/ops/table.ts";
+import type { Ring } from "../lib/ring/ring.ts";
 import { Socket } from "./net.ts";
 import { logError, type OnError, tell } from "./on_error.ts";
 import { pause } from "./pause.ts";

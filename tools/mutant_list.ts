@@ -17,7 +17,7 @@ const LISTEN = "tests/process/listen.process.ts";
 export const MUTANTS: readonly Mutant[] = [
   {
     rule: "an fd that comes while the context closes is closed",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "      ring.shim.kio_fd_close(result);\n      result = -ECANCELED;",
     to: "      result = -ECANCELED;",
     tests: [FAULTS],
@@ -39,14 +39,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a completion is matched with the generation of its slot",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "      this.#generations[low] === (high & GENERATION_MASK);",
     to: "      true;",
     tests: ["tests/lib/nothing_lost_test.ts"],
   },
   {
     rule: "a result counts more than a timeout that came as well",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "    if (result >= 0) return result;\n    // EAGAIN is",
     to:
       "    if (result >= 0 && !(flags & TIMED_OUT)) return result;\n    if (result >= 0) return -ETIMEDOUT;\n    // EAGAIN is",
@@ -85,7 +85,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a buffer that is gone at completion ends the process",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from:
       "if (pinned === null || pinned.byteLength > 0 || !isTaken(pinned)) return;",
     to:
@@ -94,7 +94,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a slot is freed by its completion, not by a cancel",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "    } else ring.requestCancel(this);",
     to:
       "    } else {\n      ring.requestCancel(this);\n      this.#end(-ECANCELED);\n    }",
@@ -124,7 +124,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "an accept without fds is answered late",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from:
       "if ((op.#flags & ~LINKED) === 0 && isShortOf(op.#operation, -result)) {",
     to: "if (op.#flags < 0 && isShortOf(op.#operation, -result)) {",
@@ -132,14 +132,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "-512 and its like do not get out",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "if (result <= -512 && result >= -516) result = -EINTR;",
     to: "",
     tests: [FAULTS],
   },
   {
     rule: "what a last try gives is not why an operation ended",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "result !== -EINTR && result !== -EAGAIN) {",
     to: "result !== -EINTR) {",
     tests: [FAULTS],
@@ -161,21 +161,21 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "the second fd of a splice is known",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "    return op.#extra?.otherFd === fd;",
     to: "    return op.#extra === undefined && fd < 0;",
     tests: ["tests/helpers/sendfile_test.ts", "tests/lib/io_file_test.ts"],
   },
   {
     rule: "a signal is not listened to after completion",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "if (signals instanceof AbortGroup) signals.delete(this);",
     to: "if (signals instanceof AbortGroup) return;",
     tests: ["tests/lib/cancel_test.ts", "tests/lib/memory_test.ts"],
   },
   {
     rule: "the deadline of a slot goes with it",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "    if (this.timers.size > 0) this.timers.delete(slot);",
     to: "",
     tests: ["tests/lib/timeout_test.ts"],
@@ -189,7 +189,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "an exact transfer ends with a cancel",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from:
       "if (!course.advance(result, step) || this.#flags !== 0) return false;",
     to: "if (!course.advance(result, step)) return false;",
@@ -197,42 +197,42 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "EAGAIN from the kernel's entry is tried again",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "setTimeout(() => this.#retry(), SUBMIT_RETRY_MS);",
     to: "",
     tests: [FAULTS],
   },
   {
     rule: "a cancel that found nothing is repeated",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "this.timers.set(low, this.shim.kio_now_ms() + CANCEL_RETRY_MS);",
     to: "        void CANCEL_RETRY_MS;",
     tests: ["tests/lib/io_link_test.ts", "tests/lib/cancel_test.ts"],
   },
   {
     rule: "a completion of nobody ends the process",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "    if (!same) {\n      this.abort(",
     to: "    if (!same) return;\n    if (!same) {\n      this.abort(",
     tests: ["tests/process/abort.process.ts"],
   },
   {
     rule: "what is cancelled before it was submitted never happens",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "ring.shim.kio_retract(ring.handle, Op.idOf(op));",
     to: "id < 0;",
     tests: ["tests/lib/cancel_test.ts"],
   },
   {
     rule: "what never happened says that it was cancelled",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "    if (retracted) op.#flags |= NEVER_RAN;\n",
     to: "",
     tests: ["tests/lib/cancel_test.ts"],
   },
   {
     rule: "a context waits for its operations before it closes",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from:
       "    while (this.#pending > 0) {\n      const count = this.step(true);",
     to: "    while (this.#pending < 0) {\n      const count = this.step(true);",
@@ -240,7 +240,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a context that is closing takes no operations",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "    if (this.closing) this.checkOpen(operation.verb);\n",
     to: "",
     tests: ["tests/lib/IoContext_test.ts"],
@@ -254,14 +254,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a buffer is referenced until its operation is complete",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "    this.#pinned = pinned;\n    this.#extra",
     to: "    this.#pinned = pinned && null;\n    this.#extra",
     tests: ["tests/lib/memory_test.ts"],
   },
   {
     rule: "so are the addresses of several buffers",
-    file: "lib/pinned.ts",
+    file: "lib/ring/retained.ts",
     from: "    this.memory = memory;",
     to: "    this.memory = memory.slice();",
     tests: ["tests/lib/io_message_test.ts"],
@@ -282,7 +282,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "each of several buffers is looked at at completion",
-    file: "lib/pinned.ts",
+    file: "lib/ring/retained.ts",
     from: "return this.buffers.some(isDetached) ? 0 : 1;",
     to: "return 1;",
     tests: ["tests/process/buffers.process.ts"],
@@ -390,14 +390,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "asyncClose() in a chain that has ended closes its fd",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "      ring.closeFdOf(op.#slot);\n",
     to: "",
     tests: ["tests/lib/io_link_test.ts"],
   },
   {
     rule: "asyncClose() cannot be cancelled",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from:
       "    if (this.#operation === CLOSE) return;\n    this.#flags |= CANCELLED;",
     to: "    this.#flags |= CANCELLED;",
@@ -419,7 +419,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "the operations in flight are bounded",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "    if (slot >= this.#operationsMax) {",
     to: "    if (slot >= 2 * this.#operationsMax) {",
     tests: ["tests/lib/IoContext_test.ts"],
@@ -449,14 +449,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "jobs that wait are bounded",
-    file: "lib/blocking_pool.ts",
+    file: "lib/threads/blocking_pool.ts",
     from: "      if (pool.#isFull) refuse(EAGAIN);",
     to: "      if (pool.#isFull && !pool) refuse(EAGAIN);",
     tests: ["tests/lib/blocking_pool_test.ts"],
   },
   {
     rule: "threads of a pool are bounded",
-    file: "lib/blocking_pool.ts",
+    file: "lib/threads/blocking_pool.ts",
     from:
       "      if (!idle && this.#threads.size >= this.#threadsMax) return;\n",
     to: "",
@@ -464,14 +464,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a job that was cancelled while it waited never starts",
-    file: "lib/blocking_pool.ts",
+    file: "lib/threads/blocking_pool.ts",
     from: "    if (this.#queue.delete(job)) return;\n    for",
     to: "    for",
     tests: ["tests/lib/blocking_pool_test.ts"],
   },
   {
     rule: "the thread of a job that was given up serves no other",
-    file: "lib/blocking_pool.ts",
+    file: "lib/threads/blocking_pool.ts",
     from: "if (its === job) thread.end();",
     to: "if (its === job) void thread;",
     tests: ["tests/lib/blocking_pool_test.ts"],
@@ -485,7 +485,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "Deno's own events get their turn",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "const isOver = nowMs > endMs ||",
     to: "const isOver = nowMs > endMs + 60_000 ||",
     tests: ["tests/lib/drive_test.ts"],
@@ -636,14 +636,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "what the kernel does not wait for is waited for",
-    file: "lib/start.ts",
+    file: "lib/ring/start.ts",
     from: "    return result === -EAGAIN;",
     to: "    return result > 0 && result === -EAGAIN;",
     tests: ["tests/lib/io_message_test.ts"],
   },
   {
     rule: "a peer that only receives is waited for without spinning",
-    file: "lib/start.ts",
+    file: "lib/ring/start.ts",
     from: "if (wait === Wait.POLL && isVain) this.#wait = Wait.CHANGES;",
     to: "void isVain;",
     tests: ["tests/helpers/sendfile_test.ts"],
@@ -678,7 +678,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "the ring leaves the thread when Deno has I/O",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from:
       "nowMs > endMs ||\n            this.shim.kio_loop_is_ready(this.handle);",
     to: "nowMs > endMs;",
@@ -686,7 +686,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "the first waker is opened once",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "!this.#closed) void this.#run(true);",
     to: "!this.#closed) void this.#run(false);",
     tests: ["tests/process/life.process.ts"],
@@ -700,7 +700,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "an eventfd wakes by the clock where there is no second ring",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "if (armed === 2) setTimeout(() => this.#onWake(), LOOK_MS);",
     to: "void LOOK_MS;",
     tests: ["tests/process/limits.process.ts"],
@@ -785,21 +785,21 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a link that was given up is not left to run",
-    file: "lib/chain.ts",
+    file: "lib/ring/chain.ts",
     from: "    if (shim.kio_take_back(handle, id) < 0) return false;\n",
     to: "    if (first >= 0) return shim.kio_cancel(handle, id + cut) >= 0;\n",
     tests: ["tests/lib/chain_test.ts"],
   },
   {
     rule: "what was taken back for another link is queued again",
-    file: "lib/chain.ts",
+    file: "lib/ring/chain.ts",
     from: "    return (result === -ECANCELED || result === -EINTR) &&",
     to: "    return (result > 0 && result === -EINTR) &&",
     tests: ["tests/lib/chain_test.ts"],
   },
   {
     rule: "a connect that began is waited for before the next",
-    file: "lib/chain.ts",
+    file: "lib/ring/chain.ts",
     from: "    if (isConnect && !isConnected) this.#poll(from);",
     to: "    if (isConnect && isConnected) this.#poll(from);",
     tests: ["tests/lib/chain_test.ts"],
@@ -827,7 +827,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "the end of a pause is no result",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "(result > 0 || result === -ETIME)",
     to: "result > 0",
     tests: ["tests/net/unix_connect_test.ts"],
@@ -869,14 +869,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "look-ups of one name in flight are one",
-    file: "lib/names.ts",
+    file: "lib/threads/names.ts",
     from: "    if (known !== undefined) return known;\n",
     to: "    if (known !== undefined && known.id < 0) return known;\n",
     tests: ["tests/process/connect.process.ts"],
   },
   {
     rule: "a look-up that nobody waits for leaves the queue",
-    file: "lib/names.ts",
+    file: "lib/threads/names.ts",
     from:
       "    if (shim.kio_lookup_cancel(handle, lookUp.handle)) this.#forget(lookUp);",
     to: "    void shim.kio_now_ms;\n    void handle;",
@@ -899,7 +899,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "Deno does not ask at a terminal when a thread is started",
-    file: "lib/pool_thread.ts",
+    file: "lib/threads/pool_thread.ts",
     from: "new Worker(bootstrap(), { env: SHARE_ENV });",
     to: "new Worker(bootstrap(), {} as { env: typeof SHARE_ENV });",
     tests: ["tests/process/terminal.process.ts"],
@@ -920,14 +920,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a plain read that lost a race waits on",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "result === -EAGAIN && op.#flags === 0 && op.#waitAgain()",
     to: "result === -EAGAIN && op.#flags < 0 && op.#waitAgain()",
     tests: [FAULTS],
   },
   {
     rule: "a read of a registered file that lost a race waits on",
-    file: "lib/start.ts",
+    file: "lib/ring/start.ts",
     from:
       "    : new WaitingOperation(place, IOSQE_FIXED_FILE, events, prepare);",
     to:
@@ -936,21 +936,21 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "what is ready in vain is waited for by the clock",
-    file: "lib/start.ts",
+    file: "lib/ring/start.ts",
     from: "this.#vain > VAIN_MAX ? Wait.PAUSE : Wait.POLL",
     to: "this.#vain < 0 ? Wait.PAUSE : Wait.POLL",
     tests: ["tests/lib/io_message_test.ts"],
   },
   {
     rule: "a timeout that is set during a pause counts",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "extra.deadlineMs = Math.min(extra.deadlineMs!, deadlineMs);",
     to: "extra.deadlineMs = Math.max(extra.deadlineMs!, deadlineMs);",
     tests: ["tests/lib/io_message_test.ts"],
   },
   {
     rule: "a limit that is wrong takes its operation with it",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "    this.cancel();\n    return error;",
     to: "    return error;",
     tests: ["tests/lib/cancel_test.ts"],
@@ -985,7 +985,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "nor does closing it",
-    file: "lib/ring.ts",
+    file: "lib/ring/ring.ts",
     from: "if (count <= 0 && this.#pending > 0) {",
     to: "if (count < Infinity && this.#pending > 0) {",
     tests: ["tests/lib/IoContext_test.ts"],

@@ -24,7 +24,7 @@ import {
 import { loadShim } from "../../ffi/load.ts";
 import { pipePoolOf } from "../../helpers/sendfile.ts";
 import { ringOf } from "../../lib/IoContext.ts";
-import { SENDFILE } from "../../lib/operations.ts";
+import { SENDFILE } from "../../lib/ops/table.ts";
 import {
   assertCode,
   bytes,

@@ -299,7 +299,7 @@ refuses("asyncOpen()", (ctx) => ({
   mode: [NO_MODES, (x) => asyncOpen(ctx, "/no/such", 0, x)],
 }));
 
-// ---- lib/files.ts ---------------------------------------------------------------------
+// ---- lib/ops/path.ts ---------------------------------------------------------------------
 
 const openat2Attempts: Attempts = (ctx) => ({
   ctx: [NO_CONTEXTS, (x) => asyncOpenat2(x, NO_FD, "no", 0)],

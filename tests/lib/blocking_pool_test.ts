@@ -11,7 +11,7 @@ import {
   type IoContext as Context,
   offload,
 } from "@kio/kio";
-import { workerThreads } from "../../lib/worker_threads.ts";
+import { workerThreads } from "../../lib/threads/worker_threads.ts";
 import { immediate, kioThreadTest, turn, warmUpThreads } from "../support.ts";
 
 await warmUpThreads();

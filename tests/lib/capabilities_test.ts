@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { IoContext } from "@kio/kio";
-import * as operations from "../../lib/operations.ts";
+import * as operations from "../../lib/ops/table.ts";
 import { kioTest } from "../support.ts";
 
 /** The others are not of the kernel: flags, and what threads do. */

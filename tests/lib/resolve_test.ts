@@ -13,7 +13,7 @@ import {
   value,
   warmUpThreads,
 } from "../support.ts";
-import { workerThreads } from "../../lib/worker_threads.ts";
+import { workerThreads } from "../../lib/threads/worker_threads.ts";
 
 await warmUpThreads();
 

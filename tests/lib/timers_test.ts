@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { Timers } from "../../lib/timers.ts";
+import { Timers } from "../../lib/ring/timers.ts";
 import { randomOf } from "../support.ts";
 
 /** The same as `Timers`, without any cleverness. */

@@ -15,7 +15,7 @@ import {
   TcpStream,
   unwrap,
 } from "@kio/kio";
-import { type BoundOptions, Bounds } from "../../lib/bounds.ts";
+import { type BoundOptions, Bounds } from "../../lib/ring/bounds.ts";
 import { connectAny } from "../../net/TcpStream.ts";
 import {
   assertCode,

@@ -33,7 +33,7 @@ async function runSanitized(
 /** Past all that guards the buffers: the shim itself. */
 const RAW = `
 import { ringOf } from "${ROOT}lib/IoContext.ts";
-import { RECV } from "${ROOT}lib/operations.ts";
+import { RECV } from "${ROOT}lib/ops/table.ts";
 using ctx = new kio.IoContext();
 const [left, right] = kio.unwrap(kio.Socket.pair());
 const { shim, handle } = ringOf(ctx, RECV);

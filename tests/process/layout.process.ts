@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { compile, compileGuard, pathOf } from "../../ffi/compile.ts";
 import * as constants from "../../lib/constants.ts";
 import * as errno from "../../lib/errno.ts";
-import * as layout from "../../lib/layout.ts";
+import * as layout from "../../lib/ops/layout.ts";
 
 /** Each exported number and each of the errno table, by its name in C; a name
  * that is in both is compared twice. */
@@ -54,7 +54,7 @@ function compiled(names: string[]): [name: string, value: number][] {
   }
 }
 
-Deno.test("lib/constants.ts, lib/errno.ts, lib/layout.ts have the C compiler's numbers", () => {
+Deno.test("lib/constants.ts, lib/errno.ts, lib/ops/layout.ts have the C compiler's numbers", () => {
   const expected = numbers();
   assertEquals(expected, compiled(expected.map(([name]) => name)));
 });

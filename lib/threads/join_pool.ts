@@ -1,7 +1,7 @@
-import { loadShim } from "../ffi/load.ts";
-import { checkFunction } from "./check.ts";
-import { IoContext, ringOf, type Task } from "./IoContext.ts";
-import { JOIN_POOL } from "./operations.ts";
+import { loadShim } from "../../ffi/load.ts";
+import { checkFunction } from "../check.ts";
+import { IoContext, ringOf, type Task } from "../IoContext.ts";
+import { JOIN_POOL } from "../ops/table.ts";
 import {
   Cells,
   type FromWorker,
@@ -9,7 +9,7 @@ import {
   type ToWorker,
   WORKER_NAME,
 } from "./pool_messages.ts";
-import { errorOf, exceptionOf } from "./result.ts";
+import { errorOf, exceptionOf } from "../result.ts";
 
 /** What the pool is to one of its workers. */
 export interface PoolMembership {

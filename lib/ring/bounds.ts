@@ -1,6 +1,6 @@
-import { loadShim } from "../ffi/load.ts";
-import { checkBounds } from "./check.ts";
-import type { UringOp } from "./UringOp.ts";
+import { loadShim } from "../../ffi/load.ts";
+import { checkBounds } from "../check.ts";
+import type { UringOp } from "../UringOp.ts";
 
 /** What bounds a transfer of several operations as a whole. */
 export interface BoundOptions {

@@ -1,4 +1,4 @@
-import type { Failure } from "./result.ts";
+import type { Failure } from "../result.ts";
 
 /** What the result of a completion means. */
 export const Yields = { COUNT: 0, NOTHING: 1, FD: 2, DECODED: 3 } as const;

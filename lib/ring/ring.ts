@@ -1,8 +1,8 @@
-import { loadShim, type Shim } from "../ffi/load.ts";
+import { loadShim, type Shim } from "../../ffi/load.ts";
 import { AbortGroup, removeIdleListeners } from "./bounds.ts";
 import { Chain } from "./chain.ts";
-import { checkDelay, checkSignal } from "./check.ts";
-import { POLLRDHUP } from "./constants.ts";
+import { checkDelay, checkSignal } from "../check.ts";
+import { POLLRDHUP } from "../constants.ts";
 import {
   EAGAIN,
   EBUSY,
@@ -15,15 +15,15 @@ import {
   ENOMEM,
   ETIME,
   ETIMEDOUT,
-} from "./errno.ts";
+} from "../errno.ts";
 import {
   ACCEPT,
   ACCEPT_FROM,
   CLOSE,
   type Operation,
   Yields,
-} from "./operations.ts";
-import { isTaken, type Pinned, sizeOf } from "./pinned.ts";
+} from "../ops/table.ts";
+import { isTaken, type Pinned, sizeOf } from "./retained.ts";
 import {
   actionOf,
   DONE,
@@ -35,11 +35,11 @@ import {
   type Result,
   shortFailure,
   success,
-} from "./result.ts";
+} from "../result.ts";
 import { waitingAgain } from "./start.ts";
 import { grown, Timers } from "./timers.ts";
 import { type ContextStats, type PendingOperation, Tally } from "./stats.ts";
-import type { UringOp } from "./UringOp.ts";
+import type { UringOp } from "../UringOp.ts";
 import { isFirstWaker, openWaker, type Waker } from "./waker.ts";
 
 /** Completions taken over by one call of the shim. */
@@ -1331,7 +1331,7 @@ export function cancelOn(fd: number): Promise<unknown> | undefined {
 /** Where an operation was started, without the frames of the library. */
 function stackOf(trace: Error | undefined): string {
   const lines = trace?.stack?.split("\n").slice(1) ?? [];
-  const folders = ["./", "../net/", "../helpers/"]
+  const folders = ["../", "../../net/", "../../helpers/"]
     .map((name) => new URL(name, import.meta.url).href);
   const isOurs = (line: string) => folders.some((it) => line.includes(it));
   return lines.filter((line) => !isOurs(line)).join("\n");

@@ -6,10 +6,10 @@
  * that waits behind. That operation and what is between it and the one that was
  * given up are then queued again, as a chain of their own.
  */
-import type { Shim } from "../ffi/load.ts";
-import { POLLOUT } from "./constants.ts";
-import { ECANCELED, EINTR, ENOENT } from "./errno.ts";
-import { CLOSE, CONNECT, FALLOCATE, type Operation } from "./operations.ts";
+import type { Shim } from "../../ffi/load.ts";
+import { POLLOUT } from "../constants.ts";
+import { ECANCELED, EINTR, ENOENT } from "../errno.ts";
+import { CLOSE, CONNECT, FALLOCATE, type Operation } from "../ops/table.ts";
 
 /** Bytes of a struct io_uring_sqe. */
 const SQE_SIZE = 64;

@@ -1,14 +1,14 @@
-import { bound, type BoundOptions } from "./bounds.ts";
+import { bound, type BoundOptions } from "../ring/bounds.ts";
 import {
   checkArray,
   checkBounds,
   checkFunction,
   checkInteger,
   checkOptions,
-} from "./check.ts";
-import { EAGAIN, EINVAL, EOWNERDEAD } from "./errno.ts";
-import { type IoContext, ringOf } from "./IoContext.ts";
-import { OFFLOAD, type Operation } from "./operations.ts";
+} from "../check.ts";
+import { EAGAIN, EINVAL, EOWNERDEAD } from "../errno.ts";
+import { type IoContext, ringOf } from "../IoContext.ts";
+import { OFFLOAD, type Operation } from "../ops/table.ts";
 import { type Outcome, PoolThread, type Task } from "./pool_thread.ts";
 import {
   errorOf,
@@ -16,9 +16,9 @@ import {
   failureOf,
   type Result,
   success,
-} from "./result.ts";
-import type { Ring } from "./ring.ts";
-import type { UringOp } from "./UringOp.ts";
+} from "../result.ts";
+import type { Ring } from "../ring/ring.ts";
+import type { UringOp } from "../UringOp.ts";
 import { NO_ROOM_HINT, roomForThreads } from "./worker_threads.ts";
 
 /** How a `BlockingPool` is made. */

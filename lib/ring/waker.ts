@@ -1,4 +1,4 @@
-import { loadBlockingShim, loadShim } from "../ffi/load.ts";
+import { loadBlockingShim, loadShim } from "../../ffi/load.ts";
 
 /**
  * Brings the thread back from Deno's event loop when the ring's eventfd is

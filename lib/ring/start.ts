@@ -1,18 +1,18 @@
-import type { Shim } from "../ffi/load.ts";
+import type { Shim } from "../../ffi/load.ts";
 import { bound, type BoundOptions } from "./bounds.ts";
-import { type Buffer, checkBounds, TRANSFER_MAX } from "./check.ts";
+import { type Buffer, checkBounds, TRANSFER_MAX } from "../check.ts";
 import {
   MSG_DONTWAIT,
   POLLERR,
   POLLHUP,
   POLLIN,
   POLLOUT,
-} from "./constants.ts";
-import { EAGAIN, ECANCELED, EINTR, ETIME } from "./errno.ts";
-import { type Operation, READ, READV, WRITE, WRITEV } from "./operations.ts";
-import { type Pinned, PinnedGroup } from "./pinned.ts";
+} from "../constants.ts";
+import { EAGAIN, ECANCELED, EINTR, ETIME } from "../errno.ts";
+import { type Operation, READ, READV, WRITE, WRITEV } from "../ops/table.ts";
+import { type Pinned, PinnedGroup } from "./retained.ts";
 import type { Course, Extra, Ring, Transfer } from "./ring.ts";
-import type { UringOp } from "./UringOp.ts";
+import type { UringOp } from "../UringOp.ts";
 
 export const IOSQE_FIXED_FILE = 1;
 

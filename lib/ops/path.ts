@@ -5,13 +5,13 @@ import {
   checkOptions,
   checkPath,
   type Fd,
-} from "./check.ts";
-import { O_CREAT } from "./constants.ts";
-import { type IoContext, ringOf } from "./IoContext.ts";
-import * as operations from "./operations.ts";
-import { PinnedGroup } from "./pinned.ts";
-import { start } from "./start.ts";
-import type { UringOp } from "./UringOp.ts";
+} from "../check.ts";
+import { O_CREAT } from "../constants.ts";
+import { type IoContext, ringOf } from "../IoContext.ts";
+import * as operations from "./table.ts";
+import { PinnedGroup } from "../ring/retained.ts";
+import { start } from "../ring/start.ts";
+import type { UringOp } from "../UringOp.ts";
 
 /** sizeof(struct open_how) and its parts. */
 const HOW_SIZE = 24;

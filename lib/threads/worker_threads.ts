@@ -1,4 +1,4 @@
-import { loadShim } from "../ffi/load.ts";
+import { loadShim } from "../../ffi/load.ts";
 
 /** What `node:worker_threads` has, as far as needed: unlike the `Worker` of
  * the web, its threads need not keep the process alive. */

@@ -4,15 +4,15 @@ import {
   type Resolved,
   resolveJob,
   roomForRecords,
-} from "../ffi/resolve.ts";
+} from "../../ffi/resolve.ts";
 import { type BlockingPool, startJob } from "./blocking_pool.ts";
-import { checkText } from "./check.ts";
-import { EAI_AGAIN, EAI_FAIL } from "./errno.ts";
-import type { Operation } from "./operations.ts";
+import { checkText } from "../check.ts";
+import { EAI_AGAIN, EAI_FAIL } from "../errno.ts";
+import type { Operation } from "../ops/table.ts";
 import type { Outcome } from "./pool_thread.ts";
-import { failure, failureOver, type Result, success } from "./result.ts";
-import type { Ring } from "./ring.ts";
-import type { UringOp } from "./UringOp.ts";
+import { failure, failureOver, type Result, success } from "../result.ts";
+import type { Ring } from "../ring/ring.ts";
+import type { UringOp } from "../UringOp.ts";
 
 /** Bytes of a name: as many as the DNS takes, with a dot at the end. */
 const HOST_SIZE_MAX = 254;

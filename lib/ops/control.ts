@@ -1,4 +1,4 @@
-import { checkArray, checkFd, checkInteger, type Fd } from "./check.ts";
+import { checkArray, checkFd, checkInteger, type Fd } from "../check.ts";
 import { SOL_SOCKET } from "./layout.ts";
 
 /** struct cmsghdr: its size, and where its parts are; see cmsg(3). */

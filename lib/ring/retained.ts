@@ -1,4 +1,4 @@
-import { type Buffer, isDetached } from "./check.ts";
+import { type Buffer, isDetached } from "../check.ts";
 
 /** What the kernel may touch until the completion. */
 export type Pinned = Buffer | PinnedGroup | null;

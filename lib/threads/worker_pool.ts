@@ -1,23 +1,23 @@
-import { loadShim } from "../ffi/load.ts";
+import { loadShim } from "../../ffi/load.ts";
 import {
   checkArray,
   checkDelay,
   checkFunction,
   checkInteger,
   checkOptions,
-} from "./check.ts";
-import { POLLIN } from "./constants.ts";
-import { ESRCH } from "./errno.ts";
-import { checkEntries, IoContext } from "./IoContext.ts";
-import { asyncPoll, handOver } from "./io.ts";
+} from "../check.ts";
+import { POLLIN } from "../constants.ts";
+import { ESRCH } from "../errno.ts";
+import { checkEntries, IoContext } from "../IoContext.ts";
+import { asyncPoll, handOver } from "../io.ts";
 import {
   Cells,
   type FromWorker,
   type ToWorker,
   WORKER_NAME,
 } from "./pool_messages.ts";
-import { HAND_OVER } from "./operations.ts";
-import { errorOf, exceptionOf, failureOf, type Result } from "./result.ts";
+import { HAND_OVER } from "../ops/table.ts";
+import { errorOf, exceptionOf, failureOf, type Result } from "../result.ts";
 import { NO_ROOM_HINT, roomForThreads } from "./worker_threads.ts";
 
 const VERB = "start a pool";

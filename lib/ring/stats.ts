@@ -1,4 +1,4 @@
-import { errorOf } from "./result.ts";
+import { errorOf } from "../result.ts";
 
 /** What a context has done since it was opened. */
 export interface ContextStats {
