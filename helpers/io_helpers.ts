@@ -14,9 +14,11 @@ import { EAGAIN, EINTR, ESPIPE } from "../lib/errno.ts";
 import { type IoContext, ringOf } from "../lib/IoContext.ts";
 import { SO_TYPE, SOL_SOCKET } from "../lib/ops/layout.ts";
 import * as operations from "../lib/ops/table.ts";
-import type { Operation } from "../lib/ops/table.ts";
-import type { Ring, Transfer } from "../lib/ring/ring.ts";
-import { NO_POSITION, startTransfer, Waiting } from "../lib/ring/start.ts";
+import type { Operation } from "../lib/ring/operation.ts";
+import type { Transfer } from "../lib/ring/entry.ts";
+import type { Ring } from "../lib/ring/Ring.ts";
+import { startTransfer } from "../lib/ring/start.ts";
+import { NO_POSITION, Waiting } from "../lib/ring/steps.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 
 /**

@@ -7,8 +7,10 @@ import { type IoContext, ringOf } from "../lib/IoContext.ts";
 import { SO_TYPE, SOL_SOCKET } from "../lib/ops/layout.ts";
 import * as operations from "../lib/ops/table.ts";
 import { failureOf, type Result, success } from "../lib/result.ts";
-import type { Ring, Transfer } from "../lib/ring/ring.ts";
-import { startTransfer, Waiting } from "../lib/ring/start.ts";
+import type { Transfer } from "../lib/ring/entry.ts";
+import type { Ring } from "../lib/ring/Ring.ts";
+import { startTransfer } from "../lib/ring/start.ts";
+import { Waiting } from "../lib/ring/steps.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 
 /** Splices in one chain: the pipe is filled and emptied 16 times, or

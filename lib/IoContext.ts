@@ -9,7 +9,8 @@ import {
 } from "./check.ts";
 import { EBUSY, ENOMEM } from "./errno.ts";
 import { type Capabilities, probe } from "./capabilities.ts";
-import { type Operation, READ_FIXED, WRITE_FIXED } from "./ops/table.ts";
+import { READ_FIXED, WRITE_FIXED } from "./ops/table.ts";
+import type { Operation } from "./ring/operation.ts";
 import {
   DONE,
   errorOf,
@@ -18,7 +19,7 @@ import {
   type Result,
   updateFailure,
 } from "./result.ts";
-import { Ring } from "./ring/ring.ts";
+import { Ring } from "./ring/Ring.ts";
 import {
   type ContextStats,
   describe,

@@ -2,7 +2,8 @@ import { type BlockingPool, checkPool } from "./threads/blocking_pool.ts";
 import { checkText } from "./check.ts";
 import { type IoContext, ringOf } from "./IoContext.ts";
 import { checkHost, joinLookUp, lookUp, startLookUp } from "./threads/names.ts";
-import { type Operation, RESOLVE, RESOLVE_ALL } from "./ops/table.ts";
+import { RESOLVE, RESOLVE_ALL } from "./ops/table.ts";
+import type { Operation } from "./ring/operation.ts";
 import { type Result, success } from "./result.ts";
 import type { UringOp } from "./UringOp.ts";
 
@@ -376,8 +377,8 @@ function startResolving<T>(
       ? joinLookUp(ring, operation, host, name, port, decode)
       : startLookUp(pool, ring, operation, name, port, decode);
   }
-  const slot = ring.take(operation);
-  const { op, settle } = ring.external<T>(slot, operation, () => {});
+  const entry = ring.take(operation);
+  const { op, settle } = ring.external<T>(entry, () => {});
   settle(success(pick([literal])));
   return op;
 }

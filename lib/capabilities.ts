@@ -1,7 +1,6 @@
 import { loadShim } from "../ffi/load.ts";
-import * as operations from "./ops/table.ts";
-import type { Operation } from "./ops/table.ts";
-import { openingError } from "./ring/ring.ts";
+import * as table from "./ops/table.ts";
+import { openingError } from "./ring/opening.ts";
 
 /**
  * How an operation is done here: `"ring"` by the kernel's io_uring,
@@ -35,43 +34,8 @@ export interface Capabilities {
   readonly features: Readonly<Record<Feature, boolean>>;
 }
 
-/** IORING_OP_* of what each operation needs. */
-const OPCODES = new Map<Operation, number>([
-  [operations.READV, 1],
-  [operations.WRITEV, 2],
-  [operations.FSYNC, 3],
-  [operations.FDATASYNC, 3],
-  [operations.READ_FIXED, 22],
-  [operations.WRITE_FIXED, 23],
-  [operations.POLL, 6],
-  [operations.SENDMSG, 9],
-  [operations.RECVMSG, 10],
-  [operations.SLEEP, 11],
-  [operations.ACCEPT, 13],
-  [operations.ACCEPT_FROM, 13],
-  [operations.CONNECT, 16],
-  [operations.FALLOCATE, 17],
-  [operations.OPEN, 18],
-  [operations.CLOSE, 19],
-  [operations.FSTAT, 21],
-  [operations.READ, 22],
-  [operations.READ_EXACT, 22],
-  [operations.WRITE, 23],
-  [operations.WRITE_EXACT, 23],
-  [operations.SEND, 26],
-  [operations.SEND_EXACT, 26],
-  [operations.RECV, 27],
-  [operations.RECV_EXACT, 27],
-  [operations.OPENAT2, 28],
-  [operations.SPLICE, 30],
-  [operations.SENDFILE, 30],
-  [operations.SHUTDOWN, 34],
-  [operations.RENAME, 35],
-  [operations.UNLINK, 36],
-  [operations.MSG_RING, 40],
-  [operations.WAKE, 40],
-  [operations.FTRUNCATE, 55],
-]);
+/** The operations of the kernel. */
+const ROWS = Object.values(table).filter(({ opcode }) => opcode >= 0);
 
 const OPCODES_MAX = 256;
 
@@ -91,10 +55,8 @@ export function probe(handle: Deno.PointerObject | null): Capabilities {
   const [setup = 0, features = 0, hasSyncMessages = 0] = info;
   return Object.freeze({
     operations: Object.freeze(Object.fromEntries(
-      Array.from(OPCODES, ([operation, opcode]) => [
-        operation.name,
-        supportOf(operation, opcodes[opcode] !== 0),
-      ]).sort(),
+      ROWS.map((row) => [row.name, supportOf(row, opcodes[row.opcode] !== 0)])
+        .sort(),
     )),
     features: Object.freeze({
       SINGLE_ISSUER: (setup & SETUP_SINGLE_ISSUER) !== 0,
@@ -107,7 +69,7 @@ export function probe(handle: Deno.PointerObject | null): Capabilities {
   });
 }
 
-function supportOf(operation: Operation, isInRing: boolean): Support {
+function supportOf({ isEmulated }: table.Row, isInRing: boolean): Support {
   if (isInRing) return "ring";
-  return operation === operations.FTRUNCATE ? "syscall" : "none";
+  return isEmulated ? "syscall" : "none";
 }

@@ -1,5 +1,5 @@
 import { loadShim } from "../ffi/load.ts";
-import type { Operation } from "./ops/table.ts";
+import type { Operation } from "./ring/operation.ts";
 
 /** A file descriptor, or what owns one, like a `Socket`. What `node:fs` opens
  * are such numbers; a `Deno.FsFile` has none. */

@@ -21,10 +21,10 @@ import { type IoContext, ringOf } from "./IoContext.ts";
 import { loadShim } from "../ffi/load.ts";
 import { offered } from "./ops/offered.ts";
 import * as operations from "./ops/table.ts";
-import type { Operation } from "./ops/table.ts";
+import type { Operation } from "./ring/operation.ts";
 import { DONE, failure, type Result } from "./result.ts";
-import { PinnedGroup } from "./ring/retained.ts";
-import { type Ring, WAKE_TAG } from "./ring/ring.ts";
+import { RetainedGroup } from "./ring/retained.ts";
+import { type Ring, WAKE_TAG } from "./ring/Ring.ts";
 import {
   ADDRESS_SIZE,
   addressFromBytes,
@@ -36,8 +36,8 @@ import {
   start,
   startOnFixed,
   startWaiting,
-  UnixConnect,
 } from "./ring/start.ts";
+import { WaitingOperation } from "./ring/steps.ts";
 import type { UringOp } from "./UringOp.ts";
 
 /** Buffers of one operation at most: IOV_MAX of the kernel. */
@@ -144,11 +144,10 @@ export function asyncRead(
   const file = checkFd(fd, operation);
   const length = checkBuffer(buffer, operation);
   const at = offsetFor(ring, offset, operation);
-  const slot = ring.take(operation);
-  const id = ring.idOf(slot, operation);
+  const entry = ring.take(operation);
   const status = ring.shim.kio_read(
     ring.handle,
-    id,
+    entry.id,
     file,
     buffer,
     0,
@@ -156,7 +155,7 @@ export function asyncRead(
     at,
     0,
   );
-  return ring.queued(slot, operation, file, buffer, status);
+  return ring.enter(entry, file, buffer, status);
 }
 
 /**
@@ -183,11 +182,10 @@ export function asyncWrite(
   const file = checkFd(fd, operation);
   const length = checkBuffer(data, operation);
   const at = offsetFor(ring, offset, operation);
-  const slot = ring.take(operation);
-  const id = ring.idOf(slot, operation);
+  const entry = ring.take(operation);
   const status = ring.shim.kio_write(
     ring.handle,
-    id,
+    entry.id,
     file,
     data,
     0,
@@ -195,7 +193,7 @@ export function asyncWrite(
     at,
     0,
   );
-  return ring.queued(slot, operation, file, data, status);
+  return ring.enter(entry, file, data, status);
 }
 
 /**
@@ -298,13 +296,13 @@ export function asyncReadv(
   const ring = ringOf(ctx, operation);
   const file = checkFd(fd, operation);
   const vectors = vectorsFor(ring, buffers, 0, operation);
-  const pinned = new PinnedGroup(vectors, [...buffers]);
+  const retained = new RetainedGroup(vectors, [...buffers]);
   const at = offsetFor(ring, offset, operation);
   return start(
     ring,
     operation,
     file,
-    pinned,
+    retained,
     (shim, handle, id) =>
       shim.kio_readv(handle, id, file, vectors, buffers.length, at),
   );
@@ -332,13 +330,13 @@ export function asyncWritev(
   const ring = ringOf(ctx, operation);
   const file = checkFd(fd, operation);
   const vectors = vectorsFor(ring, buffers, 0, operation);
-  const pinned = new PinnedGroup(vectors, [...buffers]);
+  const retained = new RetainedGroup(vectors, [...buffers]);
   const at = offsetFor(ring, offset, operation);
   return start(
     ring,
     operation,
     file,
-    pinned,
+    retained,
     (shim, handle, id) =>
       shim.kio_writev(handle, id, file, vectors, buffers.length, at),
   );
@@ -676,18 +674,13 @@ export function asyncConnect(
   const socket = checkFd(fd, operation);
   const bytes = checkAddress(address, operation);
   const isUnix = address.family === "unix" && !ring.chaining;
-  return start(
-    ring,
-    operation,
-    socket,
-    bytes,
-    (shim, handle, id) =>
-      shim.kio_connect(handle, id, socket, bytes, bytes.length),
-    {
-      action: { toString: () => `${operation.verb} to ${address}` },
-      course: isUnix ? new UnixConnect(socket, bytes) : undefined,
-    },
-  );
+  const submit: WaitingOperation["submit"] = (shim, handle, id) =>
+    shim.kio_connect(handle, id, socket, bytes, bytes.length);
+  return start(ring, operation, socket, bytes, submit, {
+    action: { toString: () => `${operation.verb} to ${address}` },
+    // No event tells of room in a unix listener's queue.
+    steps: isUnix ? new WaitingOperation(socket, 0, 0, submit) : undefined,
+  });
 }
 
 /**
@@ -714,18 +707,17 @@ export function asyncRecv(
   const socket = checkFd(fd, operation);
   const length = checkBuffer(buffer, operation);
   const bits = checkFlags(flags, operation);
-  const slot = ring.take(operation);
-  const id = ring.idOf(slot, operation);
+  const entry = ring.take(operation);
   const status = ring.shim.kio_recv(
     ring.handle,
-    id,
+    entry.id,
     socket,
     buffer,
     0,
     length,
     bits,
   );
-  return ring.queued(slot, operation, socket, buffer, status);
+  return ring.enter(entry, socket, buffer, status);
 }
 
 /**
@@ -755,18 +747,17 @@ export function asyncSend(
   const socket = checkFd(fd, operation);
   const length = checkBuffer(data, operation);
   const bits = checkFlags(flags, operation);
-  const slot = ring.take(operation);
-  const id = ring.idOf(slot, operation);
+  const entry = ring.take(operation);
   const status = ring.shim.kio_send(
     ring.handle,
-    id,
+    entry.id,
     socket,
     data,
     0,
     length,
     bits,
   );
-  return ring.queued(slot, operation, socket, data, status);
+  return ring.enter(entry, socket, data, status);
 }
 
 /** What `asyncSendmsg()` sends. */
@@ -790,7 +781,7 @@ export interface OutgoingMessage {
  * @param flags As for `asyncSend()`.
  * @returns The number of bytes. As `asyncSend()`; `EMSGSIZE` for a datagram
  * that is too long. For a full queue of an address that the socket is not
- * connected to it tries again by the clock, every 64 milliseconds at the
+ * connected to it tries again by the clock, every 32 milliseconds at the
  * longest, as no event tells of room there.
  * @throws As `asyncSend()`.
  */
@@ -808,12 +799,12 @@ export function asyncSendmsg(
   const name = address === undefined
     ? NO_NAME
     : checkAddress(address, operation);
-  const { memory, pinned } = messageFor(ring, message, name, operation);
+  const { memory, retained } = messageFor(ring, message, name, operation);
   return startWaiting(
     ring,
     operation,
     socket,
-    pinned,
+    retained,
     (shim, handle, id) => shim.kio_sendmsg(handle, id, socket, memory, bits),
     { events: POLLOUT, flags: bits },
   );
@@ -863,12 +854,12 @@ export function asyncRecvmsg(
   const bits = checkFlags(flags, operation);
   const { control: room = new Uint8Array(0) } = message;
   const name = new Uint8Array(ADDRESS_SIZE);
-  const { memory, pinned } = messageFor(ring, message, name, operation);
+  const { memory, retained } = messageFor(ring, message, name, operation);
   return startWaiting(
     ring,
     operation,
     socket,
-    pinned,
+    retained,
     (shim, handle, id) => shim.kio_recvmsg(handle, id, socket, memory, bits),
     {
       events: POLLIN,
@@ -965,7 +956,7 @@ export function asyncSleep(ctx: IoContext, delayMs: number): UringOp<void> {
   const operation = operations.SLEEP;
   const ring = ringOf(ctx, operation);
   checkDelay(delayMs, "delayMs", operation.verb);
-  return ring.sleeping(ring.take(operation), operation, delayMs);
+  return ring.sleeping(ring.take(operation), delayMs);
 }
 
 /**
@@ -1195,7 +1186,7 @@ function messageFor(
   { buffers, control }: IncomingMessage,
   name: Uint8Array,
   operation: Operation,
-): { memory: Uint8Array<ArrayBuffer>; pinned: PinnedGroup } {
+): { memory: Uint8Array<ArrayBuffer>; retained: RetainedGroup } {
   if (control !== undefined && !(control instanceof Uint8Array)) {
     throw new TypeError(
       `Cannot ${operation.verb}: control must be a Uint8Array, got ${typeof control}`,
@@ -1212,7 +1203,7 @@ function messageFor(
     size,
   );
   const all = control === undefined ? [...buffers] : [...buffers, control];
-  return { memory, pinned: new PinnedGroup(memory, all) };
+  return { memory, retained: new RetainedGroup(memory, all) };
 }
 
 function uint32At(memory: Uint8Array, at: number): number {

@@ -1,5 +1,5 @@
 import { errnoText } from "./errno.ts";
-import type { Operation } from "./ops/table.ts";
+import type { Operation } from "./ring/operation.ts";
 
 /**
  * Why an operation failed, as the kernel says it: a plain value, no exception
@@ -87,13 +87,20 @@ export function failure(errno: number, action: string): Failure {
   return Object.freeze({ ok: false, error: about(error, action) });
 }
 
+/** Failures so far, which all that fail alike share. */
+const failures = new WeakMap<Operation, Map<number, Failure>>();
+
 /** The one failure of an operation with an errno (above 0). */
 export function failureOf(operation: Operation, errno: number): Failure {
-  const { failures, verb } = operation;
-  let known = failures.get(errno);
+  let ofOperation = failures.get(operation);
+  if (ofOperation === undefined) {
+    ofOperation = new Map();
+    failures.set(operation, ofOperation);
+  }
+  let known = ofOperation.get(errno);
   if (known === undefined) {
-    known = failure(errno, verb);
-    failures.set(errno, known);
+    known = failure(errno, operation.verb);
+    ofOperation.set(errno, known);
   }
   return known;
 }

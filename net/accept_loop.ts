@@ -15,7 +15,7 @@ import { SOL_SOCKET } from "../lib/ops/layout.ts";
 import { offered } from "../lib/ops/offered.ts";
 import { ACCEPT } from "../lib/ops/table.ts";
 import { DONE, errorOf, failure, type Result } from "../lib/result.ts";
-import { isShort } from "../lib/ring/ring.ts";
+import { isShort } from "../lib/ring/completion.ts";
 import { Socket } from "./net.ts";
 import { logError, type OnError, tell } from "./on_error.ts";
 import { pause } from "./pause.ts";

@@ -10,7 +10,7 @@ import { SHUT_WR } from "../lib/constants.ts";
 import { type IoContext, ringOf, type Task } from "../lib/IoContext.ts";
 import { asyncRecv } from "../lib/io.ts";
 import { ACCEPT } from "../lib/ops/table.ts";
-import type { Ring } from "../lib/ring/ring.ts";
+import type { Ring } from "../lib/ring/Ring.ts";
 import { Socket } from "./net.ts";
 import { logError, type OnError, tell } from "./on_error.ts";
 import { pause } from "./pause.ts";

@@ -4,7 +4,7 @@ import { SHUT_RDWR } from "../lib/constants.ts";
 import { offered } from "../lib/ops/offered.ts";
 import { SOL_SOCKET } from "../lib/ops/layout.ts";
 import { DONE, failure, type Result, success } from "../lib/result.ts";
-import { cancelOn } from "../lib/ring/ring.ts";
+import { cancelOn } from "../lib/ring/Ring.ts";
 import {
   ADDRESS_SIZE,
   type AddressFamily,

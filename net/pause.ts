@@ -1,4 +1,4 @@
-import { ACCEPT_PAUSE_MS } from "../lib/ring/ring.ts";
+import { ACCEPT_PAUSE_MS } from "../lib/ring/completion.ts";
 
 /** Waits until there may be fds, memory or places for operations again. It
  * takes none itself: a timer of the context would need a place. */

@@ -222,8 +222,8 @@ export async function assertIdle(ctx: IoContext): Promise<void> {
   const { started, completed } = ctx.stats();
   assertEquals(completed, started, "each operation completes once");
   const ring = ringOf(ctx, POLL);
-  assertEquals(ring.slotsTaken, 0, "slots that nobody gives back");
-  assertEquals(ring.live(), [], "operations that are not counted");
+  assertEquals(ring.table.size, 0, "slots that nobody gives back");
+  assertEquals(ring.table.live(), [], "operations that are not counted");
   assertEquals(ring.timers.size, 0, "deadlines of nobody");
   const endMs = performance.now() + GRACE_MS;
   for (;;) {

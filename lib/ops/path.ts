@@ -9,7 +9,7 @@ import {
 import { O_CREAT } from "../constants.ts";
 import { type IoContext, ringOf } from "../IoContext.ts";
 import * as operations from "./table.ts";
-import { PinnedGroup } from "../ring/retained.ts";
+import { RetainedGroup } from "../ring/retained.ts";
 import { start } from "../ring/start.ts";
 import type { UringOp } from "../UringOp.ts";
 
@@ -103,7 +103,7 @@ export function asyncOpenat2(
     ring,
     operation,
     at,
-    new PinnedGroup(memory, [name]),
+    new RetainedGroup(memory, [name]),
     (shim, handle, id) => shim.kio_openat2(handle, id, at, name, memory),
     { action: `${operation.verb} ${path}` },
   );
@@ -219,7 +219,7 @@ export function asyncRename(
     ring,
     operation,
     -1,
-    new PinnedGroup(source, [target]),
+    new RetainedGroup(source, [target]),
     (shim, handle, id) => shim.kio_rename(handle, id, source, target, bits),
     { action: `${operation.verb} ${from} to ${to}` },
   );

@@ -1,113 +1,343 @@
-import type { Failure } from "../result.ts";
+/**
+ * One row an operation: what the library knows of it before it starts. The
+ * other row is in the shim's opcodes.c: what its fields point to. From the rows
+ * come `capabilities`, the doctor's table, docs/kernel-support.md, the fault
+ * plan's operations, and the tests that try every operation.
+ */
+import { type Operation, Yields } from "../ring/operation.ts";
 
-/** What the result of a completion means. */
-export const Yields = { COUNT: 0, NOTHING: 1, FD: 2, DECODED: 3 } as const;
-
-/** What is known of an operation before it starts. */
-export interface Operation {
-  /** The function that starts it: for exceptions and dumps. */
-  readonly name: string;
-  /** Completes "Cannot …: " in messages. */
-  readonly verb: string;
-  readonly yields: typeof Yields[keyof typeof Yields];
-  /** Whether a result of 0 or more is (or carries) a new fd. */
-  readonly makesFd: boolean;
-  /** Its failures so far by errno, which all that fail alike share. */
-  readonly failures: Map<number, Failure>;
+/** The row of an operation. */
+export interface Row extends Operation {
+  /** The first Linux that has the opcode. */
+  readonly since: string;
+  /** Without the opcode the calling thread makes a system call instead. */
+  readonly isEmulated: boolean;
+  /** The fault plan's name for the opcode. */
+  readonly fault: string | undefined;
 }
 
-function operation(
-  name: string,
-  verb: string,
-  yields: Operation["yields"],
-  makesFd = yields === Yields.FD,
-): Operation {
-  return Object.freeze({ name, verb, yields, makesFd, failures: new Map() });
+type Facts = Pick<Row, "name" | "verb" | "yields"> & Partial<Row>;
+
+function row(facts: Facts): Row {
+  return Object.freeze({
+    opcode: -1,
+    makesFd: facts.yields === Yields.FD,
+    closesFd: false,
+    holdsBack: false,
+    since: "",
+    isEmulated: false,
+    fault: undefined,
+    ...facts,
+  });
 }
 
-export const READ = operation("asyncRead", "read", Yields.COUNT);
-export const WRITE = operation("asyncWrite", "write", Yields.COUNT);
-export const READV = operation("asyncReadv", "read", Yields.COUNT);
-export const WRITEV = operation("asyncWritev", "write", Yields.COUNT);
-export const READ_FIXED = operation("asyncReadFixed", "read", Yields.COUNT);
-export const WRITE_FIXED = operation("asyncWriteFixed", "write", Yields.COUNT);
-export const OPEN = operation("asyncOpen", "open", Yields.FD);
-export const READ_EXACT = operation("asyncReadExact", "read", Yields.COUNT);
-export const WRITE_EXACT = operation("asyncWriteExact", "write", Yields.COUNT);
-export const OPENAT2 = operation("asyncOpenat2", "open", Yields.FD);
-export const FSTAT = operation("asyncFstat", "stat", Yields.DECODED);
-export const RENAME = operation("asyncRename", "rename", Yields.NOTHING);
-export const UNLINK = operation("asyncUnlink", "unlink", Yields.NOTHING);
-export const SENDFILE = operation("asyncSendfile", "send a file", Yields.COUNT);
-export const SPLICE = operation("asyncSplice", "splice", Yields.COUNT);
-export const CLOSE = operation("asyncClose", "close", Yields.NOTHING);
-export const FSYNC = operation("asyncFsync", "fsync", Yields.NOTHING);
-export const FDATASYNC = operation(
-  "asyncFdatasync",
-  "fdatasync",
-  Yields.NOTHING,
-);
-export const FALLOCATE = operation(
-  "asyncFallocate",
-  "allocate file space",
-  Yields.NOTHING,
-);
-export const FTRUNCATE = operation(
-  "asyncFtruncate",
-  "truncate",
-  Yields.NOTHING,
-);
-export const ACCEPT = operation("asyncAccept", "accept", Yields.FD);
-export const ACCEPT_FROM = operation(
-  "asyncAcceptFrom",
-  "accept",
-  Yields.DECODED,
-  true,
-);
-export const CONNECT = operation("asyncConnect", "connect", Yields.NOTHING);
-export const RECV = operation("asyncRecv", "receive", Yields.COUNT);
-export const SEND = operation("asyncSend", "send", Yields.COUNT);
-export const RECV_EXACT = operation("asyncRecvExact", "receive", Yields.COUNT);
-export const SEND_EXACT = operation("asyncSendExact", "send", Yields.COUNT);
-export const RECVMSG = operation(
-  "asyncRecvmsg",
-  "receive a message",
-  Yields.DECODED,
-);
-export const SENDMSG = operation(
-  "asyncSendmsg",
-  "send a message",
-  Yields.COUNT,
-);
-export const POLL = operation("asyncPoll", "poll", Yields.COUNT);
-export const SHUTDOWN = operation(
-  "asyncShutdown",
-  "shut down",
-  Yields.NOTHING,
-);
-export const SLEEP = operation("asyncSleep", "sleep", Yields.NOTHING);
-export const MSG_RING = operation(
-  "asyncMsgRing",
-  "message a ring",
-  Yields.NOTHING,
-);
-export const HAND_OVER = operation(
-  "handOver",
-  "hand an fd over",
-  Yields.NOTHING,
-);
-export const WAKE = operation("wake", "wake a ring", Yields.NOTHING);
-export const JOIN_POOL = operation("joinPool", "join a pool", Yields.NOTHING);
-export const OBSERVE = operation("observeStats", "observe", Yields.NOTHING);
-export const LINK = operation("link", "link", Yields.NOTHING);
-export const OFFLOAD = operation("offload", "offload a job", Yields.DECODED);
-export const RESOLVE = operation(
-  "SocketAddress.resolveAsync",
-  "resolve a name",
-  Yields.DECODED,
-);
-export const RESOLVE_ALL = operation(
-  "SocketAddress.resolveAllAsync",
-  "resolve a name",
-  Yields.DECODED,
-);
+const { COUNT, NOTHING, FD, DECODED } = Yields;
+export const READ = row({
+  name: "asyncRead",
+  verb: "read",
+  yields: COUNT,
+  opcode: 22,
+  since: "5.6",
+  fault: "read",
+});
+export const WRITE = row({
+  name: "asyncWrite",
+  verb: "write",
+  yields: COUNT,
+  opcode: 23,
+  since: "5.6",
+  fault: "write",
+});
+export const READV = row({
+  name: "asyncReadv",
+  verb: "read",
+  yields: COUNT,
+  opcode: 1,
+  since: "5.1",
+  fault: "readv",
+});
+export const WRITEV = row({
+  name: "asyncWritev",
+  verb: "write",
+  yields: COUNT,
+  opcode: 2,
+  since: "5.1",
+  fault: "writev",
+});
+export const READ_FIXED = row({
+  name: "asyncReadFixed",
+  verb: "read",
+  yields: COUNT,
+  opcode: 22,
+  since: "5.6",
+  fault: "read",
+});
+export const WRITE_FIXED = row({
+  name: "asyncWriteFixed",
+  verb: "write",
+  yields: COUNT,
+  opcode: 23,
+  since: "5.6",
+  fault: "write",
+});
+export const READ_EXACT = row({
+  name: "asyncReadExact",
+  verb: "read",
+  yields: COUNT,
+  opcode: 22,
+  since: "5.6",
+  fault: "read",
+});
+export const WRITE_EXACT = row({
+  name: "asyncWriteExact",
+  verb: "write",
+  yields: COUNT,
+  opcode: 23,
+  since: "5.6",
+  fault: "write",
+});
+export const OPEN = row({
+  name: "asyncOpen",
+  verb: "open",
+  yields: FD,
+  opcode: 18,
+  since: "5.6",
+  fault: "open",
+});
+export const OPENAT2 = row({
+  name: "asyncOpenat2",
+  verb: "open",
+  yields: FD,
+  opcode: 28,
+  since: "5.6",
+  fault: "openat2",
+});
+export const FSTAT = row({
+  name: "asyncFstat",
+  verb: "stat",
+  yields: DECODED,
+  opcode: 21,
+  since: "5.6",
+  fault: "fstat",
+});
+export const RENAME = row({
+  name: "asyncRename",
+  verb: "rename",
+  yields: NOTHING,
+  opcode: 35,
+  since: "5.11",
+  fault: "rename",
+});
+export const UNLINK = row({
+  name: "asyncUnlink",
+  verb: "unlink",
+  yields: NOTHING,
+  opcode: 36,
+  since: "5.11",
+  fault: "unlink",
+});
+export const CLOSE = row({
+  name: "asyncClose",
+  verb: "close",
+  yields: NOTHING,
+  opcode: 19,
+  since: "5.6",
+  fault: "close",
+  closesFd: true,
+});
+export const FSYNC = row({
+  name: "asyncFsync",
+  verb: "fsync",
+  yields: NOTHING,
+  opcode: 3,
+  since: "5.1",
+  fault: "fsync",
+});
+export const FDATASYNC = row({
+  name: "asyncFdatasync",
+  verb: "fdatasync",
+  yields: NOTHING,
+  opcode: 3,
+  since: "5.1",
+  fault: "fsync",
+});
+export const FALLOCATE = row({
+  name: "asyncFallocate",
+  verb: "allocate file space",
+  yields: NOTHING,
+  opcode: 17,
+  since: "5.6",
+  fault: "fallocate",
+});
+export const FTRUNCATE = row({
+  name: "asyncFtruncate",
+  verb: "truncate",
+  yields: NOTHING,
+  opcode: 55,
+  since: "6.9",
+  fault: "ftruncate",
+  isEmulated: true,
+});
+export const SPLICE = row({
+  name: "asyncSplice",
+  verb: "splice",
+  yields: COUNT,
+  opcode: 30,
+  since: "5.7",
+  fault: "splice",
+});
+export const SENDFILE = row({
+  name: "asyncSendfile",
+  verb: "send a file",
+  yields: COUNT,
+  opcode: 30,
+  since: "5.7",
+  fault: "splice",
+});
+export const ACCEPT = row({
+  name: "asyncAccept",
+  verb: "accept",
+  yields: FD,
+  opcode: 13,
+  since: "5.5",
+  fault: "accept",
+  holdsBack: true,
+});
+export const ACCEPT_FROM = row({
+  name: "asyncAcceptFrom",
+  verb: "accept",
+  yields: DECODED,
+  opcode: 13,
+  since: "5.5",
+  fault: "accept",
+  makesFd: true,
+  holdsBack: true,
+});
+export const CONNECT = row({
+  name: "asyncConnect",
+  verb: "connect",
+  yields: NOTHING,
+  opcode: 16,
+  since: "5.5",
+  fault: "connect",
+});
+export const RECV = row({
+  name: "asyncRecv",
+  verb: "receive",
+  yields: COUNT,
+  opcode: 27,
+  since: "5.6",
+  fault: "recv",
+});
+export const SEND = row({
+  name: "asyncSend",
+  verb: "send",
+  yields: COUNT,
+  opcode: 26,
+  since: "5.6",
+  fault: "send",
+});
+export const RECV_EXACT = row({
+  name: "asyncRecvExact",
+  verb: "receive",
+  yields: COUNT,
+  opcode: 27,
+  since: "5.6",
+  fault: "recv",
+});
+export const SEND_EXACT = row({
+  name: "asyncSendExact",
+  verb: "send",
+  yields: COUNT,
+  opcode: 26,
+  since: "5.6",
+  fault: "send",
+});
+export const RECVMSG = row({
+  name: "asyncRecvmsg",
+  verb: "receive a message",
+  yields: DECODED,
+  opcode: 10,
+  since: "5.3",
+  fault: "recvmsg",
+});
+export const SENDMSG = row({
+  name: "asyncSendmsg",
+  verb: "send a message",
+  yields: COUNT,
+  opcode: 9,
+  since: "5.3",
+  fault: "sendmsg",
+});
+export const SHUTDOWN = row({
+  name: "asyncShutdown",
+  verb: "shut down",
+  yields: NOTHING,
+  opcode: 34,
+  since: "5.11",
+  fault: "shutdown",
+});
+export const POLL = row({
+  name: "asyncPoll",
+  verb: "poll",
+  yields: COUNT,
+  opcode: 6,
+  since: "5.1",
+  fault: "poll",
+});
+export const SLEEP = row({
+  name: "asyncSleep",
+  verb: "sleep",
+  yields: NOTHING,
+  opcode: 11,
+  since: "5.4",
+});
+export const MSG_RING = row({
+  name: "asyncMsgRing",
+  verb: "message a ring",
+  yields: NOTHING,
+  opcode: 40,
+  since: "5.18",
+  fault: "msgRing",
+});
+export const WAKE = row({
+  name: "wake",
+  verb: "wake a ring",
+  yields: NOTHING,
+  opcode: 40,
+  since: "5.18",
+});
+
+// No operations of the kernel: what threads do, and what only has a verb.
+
+export const OFFLOAD = row({
+  name: "offload",
+  verb: "offload a job",
+  yields: DECODED,
+});
+export const RESOLVE = row({
+  name: "SocketAddress.resolveAsync",
+  verb: "resolve a name",
+  yields: DECODED,
+});
+export const RESOLVE_ALL = row({
+  name: "SocketAddress.resolveAllAsync",
+  verb: "resolve a name",
+  yields: DECODED,
+});
+export const HAND_OVER = row({
+  name: "handOver",
+  verb: "hand an fd over",
+  yields: NOTHING,
+});
+export const JOIN_POOL = row({
+  name: "joinPool",
+  verb: "join a pool",
+  yields: NOTHING,
+});
+export const OBSERVE = row({
+  name: "observeStats",
+  verb: "observe",
+  yields: NOTHING,
+});
+export const LINK = row({ name: "link", verb: "link", yields: NOTHING });

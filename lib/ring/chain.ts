@@ -6,39 +6,23 @@
  * that waits behind. That operation and what is between it and the one that was
  * given up are then queued again, as a chain of their own.
  */
-import type { Shim } from "../../ffi/load.ts";
 import { POLLOUT } from "../constants.ts";
 import { ECANCELED, EINTR, ENOENT } from "../errno.ts";
-import { CLOSE, CONNECT, FALLOCATE, type Operation } from "../ops/table.ts";
+import { requestCancel } from "./cancel.ts";
+import { checkRetained, complete } from "./completion.ts";
+import type { Core } from "./core.ts";
+import { type Entry, type Links, Mark } from "./entry.ts";
+import type { Operation } from "./operation.ts";
+import { conclude } from "./settle.ts";
+
+/** IORING_OP_CONNECT, IORING_OP_FALLOCATE */
+const CONNECT = 16;
+const FALLOCATE = 17;
 
 /** Bytes of a struct io_uring_sqe. */
 const SQE_SIZE = 64;
 
-/** The ring, as far as a chain needs it. */
-interface Owner<T> {
-  readonly shim: Shim;
-  readonly handle: Deno.PointerObject;
-  requestCancel(link: T): void;
-  requeued(): void;
-}
-
-/** What is done to links. */
-interface Links<T> {
-  idOf(link: T): number;
-  fdOf(link: T): number;
-  operationOf(link: T): Operation;
-  /** Whether it was cancelled or its time is over. */
-  isGivenUp(link: T): boolean;
-  /** Whether it was kept from being submitted: the chain ends there. */
-  neverRuns(link: T): boolean;
-  /** Ends the process if the buffer was taken away. */
-  checkPinned(link: T): void;
-  complete(link: T, result: number): void;
-  /** Ends one that could not be queued. */
-  conclude(link: T, status: number): void;
-}
-
-const State = {
+const LinkState = {
   /** Its completion is to come. */
   PENDING: 0,
   /** Its completion has come and was not given out: it may be ours. */
@@ -57,10 +41,9 @@ const Phase = {
 } as const;
 
 /** The operations of one `link()`, in their order. */
-export class Chain<T> {
-  readonly #owner: Owner<T>;
-  readonly #do: Links<T>;
-  readonly #links: T[] = [];
+export class Chain implements Links {
+  readonly #core: Core;
+  readonly #links: Entry[] = [];
   readonly #states: number[] = [];
   #copies = new Uint8Array(0);
   /** All links before it are done. */
@@ -73,22 +56,22 @@ export class Chain<T> {
   #cut = 0;
   #isCut = false;
 
-  constructor(owner: Owner<T>, links: Links<T>) {
-    this.#owner = owner;
-    this.#do = links;
+  constructor(core: Core) {
+    this.#core = core;
   }
 
   /** Takes in the link that was queued last. */
-  add(link: T): void {
+  add(link: Entry): void {
+    (link.extra ??= {}).chain = this;
     this.#links.push(link);
-    this.#states.push(State.PENDING);
+    this.#states.push(LinkState.PENDING);
   }
 
   /** Keeps what is needed to queue the links again. */
   end(): void {
     const count = this.#links.length;
     if (count < 2) return;
-    const { shim, handle } = this.#owner;
+    const { shim, handle } = this.#core;
     this.#copies = new Uint8Array(SQE_SIZE * count);
     shim.kio_chain_copy(handle, this.#copies, count);
   }
@@ -96,19 +79,19 @@ export class Chain<T> {
   /** Keeps the first link that was given up from running; false if that has to
    * be tried again. */
   cancel(): boolean {
-    const { shim, handle } = this.#owner;
+    const { shim, handle } = this.#core;
     this.#isCut = true;
     const first = this.#skipDone();
-    if (this.#states[first] === State.KEPT) return true;
+    if (this.#states[first] === LinkState.KEPT) return true;
     if (this.#phase === Phase.CONNECTING) this.#trim(first + 1);
     const cut = this.#givenUpFrom(first, this.#links.length);
-    if (cut === this.#links.length || this.#do.neverRuns(this.#links[cut]!)) {
+    if (cut === this.#links.length || neverRuns(this.#links[cut]!)) {
       return true;
     }
     const link = this.#links[first]!;
-    const id = this.#do.idOf(link);
+    const { id } = link;
     if (cut === first) return shim.kio_cancel(handle, id) >= 0;
-    if (first === this.#front || !isRepeatable(this.#do.operationOf(link))) {
+    if (first === this.#front || !isRepeatable(link.operation)) {
       return true;
     }
     if (shim.kio_take_back(handle, id) < 0) return false;
@@ -119,7 +102,7 @@ export class Chain<T> {
   }
 
   /** Takes in what the kernel says to having been asked for the front. */
-  answer(link: T, result: number): void {
+  answer(link: Entry, result: number): void {
     if (this.#phase !== Phase.ASKED || this.#links[this.#front] !== link) {
       return;
     }
@@ -129,18 +112,16 @@ export class Chain<T> {
   }
 
   /** Whether a completion is not to be given out: it may be ours. */
-  keeps(link: T, result: number): boolean {
+  keeps(link: Entry, result: number): boolean {
     const at = this.#links.indexOf(link, this.#first);
     if (this.#isOurs(at, result)) {
-      this.#states[at] = State.KEPT;
+      this.#states[at] = LinkState.KEPT;
       // From here on nobody else would close it, if the isolate ended.
-      if (this.#do.operationOf(link) === CLOSE) {
-        this.#owner.shim.kio_fd_own(this.#do.fdOf(link));
-      }
+      if (link.operation.closesFd) this.#core.shim.kio_fd_own(link.fd);
       this.#goOn();
       return true;
     }
-    this.#states[at] = State.DONE;
+    this.#states[at] = LinkState.DONE;
     if (at === this.#front && this.#phase !== Phase.NONE) this.#letGo();
     if (at === this.#first && this.#isCut) this.#lookAgain();
     return false;
@@ -155,7 +136,7 @@ export class Chain<T> {
     this.#frontResult = result;
     if (this.#phase === Phase.CONNECTING) return result >= 0;
     return (result === -ECANCELED || result === -EINTR) &&
-      !this.#do.isGivenUp(this.#links[at]!);
+      !this.#links[at]!.isGivenUp;
   }
 
   /** Goes on when all that was taken back has come. */
@@ -163,14 +144,14 @@ export class Chain<T> {
     if (this.#phase === Phase.ASKED) return;
     const from = this.#front;
     for (let at = from; at < this.#cut; at++) {
-      if (this.#states[at] !== State.KEPT) return;
+      if (this.#states[at] !== LinkState.KEPT) return;
     }
     const isConnected = this.#phase === Phase.CONNECTING;
     this.#phase = Phase.NONE;
     this.#front = -1;
     this.#trim(from);
     if (this.#cut === from) return;
-    const isConnect = this.#do.operationOf(this.#links[from]!) === CONNECT;
+    const isConnect = this.#links[from]!.operation.opcode === CONNECT;
     if (isConnect && !isConnected) this.#poll(from);
     else this.#queue(from);
   }
@@ -179,9 +160,9 @@ export class Chain<T> {
   #letGo(): void {
     this.#phase = Phase.NONE;
     for (let at = this.#front; at < this.#cut; at++) {
-      if (this.#states[at] !== State.KEPT) continue;
+      if (this.#states[at] !== LinkState.KEPT) continue;
       const result = at === this.#front ? this.#frontResult : -ECANCELED;
-      this.#do.complete(this.#links[at]!, result);
+      complete(this.#core, this.#links[at]!, result);
     }
   }
 
@@ -190,27 +171,26 @@ export class Chain<T> {
     const end = this.#cut;
     this.#cut = this.#givenUpFrom(from, end);
     for (let at = this.#cut; at < end; at++) {
-      this.#do.complete(this.#links[at]!, -ECANCELED);
+      complete(this.#core, this.#links[at]!, -ECANCELED);
     }
   }
 
   /** Waits until a connect that began is over: a second one meanwhile would give
    * EALREADY. */
   #poll(at: number): void {
-    const { shim, handle } = this.#owner;
-    const link = this.#links[at]!;
-    const id = this.#do.idOf(link);
-    const status = shim.kio_poll(handle, id, this.#do.fdOf(link), POLLOUT, 0);
+    const { shim, handle } = this.#core;
+    const { id, fd } = this.#links[at]!;
+    const status = shim.kio_poll(handle, id, fd, POLLOUT, 0);
     this.#front = at;
     if (this.#isQueued(at, status)) this.#phase = Phase.CONNECTING;
     else this.#letGo();
   }
 
   #queue(from: number): void {
-    const { shim, handle } = this.#owner;
+    const { shim, handle } = this.#core;
     shim.kio_chain(handle, true);
     for (let at = from; at < this.#cut; at++) {
-      this.#do.checkPinned(this.#links[at]!);
+      checkRetained(this.#core, this.#links[at]!);
       const copy = this.#copies.subarray(SQE_SIZE * at, SQE_SIZE * (at + 1));
       this.#isQueued(at, shim.kio_again(handle, copy));
     }
@@ -219,9 +199,9 @@ export class Chain<T> {
 
   #isQueued(at: number, status: number): boolean {
     const isQueued = status >= 0;
-    this.#states[at] = isQueued ? State.PENDING : State.DONE;
-    if (isQueued) this.#owner.requeued();
-    else this.#do.conclude(this.#links[at]!, status);
+    this.#states[at] = isQueued ? LinkState.PENDING : LinkState.DONE;
+    if (isQueued) this.#core.queued++;
+    else conclude(this.#core, this.#links[at]!, status);
     return isQueued;
   }
 
@@ -229,19 +209,19 @@ export class Chain<T> {
   #lookAgain(): void {
     const { length } = this.#links;
     const cut = this.#givenUpFrom(this.#skipDone(), length);
-    if (cut < length) this.#owner.requestCancel(this.#links[cut]!);
+    if (cut < length) requestCancel(this.#core, this.#links[cut]!);
   }
 
   #skipDone(): number {
-    while (this.#states[this.#first] === State.DONE) this.#first++;
+    while (this.#states[this.#first] === LinkState.DONE) this.#first++;
     return this.#first;
   }
 
   #givenUpFrom(from: number, end: number): number {
     let at = from;
     while (
-      at < end && (this.#states[at] === State.DONE ||
-        !this.#do.isGivenUp(this.#links[at]!))
+      at < end && (this.#states[at] === LinkState.DONE ||
+        !this.#links[at]!.isGivenUp)
     ) at++;
     return at;
   }
@@ -253,5 +233,10 @@ export class Chain<T> {
  * is in the file.
  */
 function isRepeatable(operation: Operation): boolean {
-  return operation !== CLOSE && operation !== FALLOCATE;
+  return !operation.closesFd && operation.opcode !== FALLOCATE;
+}
+
+/** It was taken out of the queue: the chain ends there. */
+function neverRuns(link: Entry): boolean {
+  return (link.marks & Mark.NEVER_RAN) !== 0;
 }

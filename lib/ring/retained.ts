@@ -1,10 +1,10 @@
 import { type Buffer, isDetached } from "../check.ts";
 
-/** What the kernel may touch until the completion. */
-export type Pinned = Buffer | PinnedGroup | null;
+/** Memory that the kernel may touch until the completion. */
+export type Retained = Buffer | RetainedGroup | null;
 
 /** Several buffers of one operation, and the memory that points to them. */
-export class PinnedGroup {
+export class RetainedGroup {
   readonly memory: Uint8Array;
   readonly buffers: readonly Buffer[];
 
@@ -24,12 +24,15 @@ export class PinnedGroup {
   }
 }
 
-/** Whether what has no bytes had some: a group has, if one of it was taken. */
-export function isTaken(pinned: Buffer | PinnedGroup): boolean {
-  return pinned instanceof PinnedGroup || isDetached(pinned);
+/** Tells whether something without bytes had some: a group had, if one of its
+ * buffers was taken. */
+export function isTaken(retained: Buffer | RetainedGroup): boolean {
+  return retained instanceof RetainedGroup || isDetached(retained);
 }
 
-export function sizeOf(pinned: Pinned): number {
-  if (pinned === null) return 0;
-  return pinned instanceof PinnedGroup ? pinned.size : pinned.byteLength;
+export function sizeOf(retained: Retained): number {
+  if (retained === null) return 0;
+  return retained instanceof RetainedGroup
+    ? retained.size
+    : retained.byteLength;
 }

@@ -8,7 +8,8 @@ import {
 } from "../check.ts";
 import { EAGAIN, EINVAL, EOWNERDEAD } from "../errno.ts";
 import { type IoContext, ringOf } from "../IoContext.ts";
-import { OFFLOAD, type Operation } from "../ops/table.ts";
+import { OFFLOAD } from "../ops/table.ts";
+import type { Operation } from "../ring/operation.ts";
 import { type Outcome, PoolThread, type Task } from "./pool_thread.ts";
 import {
   errorOf,
@@ -17,7 +18,7 @@ import {
   type Result,
   success,
 } from "../result.ts";
-import type { Ring } from "../ring/ring.ts";
+import type { Ring } from "../ring/Ring.ts";
 import type { UringOp } from "../UringOp.ts";
 import { NO_ROOM_HINT, roomForThreads } from "./worker_threads.ts";
 
@@ -176,7 +177,6 @@ export class BlockingPool implements Disposable, AsyncDisposable {
     ) => {
       const { op, settle } = ring.external<T>(
         ring.take(operation),
-        operation,
         () => pool.#giveUp(job),
         action,
       );

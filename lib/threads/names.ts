@@ -8,10 +8,10 @@ import {
 import { type BlockingPool, startJob } from "./blocking_pool.ts";
 import { checkText } from "../check.ts";
 import { EAI_AGAIN, EAI_FAIL } from "../errno.ts";
-import type { Operation } from "../ops/table.ts";
+import type { Operation } from "../ring/operation.ts";
 import type { Outcome } from "./pool_thread.ts";
 import { failure, failureOver, type Result, success } from "../result.ts";
-import type { Ring } from "../ring/ring.ts";
+import type { Ring } from "../ring/Ring.ts";
 import type { UringOp } from "../UringOp.ts";
 
 /** Bytes of a name: as many as the DNS takes, with a dot at the end. */
@@ -80,10 +80,10 @@ export function joinLookUp<T>(
   decode: (addresses: Iterable<Uint8Array>) => T,
 ): UringOp<T> {
   const lookUps = lookUpsOf(ring);
-  const slot = ring.take(operation);
+  const entry = ring.take(operation);
   const lookUp = lookUps.get(host, name);
   const action = actionFor(name);
-  const { op, settle } = ring.external<T>(slot, operation, () => {
+  const { op, settle } = ring.external<T>(entry, () => {
     if (lookUp !== undefined) lookUps.leave(lookUp, finish);
   }, action);
   const finish = (resolved: Resolved) =>

@@ -5,7 +5,7 @@ import { kioTest } from "../support.ts";
 
 /** The others are not of the kernel: flags, and what threads do. */
 const NAMES = Object.values(operations)
-  .filter((value): value is operations.Operation => "verb" in value)
+  .filter((value): value is operations.Row => "verb" in value)
   .map(({ name }) => name)
   .filter((name) => /^async|^wake$/.test(name))
   .sort();

@@ -1,0 +1,76 @@
+/** Operations that the clock ends, and the limits of all others. */
+import { ETIMEDOUT } from "../errno.ts";
+import { requestCancel } from "./cancel.ts";
+import type { Core } from "./core.ts";
+import { type Entry, Mark, State, type Steps } from "./entry.ts";
+import { conclude, end } from "./settle.ts";
+
+/** Puts an operation into a state that the clock ends at `wakeMs`. Its timeout
+ * goes on. */
+export function waitUntil(
+  core: Core,
+  entry: Entry,
+  state: Entry["state"],
+  wakeMs: number,
+): void {
+  const { timers } = core;
+  entry.state = state;
+  entry.wakeMs = wakeMs;
+  entry.deadlineMs = timers.of(entry.slot);
+  if (wakeMs < entry.deadlineMs) timers.set(entry.slot, wakeMs);
+}
+
+/** Gives an operation a timeout; the earliest counts. */
+export function limit(core: Core, entry: Entry, timeoutMs: number): void {
+  const { timers } = core;
+  const deadlineMs = core.shim.kio_now_ms() + timeoutMs;
+  if (entry.state !== State.SUBMITTED) {
+    if (entry.deadlineMs <= deadlineMs) return;
+    entry.deadlineMs = deadlineMs;
+  }
+  if (timers.isBefore(entry.slot, deadlineMs)) return;
+  timers.set(entry.slot, deadlineMs);
+  core.schedule();
+}
+
+/** Ends what is due. */
+export function expire(core: Core): void {
+  const nowMs = core.shim.kio_now_ms();
+  for (;;) {
+    const slot = core.timers.takeDue(nowMs);
+    if (slot < 0) return;
+    expireOne(core, core.table.at(slot)!);
+  }
+}
+
+function expireOne(core: Core, entry: Entry): void {
+  if (entry.state === State.SUBMITTED) {
+    if (entry.operation.closesFd) return;
+    if (!entry.isGivenUp) markTimedOut(core, entry);
+    requestCancel(core, entry);
+  } else if (entry.deadlineMs < entry.wakeMs) {
+    markTimedOut(core, entry);
+    end(core, entry, -ETIMEDOUT);
+  } else if (entry.state === State.BACKING_OFF) goOnAfterPause(core, entry);
+  else conclude(core, entry, -entry.heldErrno);
+}
+
+function markTimedOut(core: Core, entry: Entry): void {
+  entry.marks |= Mark.TIMED_OUT;
+  core.tally.timeouts++;
+}
+
+function goOnAfterPause(core: Core, entry: Entry): void {
+  entry.state = State.SUBMITTED;
+  if (entry.deadlineMs !== Infinity) {
+    core.timers.set(entry.slot, entry.deadlineMs);
+  }
+  queueNext(core, entry, entry.extra!.steps!);
+}
+
+/** Queues the next submission of an operation. */
+export function queueNext(core: Core, entry: Entry, steps: Steps): void {
+  const status = steps.prepare(core.shim, core.handle, entry.id);
+  if (status < 0) conclude(core, entry, status);
+  else core.queued++;
+}

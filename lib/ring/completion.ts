@@ -1,0 +1,130 @@
+/** A completion to its operation, by the kind of operation. */
+import { POLLRDHUP } from "../constants.ts";
+import {
+  EAGAIN,
+  ECANCELED,
+  EINTR,
+  EMFILE,
+  ENFILE,
+  ENOBUFS,
+  ENOMEM,
+} from "../errno.ts";
+import { requestCancel } from "./cancel.ts";
+import { queueNext, waitUntil } from "./clock.ts";
+import type { Core } from "./core.ts";
+import { abort } from "./dump.ts";
+import { type Entry, Mark, State, type Steps } from "./entry.ts";
+import { isTaken } from "./retained.ts";
+import { conclude, resultFor } from "./settle.ts";
+import { waitingAgain } from "./steps.ts";
+
+/** A failed accept is held back that long where fds or memory are used up: a
+ * loop that accepts again at once would spin until there are some. */
+export const ACCEPT_PAUSE_MS = 10;
+
+/** Completes an operation, or queues its next step. */
+export function complete(
+  core: Core,
+  entry: Entry,
+  result: number,
+  step = 0,
+): void {
+  const isPlain = result >= 0 && entry.marks === 0 && entry.extra === null;
+  if (isPlain && !core.closing) {
+    checkRetained(core, entry);
+    conclude(core, entry, result);
+  } else completeRare(core, entry, result, step);
+}
+
+function completeRare(
+  core: Core,
+  entry: Entry,
+  result: number,
+  step: number,
+): void {
+  const { operation, extra } = entry;
+  if (entry.marks & Mark.NEVER_RAN) {
+    conclude(core, entry, resultFor(entry, -ECANCELED));
+    return;
+  }
+  // The kernel's own codes for "interrupted, restart" are not errnos. A signal
+  // to the process brings them about in the kernel's threads.
+  if (result <= -512 && result >= -516) result = -EINTR;
+  checkRetained(core, entry);
+  if (extra?.chain?.keeps(entry, result)) return;
+  if (result >= 0 && core.closing && operation.makesFd) {
+    // Nobody is going to use this context again, nor what it made.
+    core.shim.kio_fd_close(result);
+    result = -ECANCELED;
+  }
+  if (operation.closesFd && result === -ECANCELED) {
+    // Its chain has ended, but who called it has given up the fd.
+    core.shim.kio_fd_close(entry.fd);
+  }
+  const steps = extra?.steps;
+  if (steps !== undefined) {
+    const { isWaiting } = steps;
+    if (goesOn(core, entry, steps, result, step)) return;
+    if (isWaiting && result > 0) result = -ECANCELED;
+  } else if (entry.marks === 0 && extra?.chain === undefined) {
+    if (result === -EAGAIN && waitsAgain(core, entry)) return;
+  }
+  if (operation.holdsBack && entry.marks === 0 && isShort(-result)) {
+    entry.heldErrno = -result;
+    const wakeMs = core.shim.kio_now_ms() + ACCEPT_PAUSE_MS;
+    waitUntil(core, entry, State.HELD_BACK, wakeMs);
+    return;
+  }
+  conclude(core, entry, resultFor(entry, result));
+}
+
+/** A completion has come that is not the last one: of a poll that goes on. */
+export function report(core: Core, entry: Entry, events: number): void {
+  if ((events & ~POLLRDHUP) !== 0) requestCancel(core, entry);
+}
+
+/** Queues what is next, unless the operation was given up. */
+function goesOn(
+  core: Core,
+  entry: Entry,
+  steps: Steps,
+  result: number,
+  step: number,
+): boolean {
+  if (!steps.advance(result, step) || entry.marks !== 0) return false;
+  const { pauseMs } = steps;
+  if (pauseMs > 0) {
+    const wakeMs = core.shim.kio_now_ms() + pauseMs;
+    waitUntil(core, entry, State.BACKING_OFF, wakeMs);
+  } else queueNext(core, entry, steps);
+  return true;
+}
+
+/** Has a plain operation that got `EAGAIN` wait until it can be done. */
+function waitsAgain(core: Core, entry: Entry): boolean {
+  const steps = waitingAgain(core, entry);
+  if (steps === undefined) return false;
+  (entry.extra ??= {}).steps = steps;
+  queueNext(core, entry, steps);
+  return true;
+}
+
+/** Ends the process if the buffer was taken away meanwhile. */
+export function checkRetained(
+  core: Core,
+  { retained, operation }: Entry,
+): void {
+  if (retained === null || retained.byteLength > 0 || !isTaken(retained)) {
+    return;
+  }
+  abort(
+    core,
+    `${operation.name}: a buffer was transferred or detached while the kernel was using it; its memory may be corrupt. pin() prevents this; in place of resizable buffers and WebAssembly memory use IoContext.allocate()`,
+  );
+}
+
+/** Tells that fds or memory are used up. */
+export function isShort(errno: number): boolean {
+  return errno === EMFILE || errno === ENFILE || errno === ENOBUFS ||
+    errno === ENOMEM;
+}

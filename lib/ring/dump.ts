@@ -1,0 +1,74 @@
+/** What is pending, for people. */
+import type { Core } from "./core.ts";
+import { type Entry, GENERATION_MASK, Mark, State } from "./entry.ts";
+import { sizeOf } from "./retained.ts";
+import type { PendingOperation } from "./stats.ts";
+
+/** Operations that a dump lists at most. */
+const DUMP_MAX = 100;
+
+/** Lists what is pending, the oldest first. */
+export function inspect(core: Core): PendingOperation[] {
+  const nowMs = core.shim.kio_now_ms();
+  const pending = core.table.live().map((entry) => ({
+    operation: entry.operation.name,
+    bytes: sizeOf(entry.retained),
+    isCancelled: (entry.marks & Mark.CANCELLED) !== 0,
+    fd: entry.fd,
+    target: entry.fd < 0 ? "" : targetOf(core, entry.fd),
+    ageMs: Math.max(0, nowMs - entry.startedMs),
+    leftMs: Math.max(0, core.timers.of(entry.slot) - nowMs),
+    stack: stackOf(entry.trace),
+  }));
+  return pending.sort((a, b) => b.ageMs - a.ageMs);
+}
+
+/** Ends the process over a broken invariant, with what was going on. */
+export function abort(core: Core, message: string): never {
+  const { size } = core.table;
+  const lines = core.table.live().slice(0, DUMP_MAX).map((entry) =>
+    `\n  ${describe(entry)}`
+  );
+  const rest = size - lines.length;
+  if (rest > 0) lines.push(`\n  and ${rest} more`);
+  const text = `${message}\n${size} operations pending:${lines.join("")}\0`;
+  core.shim.kio_abort(core.handle, new TextEncoder().encode(text));
+  throw new Error("unreachable");
+}
+
+const STATES = new Map<Entry["state"], string>([
+  [State.ASLEEP, ", asleep"],
+  [State.EXTERNAL, ", external"],
+  [State.HELD_BACK, ", held back"],
+  [State.BACKING_OFF, ", backing off"],
+]);
+
+function describe(entry: Entry): string {
+  const { slot, generation, operation, fd, marks, state, extra } = entry;
+  const parts = [
+    `slot ${slot}, generation ${generation & GENERATION_MASK}: `,
+    operation.name,
+    fd < 0 ? "" : `, fd ${fd}`,
+    marks & Mark.CANCELLED ? ", cancelled" : "",
+    marks & Mark.TIMED_OUT ? ", timed out" : "",
+    marks & Mark.NEVER_RAN ? ", never ran" : "",
+    STATES.get(state) ?? "",
+    extra?.chain === undefined ? "" : ", linked",
+  ];
+  return parts.join("");
+}
+
+function targetOf({ shim }: Core, fd: number): string {
+  const path = new Uint8Array(512);
+  const length = shim.kio_fd_target(fd, path, path.length);
+  return length < 0 ? "" : new TextDecoder().decode(path.subarray(0, length));
+}
+
+/** Where an operation was started, without the frames of the library. */
+function stackOf(trace: Error | undefined): string {
+  const lines = trace?.stack?.split("\n").slice(1) ?? [];
+  const folders = ["../", "../../net/", "../../helpers/"]
+    .map((name) => new URL(name, import.meta.url).href);
+  const isOurs = (line: string) => folders.some((it) => line.includes(it));
+  return lines.filter((line) => !isOurs(line)).join("\n");
+}

@@ -1,0 +1,103 @@
+import { checkDelay, checkSignal } from "../check.ts";
+import { actionOf, exceptionOf, type Result } from "../result.ts";
+import type { UringOp } from "../UringOp.ts";
+import { AbortGroup } from "./abort.ts";
+import { cancel } from "./cancel.ts";
+import { limit } from "./clock.ts";
+import type { Core } from "./core.ts";
+import type { Entry, Settle } from "./entry.ts";
+import type { Operation } from "./operation.ts";
+
+/** The resolve function of the promise that was made last. */
+let settleOfLast: Settle;
+const takeSettle = (settle: (result: never) => void) => {
+  settleOfLast = settle as Settle;
+};
+
+/**
+ * The promise that the user has: a ticket, which names an entry of the
+ * operation table and the generation that was its own. After the completion it
+ * holds nothing, whoever has the entry then.
+ */
+export class Op<T> extends Promise<Result<T>> implements UringOp<T> {
+  readonly #core: Core;
+  readonly #entry: Entry;
+  readonly #generation: number;
+  readonly #operation: Operation;
+
+  constructor(core: Core, entry: Entry) {
+    super(takeSettle);
+    entry.settle = settleOfLast;
+    this.#core = core;
+    this.#entry = entry;
+    this.#generation = entry.generation;
+    this.#operation = entry.operation;
+  }
+
+  /** It is not complete. */
+  get isPending(): boolean {
+    return this.#entry.generation === this.#generation;
+  }
+
+  withTimeout(timeoutMs: number): this {
+    try {
+      checkDelay(timeoutMs, "timeoutMs", "set a timeout");
+    } catch (error) {
+      throw this.#givenUp(error);
+    }
+    if (this.isPending) limit(this.#core, this.#entry, timeoutMs);
+    return this;
+  }
+
+  withSignal(signal: AbortSignal): this {
+    try {
+      checkSignal(signal, "attach a signal");
+    } catch (error) {
+      throw this.#givenUp(error);
+    }
+    if (!this.isPending) return this;
+    if (signal.aborted) {
+      this.cancel();
+      return this;
+    }
+    const group = AbortGroup.of(signal);
+    group.add(this);
+    const extra = this.#entry.extra ??= {};
+    extra.abortTarget = this;
+    extra.signals = extra.signals === undefined
+      ? group
+      : [extra.signals, group].flat();
+    return this;
+  }
+
+  /** Cancels the operation because of a wrong argument: after the exception
+   * nobody has it in hand, and it would take what is meant for the next one. */
+  #givenUp(error: unknown): unknown {
+    this.cancel();
+    return error;
+  }
+
+  cancel(): void {
+    if (this.isPending) cancel(this.#core, this.#entry);
+  }
+
+  orThrow(): Promise<T> {
+    const fd = this.isPending ? this.#entry.fd : -1;
+    const isNamed = this.isPending && this.#entry.extra?.action !== undefined;
+    const give = (result: Result<T>): T => {
+      if (result.ok) return result.value;
+      const { error } = result;
+      const { verb, name } = this.#operation;
+      const on = fd < 0 || isNamed ? "" : ` (fd ${fd})`;
+      const action = (actionOf(error) ?? verb) + on;
+      const exception = exceptionOf(error, action, name);
+      Error.captureStackTrace(exception, give);
+      throw exception;
+    };
+    return this.then(give);
+  }
+}
+
+// A subclass loses the engine's fast paths for await only because of this
+// property: 130 ns an operation instead of 480.
+Object.defineProperty(Op.prototype, "constructor", { value: Promise });

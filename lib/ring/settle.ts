@@ -1,0 +1,122 @@
+/** From a result of the kernel to the one that the user gets. */
+import { EAGAIN, ECANCELED, EINTR, ENODATA, ETIMEDOUT } from "../errno.ts";
+import {
+  actionOf,
+  DONE,
+  type Failure,
+  failure,
+  failureOf,
+  type Result,
+  shortFailure,
+  success,
+} from "../result.ts";
+import { AbortGroup } from "./abort.ts";
+import type { Core } from "./core.ts";
+import { type Entry, Mark, type Transfer } from "./entry.ts";
+import { Yields } from "./operation.ts";
+
+/** Gives the slot back and the result out. */
+export function conclude(core: Core, entry: Entry, result: number): void {
+  const { operation, extra, settle } = entry;
+  const transfer = extra?.transfer;
+  if (transfer !== undefined) {
+    const outcome = outcomeOf(core, entry, transfer, result);
+    release(core, entry);
+    transfer.end?.();
+    settle(outcome);
+    return;
+  }
+  release(core, entry);
+  if (result < 0) {
+    core.tally.addError(-result);
+    const action = extra?.action;
+    settle(
+      action === undefined
+        ? failureOf(operation, -result)
+        : failure(-result, `${action}`),
+    );
+    return;
+  }
+  switch (operation.yields) {
+    case Yields.NOTHING:
+      settle(DONE);
+      return;
+    case Yields.DECODED:
+      settle(success(extra!.decode!(result)));
+      return;
+    default:
+      settle(success(result));
+  }
+}
+
+/** Gives the slot back and out a result that another thread has made. */
+export function concludeWith(
+  core: Core,
+  entry: Entry,
+  result: Result<unknown>,
+): void {
+  const { settle } = entry;
+  const outcome = result.ok ? result : named(entry, result);
+  release(core, entry);
+  if (!result.ok) core.tally.addError(result.error.errno);
+  settle(outcome);
+}
+
+/** Ends an operation that the kernel has no part in (any more). */
+export function end(core: Core, entry: Entry, result: number): void {
+  const onCancel = entry.extra?.onCancel;
+  conclude(core, entry, result);
+  onCancel?.();
+}
+
+/** The kernel's result, with the reason where the library ended the wait. */
+export function resultFor(entry: Entry, result: number): number {
+  if (result >= 0) return result;
+  // EAGAIN is what a last try gives when the wait was ended from here.
+  if (result !== -ECANCELED && result !== -EINTR && result !== -EAGAIN) {
+    return result;
+  }
+  if (entry.marks & Mark.CANCELLED) return -ECANCELED;
+  return entry.marks & Mark.TIMED_OUT ? -ETIMEDOUT : result;
+}
+
+function release(core: Core, entry: Entry): void {
+  const { extra, slot } = entry;
+  core.table.release(entry);
+  core.tally.completed++;
+  if (core.timers.size > 0) core.timers.delete(slot);
+  const signals = extra?.signals;
+  if (signals === undefined) return;
+  const target = extra!.abortTarget!;
+  if (signals instanceof AbortGroup) signals.delete(target);
+  else for (const group of signals) group.delete(target);
+}
+
+/** The failure, with the name of what it was about. */
+function named(entry: Entry, failed: Failure): Failure {
+  const { error } = failed;
+  if (actionOf(error) !== undefined) return failed;
+  const action = entry.extra?.action;
+  return action === undefined
+    ? failureOf(entry.operation, error.errno)
+    : failure(error.errno, `${action}`);
+}
+
+function outcomeOf(
+  core: Core,
+  entry: Entry,
+  { moved, total }: Transfer,
+  result: number,
+): Result<number> {
+  if (moved === total) return success(moved);
+  const errno = -Math.min(result, 0) || reasonFor(entry, result) || ENODATA;
+  core.tally.addError(errno);
+  return shortFailure(entry.operation, errno, moved);
+}
+
+/** Why a transfer ended that had moved some; 0 if nobody ended it. */
+function reasonFor({ marks }: Entry, result: number): number {
+  if (result === 0) return 0;
+  if (marks & Mark.CANCELLED) return ECANCELED;
+  return marks & Mark.TIMED_OUT ? ETIMEDOUT : 0;
+}

@@ -1,0 +1,67 @@
+/**
+ * The operation table: the root of all that the kernel may touch. An entry is
+ * free again after its own completion, or after its time, and never before.
+ */
+import { Entry, State } from "./entry.ts";
+import type { Operation } from "./operation.ts";
+import { grown } from "./timers.ts";
+
+export class Table {
+  readonly #entriesMax: number;
+  readonly #entries: Entry[] = [];
+  /** Free slots, as a stack. */
+  #free = new Int32Array(64);
+  #freeCount = 0;
+
+  constructor(entriesMax: number) {
+    this.#entriesMax = entriesMax;
+  }
+
+  /** Entries that are taken: as many operations are pending. */
+  get size(): number {
+    return this.#entries.length - this.#freeCount;
+  }
+
+  /** `take()` would refuse an operation now. */
+  get isFull(): boolean {
+    return this.size >= this.#entriesMax;
+  }
+
+  /** Takes an entry for an operation. It counts as pending from now on. */
+  take(operation: Operation): Entry {
+    if (this.#freeCount > 0) {
+      const entry = this.#entries[this.#free[--this.#freeCount]!]!;
+      entry.operation = operation;
+      return entry;
+    }
+    const slot = this.#entries.length;
+    if (slot >= this.#entriesMax) {
+      throw new RangeError(
+        `Cannot ${operation.verb}: ${slot} operations are in flight, the limit of this IoContext; await some first or raise operationsMax`,
+      );
+    }
+    if (slot >= this.#free.length) this.#free = grown(this.#free, slot + 1);
+    const entry = new Entry(slot, operation);
+    this.#entries.push(entry);
+    return entry;
+  }
+
+  /** Gives an entry back. */
+  release(entry: Entry): void {
+    entry.reset();
+    this.#free[this.#freeCount++] = entry.slot;
+  }
+
+  /** The entry of a slot, whoever has it; undefined for a slot that never was. */
+  at(slot: number): Entry | undefined {
+    return this.#entries[slot];
+  }
+
+  /** The entries of what is pending, or of what is pending on one fd. */
+  live(fd?: number): Entry[] {
+    return this.#entries.filter((entry) =>
+      entry.state !== State.FREE &&
+      (fd === undefined || entry.fd === fd || entry.extra?.otherFd === fd)
+    );
+  }
+}
