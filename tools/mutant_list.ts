@@ -17,9 +17,9 @@ const LISTEN = "tests/process/listen.process.ts";
 export const MUTANTS: readonly Mutant[] = [
   {
     rule: "an fd that comes while the context closes is closed",
-    file: "lib/ring/ring.ts",
-    from: "      ring.shim.kio_fd_close(result);\n      result = -ECANCELED;",
-    to: "      result = -ECANCELED;",
+    file: "lib/ring/completion.ts",
+    from: "    core.shim.kio_fd_close(result);\n    result = -ECANCELED;",
+    to: "    result = -ECANCELED;",
     tests: [FAULTS],
   },
   {
@@ -39,17 +39,18 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a completion is matched with the generation of its slot",
-    file: "lib/ring/ring.ts",
-    from: "      this.#generations[low] === (high & GENERATION_MASK);",
-    to: "      true;",
+    file: "lib/ring/Ring.ts",
+    from:
+      "      (entry.generation & GENERATION_MASK) === (high & GENERATION_MASK);",
+    to: "      high >= 0;",
     tests: ["tests/lib/nothing_lost_test.ts"],
   },
   {
     rule: "a result counts more than a timeout that came as well",
-    file: "lib/ring/ring.ts",
-    from: "    if (result >= 0) return result;\n    // EAGAIN is",
+    file: "lib/ring/settle.ts",
+    from: "  if (result >= 0) return result;\n  // EAGAIN is",
     to:
-      "    if (result >= 0 && !(flags & TIMED_OUT)) return result;\n    if (result >= 0) return -ETIMEDOUT;\n    // EAGAIN is",
+      "  if (result >= 0) return entry.marks & Mark.TIMED_OUT ? -ETIMEDOUT : result;\n  // EAGAIN is",
     tests: ["tests/lib/timeout_test.ts", FAULTS],
   },
   {
@@ -85,19 +86,19 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a buffer that is gone at completion ends the process",
-    file: "lib/ring/ring.ts",
+    file: "lib/ring/completion.ts",
     from:
-      "if (pinned === null || pinned.byteLength > 0 || !isTaken(pinned)) return;",
+      "if (retained === null || retained.byteLength > 0 || !isTaken(retained)) {",
     to:
-      "if (pinned === null || pinned.byteLength >= 0 || !isTaken(pinned)) return;",
+      "if (retained === null || retained.byteLength >= 0 || !isTaken(retained)) {",
     tests: ["tests/process/buffers.process.ts"],
   },
   {
     rule: "a slot is freed by its completion, not by a cancel",
-    file: "lib/ring/ring.ts",
-    from: "    } else ring.requestCancel(this);",
-    to:
-      "    } else {\n      ring.requestCancel(this);\n      this.#end(-ECANCELED);\n    }",
+    file: "lib/ring/cancel.ts",
+    from:
+      "  if (entry.state === State.SUBMITTED) return requestCancel(core, entry);",
+    to: "  if (entry.state === State.SUBMITTED) requestCancel(core, entry);",
     tests: ["tests/lib/cancel_test.ts"],
   },
   {
@@ -124,22 +125,21 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "an accept without fds is answered late",
-    file: "lib/ring/ring.ts",
-    from:
-      "if ((op.#flags & ~LINKED) === 0 && isShortOf(op.#operation, -result)) {",
-    to: "if (op.#flags < 0 && isShortOf(op.#operation, -result)) {",
+    file: "lib/ring/completion.ts",
+    from: "if (operation.holdsBack && entry.marks === 0 && isShort(-result)) {",
+    to: "if (operation.holdsBack && entry.marks < 0 && isShort(-result)) {",
     tests: [FAULTS],
   },
   {
     rule: "-512 and its like do not get out",
-    file: "lib/ring/ring.ts",
+    file: "lib/ring/completion.ts",
     from: "if (result <= -512 && result >= -516) result = -EINTR;",
     to: "",
     tests: [FAULTS],
   },
   {
     rule: "what a last try gives is not why an operation ended",
-    file: "lib/ring/ring.ts",
+    file: "lib/ring/settle.ts",
     from: "result !== -EINTR && result !== -EAGAIN) {",
     to: "result !== -EINTR) {",
     tests: [FAULTS],
@@ -161,23 +161,23 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "the second fd of a splice is known",
-    file: "lib/ring/ring.ts",
-    from: "    return op.#extra?.otherFd === fd;",
-    to: "    return op.#extra === undefined && fd < 0;",
+    file: "lib/ring/table.ts",
+    from: "entry.extra?.otherFd === fd)",
+    to: "entry.extra?.otherFd === -fd)",
     tests: ["tests/helpers/sendfile_test.ts", "tests/lib/io_file_test.ts"],
   },
   {
     rule: "a signal is not listened to after completion",
-    file: "lib/ring/ring.ts",
-    from: "if (signals instanceof AbortGroup) signals.delete(this);",
+    file: "lib/ring/settle.ts",
+    from: "if (signals instanceof AbortGroup) signals.delete(target);",
     to: "if (signals instanceof AbortGroup) return;",
     tests: ["tests/lib/cancel_test.ts", "tests/lib/memory_test.ts"],
   },
   {
     rule: "the deadline of a slot goes with it",
-    file: "lib/ring/ring.ts",
-    from: "    if (this.timers.size > 0) this.timers.delete(slot);",
-    to: "",
+    file: "lib/ring/settle.ts",
+    from: "  if (core.timers.size > 0) core.timers.delete(slot);",
+    to: "  void slot;",
     tests: ["tests/lib/timeout_test.ts"],
   },
   {
@@ -189,58 +189,58 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "an exact transfer ends with a cancel",
-    file: "lib/ring/ring.ts",
+    file: "lib/ring/completion.ts",
     from:
-      "if (!course.advance(result, step) || this.#flags !== 0) return false;",
-    to: "if (!course.advance(result, step)) return false;",
+      "if (!steps.advance(result, step) || entry.marks !== 0) return false;",
+    to: "if (!steps.advance(result, step)) return false;",
     tests: ["tests/helpers/", FAULTS],
   },
   {
     rule: "EAGAIN from the kernel's entry is tried again",
-    file: "lib/ring/ring.ts",
+    file: "lib/ring/driver.ts",
     from: "setTimeout(() => this.#retry(), SUBMIT_RETRY_MS);",
     to: "",
     tests: [FAULTS],
   },
   {
     rule: "a cancel that found nothing is repeated",
-    file: "lib/ring/ring.ts",
+    file: "lib/ring/Ring.ts",
     from: "this.timers.set(low, this.shim.kio_now_ms() + CANCEL_RETRY_MS);",
     to: "        void CANCEL_RETRY_MS;",
     tests: ["tests/lib/io_link_test.ts", "tests/lib/cancel_test.ts"],
   },
   {
     rule: "a completion of nobody ends the process",
-    file: "lib/ring/ring.ts",
-    from: "    if (!same) {\n      this.abort(",
-    to: "    if (!same) return;\n    if (!same) {\n      this.abort(",
+    file: "lib/ring/Ring.ts",
+    from: "    if (!same) {\n      abort(",
+    to: "    if (!same) return;\n    if (!same) {\n      abort(",
     tests: ["tests/process/abort.process.ts"],
   },
   {
     rule: "what is cancelled before it was submitted never happens",
-    file: "lib/ring/ring.ts",
-    from: "ring.shim.kio_retract(ring.handle, Op.idOf(op));",
-    to: "id < 0;",
+    file: "lib/ring/cancel.ts",
+    from: "  if (!core.shim.kio_retract(core.handle, entry.id)) return false;",
+    to: "  if (entry.id >= 0) return false;",
     tests: ["tests/lib/cancel_test.ts"],
   },
   {
     rule: "what never happened says that it was cancelled",
-    file: "lib/ring/ring.ts",
-    from: "    if (retracted) op.#flags |= NEVER_RAN;\n",
+    file: "lib/ring/cancel.ts",
+    from: "  entry.marks |= Mark.NEVER_RAN;\n",
     to: "",
     tests: ["tests/lib/cancel_test.ts"],
   },
   {
     rule: "a context waits for its operations before it closes",
-    file: "lib/ring/ring.ts",
+    file: "lib/ring/Ring.ts",
     from:
-      "    while (this.#pending > 0) {\n      const count = this.step(true);",
-    to: "    while (this.#pending < 0) {\n      const count = this.step(true);",
+      "    while (this.pending > 0) {\n      const count = this.step(true);",
+    to: "    while (this.pending < 0) {\n      const count = this.step(true);",
     tests: ["tests/lib/IoContext_test.ts"],
   },
   {
     rule: "a context that is closing takes no operations",
-    file: "lib/ring/ring.ts",
+    file: "lib/ring/Ring.ts",
     from: "    if (this.closing) this.checkOpen(operation.verb);\n",
     to: "",
     tests: ["tests/lib/IoContext_test.ts"],
@@ -254,9 +254,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a buffer is referenced until its operation is complete",
-    file: "lib/ring/ring.ts",
-    from: "    this.#pinned = pinned;\n    this.#extra",
-    to: "    this.#pinned = pinned && null;\n    this.#extra",
+    file: "lib/ring/Ring.ts",
+    from: "    entry.retained = retained;",
+    to: "    entry.retained = retained && null;",
     tests: ["tests/lib/memory_test.ts"],
   },
   {
@@ -390,17 +390,16 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "asyncClose() in a chain that has ended closes its fd",
-    file: "lib/ring/ring.ts",
-    from: "      ring.closeFdOf(op.#slot);\n",
+    file: "lib/ring/completion.ts",
+    from: "    core.shim.kio_fd_close(entry.fd);\n",
     to: "",
     tests: ["tests/lib/io_link_test.ts"],
   },
   {
     rule: "asyncClose() cannot be cancelled",
-    file: "lib/ring/ring.ts",
-    from:
-      "    if (this.#operation === CLOSE) return;\n    this.#flags |= CANCELLED;",
-    to: "    this.#flags |= CANCELLED;",
+    file: "lib/ring/cancel.ts",
+    from: "  if (entry.operation.closesFd) return;\n",
+    to: "",
     tests: ["tests/lib/cancel_test.ts"],
   },
   {
@@ -419,9 +418,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "the operations in flight are bounded",
-    file: "lib/ring/ring.ts",
-    from: "    if (slot >= this.#operationsMax) {",
-    to: "    if (slot >= 2 * this.#operationsMax) {",
+    file: "lib/ring/table.ts",
+    from: "    if (slot >= this.#entriesMax) {",
+    to: "    if (slot >= 2 * this.#entriesMax) {",
     tests: ["tests/lib/IoContext_test.ts"],
   },
   {
@@ -485,9 +484,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "Deno's own events get their turn",
-    file: "lib/ring/ring.ts",
-    from: "const isOver = nowMs > endMs ||",
-    to: "const isOver = nowMs > endMs + 60_000 ||",
+    file: "lib/ring/driver.ts",
+    from: "if (nowMs <= endMs && !this.#loopIsReady()) continue;",
+    to: "if (nowMs <= endMs + 60_000 && !this.#loopIsReady()) continue;",
     tests: ["tests/lib/drive_test.ts"],
   },
   {
@@ -636,14 +635,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "what the kernel does not wait for is waited for",
-    file: "lib/ring/start.ts",
+    file: "lib/ring/steps.ts",
     from: "    return result === -EAGAIN;",
     to: "    return result > 0 && result === -EAGAIN;",
     tests: ["tests/lib/io_message_test.ts"],
   },
   {
     rule: "a peer that only receives is waited for without spinning",
-    file: "lib/ring/start.ts",
+    file: "lib/ring/steps.ts",
     from: "if (wait === Wait.POLL && isVain) this.#wait = Wait.CHANGES;",
     to: "void isVain;",
     tests: ["tests/helpers/sendfile_test.ts"],
@@ -678,17 +677,16 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "the ring leaves the thread when Deno has I/O",
-    file: "lib/ring/ring.ts",
-    from:
-      "nowMs > endMs ||\n            this.shim.kio_loop_is_ready(this.handle);",
-    to: "nowMs > endMs;",
+    file: "lib/ring/driver.ts",
+    from: "nowMs <= endMs && !this.#loopIsReady()",
+    to: "nowMs <= endMs",
     tests: ["tests/process/life.process.ts"],
   },
   {
     rule: "the first waker is opened once",
-    file: "lib/ring/ring.ts",
-    from: "!this.#closed) void this.#run(true);",
-    to: "!this.#closed) void this.#run(false);",
+    file: "lib/ring/driver.ts",
+    from: "      void this.#run(true);\n    }\n  }\n\n  /** Runs until",
+    to: "      void this.#run(false);\n    }\n  }\n\n  /** Runs until",
     tests: ["tests/process/life.process.ts"],
   },
   {
@@ -700,7 +698,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "an eventfd wakes by the clock where there is no second ring",
-    file: "lib/ring/ring.ts",
+    file: "lib/ring/driver.ts",
     from: "if (armed === 2) setTimeout(() => this.#onWake(), LOOK_MS);",
     to: "void LOOK_MS;",
     tests: ["tests/process/limits.process.ts"],
@@ -826,10 +824,10 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ["C connect_again_never_blocks"],
   },
   {
-    rule: "the end of a pause is no result",
-    file: "lib/ring/ring.ts",
-    from: "(result > 0 || result === -ETIME)",
-    to: "result > 0",
+    rule: "what waits by the clock is ended by hand, not by the kernel",
+    file: "lib/ring/cancel.ts",
+    from: "  end(core, entry, -ECANCELED);",
+    to: "  requestCancel(core, entry);",
     tests: ["tests/net/unix_connect_test.ts"],
   },
   {
@@ -920,9 +918,10 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a plain read that lost a race waits on",
-    file: "lib/ring/ring.ts",
-    from: "result === -EAGAIN && op.#flags === 0 && op.#waitAgain()",
-    to: "result === -EAGAIN && op.#flags < 0 && op.#waitAgain()",
+    file: "lib/ring/completion.ts",
+    from: "if (result === -EAGAIN && waitsAgain(core, entry)) return;",
+    to:
+      "if (result === -EAGAIN && result > 0 && waitsAgain(core, entry)) return;",
     tests: [FAULTS],
   },
   {
@@ -936,21 +935,21 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "what is ready in vain is waited for by the clock",
-    file: "lib/ring/start.ts",
-    from: "this.#vain > VAIN_MAX ? Wait.PAUSE : Wait.POLL",
+    file: "lib/ring/steps.ts",
+    from: "this.#vain > this.#patience ? Wait.PAUSE : Wait.POLL",
     to: "this.#vain < 0 ? Wait.PAUSE : Wait.POLL",
     tests: ["tests/lib/io_message_test.ts"],
   },
   {
     rule: "a timeout that is set during a pause counts",
-    file: "lib/ring/ring.ts",
-    from: "extra.deadlineMs = Math.min(extra.deadlineMs!, deadlineMs);",
-    to: "extra.deadlineMs = Math.max(extra.deadlineMs!, deadlineMs);",
+    file: "lib/ring/clock.ts",
+    from: "    entry.deadlineMs = deadlineMs;\n",
+    to: "    void deadlineMs;\n",
     tests: ["tests/lib/io_message_test.ts"],
   },
   {
     rule: "a limit that is wrong takes its operation with it",
-    file: "lib/ring/ring.ts",
+    file: "lib/ring/op.ts",
     from: "    this.cancel();\n    return error;",
     to: "    return error;",
     tests: ["tests/lib/cancel_test.ts"],
@@ -985,9 +984,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "nor does closing it",
-    file: "lib/ring/ring.ts",
-    from: "if (count <= 0 && this.#pending > 0) {",
-    to: "if (count < Infinity && this.#pending > 0) {",
+    file: "lib/ring/Ring.ts",
+    from: "if (count <= 0 && this.pending > 0) {",
+    to: "if (count < Infinity && this.pending > 0) {",
     tests: ["tests/lib/IoContext_test.ts"],
   },
 ];

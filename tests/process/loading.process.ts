@@ -305,7 +305,18 @@ Deno.test("IoContext tells a bundle to build by the package", async () => {
     `${ROOT}ffi/build/libkio.so`,
     `${folder.path}/ffi/build/libkio.so`,
   );
-  for (const part of ["", "ffi", "lib", "net", "helpers"]) {
+  for (
+    const part of [
+      "",
+      "ffi",
+      "lib",
+      "lib/ops",
+      "lib/ring",
+      "lib/threads",
+      "net",
+      "helpers",
+    ]
+  ) {
     for (const { name, isFile } of Deno.readDirSync(`${folder.path}/${part}`)) {
       const path = `${folder.path}/${part}/${name}`;
       if (!isFile || !name.endsWith(".ts")) continue;

@@ -172,7 +172,7 @@ Deno.test("observeStats() lets go of a context that is closed, and of the proces
   const script = `
     import { observeStats } from "@kio/kio/otel";
     import { ringOf } from "./lib/IoContext.ts";
-    import { OBSERVE } from "./lib/operations.ts";
+    import { OBSERVE } from "./lib/ops/table.ts";
 
     function closed() {
       using ctx = new kio.IoContext();
