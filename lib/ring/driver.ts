@@ -3,7 +3,7 @@
  * and nothing of operations.
  *
  * A *step* submits what is queued and settles what is complete. Between two
- * steps the continuations get some microtasks (*hops*), so that what they queue
+ * steps the continuations get some microtasks (*ticks*), so that what they queue
  * goes into the same submission. A *turn* ends when Deno's own events wait; the
  * driver then *yields* and comes back by itself. A *bounded wait* in the kernel
  * comes before *parking*, which leaves the thread to Deno until the eventfd of
@@ -19,7 +19,7 @@ import { isFirstWaker, openWaker, type Waker } from "./waker.ts";
  * next, before the kernel is entered without it: an operation awaited through
  * a helper or two resumes its caller a few microtasks later.
  */
-const HOPS_MAX = 8;
+const TICKS_MAX = 8;
 
 /** Time budget of a turn. The driver yields to Deno's event loop after
  * TURN_MS_MAX. If the loop has events waiting it yields already after as long
@@ -40,7 +40,7 @@ export const BOUNDED_WAIT_MS = 3;
 
 /** Microtasks that others get before a bounded wait: the continuation of an
  * operation of Deno's that completes at once is several of them away. */
-const WAIT_HOPS = 16;
+const WAIT_TICKS = 16;
 
 /** Runs of the driver without a wake-up in between, after which it leaves the
  * thread once. */
@@ -58,7 +58,7 @@ const SUBMIT_RETRY_MS = 1;
 const LOOK_MS = 10;
 
 /** Awaiting it costs one microtask. */
-const HOP = Promise.resolve();
+const TICK = Promise.resolve();
 
 /** A ring, as far as its driver needs it. */
 export interface Driven {
@@ -165,7 +165,7 @@ export class Driver {
     void this.#run(false);
   }
 
-  /** With a hop, as the first waker is opened in microtasks only: it loads
+  /** With a tick, as the first waker is opened in microtasks only: it loads
    * modules, and elsewhere those that wait would run within that. */
   #retry(): void {
     if (this.#state === Drive.YIELDED && !this.#ring.closed) {
@@ -174,7 +174,7 @@ export class Driver {
   }
 
   /** Runs until there is nothing to do at once. */
-  async #run(hop: boolean): Promise<void> {
+  async #run(tick: boolean): Promise<void> {
     const ring = this.#ring;
     this.#state = Drive.RUNNING;
     let steps = 0;
@@ -182,17 +182,17 @@ export class Driver {
     let endMs = this.#isOverdue ? this.nowMs : 0;
     let lookMs = endMs;
     for (;;) {
-      if (hop) {
-        let hops = HOPS_MAX;
-        do await HOP; while (ring.queued < this.#expected && --hops > 0);
+      if (tick) {
+        let ticks = TICKS_MAX;
+        do await TICK; while (ring.queued < this.#expected && --ticks > 0);
         if (ring.closed) return;
       }
-      hop = true;
+      tick = true;
       let waits = this.#mayWait();
       if (waits) {
         // What completed in Deno meanwhile continues in microtasks: not after
         // a wait in the kernel.
-        for (let left = WAIT_HOPS; left > 0; left--) await HOP;
+        for (let left = WAIT_TICKS; left > 0; left--) await TICK;
         if (ring.closed) return;
         waits = this.#mayWait();
       }
