@@ -19,11 +19,20 @@ import {
   temporaryFolder,
 } from "./support.ts";
 
+/** The pages of a folder, by their paths. */
+function pagesIn(folder: string): string[] {
+  return [...Deno.readDirSync(ROOT + folder)]
+    .map(({ name }) => `${folder}/${name}`)
+    .filter((path) => path.endsWith(".md")).sort();
+}
+
 const PAGES = [
   "README.md",
   "CONTRIBUTING.md",
-  ...[...Deno.readDirSync(`${ROOT}docs`)].map(({ name }) => `docs/${name}`)
-    .filter((path) => path.endsWith(".md")).sort(),
+  "CHANGELOG.md",
+  "SECURITY.md",
+  ...pagesIn("docs"),
+  ...pagesIn("docs/decisions"),
 ];
 
 interface Block {
@@ -203,4 +212,28 @@ Deno.test("documents name tasks, modules and files that are there", () => {
     });
   }
   assertEquals(wrong, []);
+});
+
+Deno.test("docs/decisions/README.md lists each decision once, by its title", () => {
+  const list = Deno.readTextFileSync(`${ROOT}docs/decisions/README.md`);
+  const listed = [
+    ...list.matchAll(/^- \[(\d+)\]\((.+)\): (.+(?:\n {2}.+)*)$/gm),
+  ]
+    .map(([, number, file, title = ""]) => {
+      return `${file}: ${number}: ${title.replaceAll(/\s+/g, " ")}`;
+    });
+  const written = pagesIn("docs/decisions").map((path) => path.slice(15))
+    .filter((file) => file !== "README.md")
+    .map((file) => {
+      const text = Deno.readTextFileSync(`${ROOT}docs/decisions/${file}`);
+      const [title = "", ...sections] = [...text.matchAll(/^##? (.+)$/gm)]
+        .map(([, heading = ""]) => heading);
+      assertEquals(
+        sections,
+        ["Question", "Answer", "Measured", "Rejected"],
+        file,
+      );
+      return `${file}: ${title}`;
+    });
+  assertEquals(listed.sort(), written.sort());
 });
