@@ -1,4 +1,4 @@
-/** What figures were measured on. */
+/** The machine that figures were measured on. */
 
 /** The machine and the versions of what ran on it. */
 export interface Machine {

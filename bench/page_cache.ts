@@ -2,7 +2,7 @@
 
 import { c } from "./programs.ts";
 
-/** What keeps them, by their paths. */
+/** The programs that keep files in the page cache, by path. */
 const keepers = new Map<string, Deno.ChildProcess>();
 
 /** Keeps a file in the page cache until it is removed; where that is not

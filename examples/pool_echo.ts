@@ -1,4 +1,4 @@
-/** What the two pools of echo servers have in common. */
+/** The common part of the two pools of echo servers. */
 import {
   asyncRecv,
   asyncSend,
@@ -21,7 +21,7 @@ import {
 export const COUNTERS = ["connections", "bytes"];
 
 const WORKERS_MAX = 1024;
-/** Milliseconds that clients have to finish after a signal. */
+/** Milliseconds that clients get to finish after a signal. */
 const GRACE_MS = 5000;
 
 /** Serves a connection until its client or the pool ends it. */
@@ -66,7 +66,7 @@ export async function serveUntilSignal(
   console.log(`served ${connections} connections, ${bytes} bytes`);
 }
 
-/** What was asked for; ends the program if that makes no sense. */
+/** Parses the arguments; ends the program if they make no sense. */
 export function parse(
   task: string,
   about: string,

@@ -27,7 +27,7 @@ const CHARTS: readonly ChartFile[] = [
 
 const DOCUMENTS = ["README.md", "docs/performance.md"];
 
-/** A file, and what it has to hold. */
+/** A file, and the text that it must hold. */
 export interface MadeFile {
   readonly url: URL;
   readonly text: string;

@@ -1,4 +1,4 @@
-/** How long requests take: half of them, and the slowest. */
+/** Draws how long requests take: half of them, and the slowest. */
 
 import type { CaseRecord, SuiteRecord } from "../record.ts";
 import { type Axis, axisFor, curves, type Point } from "./curves.ts";

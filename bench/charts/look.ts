@@ -1,4 +1,5 @@
-/** How all charts look: who has which colour, on light and on dark pages. */
+/** The look of all charts: a colour for each program, on light and on dark
+ * pages. */
 
 /** A colour on a light page, and the one that takes its place on a dark one. */
 type Colour = readonly [light: string, dark: string];
@@ -24,7 +25,7 @@ export const LIGHT = Object.fromEntries(
   Object.entries(COLOURS).map(([name, [light]]) => [name, light]),
 ) as Record<keyof typeof COLOURS, string>;
 
-/** Who is in the charts, in this order, and what it is called there. */
+/** The programs in the charts, in this order, with their names there. */
 export const PROGRAMS = [
   { name: "kio", peers: ["kio"], colour: LIGHT.kio, dash: [1, 0] },
   { name: "C", peers: ["C, liburing", "nginx"], colour: LIGHT.c, dash: [6, 3] },

@@ -1,4 +1,4 @@
-/** What the echo servers on kio do for each connection. */
+/** Serves a connection of the echo servers on kio. */
 
 import { asyncClose, asyncRecv, asyncSend, type IoContext } from "../../mod.ts";
 

@@ -18,7 +18,7 @@ const PLAIN = import.meta.resolve("./threads_meter_plain.ts");
 /** Messages that are not counted: they find code that is not compiled yet. */
 const WARM_UP = 100;
 
-/** Nobody notifies it. */
+/** Never notified. */
 const NEVER = new Int32Array(new SharedArrayBuffer(4));
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));

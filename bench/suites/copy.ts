@@ -15,7 +15,7 @@ import {
 
 const BYTES = 1 << 30;
 const PIECE_BYTES = 1 << 20;
-/** What a copy may take at most. */
+/** The longest time of a copy. */
 const SECONDS_MAX = 60;
 
 const KIO = "kio";

@@ -34,7 +34,7 @@ const CASES = [
 const KIO = "kio";
 const C = "C, liburing";
 
-/** What counts of every server. */
+/** The columns of every server. */
 export const SERVER_COLUMNS: readonly Column[] = [
   { head: "req/s", metric: "reqPerS", digits: 0, spread: true, ratio: true },
   {
@@ -100,7 +100,7 @@ export function load(
   return runForJson(onCore(core, command), seconds);
 }
 
-/** What the load generator has printed, per request. */
+/** Converts the output of the load generator to figures per request. */
 export function sampleOf(figures: Record<string, number>): Sample {
   const userUs = figures.serverCpuUserUs! / figures.requests!;
   const systemUs = figures.serverCpuSystemUs! / figures.requests!;

@@ -1,4 +1,4 @@
-/** What an operation leaves to the garbage collector. */
+/** The garbage that an operation leaves. */
 
 import { BLOCK_FILE, makeBlockFile, removeBlockFile } from "../block_file.ts";
 import { type Command, denoWithFlags } from "../programs.ts";

@@ -77,7 +77,7 @@ function figureOf(output: string, label: string): number {
   return Number(match[1]) * unit;
 }
 
-/** What wrk says after some seconds. */
+/** Runs wrk for some seconds, and gives its output. */
 function wrk(port: number, name: string, seconds: number): Promise<string> {
   const command = onCore(CLIENT_CORE, [
     "wrk",

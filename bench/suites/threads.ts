@@ -64,7 +64,7 @@ function eachCase(seconds: number): Case {
     {
       name: oneOf(name),
       installed: true,
-      // Neither core is to be the better one by chance.
+      // Take both cores, so that a better one does not win by chance.
       sample: async () =>
         meanOf([
           await serve(
@@ -152,9 +152,9 @@ async function serve(
   return { ...sampleOf(together(loads)), busiest };
 }
 
-/** What load generators beside each other have printed, as if they were one.
- * Each has read the CPU time of the whole server, in a window of its own; of
- * latencies the worst counts. */
+/** Merges the output of load generators that ran beside each other. Each has
+ * read the CPU time of the whole server, in a window of its own; of latencies
+ * the worst counts. */
 function together(
   loads: readonly Record<string, number>[],
 ): Record<string, number> {

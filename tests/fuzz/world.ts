@@ -1,7 +1,7 @@
 /**
- * What the fuzzer acts on, and the model of it: what each operation may give,
- * from the man pages and from what has been done to it, and which bytes have to
- * come in which order.
+ * The world of the fuzzer and its model. From the man pages and the actions so
+ * far the model knows the legal results of each operation. It also knows which
+ * bytes must come in which order.
  */
 import {
   assert,
@@ -99,7 +99,7 @@ const REGIONS = 8;
 const IN_FLIGHT_MAX = 200;
 const HANG_MS = 20_000;
 
-/** What leaves nothing behind that only its result tells of. */
+/** Operations that leave nothing behind but their result. */
 const FORGETTABLE: ReadonlySet<Kind> = new Set([
   "recv",
   "recvExact",
@@ -144,10 +144,10 @@ interface Flight {
   done: Promise<void>;
 }
 
-/** How many operations gave a value or an error of that name. */
+/** Numbers of operations by their value or the name of their error. */
 export type Counts = Map<string, number>;
 
-/** How an episode went. */
+/** The end of an episode. */
 export interface Outcome {
   counts: Counts;
   /** Actions that were done. */
@@ -788,7 +788,7 @@ export class World {
     );
   }
 
-  /** What changes nothing that is read, and a hole. */
+  /** Allocates space and makes holes: no byte that is read changes. */
   #space(action: Action): void {
     const found = this.#region(action);
     if (found === undefined) return;
@@ -932,7 +932,7 @@ export class World {
     });
   }
 
-  /** Waits for what uses files; sockets may have to wait for a peer. */
+  /** Waits for operations on files; those on sockets may wait for a peer. */
   async #filesIdle(): Promise<void> {
     while (this.#files.some(({ busy }) => busy.includes(true))) {
       await immediate();
@@ -956,7 +956,7 @@ export class World {
     if ([...this.#flights].some(({ what }) => what === "message")) return;
     this.#mayCancel((flight) => flight.context === context);
     context.closed = true;
-    // What has not arrived is closed with it.
+    // The context closes fds that have not arrived.
     for (const peer of context.handed.values()) {
       this.#closing.push(this.#assertClosed(peer));
     }
@@ -1004,7 +1004,7 @@ export class World {
       if (!end.closed) this.#closing.push(end.close(false));
     }
     this.#closing.push(this.#listener.listener.close());
-    // Nobody else would end what waits for a pipe.
+    // Nothing else would end the operations that wait for a pipe.
     for (const { ctx } of this.#contexts) {
       this.#closing.push(ctx.cancelAllPending());
     }
@@ -1035,7 +1035,8 @@ export class World {
         const isShort = () =>
           context.arrived < context.expected || context.handed.size > 0;
         for (let i = 0; i < 100 && isShort(); i++) await turn(1);
-        // Nobody waits for what was forgotten, which is over by now or soon.
+        // The script does not await forgotten operations. They are over by now
+        // or soon.
         const { ctx } = context;
         for (let i = 0; i < 100 && ctx.pending > 0; i++) await turn(1);
         assertEquals(context.arrived, context.expected, "messages");
@@ -1049,8 +1050,8 @@ export class World {
   }
 }
 
-/** Whether nobody refers to an operation any more, nor will know its result:
- * its direction of a connection is in use until that is closed. */
+/** True if the script has dropped an operation and will not know its result.
+ * Its direction of a connection stays in use until that is closed. */
 function isForgotten({ kind, bound, ms }: Action): boolean {
   return bound === "dropped" && ms === 0 && FORGETTABLE.has(kind);
 }

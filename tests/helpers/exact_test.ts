@@ -35,7 +35,7 @@ import {
 /** More than any socket holds: it cannot be sent in one piece. */
 const LARGE = 8 << 20;
 
-/** What a transfer that failed has moved. */
+/** Gives the bytes that a failed transfer has moved. */
 function movedOf(result: Result<number>): number {
   return result.ok ? -1 : result.error.bytesTransferred!;
 }
@@ -240,7 +240,8 @@ kioTest("asyncWriteExact() tells how far it came", async (ctx) => {
 });
 
 kioTest("asyncWriteExact() writes more than 4 GiB", async (ctx) => {
-  // Nobody looks at the memory, so there is none: kio_test.c reads that far.
+  // The kernel does not read the memory here, so it may be missing. The C tests
+  // read that far.
   const sink = value(await asyncOpen(ctx, "/dev/null", O_WRONLY));
   for (const length of [2 ** 31 + 5, 2 ** 32 + 5]) {
     const result = await asyncWriteExact(ctx, sink, new Uint8Array(length));

@@ -54,7 +54,7 @@ import {
   value,
 } from "../support.ts";
 
-// What a function is given here is not of its type.
+// Arguments here have the wrong type.
 // deno-lint-ignore no-explicit-any
 type Anything = any;
 type Attempt = (given: Anything) => unknown;
@@ -217,7 +217,7 @@ function nameOf(given: unknown): string {
   }
 }
 
-/** What is wrong with how a call takes a bad value; undefined if nothing is. */
+/** Explains how a call fails to refuse a bad value; undefined if it refuses. */
 async function complaint(call: () => unknown): Promise<string | undefined> {
   let returned: unknown;
   try {
@@ -236,7 +236,7 @@ async function complaint(call: () => unknown): Promise<string | undefined> {
   return `is accepted, then gives ${nameOf(result)}`;
 }
 
-/** What is given to the parameters of a function, one after the other. */
+/** Arguments for the parameters of a function, one after the other. */
 type Attempts = (
   ctx: IoContext,
   right: { fd: number },

@@ -359,7 +359,7 @@ kioTest(
       const second = value(await next);
       if (first.ok) assertEquals([first.value, second], [1, 2]);
       else assert(second >= 1);
-      // What is left over if the first was cancelled.
+      // Take the bytes that are left if the first was cancelled.
       await asyncRecv(ctx, pair.left, buffer(), MSG_DONTWAIT);
     }
   },

@@ -82,7 +82,7 @@ interface Head {
   end?(result: Result<unknown>): unknown;
 }
 
-/** What may be under way when a link behind it is given up. */
+/** Operations that may be under way when a link behind them is cancelled. */
 const heads: Record<
   string,
   (ctx: IoContext, stack: AsyncDisposableStack) => Head | Promise<Head>

@@ -206,7 +206,7 @@ type Failing = (ctx: IoContext) => Started | Promise<Started>;
 type Started = { op: UringOp<unknown> };
 const { errors } = Deno;
 const missing = SocketAddress.unix("/no/such/socket");
-/** Nobody listens there. */
+/** A port without a listener. */
 const closed = SocketAddress.v4(1, "127.0.0.1");
 const failing: [string, string, new (message: string) => Error, Failing][] = [
   [

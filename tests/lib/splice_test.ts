@@ -54,7 +54,7 @@ class Pipe implements Disposable {
     for (const fd of fds) loadShim().kio_nonblocking_set(fd, !waits);
   }
 
-  /** What is in it, all of it. */
+  /** Reads all bytes of the pipe. */
   async drain(ctx: IoContext): Promise<Uint8Array> {
     const buffer = new Uint8Array(this.size);
     const result = await asyncRead(
@@ -120,7 +120,7 @@ kioTest("asyncSplice() moves the position of a file", async (ctx) => {
   const data = pattern(1000);
   await using from = await tempFile(ctx, data);
   using pipe = new Pipe();
-  // What wrote it used offsets: the position is 0.
+  // The writes used offsets, so the position is 0.
   for (const length of [300, 500, 999]) {
     value(await asyncSplice(ctx, from, pipe.writeEnd, length));
   }

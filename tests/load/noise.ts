@@ -19,7 +19,7 @@ export function noiseAt(at: number, length: number): Uint8Array<ArrayBuffer> {
   return noise.subarray(start, start + length);
 }
 
-/** What a connection sends: no other sends the same. */
+/** Makes the message of a connection: no other sends the same. */
 export function messageOf(
   connection: number,
   number: number,

@@ -21,7 +21,7 @@ export interface SubjectOptions {
   fdsMax?: number;
 }
 
-/** What fds are, by their number. */
+/** Numbers of fds by their kind. */
 export interface FdCounts {
   sockets: number;
   pipes: number;
@@ -54,7 +54,7 @@ export class Subject implements AsyncDisposable {
     undoing.add(this.#undo);
   }
 
-  /** What it has printed that matches; waits until it has. */
+  /** Waits until the output matches, and gives the match. */
   printed(pattern: RegExp): Promise<RegExpExecArray> {
     return this.#program.printed(pattern);
   }
@@ -63,7 +63,7 @@ export class Subject implements AsyncDisposable {
     return `/proc/${this.#program.pid}`;
   }
 
-  /** What it tells about itself, after a collection of garbage. */
+  /** Asks for its report about itself, after a garbage collection. */
   async report(): Promise<Report> {
     this.#program.kill("SIGUSR2");
     const pattern = new RegExp(`^report ${++this.#reports} (.*)\n`, "m");
@@ -141,13 +141,13 @@ export class Subject implements AsyncDisposable {
 export const PIPE_ENDS_KEPT = 2 * 16;
 /** `kernelWorkersMax` of a context, and some of the kernel's own. */
 const KERNEL_THREADS_MAX = 64 + 4;
-/** What the collector may leave for later, and what malloc keeps: it comes in
- * waves, of up to 80 MB where a server is fast. What stays in use is judged by
- * itself. */
+/** Memory that the collector may leave for later, and that malloc keeps. It
+ * comes in waves, of up to 80 MB where a server is fast. Memory in use is
+ * judged by itself. */
 const SLACK_MB = 96;
 /** The tables of a context do not shrink, and the compiler keeps its code. */
 const USED_MB_MAX = 8;
-/** What a connection may cost: a buffer of 4 KiB, what is around it, and garbage. */
+/** Memory of a connection: a buffer of 4 KiB, its objects, and garbage. */
 const CONNECTION_MB_MAX = 24 / 1024;
 
 /** `programs/server.ts`, running. */
@@ -262,12 +262,13 @@ export class Server extends Subject {
   }
 }
 
-/** `programs/visitor.ts`, which is to be served whatever others do. */
+/** `programs/visitor.ts`. The server must serve it, whatever other clients do.
+ */
 export class Visitor extends Subject {
   readonly #load: Load;
 
   private constructor(load: Load, server: Server) {
-    // What others suffer in a network is for its first address.
+    // Other clients disturb the network of its first address only.
     const host = server.network?.addresses[1];
     super("visitor", [`${server.echoAt(host)}`, `${server.partsAt(host)}`]);
     this.#load = load;

@@ -23,7 +23,7 @@ import {
 } from "@kio/kio";
 
 const LENGTH = 2 ** 32 + 5;
-/** What Linux moves at a time. */
+/** The most that Linux moves at a time. */
 const PIECE = 0x7ffff000;
 
 /** Where a byte tells whether it is in its place: around each border. */
@@ -37,7 +37,7 @@ const STEP = 4093;
 const FOLDER = "/dev/shm";
 /** Two buffers, or a buffer and a file of that length. */
 const BYTES_NEEDED = 2.5 * LENGTH;
-/** What there is for buffers, and for the file. */
+/** Memory for buffers, and for the file. */
 const memory = Deno.systemMemoryInfo().available;
 const { bavail, bsize } = statfsSync(FOLDER);
 const room = bavail * bsize;

@@ -188,7 +188,7 @@ kioTest(
   },
 );
 
-/** What `console.error` is called with while `body` runs. */
+/** Collects the arguments of `console.error` while `body` runs. */
 async function loggedBy(body: () => Promise<void>): Promise<unknown[]> {
   const logged: unknown[] = [];
   const { error } = console;

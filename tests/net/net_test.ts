@@ -484,7 +484,7 @@ kioTest("bind() gives the socket its address, 0 a free port", () => {
   assertCode(one.bind(SocketAddress.v4(0, "127.0.0.1")), "EINVAL");
   using two = unwrap(Socket.open("ipv4"));
   assertCode(two.bind(SocketAddress.v4(port, "127.0.0.1")), "EADDRINUSE");
-  // An address for documentation: nobody has it.
+  // An address for documentation: no machine has it.
   assertCode(two.bind(SocketAddress.v4(0, "192.0.2.1")), "EADDRNOTAVAIL");
   assertCode(two.bind(SocketAddress.v6(0)), "EAFNOSUPPORT");
   using unix = unwrap(Socket.open("unix"));

@@ -122,7 +122,7 @@ Deno.test("memory that the library loses is reported", async () => {
   assertMatch(err, /LeakSanitizer: detected memory leaks[^]*in kio_fd_send/);
 });
 
-/** What a library has of the sanitizers, debug information included. */
+/** Finds traces of the sanitizers in a library, debug information included. */
 function tracesOf(library: string): RegExpMatchArray | null {
   const content = new TextDecoder("latin1").decode(
     Deno.readFileSync(pathOf(library)),

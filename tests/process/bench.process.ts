@@ -1,7 +1,6 @@
 /**
- * What becomes of measured figures: the files they are kept in, and the charts
- * and tables made of them. Here and not beside the other tests, as it takes
- * files and a plotting library.
+ * Measured figures: the files that keep them, and the charts and tables made of
+ * them. The tests are here because they need files and a plotting library.
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {

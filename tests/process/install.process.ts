@@ -119,7 +119,7 @@ function installed(): Promise<User> {
   return prepared ??= (async () => {
     const user = new User();
     globalThis.addEventListener("unload", () => user[Symbol.dispose]());
-    // What one part depends on comes from where this process has it.
+    // Take dependencies of a part from where this process has them.
     const info = await run(Deno.execPath(), ["info", "--json"]);
     Deno.mkdirSync(user.denoDir);
     Deno.symlinkSync(JSON.parse(info.out).npmCache, `${user.denoDir}/npm`);
@@ -383,7 +383,7 @@ Deno.test("a file libc.so.6 in the current folder is not loaded", async () => {
   }
 });
 
-/** What must not be loaded, and what is said of it. */
+/** Libraries that must not be loaded, and the expected reason. */
 const REFUSALS: Record<
   string,
   { spoil: (user: User) => void; reason: RegExp; needsRoot?: true }

@@ -41,7 +41,7 @@ async function runAsUser(script: string, options: ScriptOptions = {}) {
   });
 }
 
-/** What the scripts share: to be printed, and to be counted. */
+/** The common part of the scripts, for printing and counting. */
 const SHARED = `
 const say = (what, result) => console.log(what, result.ok ? "ok" : result.error.code);
 const refusal = async (what, attempt) => {

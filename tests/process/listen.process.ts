@@ -22,7 +22,7 @@ function freePort(): number {
   return listener.localAddress!.port;
 }
 
-/** How listening ends in this process; nothing is left of it. */
+/** Listens in this process and gives the outcome; nothing is left of it. */
 function tryHere(at: SocketAddress, options?: ListenOptions): string {
   const bound = TcpListener.bind(at, options);
   if (!bound.ok) return bound.error.code;
@@ -74,7 +74,7 @@ const shared = { reusePort: true };
 const alone = { reusePort: false };
 const only6 = { ipv6Only: true };
 
-/** Who listens first, who then wants to, and how that ends. */
+/** The first listener, the second, and the outcome of the second. */
 const cases: [At, ListenOptions, At, ListenOptions, string][] = [
   [all4, {}, all4, {}, "EADDRINUSE"],
   [all4, {}, one4, {}, "EADDRINUSE"],

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Ended, ROOT, run, temporaryFolder } from "./support.ts";
 
-/** What setup.sh calls besides what is to be missing or played. */
+/** Tools that setup.sh calls, besides those that are missing or played here. */
 const TOOLS = ["awk", "bash", "cc", "dirname", "env", "head"];
 
 /** A program of the machine: what it prints and how it ends; each call is

@@ -63,7 +63,7 @@ class Site implements AsyncDisposable {
     Deno.writeFileSync(`${this.root}/${name}`, data);
   }
 
-  /** What curl gets: everything, head and body. */
+  /** Fetches by curl: everything, head and body. */
   async curl(path: string, ...options: string[]): Promise<string> {
     const { code, out, err } = await run("curl", [
       ...["--silent", "--show-error", "--include", "--path-as-is"],
@@ -85,7 +85,7 @@ class Site implements AsyncDisposable {
     return await client.rest();
   }
 
-  /** What the server has open. */
+  /** Lists the files that the server has open. */
   opened(): string[] {
     const folder = `/proc/${this.server.pid}/fd`;
     const names = [...Deno.readDirSync(folder)].map(({ name }) => name);
@@ -652,7 +652,7 @@ test(
     const head = await client.until(/\r\n\r\n/);
     assertEquals(headerOf(head, "Content-Length"), `${size}`);
     Deno.truncateSync(`${site.root}/shrinks`, 1000);
-    // It cannot have been sent: nobody has read it.
+    // It cannot have been sent: the client has not read it.
     const rest = await client.rest();
     assert(rest.length < size, `${rest.length}`);
     assertEquals(bodyOf(await site.curl("/tiny.txt")), "0123456789");
@@ -725,7 +725,7 @@ Deno.test("static_sendfile ends at once on the second signal", async () => {
   await client.send(get("/huge"));
   await client.until(/\r\n\r\n/);
   site.server.kill("SIGINT");
-  // It goes on with what nobody reads.
+  // It goes on with bytes that no client reads.
   await sleep(300);
   assert(site.fdCount() > 0);
   site.server.kill("SIGINT");

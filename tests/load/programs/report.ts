@@ -2,7 +2,7 @@ import type { ContextStats, IoContext } from "@kio/kio";
 
 const GC_PAUSE_MS = 50;
 
-/** What a program tells about itself. */
+/** A program's report about itself. */
 export interface Report {
   /** Objects and buffers that are in use. */
   usedMB: number;

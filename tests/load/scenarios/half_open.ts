@@ -5,9 +5,9 @@ import { Network } from "../network.ts";
 import { eventually, inLanes, type Scenario } from "../scenario.ts";
 import { Server, Visitor } from "../subject.ts";
 
-/** What the server waits for anybody. */
+/** Time that the server waits for a client. */
 const TIMEOUT_MS = 2000;
-/** What it may take to notice with so many timeouts due. */
+/** Time to notice, with so many timeouts due. */
 const LIMIT_MS = 30_000;
 
 export const halfOpen: Scenario = {

@@ -8,7 +8,7 @@ const PART_SIZE = 100;
 /** So often in an interval some of the connections send their byte. */
 const TICKS = 20;
 
-/** What others have to put up with. */
+/** The longest wait of other clients. */
 const VISIT_MS_MAX = 250;
 
 export const slowloris: Scenario = {

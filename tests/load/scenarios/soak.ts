@@ -19,7 +19,7 @@ import { type FdCounts, PIPE_ENDS_KEPT, Server } from "../subject.ts";
 
 /** Each client does something so often: together a fraction of a core. */
 const INTERVAL_MS = 150;
-/** What a client does before another takes its place. */
+/** Exchanges of a client before another takes its place. */
 const EXCHANGES_MAX = 200;
 /** A sample each, or less in a short run. */
 const SAMPLE_S = 60;
@@ -29,10 +29,10 @@ const WARM_UP = 0.25;
 const SLOPE_MB_PER_H_MAX = 1;
 /** In less time, the noise of malloc and of the collector is steeper. */
 const JUDGED_S = 1800;
-/** How much slower it may be in the last third than in the first. */
+/** The last third may be slower than the first by this factor. */
 const P99_RATIO_MAX = 2;
 
-/** What a client gets that the server has aborted, as it does at random. */
+/** Errors of a client that the server has aborted, as it does at random. */
 const ABORTED = ["ECONNRESET", "EPIPE", "ENODATA"];
 
 interface Sample {
@@ -148,7 +148,7 @@ class Clients {
   readonly #server: Server;
   readonly timesMs: number[] = [];
   isOver = false;
-  /** What came back wrong, if anything. */
+  /** The wrong answer, if any came back. */
   wrong = "";
   #lives = 0;
   #answers = 0;
