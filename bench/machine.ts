@@ -5,7 +5,8 @@ export interface Machine {
   readonly cpu: string;
   readonly cores: number;
   readonly kernel: string;
-  /** By the name of the program; one that is not installed is not there. */
+  /** Versions by the name of the program; one that is not installed is missing.
+   */
   readonly versions: Readonly<Record<string, string>>;
 }
 

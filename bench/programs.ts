@@ -1,4 +1,4 @@
-/** Where the programs are, and how each of them is started. */
+/** The places of the programs, and how each of them is started. */
 
 const here = (path: string) => new URL(path, import.meta.url).pathname;
 

@@ -12,7 +12,7 @@ import {
   type Suite,
 } from "./suite.ts";
 
-/** Where results are kept. */
+/** The folder of the results. */
 export const RESULTS_FOLDER = new URL("results/", import.meta.url);
 
 const MEASURED = "measured";
@@ -28,11 +28,11 @@ export interface Figure extends Summary {
 /** One peer of a case. */
 export interface PeerRecord {
   readonly name: string;
-  /** "measured", "not installed", or what it failed of. */
+  /** "measured", "not installed", or the reason of its failure. */
   readonly status: string;
   readonly rounds: number;
   readonly steadyRounds: number;
-  /** By metric; empty unless it was measured. */
+  /** Figures by metric; empty unless it was measured. */
   readonly figures: Readonly<Record<string, Figure>>;
 }
 
@@ -174,7 +174,7 @@ export async function load(
   }
 }
 
-/** Keeps what was measured now, beside the other cases of that benchmark. */
+/** Keeps the new results, beside the other cases of that benchmark. */
 export async function save(
   suite: Suite,
   now: SuiteRecord,

@@ -41,7 +41,7 @@ export async function measure(
   let before = await probe();
   let ideal = before;
 
-  /** One run, with what the machine was like before and after it. */
+  /** Makes one run, with a look at the machine before and after it. */
   async function take({ round, peer }: Turn): Promise<Taken> {
     const sample = await peer.sample();
     const after = await probe();

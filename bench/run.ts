@@ -30,7 +30,7 @@ export async function run(command: Command, seconds: number): Promise<string> {
   return new TextDecoder().decode(stdout);
 }
 
-/** The lines of JSON among what a program printed. */
+/** Finds the lines of JSON in the output of a program. */
 export function jsonLines(output: string): Record<string, number>[] {
   return output.split("\n")
     .filter((line) => line.startsWith("{"))

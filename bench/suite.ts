@@ -68,7 +68,7 @@ export interface Suite {
   bars(figures: Figures): Bar[];
   /** Further findings in the figures, a sentence each. */
   findings?(figures: Figures): string[];
-  /** Makes what it needs. */
+  /** Makes the files that it needs. */
   begin?(): Promise<void>;
   /** Removes it. */
   end?(): Promise<void>;

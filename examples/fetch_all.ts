@@ -89,7 +89,7 @@ async function fetchWithTimeout(
 
 interface Head {
   status: number;
-  /** By name in lower case; of a name that came again, both with a comma. */
+  /** Fields by name in lower case. Repeated fields are joined with a comma. */
   headers: Map<string, string>;
 }
 

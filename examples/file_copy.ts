@@ -150,7 +150,7 @@ async function copyFile(
   await copyRest(buffers[0]!);
   await syncing;
   if (failure !== undefined) return failure;
-  // It may end with a hole, or before what was read of it first.
+  // The file may end with a hole, or before the bytes that were read first.
   const sized = await asyncFtruncate(ctx, target, end);
   if (!sized.ok) return sized;
   const synced = await asyncFdatasync(ctx, target).withSignal(signal);
@@ -207,7 +207,7 @@ async function openSource(ctx: IoContext, path: string): Task<number> {
   throw new Failed(`Cannot copy ${path}: it is a ${nameOf(type)}, not a file`);
 }
 
-/** Fails if what has the target's name is not to be replaced. */
+/** Fails if the copy must not replace the file with the target's name. */
 async function checkTarget(
   ctx: IoContext,
   path: string,

@@ -36,7 +36,7 @@ export async function echo(
     const received = await asyncRecv(ctx, socket, buffer)
       .withSignal(pool.stopping);
     if (!received.ok || received.value === 0) return;
-    // The kernel may take only a part of what it is given.
+    // The kernel may take only a part of the data.
     let data = buffer.subarray(0, received.value);
     while (data.length > 0) {
       const sent = await asyncSend(ctx, socket, data);
@@ -47,7 +47,7 @@ export async function echo(
   }
 }
 
-/** Says where the pool listens, and what it has served after a signal. */
+/** Prints where the pool listens, and after a signal its counts. */
 export async function serveUntilSignal(
   pool: WorkerPool,
   address: SocketAddress | undefined,
@@ -95,7 +95,7 @@ export function parse(
   }));
 }
 
-/** The value of a result, or the end of the program with what is wrong. */
+/** Gives the value of a result, or ends the program with the error. */
 export function orExit<T>(
   result: { ok: true; value: T } | { ok: false; error: { message: string } },
   action: string,

@@ -46,7 +46,7 @@ const GRACE_MS = 2000;
  * busy and sanitizers slow. */
 const BODY_MS_MAX = 120_000;
 
-/** Opened before any test, so that what is opened lazily is in the baseline. */
+/** Opened before any test, so that lazily opened fds are in the baseline. */
 const observer = new IoContext(64);
 
 // ---- what is open and running -------------------------------------------------
@@ -61,7 +61,7 @@ export function isOpen(fd: number): boolean {
 const POLL_MAX = 256;
 const POLLNVAL = 0x20;
 
-/** struct pollfd: the fd, and in the high half of the next what is found. */
+/** struct pollfd: the fd, and in the high half of the next the events found. */
 const pollFds = Int32Array.from(
   { length: 2 * FDS_MAX },
   (_, i) => i % 2 === 0 ? i / 2 : 0,
@@ -208,7 +208,7 @@ export async function assertFds(
   }
 }
 
-/** Asks the kernel what is left in a ring: operations that are not submitted,
+/** Asks the kernel for the rest in a ring: operations that are not submitted,
  * not taken over, waiting for an event, or without room in the queue. */
 async function leftIn(ctx: IoContext): Promise<string[]> {
   const info = await procText(`/proc/self/fdinfo/${ctx.ringFd}`) ?? "";
@@ -274,7 +274,7 @@ async function assertMappings(max: number): Promise<void> {
 
 /** Options of a test. */
 export interface KioTestOptions {
-  /** Of the context. */
+  /** Entries of the context. */
   entries?: number;
   /** The test starts and ends threads. */
   threads?: boolean;
@@ -328,8 +328,8 @@ export function kioThreadTest(
   kioTest(name, body, { threads: true });
 }
 
-/** To be called before such tests are registered: Deno opens some fds of its
- * own with the first threads of a process, and keeps them. */
+/** Lets Deno open some fds of its own, which come with the first threads of a
+ * process and stay. Call it before such tests are registered. */
 export async function warmUpThreads(): Promise<void> {
   for (let i = 0; i < 4; i++) {
     await using pool = new BlockingPool(2);
@@ -405,7 +405,8 @@ export function randomOf(seed: number): (below: number) => number {
   };
 }
 
-/** A turn of Deno's event loop: what was queued is in the kernel afterwards. */
+/** Waits for a turn of Deno's event loop: afterwards queued operations are in
+ * the kernel. */
 export function turn(delayMs = 0): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, delayMs));
 }

@@ -66,7 +66,7 @@ async function complaintOf(
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
-    // A group of its own: what it has started goes with it.
+    // A group of its own: its children end with it.
     detached: true,
   }).spawn();
   let isOver = false;

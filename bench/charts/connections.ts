@@ -105,7 +105,7 @@ function panel(
   };
 }
 
-/** Echo of 64 bytes: what a server does, and what it takes. */
+/** Echo of 64 bytes: requests a second, and CPU a request. */
 export function connections(record: SuiteRecord): Chart {
   const cases = casesWith(record, { bytes: BYTES, connections: undefined });
   const rows = ROWS.map((row): Part => {

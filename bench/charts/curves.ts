@@ -12,7 +12,7 @@ import type { Part } from "./render.ts";
 
 /** Height that names need below each other. */
 const NAME_HEIGHT = 16;
-/** Room below and above what is drawn. */
+/** Room below and above the curves. */
 const MARGIN = 1.15;
 
 /** A point of a curve. */

@@ -12,7 +12,7 @@ import { PROGRAMS } from "./look.ts";
 /** Programs whose versions charts show, beside kio. */
 const VERSIONS_SHOWN = ["Deno", "Node", "Bun", "liburing"];
 
-/** A program of the charts, and what it did in a case. */
+/** A program of the charts, and its figures in a case. */
 export interface Entry {
   readonly name: string;
   readonly figures: Readonly<Record<string, Figure>>;

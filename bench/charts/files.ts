@@ -46,7 +46,7 @@ export async function loadAll(folder = RESULTS_FOLDER): Promise<Records> {
   return records;
 }
 
-/** Draws the charts of what was measured. */
+/** Draws the charts of the records. */
 export async function drawCharts(records: Records): Promise<MadeFile[]> {
   const files: MadeFile[] = [];
   for (const { path, benchmark, draw } of CHARTS) {

@@ -45,19 +45,19 @@ export const COLOUR_SCALE = {
   range: PROGRAMS.map(({ colour }) => colour),
 };
 
-/** The scale that gives each its kind of line: not everybody sees colours. */
+/** The scale that gives each its kind of line: not all readers see colours. */
 export const DASH_SCALE = {
   domain: PROGRAMS.map(({ name }) => name),
   range: PROGRAMS.map(({ dash }) => [...dash]),
 };
 
-/** That kio is what a chart is about. */
+/** True for kio, in the language of the charts. */
 export const IS_KIO = "datum.name === 'kio'";
 
 /** The weight of a text beside the mark of a program. */
 export const KIO_BOLD = { expr: `${IS_KIO} ? "bold" : "normal"` };
 
-/** Of every chart. */
+/** The configuration of every chart. */
 export const CONFIG = {
   aria: false,
   background: LIGHT.page,

@@ -4,7 +4,7 @@ import { asyncClose, asyncRecv, asyncSend, type IoContext } from "../../mod.ts";
 
 const BUFFER_BYTES = 16384;
 
-/** Sends back what comes until the client closes; with a timeout above 0 each
+/** Sends bytes back until the client closes; with a timeout above 0 each
  * receive is bounded. */
 export async function echo(
   ctx: IoContext,

@@ -21,7 +21,8 @@ const SECONDS_MAX = 60;
 const KIO = "kio";
 const CP = "cp --reflink=never";
 
-/** Where files are copied, and what makes a copy of cp as durable as kio's. */
+/** The places where files are copied, and the way to make a copy of cp as
+ * durable as kio's. */
 const PLACES = [
   { title: "1 GiB in memory (tmpfs)", folder: "/dev/shm", after: ":" },
   {

@@ -84,7 +84,7 @@ export async function loadServer(
   );
 }
 
-/** Puts load on a server from a core; gives what the generator has printed. */
+/** Puts load on a server from a core. Returns the output of the generator. */
 export function load(
   server: Server,
   core: number,
@@ -114,7 +114,7 @@ export function sampleOf(figures: Record<string, number>): Sample {
   };
 }
 
-/** The latencies among what the load generator has printed. */
+/** Finds the latencies in the output of the load generator. */
 export function percentilesOf(
   figures: Record<string, number>,
 ): [name: string, us: number][] {

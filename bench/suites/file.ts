@@ -19,7 +19,7 @@ import {
   type Suite,
 } from "../suite.ts";
 
-/** Where everybody takes part. */
+/** The depths for all peers. */
 const DEPTHS = [1, 32];
 /** Further depths for the curve: one peer of each, and shorter. */
 const MORE_DEPTHS = [2, 4, 8, 16, 64, 128];

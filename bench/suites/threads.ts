@@ -27,9 +27,9 @@ const CORES = [SERVER_CORE, CLIENT_CORE];
 /** Each worker has a listener for what arrives on its core. */
 const BY_CPU = "incoming-cpu";
 
-/** Of each load generator, where each core has one. */
+/** Connections of each load generator, where each core has one. */
 const CONNECTIONS_A_CORE = 32;
-/** Of the only load generator. */
+/** Connections of the only load generator. */
 const CONNECTIONS = 64;
 const BYTES = 64;
 const MESSAGES_PER_S = 300;
@@ -318,7 +318,8 @@ export function threads({ seconds }: Options): Suite {
   };
 }
 
-/** Says what a request costs of two workers, as far as it was measured. */
+/** Compares the cost of a request with two workers, as far as it was measured.
+ */
 function finding(
   how: string,
   names: readonly string[],

@@ -25,7 +25,7 @@ const VALID_MS = 1000;
 /** A file without requests stays open for that long. */
 const UNUSED_MS = 10_000;
 
-/** No symbolic links: they could lead to what is hidden. */
+/** No symbolic links: they could lead to hidden files. */
 const RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 
 const TYPES: Record<string, string> = {
@@ -157,7 +157,8 @@ export class FileCache {
     return found;
   }
 
-  /** From here on the path means nothing: the fd is what is served. */
+  /** Examines an open file. From here on the path means nothing: the fd is
+   * served. */
   async #examine(path: string, fd: number): Task<Found> {
     const examined = await asyncFstat(this.#ctx, fd);
     if (!examined.ok) return 500;

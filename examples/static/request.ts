@@ -10,7 +10,7 @@ export interface Request {
   folder: string | undefined;
   /** The connection stays open. */
   keepAlive: boolean;
-  /** Those that change the answer, by name in lower case. */
+  /** The fields that change the answer, by name in lower case. */
   headers: ReadonlyMap<string, string>;
 }
 
@@ -141,9 +141,9 @@ export interface Range {
 }
 
 /**
- * The part of a file that is asked for; "none" if the file ends before it.
- * Undefined, which is all of it, for what is not understood, for several parts,
- * and of an empty file, which has no parts.
+ * Gives the part of a file that the request asks for; "none" if the file ends
+ * before it. Returns undefined, for the whole file, in three cases: an unknown
+ * form, several parts, and an empty file, which has no parts.
  */
 export function parseRange(
   header: string | undefined,

@@ -28,7 +28,7 @@ export interface HeadFields {
   lastModified?: string;
   /** "bytes 0-9/100", for a part of a file. */
   contentRange?: string | undefined;
-  /** Where it is instead. */
+  /** The other place of the file. */
   location?: string;
   /** The connection is closed after it. */
   close?: boolean;

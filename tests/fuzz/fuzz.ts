@@ -38,7 +38,7 @@ const { values: options } = parseArgs({
 });
 const firstSeed = Number(options.seed);
 const operationsMax = Number(options.ops);
-// Chooses the library; what is imported below opens a context.
+// Choose the library first: the modules below open a context.
 if (options.faults) FaultPlan.load();
 const { actionsOf } = await import("./actions.ts");
 const { World } = await import("./world.ts");

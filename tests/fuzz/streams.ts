@@ -44,7 +44,7 @@ export class Flow {
     return bytes;
   }
 
-  /** That these are the next bytes of this stream, and of no other. */
+  /** Checks that these are the next bytes of this stream, and of no other. */
   take(bytes: Uint8Array): void {
     const from = (this.base + this.received) % PERIOD;
     for (let i = 0; i < bytes.length; i++) {
@@ -83,7 +83,7 @@ export class End {
     return this.socket.fd < 0;
   }
 
-  /** By `close()`, or by what `using` does. */
+  /** Closes it by `close()`, or as `using` does. */
   close(isUsing: boolean): Promise<void> {
     this.out.ended = true;
     this.in.readerClosed = true;

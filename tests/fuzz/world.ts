@@ -134,7 +134,7 @@ interface File {
   closed: boolean;
 }
 
-/** An operation in flight, and what the model knows of it. */
+/** An operation in flight, and the model's knowledge of it. */
 interface Flight {
   what: string;
   context: Context;
@@ -161,7 +161,7 @@ export class World {
   readonly #flights = new Set<Flight>();
   readonly #later: (() => void)[] = [];
   readonly #closing: Promise<unknown>[] = [];
-  /** For what is no part of the game: its queue is never full. */
+  /** For operations outside of the game: its queue is never full. */
   readonly #own = new IoContext(256);
   #contexts: Context[] = [];
   #ends: End[] = [];
@@ -183,7 +183,7 @@ export class World {
     this.#lenient = lenient;
   }
 
-  /** Does the actions, ends everything, and looks what is left. */
+  /** Does the actions, ends everything, and looks for leaks. */
   static async run(
     actions: readonly Action[],
     random: (below: number) => number,
@@ -344,7 +344,7 @@ export class World {
     this.#counts.set(outcome, (this.#counts.get(outcome) ?? 0) + 1);
   }
 
-  /** Some of what is in flight may be cancelled from now on. */
+  /** Some of the operations in flight may be cancelled from now on. */
   #mayCancel(isMeant: (flight: Flight) => boolean): void {
     for (const flight of this.#flights) {
       if (isMeant(flight)) flight.codes.add("ECANCELED");
@@ -686,7 +686,7 @@ export class World {
     });
   }
 
-  /** A chain: what is behind one that fails does not happen. */
+  /** A chain: operations behind one that fails do not happen. */
   #durableWrite(action: Action): void {
     const found = this.#region(action);
     const context = this.#context(action);
@@ -721,8 +721,8 @@ export class World {
     );
   }
 
-  /** A chain that waits, with a link that is given up before it can start: what
-   * is not done leaves no byte. */
+  /** A chain that waits, with a link that is cancelled before it can start. A
+   * link that did not happen leaves no byte. */
   #chain(action: Action): void {
     const context = this.#context(action);
     const { ctx } = context;
@@ -923,8 +923,8 @@ export class World {
     const isChain = action.ms % 2 === 0;
     const [written, closed] = isChain ? link(ctx, queue) : queue();
     // On a ring of one entry a chain does not fit. After a write that fails or
-    // is short it ends, and the fd is gone all the same: it would be missed. The
-    // number may soon be a socket's, which ends what is pending when it closes.
+    // is short it ends, and the fd is gone all the same. The number may soon be
+    // a socket's, which ends pending operations when it closes.
     const codes = ["E2BIG", "ECANCELED"].slice(isChain ? 0 : 1);
     this.#start("closedWrite", action, context, codes, written, () => {});
     this.#start("close", action, context, codes, closed, (result) => {
@@ -968,7 +968,7 @@ export class World {
     this.#register(this.#contexts.at(-1)!);
   }
 
-  /** That the other end is closed, soon. */
+  /** Checks that the other end is closed, soon. */
   async #assertClosed(socket: Socket): Promise<void> {
     const op = asyncRecv(this.#own, socket, new Uint8Array(1));
     const result = await op.withTimeout(HANG_MS);
@@ -976,7 +976,7 @@ export class World {
     await socket.close();
   }
 
-  /** Memory for what comes in: some of it cannot be taken away. */
+  /** Makes memory for incoming bytes: some of it cannot be taken away. */
   #bufferFor({ ctx }: Context, size: number): Uint8Array<ArrayBuffer> {
     if (size % 16 > 1) return new Uint8Array(size);
     const buffer = size % 16 === 0

@@ -113,7 +113,7 @@ kioTest("asyncRecvExact() that times out tells what it has", async (ctx) => {
   value(await asyncSend(ctx, pair.right, bytes("abcd")));
   const first = asyncRecvExact(ctx, pair.left, buffer, { timeout: 20 });
   assertShort(await first, "ETIMEDOUT", 4);
-  // Nothing is lost: what comes later is for who asks next.
+  // Nothing is lost: later bytes are for the next receive.
   value(await asyncSend(ctx, pair.right, bytes("efghij")));
   const rest = buffer.subarray(4);
   assertEquals(value(await asyncRecvExact(ctx, pair.left, rest)), 6);
@@ -212,7 +212,7 @@ kioTest("asyncReadExact() gives ENODATA at the end of a file", async (ctx) => {
 });
 
 kioTest("asyncReadExact() goes on after each short read", async (ctx) => {
-  // A pipe gives what is there, which is never all.
+  // A pipe gives the bytes that are there, which is never all.
   using pair = unixPair();
   const buffer = new Uint8Array(6);
   const reading = asyncReadExact(ctx, pair.left, buffer, CURRENT_POSITION);

@@ -98,7 +98,7 @@ const NO_UINT31: unknown[] = [
   ...BEYOND_INT32,
   ...BEYOND_SAFE,
 ];
-/** The same, where undefined is not what is left out. */
+/** The same, where undefined is not the same as left out. */
 const NO_NUMBER_31 = [undefined, ...NO_UINT31];
 const NO_FDS = [
   ...NO_NUMBER_31,
@@ -242,7 +242,8 @@ type Attempts = (
   right: { fd: number },
 ) => Record<string, [values: unknown[], attempt: Attempt]>;
 
-/** Gives a function each value of a list and lists what it does not refuse. */
+/** Gives a function each value of a list. Returns the values that it does not
+ * refuse. */
 async function refusals(
   attempts: ReturnType<Attempts>,
 ): Promise<string[]> {
@@ -713,7 +714,7 @@ refuses("TcpListener.bind()", () => {
 
 /** Deno's own checks of integers are gone when a call is optimised. */
 const CALLS = 1_000_000;
-/** As many as are enough for that, of what takes a thread of the kernel. */
+/** Enough calls for that, of operations that take a kernel worker. */
 const SLOW_CALLS = 100_000;
 
 async function warm(

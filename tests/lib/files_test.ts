@@ -445,7 +445,7 @@ kioTest("asyncRename() replaces what has the name", async (ctx) => {
   );
   value(await asyncRename(ctx, from, to));
   assertEquals(await read(ctx, to), "new");
-  // Whoever has the old one open still has all of it.
+  // A reader that has the old one open still has all of it.
   assertEquals(text(await contentOf(ctx, old)), "old");
 });
 

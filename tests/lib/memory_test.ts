@@ -146,7 +146,7 @@ kioTest(
     // 1.25 GiB in all, of which 0.9 may be there at a time.
     for (let i = 0; i < 320; i++) {
       ctx.allocate(2 ** 22).fill(1);
-      // The collector tells of what is gone by an event.
+      // The collector reports freed objects by an event.
       if (i % 8 === 0) await turn();
     }
     const grownKb = await statusOf("VmRSS") - beforeKb;

@@ -84,7 +84,7 @@ class Pipe implements Disposable {
   }
 }
 
-/** Fills what a socket takes while its peer reads nothing. */
+/** Fills a socket whose peer reads nothing. */
 async function fill(ctx: IoContext, socket: Socket): Promise<number> {
   const data = new Uint8Array(65536);
   for (let sum = 0;;) {
@@ -290,7 +290,7 @@ kioTest("asyncSplice() to who is gone is EPIPE, no signal", async (ctx) => {
   await right.close();
   value(await asyncSplice(ctx, file, pipe.writeEnd, 3, { fromOffset: 0 }));
   assertCode(await asyncSplice(ctx, pipe.readEnd, left, 3), "EPIPE");
-  // The bytes are still in the pipe: it cannot be used for anybody else.
+  // The bytes are still in the pipe: no other transfer can use it.
   assertEquals(text(await pipe.drain(ctx)), "abc");
   await left.close();
   pipe.closeReadEnd();

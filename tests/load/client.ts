@@ -98,7 +98,7 @@ export async function receivePart(
   }
 }
 
-/** Asks for a part of the file, and checks what comes. */
+/** Asks for a part of the file, and checks the answer. */
 export async function fetchPart(
   ctx: IoContext,
   socket: Socket,

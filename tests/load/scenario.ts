@@ -13,14 +13,14 @@ export interface Size {
 export interface Scenario {
   /** The objects that `connections` counts, for people. */
   about: string;
-  /** As it is meant. */
+  /** The intended size. */
   long: Size;
   /** For a machine that is not to be busy with it: seconds, not minutes. */
   short: Size;
   run(load: Load): Promise<void>;
 }
 
-/** That something which a scenario needs is not there. */
+/** A scenario lacks something that it needs. */
 export class Unavailable extends Error {}
 
 /** Runs a command whose words have no spaces in them; the machine is to blame

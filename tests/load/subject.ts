@@ -15,7 +15,7 @@ import {
 const LIMIT_MS = 24 * 3600_000;
 
 export interface SubjectOptions {
-  /** Where it runs; on this machine if left out. */
+  /** The network that it runs in; this machine if left out. */
   network?: Network;
   /** Its limit of fds. */
   fdsMax?: number;
@@ -187,12 +187,12 @@ export class Server extends Subject {
     return server;
   }
 
-  /** Where the echo is; in a network by the first of its addresses or another. */
+  /** The address of the echo; in a network by the first address or another. */
   echoAt(host = this.#host): SocketAddress {
     return SocketAddress.v4(this.#echoPort, host);
   }
 
-  /** Where the parts of the file are. */
+  /** The address of the parts of the file. */
   partsAt(host = this.#host): SocketAddress {
     return SocketAddress.v4(this.#partsPort, host);
   }
@@ -211,7 +211,7 @@ export class Server extends Subject {
     return eventually(() => this.connections, (n) => n === count, limitMs);
   }
 
-  /** That it holds what so many connections need, and no more. */
+  /** Checks that it holds no more than that many connections need. */
   judgeBounds(when: string, connections: number): void {
     const { own, kernel } = this.threads();
     this.#load.check(
@@ -230,7 +230,7 @@ export class Server extends Subject {
     );
   }
 
-  /** That it has given everything back, and ends well. */
+  /** Checks that it has given everything back, and ends well. */
   async judgeEnd(limitMs?: number): Promise<void> {
     const left = await this.connected(0, limitMs);
     const { stats, connections, usedMB } = await this.report();

@@ -33,7 +33,7 @@ import {
 
 const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
-/** A delay that no test outlasts: what waits for it hangs. */
+/** A delay that no test outlasts: a test that waits for it hangs. */
 const FOREVER_MS = 600_000;
 /** A name of the DNS cannot have a label of 64 bytes: no server is asked. */
 const IMPOSSIBLE = `${"a".repeat(64)}.invalid`;
@@ -131,7 +131,7 @@ kioTest(
       const count = 4;
       using socket = value(await connect(ctx, Array(count).fill(at), 0));
       assertEquals(ctx.pending, 0);
-      // Whoever was accepted besides has been closed.
+      // All other accepted sockets have been closed.
       let open = 0;
       for (;;) {
         const accepted = await asyncAccept(ctx, listener).withTimeout(0);

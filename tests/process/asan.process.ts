@@ -1,5 +1,5 @@
-/** That the sanitizers would notice: `deno task test:asan` runs the tests with
- * them, and is worth something only if it can fail. */
+/** Checks that the sanitizers notice errors: `deno task test:asan` runs the
+ * tests with them, and is worth something only if it can fail. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { ASAN, ASAN_LIBRARY, pathOf } from "../../ffi/compile.ts";
 import { sanitizedEnv } from "../../tools/asan.ts";

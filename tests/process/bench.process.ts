@@ -77,7 +77,8 @@ const RECORDS = new Map([
   recordOf("file", [1, 8, 32].map((depth) => caseOf(`${depth}`, { depth }))),
 ].map((record) => [record.benchmark, record]));
 
-/** That each element is closed, in order, and nothing else is in between. */
+/** Checks that each element is closed, in order, with nothing else in between.
+ */
 function assertWellFormed(xml: string): void {
   const token =
     /<(\/?)([\w:]+)((?: [\w:-]+="[^"<&]*")*) ?(\/?)>|(?:[^<>&]|&\w+;)+/y;

@@ -69,7 +69,7 @@ async function answer({ query, address }) {
   const record = new Uint8Array(isA ? [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 127, 0, 0, 1] : []);
   await kio.asyncSendmsg(server, dns, { buffers: [head, record], address }).orThrow();
 }
-/** From now on it answers that name, and what was asked before. */
+/** Answers that name from now on, and its earlier questions too. */
 async function answerTo(name) {
   answered.add(name);
   for (const it of later) if (nameIn(it.query).name === name) await answer(it);

@@ -142,7 +142,8 @@ function areAll(results: readonly Result<unknown>[]): boolean {
   return results.every((result) => result.ok);
 }
 
-/** Sends and compares all of it; what a failure has cut off is not compared. */
+/** Sends and compares all of it. Bytes that a failure has cut off are not
+ * compared. */
 async function exactly(
   ctx: IoContext,
   left: Socket,
@@ -296,7 +297,7 @@ for (const [name, scenario] of Object.entries(SCENARIOS)) {
   for (const fault of Object.keys(FAULTS)) {
     kioTest(`${name}: each operation meets "${fault}"`, async (ctx) => {
       await failEach(ctx, fault, scenario);
-      // Of what a plan has left behind nothing shows.
+      // Nothing is left of an earlier plan.
       assert(areAll(await scenario(ctx)));
       // Pooled pipes belong to the context: gone with it.
       ctx[Symbol.dispose]();

@@ -7,7 +7,7 @@ function fetchAll(...args: string[]): Promise<Ended> {
   return run(Deno.execPath(), [...FETCH, ...args]);
 }
 
-/** A server that answers by path, in parts: what a real one never would. */
+/** A server that answers by path, in parts, as no real one would. */
 class RawServer implements AsyncDisposable {
   readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   readonly #answers: Record<string, string[] | null>;
@@ -15,7 +15,7 @@ class RawServer implements AsyncDisposable {
   readonly #serving: Promise<void>;
   readonly requests: string[] = [];
 
-  /** @param answers What is sent; null for nothing, and no end. */
+  /** @param answers The parts of each answer; null for nothing, and no end. */
   constructor(answers: Record<string, string[] | null>) {
     this.#answers = answers;
     this.#serving = this.#serve();

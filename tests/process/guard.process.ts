@@ -28,7 +28,8 @@ const PART = 1 << 20;
 /** The size of the memory that stays, and how often the read goes there. */
 const SCRATCH = 16 << 20;
 const PASSES = 60;
-/** Where it is enough that the kernel still reads when the isolate ends. */
+/** Passes where it is enough that the kernel still reads when the isolate ends.
+ */
 const FEW_PASSES = 8;
 const ROUNDS = 12;
 /** For a library that is broken: one corrupted round is enough. */
@@ -77,7 +78,7 @@ onmessage = async ({ data: { memory, how } }) => {
 };
 `;
 
-/** Rounds of workers that end, in all ways by turns; prints what was found. */
+/** Rounds of workers that end, in all ways by turns; prints the findings. */
 const WORKERS = `
 ${sourceOf(PASSES)}
 using ctx = new kio.IoContext();

@@ -220,9 +220,9 @@ Deno.test("IoContext that is idle uses no processor", async () => {
   assert(spent < 50, `${spent} ms of a processor in an idle second`);
 });
 
-// Two seconds of a context that always has something to do. How often the
-// others get their turn says that none of them waits for its end: the limit is
-// a hundredth of what a machine without load does.
+// Two seconds of a context that always has something to do. The turns of the
+// others show that none of them waits for its end. The limit is a hundredth of
+// their number on a machine without load.
 Deno.test("IoContext that is busy leaves their turn to others", async () => {
   const { code, out, err } = await runScript(
     `

@@ -1,6 +1,6 @@
 /**
- * That a port belongs to one process: two programs with the same line must not
- * get half of the clients each. Threads of a process share it as before.
+ * A port belongs to one process: two programs with the same line must not get
+ * half of the clients each. Threads of a process share it as before.
  */
 import { assert, assertEquals } from "@std/assert";
 import {
@@ -196,7 +196,7 @@ Deno.test("TcpListener.bind() lets no other process in though a socket of this o
   unwrap(kept.setReuseAddr());
   unwrap(kept.bind(v4(0, "127.0.0.1")));
   const at = kept.localAddress!;
-  // It does not listen, so somebody else can.
+  // It does not listen, so another process can.
   await using _ = await listenThere(at);
   assertEquals(tryHere(at), "EADDRINUSE");
 });

@@ -50,7 +50,7 @@ function withLibrary(path: string): ScriptOptions {
 /** Files that an import of the library needs. */
 const TREE = ["deno.json", "mod.ts", "tools", "ffi", "lib", "net", "helpers"];
 
-/** A copy of the checkout, without what was built. */
+/** Copies the checkout, without the builds. */
 function copyTree(folder: string): void {
   for (const name of TREE) {
     copy(ROOT + name, `${folder}/${name}`);

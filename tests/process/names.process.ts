@@ -30,7 +30,7 @@ function promised(): string[] {
   assert(rows.length > 30, "the table is gone");
   return rows.slice(1).flatMap((row) => {
     const code = row.split(" | ")[1]!.matchAll(/`([^`]+)`/g);
-    // Without strings and what is spread.
+    // Leave out strings and spread arguments.
     return [...code].map(([, text = ""]) => text.replace(/"[^"]*"|\.{3}/g, ""));
   });
 }

@@ -20,7 +20,7 @@ interface Metric {
 /** Receives metrics: OTLP over HTTP, as JSON. */
 class Receiver implements AsyncDisposable {
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
-  /** Of the last export, what kio has sent; its kind and unit by its name. */
+  /** kio's figures in the last export; kind and unit by name. */
   #figures: Figures = new Map();
   readonly kinds = new Map<string, string>();
   #onExport = () => {};

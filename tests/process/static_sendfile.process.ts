@@ -143,7 +143,7 @@ class Client implements Disposable {
     return true;
   }
 
-  /** Takes what comes up to a pattern out of what was received. */
+  /** Takes the received text up to a pattern. */
   async until(pattern: RegExp): Promise<string> {
     for (;;) {
       const match = pattern.exec(this.#text);
@@ -200,7 +200,7 @@ test(
       ["/a%20b%25.txt", "text/plain; charset=utf-8", "blank"],
       ["/nothing.css", "text/css; charset=utf-8", ""],
     ];
-    // Twice: what is in the cache is the same.
+    // Twice: the answer from the cache is the same.
     for (const [path, type, body] of [...files, ...files]) {
       const answer = await site.curl(path);
       assertEquals(statusOf(answer), 200, path);
@@ -325,7 +325,7 @@ test(
         [`If-Unmodified-Since: ${old}`, 412],
         ["If-Unmodified-Since: nonsense", 200],
         ["If-Unmodified-Since: 0", 200],
-        // Each is asked only if what comes before it is left out or true.
+        // Each condition counts only if those before it are left out or true.
         [`If-Match: ${etag}\r\nIf-Unmodified-Since: ${old}`, 200],
         [`If-Match: "x"\r\nIf-None-Match: ${etag}`, 412],
         [`If-Unmodified-Since: ${old}\r\nIf-None-Match: ${etag}`, 412],
@@ -702,7 +702,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     // Known to be served, and not to be over.
     await idle.send(get("/tiny.txt"));
     await idle.until(/0123456789/);
-    // More than buffers hold: it is under way until somebody reads it.
+    // More than buffers hold: it is under way until the client reads it.
     const size = 32 * 2 ** 20;
     site.write("huge", "");
     Deno.truncateSync(`${site.root}/huge`, size);

@@ -176,7 +176,7 @@ export async function runScript(
   return await program.ended();
 }
 
-/** That a program ended well, with this output. */
+/** Checks that a program ended well, with this output. */
 export function assertPrinted(ended: Ended, out: string): void {
   assertEquals(ended, { code: 0, signal: null, out, err: "" });
 }

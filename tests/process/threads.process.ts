@@ -34,7 +34,8 @@ interface Count {
  * more to read, even in the moment when it closes the connection. */
 const AHEAD = 4 * 1024;
 
-/** Sends until the server ends the connection, and checks what comes back. */
+/** Sends until the server ends the connection, and checks the bytes that come
+ * back. */
 async function client(port: number, count: Count): Promise<void> {
   using connection = await Deno.connect({ hostname: "127.0.0.1", port });
   let more = () => {};

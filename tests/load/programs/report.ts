@@ -11,8 +11,8 @@ export interface Report {
 }
 
 /**
- * Prints a numbered line about the context for each SIGUSR2, after a collection of
- * garbage: what is left then is in use.
+ * Prints a numbered line about the context for each SIGUSR2. It collects
+ * garbage before, so that the rest is in use.
  */
 export function reportOnSignal(
   ctx: IoContext,

@@ -15,7 +15,7 @@ export const contexts: Scenario = {
     const { connections: rate, seconds } = load;
     await using program = new Subject("contexts", [`--rate=${rate}`]);
     await program.printed(/^running\n/);
-    // Until everything is compiled and every pool has what it keeps.
+    // Wait until everything is compiled and every pool has its objects.
     await sleep(load.isLong ? 10_000 : 500);
     const first = await program.report();
     const { own } = program.threads();

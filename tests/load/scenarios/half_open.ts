@@ -55,8 +55,8 @@ export const halfOpen: Scenario = {
     server.judgeBounds("after that", connections);
     await Promise.all(sockets.map((socket) => socket.close()));
 
-    // Now they only get as far as the first packet: what is half open is the
-    // kernel's, and must not be in the way.
+    // Now they only get as far as the first packet. Half-open connections
+    // belong to the kernel, and must not be in the way.
     await network.filter(`
       chain out {
         type filter hook output priority 0

@@ -5,7 +5,7 @@ import { sleep } from "../../process/support.ts";
 import { Server, Visitor } from "../subject.ts";
 
 const PART_SIZE = 100;
-/** So often in an interval some of the connections send their byte. */
+/** Times in an interval that some of the connections send their byte. */
 const TICKS = 20;
 
 /** The longest wait of other clients. */

@@ -24,7 +24,8 @@ const EXCHANGES_MAX = 200;
 /** A sample each, or less in a short run. */
 const SAMPLE_S = 60;
 const SAMPLES_MIN = 4;
-/** Of the time, until all is compiled and every table is as large as it gets. */
+/** Part of the time until all is compiled and every table is at its full size.
+ */
 const WARM_UP = 0.25;
 const SLOPE_MB_PER_H_MAX = 1;
 /** In less time, the noise of malloc and of the collector is steeper. */
@@ -100,7 +101,7 @@ function lineOf(
   ].join(", ");
 }
 
-/** That nothing grows, but for the pipes until there are as many as are kept. */
+/** Checks that nothing grows, except the pipes until the pool is full. */
 function judge(
   load: Load,
   samples: readonly Sample[],
@@ -120,7 +121,7 @@ function judge(
     resident < SLOPE_MB_PER_H_MAX,
     text,
   );
-  // The lower quartile of a third: what is due to the machine is above it.
+  // The lower quartile of a third: noise of the machine is above it.
   const third = Math.ceil(samples.length / 3);
   const quartiles = (value: (sample: Sample) => number) => {
     const of = (some: readonly Sample[]) => quantile(some.map(value), 0.25);
