@@ -1,14 +1,14 @@
 /**
- * Examines this system: is everything there that kio needs, what is missing
- * and how to get it, and which operations and features the kernel has.
+ * Examines this system: reports what kio needs and does not find, says how to get
+ * it, and lists the operations and features of the kernel.
  *
  * ```sh
  * deno run -A jsr:@kio/kio/doctor
  * ```
  *
- * Prints a line for each requirement: `ok`, `note` for what only costs
- * something, `WRONG` for what keeps kio from running, with what to do about
- * it. The exit code is 1 if anything is wrong.
+ * Prints a line for each requirement: `ok`, `note` for a lack that only costs
+ * something, `WRONG` for one that keeps kio from running, with the remedy. The
+ * exit code is 1 if anything is wrong.
  *
  * @module
  */
@@ -20,7 +20,7 @@ import { asyncSleep } from "./lib/io.ts";
 import { IoContext } from "./lib/IoContext.ts";
 import config from "./deno.json" with { type: "json" };
 
-/** What was found out about one requirement. */
+/** The finding about one requirement. */
 interface Finding {
   name: string;
   state: "ok" | "note" | "WRONG";
@@ -28,7 +28,7 @@ interface Finding {
   fix?: string | undefined;
 }
 
-/** The oldest kernel that is tested, and what is comfortable. */
+/** The oldest tested kernel, and comfortable limits. */
 const KERNEL_MIN = [6, 1] as const;
 const MEMLOCK_MIN_BYTES = 8 << 20;
 const NOFILE_MIN = 1024;
@@ -170,7 +170,7 @@ function library(): Finding {
   }
 }
 
-/** Whether a context works: what all the others are for. */
+/** Opens a context and sleeps in it: the sum of all other requirements. */
 async function uring(): Promise<Finding> {
   try {
     await using ctx = new IoContext();
@@ -208,7 +208,7 @@ function operationsOf({ operations }: Capabilities): Finding {
   };
 }
 
-/** What the kernel has, as rows of a table. */
+/** Lists the operations and features of the kernel, as rows of a table. */
 function tableOf({ operations, features }: Capabilities): [string, string][] {
   return [
     ...Object.entries(operations),
@@ -219,7 +219,7 @@ function tableOf({ operations, features }: Capabilities): [string, string][] {
   ];
 }
 
-/** All of it; the capabilities only if there is an io_uring to be asked. */
+/** Examines everything. Gives capabilities only where io_uring works. */
 async function examine(): Promise<[Finding[], Capabilities?]> {
   const system = architecture();
   // All the rest would be wrong for the same reason.
@@ -260,7 +260,7 @@ function print(findings: readonly Finding[], capabilities?: Capabilities) {
   }
 }
 
-/** Asked first: a system cannot be examined by halves. */
+/** Checks the permissions first: half an examination would mislead. */
 function isPermitted(): boolean {
   const names = ["env", "ffi", "read", "run", "sys", "write"] as const;
   return names.every(isWhole);

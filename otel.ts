@@ -1,8 +1,8 @@
 /**
- * The figures of contexts as metrics of OpenTelemetry: what `ctx.stats()` says,
- * for whoever watches many processes. Deno exports them by itself when it is
- * run with `OTEL_DENO=true`; without it they cost nothing. No other module of
- * kio has a dependency, and this one only the API of OpenTelemetry.
+ * Turns the figures of contexts, those of `ctx.stats()`, into metrics of
+ * OpenTelemetry. Deno exports them by itself when it runs with `OTEL_DENO=true`;
+ * without it they cost nothing. No other module of kio has a dependency, and this
+ * one only the API of OpenTelemetry.
  *
  * ```sh
  * OTEL_DENO=true OTEL_SERVICE_NAME=echo deno run --allow-ffi server.ts
@@ -36,7 +36,7 @@ const METRICS = [
 /** Made once for all contexts of the isolate. */
 let instruments: ReturnType<typeof makeInstruments> | undefined;
 
-/** The attributes of the contexts that are observed, as text. */
+/** The attributes of the observed contexts, as text. */
 const seen = new Set<string>();
 
 function makeInstruments() {
@@ -52,10 +52,10 @@ function makeInstruments() {
 }
 
 /**
- * Makes the figures of a context metrics of OpenTelemetry, until the context is
- * closed. They are read when they are exported, each minute unless
- * `OTEL_METRIC_EXPORT_INTERVAL` says otherwise; what a context does after its
- * last export is not in them.
+ * Turns the figures of a context into metrics of OpenTelemetry, until the context
+ * is closed. The exporter reads them when it exports: each minute, unless
+ * `OTEL_METRIC_EXPORT_INTERVAL` says otherwise. They lack the operations of a
+ * context after its last export.
  *
  * | metric                       | kind            | in `ctx.stats()`          |
  * | ---------------------------- | --------------- | ------------------------- |
@@ -74,8 +74,8 @@ function makeInstruments() {
  *
  * @param ctx The context.
  * @param attributes Go with each figure, to tell contexts apart: of two with
- * the same ones only one would be exported. In the workers of a pool, the index
- * of the worker has to be among them.
+ * the same ones only one would be exported. In the workers of a pool they must
+ * include the index of the worker.
  * @throws {TypeError} If the context is closed, or another one of this thread
  * has the same attributes.
  *

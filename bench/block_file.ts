@@ -6,7 +6,7 @@ import { BUILD_FOLDER } from "./programs.ts";
 const BLOCK_BYTES = 4096;
 const BLOCKS_AT_ONCE = 1024;
 
-/** Where it is. */
+/** The path of the file. */
 export const BLOCK_FILE = `${BUILD_FOLDER}/blocks`;
 /** 256 MiB. */
 export const BLOCK_COUNT = 65536;

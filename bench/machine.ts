@@ -1,11 +1,12 @@
-/** What figures were measured on. */
+/** The machine that figures were measured on. */
 
 /** The machine and the versions of what ran on it. */
 export interface Machine {
   readonly cpu: string;
   readonly cores: number;
   readonly kernel: string;
-  /** By the name of the program; one that is not installed is not there. */
+  /** Versions by the name of the program; one that is not installed is missing.
+   */
   readonly versions: Readonly<Record<string, string>>;
 }
 

@@ -55,7 +55,7 @@ interface Request {
   readonly isKept: boolean;
 }
 
-/** What was asked for; null if it makes no sense. */
+/** Parses the arguments; null if they make no sense. */
 function parse(args: readonly string[]): Request | null {
   const names: string[] = [];
   const values = { rounds: "7", seconds: "2", only: "" };

@@ -2,11 +2,11 @@
 
 import { c } from "./programs.ts";
 
-/** What keeps them, by their paths. */
+/** The programs that keep files in the page cache, by path. */
 const keepers = new Map<string, Deno.ChildProcess>();
 
-/** Keeps a file in the page cache until it is removed; where that is not
- * allowed it says so, and what is measured may be the disk. */
+/** Keeps a file in the page cache until it is removed. Prints a line where the
+ * system does not allow it: then the benchmark may measure the disk. */
 export async function keep(path: string): Promise<void> {
   const [program, ...args] = c("keep", path);
   const keeper = new Deno.Command(program, {

@@ -1,13 +1,13 @@
-/** Where the programs are, and how each of them is started. */
+/** The places of the programs, and how each of them is started. */
 
 const here = (path: string) => new URL(path, import.meta.url).pathname;
 
 /** Folder of everything that the benchmark makes; not under version control. */
 export const BUILD_FOLDER = here("build");
 
-/** The core that servers have to themselves. */
+/** The core reserved for servers. */
 export const SERVER_CORE = 0;
-/** The core that load generators have to themselves. */
+/** The core reserved for load generators. */
 export const CLIENT_CORE = 1;
 
 /** A program and its arguments. */
@@ -63,7 +63,7 @@ export async function firstLine(command: Command): Promise<string | null> {
   }
 }
 
-/** What a program calls its version, or null if it is not installed. */
+/** Asks a program for its version; null if it is not installed. */
 async function version(
   command: string,
   pattern: RegExp,

@@ -34,7 +34,8 @@ export class Progress {
     console.error();
   }
 
-  /** What is left as it was expected, by how true that was so far. */
+  /** Estimates the time left: the expected time, corrected by the error so far.
+   */
   #leftMs(): number {
     const leftMs = (this.#expectedS - this.#doneS) * 1000;
     if (this.#doneS === 0) return leftMs;

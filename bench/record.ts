@@ -1,4 +1,4 @@
-/** What is kept of a benchmark, in `results/<name>.json`. */
+/** The record of a benchmark, in `results/<name>.json`. */
 
 import type { Machine } from "./machine.ts";
 import type { Results, Summary } from "./stats.ts";
@@ -12,7 +12,7 @@ import {
   type Suite,
 } from "./suite.ts";
 
-/** Where results are kept. */
+/** The folder of the results. */
 export const RESULTS_FOLDER = new URL("results/", import.meta.url);
 
 const MEASURED = "measured";
@@ -28,15 +28,15 @@ export interface Figure extends Summary {
 /** One peer of a case. */
 export interface PeerRecord {
   readonly name: string;
-  /** "measured", "not installed", or what it failed of. */
+  /** "measured", "not installed", or the reason of its failure. */
   readonly status: string;
   readonly rounds: number;
   readonly steadyRounds: number;
-  /** By metric; empty unless it was measured. */
+  /** Figures by metric; empty unless it was measured. */
   readonly figures: Readonly<Record<string, Figure>>;
 }
 
-/** How and on what a case was measured. */
+/** How and on which machine a case was measured. */
 export interface Run {
   readonly date: string;
   readonly options: Options;
@@ -104,13 +104,13 @@ function barRecord(bar: Bar): BarRecord {
 }
 
 /**
- * What was measured now.
+ * Makes the record of the results.
  *
  * @param name The name of the benchmark.
  * @param suite All of it.
  * @param cases The cases of it that were measured.
- * @param results What they gave.
- * @param run How and on what.
+ * @param results The results of these cases.
+ * @param run How and on which machine they were measured.
  */
 export function recordOf(
   name: string,
@@ -134,7 +134,8 @@ export function recordOf(
   };
 }
 
-/** What `now` does not have is taken from `before`, if the suite has it still. */
+/** Takes cases that `now` does not have from `before`, if the suite still has
+ * them. */
 function merge(
   suite: Suite,
   before: SuiteRecord | null,
@@ -154,12 +155,12 @@ function merge(
   };
 }
 
-/** Whether a peer of a record has figures. */
+/** True if a peer of a record has figures. */
 export function isMeasured({ status }: PeerRecord): boolean {
   return status === MEASURED;
 }
 
-/** What is kept of a benchmark; null if there is nothing. */
+/** Reads the record of a benchmark; null if there is none. */
 export async function load(
   name: string,
   folder = RESULTS_FOLDER,
@@ -173,7 +174,7 @@ export async function load(
   }
 }
 
-/** Keeps what was measured now, beside the other cases of that benchmark. */
+/** Keeps the new results, beside the other cases of that benchmark. */
 export async function save(
   suite: Suite,
   now: SuiteRecord,
@@ -189,7 +190,7 @@ export async function save(
   await Deno.mkdir(folder, { recursive: true });
   await Deno.writeTextFile(
     new URL(`${now.benchmark}.json`, folder),
-    // What has no objects in it is a line.
+    // An object without objects inside becomes one line.
     `${text.replaceAll(/\{[^{}[\]]{1,200}\}/g, oneLine)}\n`,
   );
 }

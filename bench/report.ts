@@ -1,4 +1,4 @@
-/** Prints what was measured. */
+/** Prints the results. */
 
 import { machineText } from "./machine.ts";
 import {

@@ -5,10 +5,10 @@ import { Results, type Taken } from "./stats.ts";
 import { best, isSteady, probe, type Steadiness, worst } from "./steadiness.ts";
 import type { Case, Peer } from "./suite.ts";
 
-/** How often a run on a disturbed machine is repeated. */
+/** Repetitions of a run on a disturbed machine. */
 const REPEATS_MAX = 1;
 
-/** One run of one peer that is to be. */
+/** One planned run of one peer. */
 export interface Turn {
   readonly round: number;
   readonly title: string;
@@ -29,8 +29,8 @@ export function turnsOf(cases: readonly Case[], rounds: number): Turn[] {
  * Measures all rounds; a peer that fails once takes no further part.
  *
  * @param turns All runs, in their order.
- * @param progress Is told what runs.
- * @param turnSeconds What the progress expects of a run.
+ * @param progress Shows what runs.
+ * @param turnSeconds The seconds that the progress expects of a run.
  */
 export async function measure(
   turns: readonly Turn[],
@@ -41,7 +41,7 @@ export async function measure(
   let before = await probe();
   let ideal = before;
 
-  /** One run, with what the machine was like before and after it. */
+  /** Makes one run, with a look at the machine before and after it. */
   async function take({ round, peer }: Turn): Promise<Taken> {
     const sample = await peer.sample();
     const after = await probe();

@@ -3,7 +3,7 @@
 import type { Command } from "./programs.ts";
 import { onCore, SERVER_CORE } from "./programs.ts";
 
-/** What a program may take beyond the time it was asked to measure. */
+/** Time that a program may take beyond the time that it measures. */
 const OVERTIME_MS = 60_000;
 const START_MAX_MS = 20_000;
 
@@ -30,7 +30,7 @@ export async function run(command: Command, seconds: number): Promise<string> {
   return new TextDecoder().decode(stdout);
 }
 
-/** The lines of JSON among what a program printed. */
+/** Finds the lines of JSON in the output of a program. */
 export function jsonLines(output: string): Record<string, number>[] {
   return output.split("\n")
     .filter((line) => line.startsWith("{"))
@@ -146,13 +146,13 @@ async function answer(
   return null;
 }
 
-/** A port that nobody listened on a moment ago. */
+/** Finds a port that had no listener a moment ago. */
 export function freePort(): number {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   return listener.addr.port;
 }
 
-/** What a program said last before it failed, in a line. */
+/** Gives a program's last words before it failed, in a line. */
 function reason(stderr: string, code: number): string {
   const lines = stderr.split("\n")
     .map((line) => line.trim())

@@ -1,4 +1,4 @@
-/** Medians and spreads of what the rounds gave. */
+/** Medians and spreads of the rounds. */
 
 import { isSteady, type Steadiness } from "./steadiness.ts";
 import type { Figures, Sample } from "./suite.ts";
@@ -13,7 +13,7 @@ export interface Taken {
   readonly machine: Steadiness;
 }
 
-/** A median and what it was taken from. */
+/** A median and the values that it was taken from. */
 export interface Summary {
   readonly median: number;
   readonly min: number;

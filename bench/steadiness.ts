@@ -6,7 +6,7 @@
 import { c } from "./programs.ts";
 import { runForJson } from "./run.ts";
 
-/** How fast the machine was; less is better. */
+/** The speed of the machine; less is better. */
 export interface Steadiness {
   readonly slowestMs: number;
   readonly distanceNs: number;
@@ -38,7 +38,7 @@ export function best(left: Steadiness, right: Steadiness): Steadiness {
   };
 }
 
-/** Whether the machine was about as fast as at its best. */
+/** True if the machine was about as fast as at its best. */
 export function isSteady(now: Steadiness, ideal: Steadiness): boolean {
   return now.slowestMs <= ideal.slowestMs * SLOWEST_RATIO_MAX &&
     now.distanceNs <= ideal.distanceNs * DISTANCE_RATIO_MAX;

@@ -1,4 +1,4 @@
-/** What a benchmark is made of. */
+/** The parts of a benchmark. */
 
 /** Figures of one run of one peer, by the name of the metric. */
 export type Sample = Readonly<Record<string, number>>;
@@ -6,7 +6,7 @@ export type Sample = Readonly<Record<string, number>>;
 /** One program that takes part. */
 export interface Peer {
   readonly name: string;
-  /** Whether the program can run here; one that cannot is listed so. */
+  /** The program can run here. The report names one that cannot. */
   readonly installed: boolean;
   /** Runs it once, from its start to its end. */
   sample(): Promise<Sample>;
@@ -26,7 +26,7 @@ export interface Column {
 /** The same work, done by several peers. */
 export interface Case {
   readonly title: string;
-  /** What it was that the title says in words, for charts. */
+  /** The numbers that the title has in words, for charts. */
   readonly parameters?: Readonly<Record<string, number>>;
   /** The name of the peer that the others are compared with. */
   readonly base: string;
@@ -37,7 +37,7 @@ export interface Case {
 /** Something that the project promises. */
 export interface Bar {
   readonly text: string;
-  /** What was measured, or null if a peer it needs is missing. */
+  /** The measured value, or null if a peer that it needs is missing. */
   readonly figure: number | null;
   readonly limit: number;
   readonly kind: "at least" | "at most";
@@ -47,7 +47,8 @@ export interface Bar {
 export interface Figures {
   /** Median over the rounds of a peer's metric; null if it did not run. */
   median(title: string, peer: string, metric: string): number | null;
-  /** Median over the rounds of `combine(left, right)`; null likewise. */
+  /** Median over the rounds of `combine(left, right)`, or null if a peer is
+   * missing. */
   compare(
     title: string,
     left: string,
@@ -59,32 +60,32 @@ export interface Figures {
 
 /** A benchmark: what `main.ts` can be asked for by name. */
 export interface Suite {
-  /** How it was measured, line by line. */
+  /** The way of measuring, line by line. */
   readonly notes: readonly string[];
-  /** What one run of a peer takes, about, with its start and its warm-up. */
+  /** Seconds of one run of a peer, about, with its start and its warm-up. */
   readonly turnSeconds: number;
   readonly cases: readonly Case[];
   bars(figures: Figures): Bar[];
-  /** What else the figures say, a sentence each. */
+  /** Further findings in the figures, a sentence each. */
   findings?(figures: Figures): string[];
-  /** Makes what it needs. */
+  /** Makes the files that it needs. */
   begin?(): Promise<void>;
   /** Removes it. */
   end?(): Promise<void>;
 }
 
-/** What the user can choose. */
+/** The user's choices. */
 export interface Options {
   readonly rounds: number;
   readonly seconds: number;
 }
 
-/** How many times more. */
+/** Divides `left` by `right`. */
 export function ratio(left: number, right: number): number {
   return left / right;
 }
 
-/** How much more. */
+/** Subtracts `right` from `left`. */
 export function difference(left: number, right: number): number {
   return left - right;
 }

@@ -1,4 +1,4 @@
-/** What figures are measured on now. */
+/** The machine that figures are measured on now. */
 
 import deno from "../deno.json" with { type: "json" };
 import type { Machine } from "./machine.ts";
@@ -20,7 +20,7 @@ export async function describeMachine(): Promise<Machine> {
   return {
     cpu: /^model name\s*:\s*(.+)$/m.exec(cpuInfo)?.[1] ?? Deno.build.arch,
     cores: navigator.hardwareConcurrency,
-    // What a distribution or a provider adds says nothing elsewhere.
+    // A suffix of a distribution or a provider means nothing elsewhere.
     kernel: /^[\d.]*\d/.exec(Deno.osRelease())?.[0] ?? Deno.osRelease(),
     versions: Object.fromEntries(
       Object.entries(all).filter((entry): entry is [string, string] =>

@@ -14,7 +14,7 @@ export interface Option {
   help: string;
 }
 
-/** Describes what a program takes; its help is made of that. */
+/** Describes the arguments of a program; its help is made from that. */
 export interface CommandLine<O extends Record<string, Option>> {
   /** The command that starts it: "deno task copy". */
   command: string;
@@ -101,7 +101,7 @@ function helpOf(line: CommandLine<Record<string, Option>>): string {
   return [line.about, "", usageOf(line), "", ...lines].join("\n");
 }
 
-/** Where a server listens. */
+/** Options for the address of a server. */
 export function listenOptions(host: string) {
   return {
     host: { value: "ADDRESS", default: host, help: "IPv4 or IPv6 address" },

@@ -39,6 +39,6 @@ await serveUntilSignal(pool, listener.localAddress, async () => {
 
 function handOn(fd: number): void {
   const given = pool.handOver(fd);
-  // No worker serves at the moment: the client is told so at once.
+  // No worker serves at the moment: close, so that the client knows at once.
   if (!given.ok) new Socket(fd)[Symbol.dispose]();
 }

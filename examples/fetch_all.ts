@@ -1,6 +1,6 @@
 /**
- * Fetches URLs at the same time, each with a time limit of its own, and prints
- * what came of them in the order in which they were given.
+ * Fetches URLs at the same time, each with a time limit of its own. Prints the
+ * outcomes in the order of the arguments.
  *
  *     deno task fetch URL... [--timeout 5]
  *
@@ -20,7 +20,7 @@ const BUFFER_SIZE = 64 * 1024;
 const LINE_MAX = 8 * 1024;
 const HEADERS_MAX = 100;
 
-/** What came of a request. */
+/** The outcome of a request. */
 interface Response {
   url: string;
   /** The status, or why there is none. */
@@ -89,7 +89,7 @@ async function fetchWithTimeout(
 
 interface Head {
   status: number;
-  /** By name in lower case; of a name that came again, both with a comma. */
+  /** Fields by name in lower case. Repeated fields are joined with a comma. */
   headers: Map<string, string>;
 }
 
@@ -156,7 +156,7 @@ async function readChunks(input: Input): Task<number> {
   }
 }
 
-/** What comes in, by lines and by bytes. */
+/** Reads from a socket, by lines and by bytes. */
 class Input {
   readonly #receive: (buffer: Uint8Array) => Promise<number>;
   readonly #buffer = new Uint8Array(BUFFER_SIZE);

@@ -40,7 +40,7 @@ import { Buffer } from "node:buffer";
 import { dirname } from "node:path";
 import { readArguments, wholeNumber } from "./command_line.ts";
 
-/** What file systems keep holes in multiples of. */
+/** File systems keep holes in multiples of this. */
 const PAGE = 4096;
 const ZEROS = new Uint8Array(PAGE);
 const MIB = 2 ** 20;
@@ -52,7 +52,7 @@ const DEPTH_MAX = 1024;
 const O_PATH = 0o10000000;
 const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 
-/** How a copy is made. */
+/** Options of a copy. */
 interface CopyOptions {
   /** One for each request in flight. */
   buffers: Uint8Array[];
@@ -91,7 +91,7 @@ async function copyFile(
       if (read.ok) {
         await write(block, at, sparse);
       } else if (read.error.code === "ENODATA") {
-        // What was read before from behind that is cut off in the end.
+        // An earlier read may have gone beyond this; the end is cut off later.
         const data = block.subarray(0, read.error.bytesTransferred);
         end = Math.min(end, at + data.length);
         await write(data, at, sparse);
@@ -150,7 +150,7 @@ async function copyFile(
   await copyRest(buffers[0]!);
   await syncing;
   if (failure !== undefined) return failure;
-  // It may end with a hole, or before what was read of it first.
+  // The file may end with a hole, or before the bytes that were read first.
   const sized = await asyncFtruncate(ctx, target, end);
   if (!sized.ok) return sized;
   const synced = await asyncFdatasync(ctx, target).withSignal(signal);
@@ -207,7 +207,7 @@ async function openSource(ctx: IoContext, path: string): Task<number> {
   throw new Failed(`Cannot copy ${path}: it is a ${nameOf(type)}, not a file`);
 }
 
-/** Fails if what has the target's name is not to be replaced. */
+/** Fails if the copy must not replace the file with the target's name. */
 async function checkTarget(
   ctx: IoContext,
   path: string,
@@ -246,7 +246,7 @@ async function copy(
   const { size, allocated, mode } = stat;
   await checkTarget(ctx, target, stat);
   const folder = dirname(target);
-  // Short enough for any name; nobody else has it.
+  // Short enough for any file system, and unique.
   const temporary = `${folder}/.kio-${crypto.randomUUID()}`;
   const flags = O_WRONLY | O_CREAT | O_EXCL;
   const to = need(
@@ -274,7 +274,7 @@ async function copy(
     });
     signal.throwIfAborted();
     if (!copied.ok) {
-      // How far the whole is, and not the block.
+      // Report the bytes of the whole copy, not of the block.
       const why = copied.error.message.replace(/, after \d+ bytes$/, "");
       throw new Failed(
         `Cannot copy ${source} to ${target}: ${why}, after ${

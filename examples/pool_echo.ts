@@ -1,4 +1,4 @@
-/** What the two pools of echo servers have in common. */
+/** The common part of the two pools of echo servers. */
 import {
   asyncRecv,
   asyncSend,
@@ -21,7 +21,7 @@ import {
 export const COUNTERS = ["connections", "bytes"];
 
 const WORKERS_MAX = 1024;
-/** Milliseconds that clients have to finish after a signal. */
+/** Milliseconds that clients get to finish after a signal. */
 const GRACE_MS = 5000;
 
 /** Serves a connection until its client or the pool ends it. */
@@ -36,7 +36,7 @@ export async function echo(
     const received = await asyncRecv(ctx, socket, buffer)
       .withSignal(pool.stopping);
     if (!received.ok || received.value === 0) return;
-    // The kernel may take only a part of what it is given.
+    // The kernel may take only a part of the data.
     let data = buffer.subarray(0, received.value);
     while (data.length > 0) {
       const sent = await asyncSend(ctx, socket, data);
@@ -47,7 +47,7 @@ export async function echo(
   }
 }
 
-/** Says where the pool listens, and what it has served after a signal. */
+/** Prints where the pool listens, and after a signal its counts. */
 export async function serveUntilSignal(
   pool: WorkerPool,
   address: SocketAddress | undefined,
@@ -66,7 +66,7 @@ export async function serveUntilSignal(
   console.log(`served ${connections} connections, ${bytes} bytes`);
 }
 
-/** What was asked for; ends the program if that makes no sense. */
+/** Parses the arguments; ends the program if they make no sense. */
 export function parse(
   task: string,
   about: string,
@@ -95,7 +95,7 @@ export function parse(
   }));
 }
 
-/** The value of a result, or the end of the program with what is wrong. */
+/** Gives the value of a result, or ends the program with the error. */
 export function orExit<T>(
   result: { ok: true; value: T } | { ok: false; error: { message: string } },
   action: string,

@@ -55,15 +55,15 @@ const CONDITIONS = [
 ];
 const CONNECTIONS_MAX = 1024;
 const HEAD_MAX = 8 * 1024;
-/** How long a connection may be silent between two requests. */
+/** Longest silence of a connection between two requests. */
 const IDLE_MS = 15_000;
-/** How long a request may take to come in, from its first byte. */
+/** Longest time of a request to come in, from its first byte. */
 const REQUEST_MS = 10_000;
-/** How long a client may take to receive an answer, or a part of that size of a
- * large one: 35 KiB/s. */
+/** Longest time of a client to receive an answer, or one such part of a large
+ * answer: 35 KiB/s. */
 const SEND_MS = 30_000;
 const PART_SIZE = 1024 * 1024;
-/** How long the rest of what a client sends is awaited after the last answer. */
+/** Wait for the rest of a client's bytes after the last answer. */
 const LINGER_MS = 2000;
 const TICK_MS = 500;
 
@@ -73,7 +73,7 @@ const TICK_MS = 500;
 class Connection {
   readonly #socket: Socket;
   readonly #buffer = Buffer.alloc(HEAD_MAX);
-  /** What was received and not yet answered. */
+  /** Received text without an answer yet. */
   #text = "";
   deadlineMs = nowMs + IDLE_MS;
   /** Waits for a request, of which nothing has come. */
@@ -138,7 +138,7 @@ class Connection {
   /** Answers a request; false if the connection is of no use after that. */
   #answer(request: Request): Task<boolean> {
     const found = files.known(request.path);
-    // What is asked for most takes no detour.
+    // The most common requests take no detour.
     return found?.body !== undefined && isPlain(request)
       ? this.#send(found.answer)
       : this.#answerWith(request, found);
@@ -269,7 +269,7 @@ class Connection {
   }
 }
 
-/** Whether the answer is that which the cache holds ready. */
+/** True if the cache holds the answer ready. */
 function isPlain({ isHead, keepAlive, headers }: Request): boolean {
   return !isHead && keepAlive &&
     // Most have a host only.

@@ -47,10 +47,10 @@ const OPCODES: Readonly<Record<FaultOperation, number>> = {
 };
 
 /**
- * What a rule is about: an operation of the kernel (`asyncRecv()` and
- * `asyncRecvExact()` both do `"recv"`, `asyncSendfile()` does `"splice"` and
- * `"poll"`); `"any"` of them; or `"enter"`, the system call that submits them
- * and collects their results, of which there is about one for a batch.
+ * The target of a rule: an operation of the kernel, `"any"` of them, or `"enter"`.
+ * `asyncRecv()` and `asyncRecvExact()` both do `"recv"`; `asyncSendfile()` does
+ * `"splice"` and `"poll"`. `"enter"` is io_uring_enter(2), which submits operations
+ * and collects their results. There is about one for a batch.
  */
 export type FaultOperation =
   | "readv"
@@ -98,23 +98,23 @@ const TRANSFERS: ReadonlySet<FaultOperation> = new Set([
   "writev",
 ]);
 
-/** What io_uring_enter(2) fails with on a bad day. */
+/** Errors of io_uring_enter(2) on a bad day. */
 const ENTER_CODES = ["EINTR", "EAGAIN", "EBUSY", "ENOMEM"];
 const ENTER_PROBABILITY_MAX = 0.9;
 
-/** Given by the kernel for what it would start again after a signal; kio turns
- * it into `EINTR`. */
+/** The kernel's own code for a call that it would start again after a signal; kio
+ * turns it into `EINTR`. */
 const ERESTARTSYS = 512;
 
 /** A transfer moves fewer bytes than asked for, though more were there. */
 export interface ShortFault {
   /** A short transfer. The kernel is asked for less, so nothing is lost. */
   fault: "short";
-  /** How many bytes at most; a random number below the length if left out. */
+  /** The most bytes, 1 or more; a random number below the length if left out. */
   bytes?: number | undefined;
 }
 
-/** An operation fails without having been tried. */
+/** An operation fails without being tried. */
 export interface ErrorFault {
   /** A failure. `"close"` closes nevertheless, as close(2) does. */
   fault: "error";
@@ -134,42 +134,42 @@ export interface DelayFault {
   ms: number;
 }
 
-/** Which operations a rule is about, and how often. */
+/** The operations that a rule applies to, and how often. */
 export interface FaultTarget {
-  /** What the kernel is asked to do. */
+  /** The operation of the kernel. */
   operation: FaultOperation;
   /** Only on this fd; on any if left out. */
   fd?: Fd | undefined;
-  /** Only the N-th that matches, from 1; any if left out. */
+  /** Only the N-th match, from 1; any if left out. */
   nth?: number | undefined;
-  /** How likely each time, above 0 and up to 1; for `"enter"` at most 0.9 unless
-   * `nth` or `times` limits it.
+  /** The probability each time, above 0 and up to 1. For `"enter"` it is at most 0.9,
+   * unless `nth` or `times` limits it.
    * @default {1} */
   probability?: number | undefined;
-  /** How often at most; without a limit if left out. */
+  /** The most times, 1 or more; without a limit if left out. */
   times?: number | undefined;
 }
 
-/** What is to befall which operations. */
+/** A fault, and the operations that it hits. */
 export type FaultRule = FaultTarget & (ShortFault | ErrorFault | DelayFault);
 
-/** How a plan is made. */
+/** Options of `FaultPlan.install()`. */
 export interface FaultPlanOptions {
   /** An integer from 0 to 2^53 - 1. The same seed and the same operations in
    * the same order give the same faults.
    * @default {1} */
   seed?: number | undefined;
-  /** Up to 64 rules. An operation falls under the first that applies. */
+  /** Up to 64 rules. The first that applies to an operation counts. */
   rules: readonly FaultRule[];
 }
 
 /** A fault that has been injected. */
 export interface InjectedFault {
-  /** What it befell. */
+  /** The operation that it hit. */
   operation: FaultOperation;
   /** The fd of the operation, -1 for `"enter"`. */
   fd: number;
-  /** What was done. */
+  /** The kind of the fault. */
   fault: FaultRule["fault"];
   /** The errno of an error, the bytes of a short transfer, or milliseconds. */
   value: number;
@@ -185,9 +185,9 @@ let installed: FaultPlan | undefined;
  * reordered completions, refused system calls; reproducibly, by a seed. It
  * applies to all contexts of its thread while it is installed.
  *
- * It needs a build of the library of its own, so that the normal one has nothing
- * of it: `deno task build:faults`. A thread uses one of the two, and so the
- * plan has to come before anything else of kio there, also before sockets.
+ * It needs a build of the library of its own, `deno task build:faults`, so that the
+ * normal one has nothing of it. A thread uses one of the two. So install the plan
+ * before anything else of kio in that thread, also before sockets.
  *
  * @example Short reads
  * ```ts
@@ -209,8 +209,8 @@ export class FaultPlan implements Disposable {
   private constructor() {}
 
   /**
-   * Chooses the library with faults for this thread, without any fault yet.
-   * `install()` does it too; it has to come before anything else of kio.
+   * Chooses the library with faults for this thread, without any fault yet. Call it
+   * before anything else of kio in this thread; `install()` calls it too.
    *
    * @throws {Deno.errors.NotFound} If it is not built, {TypeError} if the normal
    * one is in use, {Deno.errors.NotCapable} without `--allow-ffi`.
@@ -220,7 +220,7 @@ export class FaultPlan implements Disposable {
   }
 
   /**
-   * Has the faults begin.
+   * Starts the faults.
    *
    * @param options The rules, and the seed for what is left to chance.
    * @returns The plan, which ends with its block (`using`).
@@ -243,8 +243,8 @@ export class FaultPlan implements Disposable {
     return installed = new FaultPlan();
   }
 
-  /** What was injected so far, in order; the first 65536 of it. Empty once
-   * the plan is disposed of. */
+  /** The faults injected so far, in order; the first 65536 of them. Empty once the
+   * plan is disposed of. */
   get injected(): InjectedFault[] {
     if (installed !== this) return [];
     const records = faultRecords();
@@ -262,12 +262,12 @@ export class FaultPlan implements Disposable {
     });
   }
 
-  /** How many faults were injected so far. */
+  /** The number of faults injected so far. */
   get injectedCount(): number {
     return installed === this ? countFaults() : 0;
   }
 
-  /** Ends the faults. Completions that are held back come when they are due. */
+  /** Ends the faults. Completions that are held back still come when due. */
   [Symbol.dispose](): void {
     if (installed !== this) return;
     installed = undefined;
@@ -322,7 +322,7 @@ function shimRuleOf(rule: FaultRule): ShimRule {
   return shimRule;
 }
 
-/** What the shim needs besides the kind. */
+/** Gives the value of a rule that the shim needs besides the kind. */
 function valueOf(rule: FaultRule): number {
   const { operation, fault } = rule;
   if (operation === "enter" && fault !== "error") {

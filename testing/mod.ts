@@ -1,6 +1,6 @@
 /**
- * For tests of programs that use kio: a kernel that has bad days when it is
- * told to. See {@linkcode FaultPlan}.
+ * Lets tests of programs that use kio meet a kernel on a bad day, on request. See
+ * {@linkcode FaultPlan}.
  *
  * @module
  */

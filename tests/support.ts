@@ -1,8 +1,9 @@
 /**
- * What the tests of this folder share: `kioTest()`, which checks after every
- * test that nothing was left behind, and short names for files, sockets and
- * results. To be run with `deno test --allow-ffi tests/`, one file at a time
- * (not with `--parallel`): the fds that are counted belong to the process.
+ * Common parts of the tests of this folder. `kioTest()` checks after every test
+ * that nothing was left behind; other functions are short names for files,
+ * sockets and results. Run them with `deno test --allow-ffi tests/`, one file
+ * at a time (not with `--parallel`): the fds that are counted belong to the
+ * process.
  */
 import { assert, assertEquals, AssertionError } from "@std/assert";
 import {
@@ -38,18 +39,19 @@ import { runInNewContext } from "node:vm";
 /** Fds that are looked at; the tests open about 2500 at most. */
 const FDS_MAX = 4096;
 const EBADF = 9;
-/** How long what is closed by Deno, a turn later, may take to be gone. */
+/** Fds and threads that Deno closes a turn later may take that long to be gone.
+ */
 const GRACE_MS = 2000;
 /** A test that takes longer hangs: far more than any takes, as machines may be
  * busy and sanitizers slow. */
 const BODY_MS_MAX = 120_000;
 
-/** Opened before any test, so that what is opened lazily is in the baseline. */
+/** Opened before any test, so that lazily opened fds are in the baseline. */
 const observer = new IoContext(64);
 
 // ---- what is open and running -------------------------------------------------
 
-/** Whether an fd is open, by a system call that changes nothing. */
+/** Asks by a system call that changes nothing if an fd is open. */
 export function isOpen(fd: number): boolean {
   const address = new Uint8Array(128);
   return loadShim().kio_socket_name(fd, false, address) !== -EBADF;
@@ -59,7 +61,7 @@ export function isOpen(fd: number): boolean {
 const POLL_MAX = 256;
 const POLLNVAL = 0x20;
 
-/** struct pollfd: the fd, and in the high half of the next what is found. */
+/** struct pollfd: the fd, and in the high half of the next the events found. */
 const pollFds = Int32Array.from(
   { length: 2 * FDS_MAX },
   (_, i) => i % 2 === 0 ? i / 2 : 0,
@@ -145,7 +147,7 @@ async function assertThreads(max: number): Promise<void> {
 
 let threadsMax = 0;
 
-/** What is known of an fd, for the message about a leak. */
+/** Describes an fd, for the message about a leak. */
 async function describe(fd: number): Promise<string> {
   const info = await procText(`/proc/self/fdinfo/${fd}`);
   const lines = (info ?? "gone meanwhile").trim().split("\n").slice(0, 8);
@@ -206,8 +208,8 @@ export async function assertFds(
   }
 }
 
-/** What the kernel says that a ring has: not submitted, not taken over, waiting
- * for an event, without room in the queue. */
+/** Asks the kernel for the rest in a ring: operations that are not submitted,
+ * not taken over, waiting for an event, or without room in the queue. */
 async function leftIn(ctx: IoContext): Promise<string[]> {
   const info = await procText(`/proc/self/fdinfo/${ctx.ringFd}`) ?? "";
   const counts = info.match(/^[SC]QEs:\t[1-9].*$/gm) ?? [];
@@ -239,8 +241,8 @@ export async function assertIdle(ctx: IoContext): Promise<void> {
 
 let gc: (() => void) | undefined;
 
-/** Lets go of what nobody refers to, and writes over that memory: whoever asks
- * next gets it. Twice, as the first time may leave the freeing to a thread. */
+/** Frees unreachable memory and writes over it: the next allocation gets it.
+ * Twice, because the first time may leave the freeing to a thread. */
 export function overwriteGarbage(): void {
   collectGarbage();
   collectGarbage();
@@ -270,19 +272,19 @@ async function assertMappings(max: number): Promise<void> {
   }
 }
 
-/** How a test is run. */
+/** Options of a test. */
 export interface KioTestOptions {
-  /** Of the context. */
+  /** Entries of the context. */
   entries?: number;
-  /** Whether it starts and ends threads. */
+  /** The test starts and ends threads. */
   threads?: boolean;
 }
 
 /**
- * Registers a test that has an `IoContext`, and checks when it is over that each
- * operation has completed once and its slot is free, that the kernel has nothing
- * of it either, and that fds, threads and allocated memory are those from
- * before; then that closing the context gives its own fds back.
+ * Registers a test that has an `IoContext`. After the test it checks that each
+ * operation has completed once, that its slot is free, and that the kernel has
+ * nothing of it. Fds, threads and allocated memory must be those from before.
+ * Closing the context must give its own fds back.
  */
 export function kioTest(
   name: string,
@@ -299,7 +301,7 @@ export function kioTest(
       const inside = openFds();
       assertEquals(inside.length, outside.length + 2, "a ring and an eventfd");
       await within(BODY_MS_MAX, body(ctx), "the test");
-      // What it has put off until the next turn is to be over as well.
+      // Work put off until the next turn must be over as well.
       await turn();
       if (!isClosed(ctx)) {
         await assertIdle(ctx);
@@ -326,8 +328,8 @@ export function kioThreadTest(
   kioTest(name, body, { threads: true });
 }
 
-/** To be called before such tests are registered: Deno opens some fds of its
- * own with the first threads of a process, and keeps them. */
+/** Lets Deno open some fds of its own, which come with the first threads of a
+ * process and stay. Call it before such tests are registered. */
 export async function warmUpThreads(): Promise<void> {
   for (let i = 0; i < 4; i++) {
     await using pool = new BlockingPool(2);
@@ -361,7 +363,7 @@ function isClosed(ctx: IoContext): boolean {
 
 // ---- values ---------------------------------------------------------------------
 
-/** The value of a result that has to have one. */
+/** Gives the value of a result that must have one. */
 export function value<T>(result: Result<T>): T {
   if (result.ok) return result.value;
   throw new AssertionError(
@@ -403,7 +405,8 @@ export function randomOf(seed: number): (below: number) => number {
   };
 }
 
-/** A turn of Deno's event loop: what was queued is in the kernel afterwards. */
+/** Waits for a turn of Deno's event loop: afterwards queued operations are in
+ * the kernel. */
 export function turn(delayMs = 0): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, delayMs));
 }
@@ -535,7 +538,7 @@ export class FullListener implements Disposable {
   }
 }
 
-/** Fills the queue of a listener until a connection has to wait. */
+/** Fills the queue of a listener until a connection must wait. */
 export async function fullListener(ctx: IoContext): Promise<FullListener> {
   const { listener, at } = listen(1);
   const sockets = [listener];

@@ -1,17 +1,16 @@
 /**
- * Runs the tests with a library that watches over memory (ffi/asan.c), in a
- * Deno whose allocations AddressSanitizer knows, and under garbage collections
- * at bad moments:
+ * Runs the tests with a library that watches over memory (ffi/asan.c), in a Deno
+ * whose allocations AddressSanitizer knows. V8 collects garbage at bad moments:
  *
  *     deno task test:asan [--short | number …]
  *
- * What is found ends the run, with the name of the operation and where the
- * memory was allocated and freed; memory of the library that is lost is
- * reported at the end of a run.
+ * An error of memory ends the run, with the name of the operation and the places
+ * where the memory was allocated and freed. The end of a run reports memory that
+ * the library has lost.
  */
 import { ASAN_LIBRARY, pathOf } from "../ffi/compile.ts";
 
-/** What moves bytes, and what closes while bytes move. */
+/** Tests that move bytes, and that close while bytes move. */
 const CORE = [
   "tests/lib/cancel_test.ts",
   "tests/lib/io_file_test.ts",
@@ -56,8 +55,8 @@ export function sanitizedEnv(suppressionsPath: string): Record<string, string> {
   Deno.writeTextFileSync(suppressionsPath, SUPPRESSIONS);
   return {
     LD_PRELOAD: new TextDecoder().decode(stdout).trim(),
-    // Two frames: what is below the one that allocates is Deno's as a rule, and
-    // would suppress the leaks of the library as well.
+    // Two frames: the frame below the allocating one is mostly Deno's, and
+    // would suppress leaks of the library as well.
     ASAN_OPTIONS:
       "abort_on_error=1:allocator_may_return_null=1:malloc_context_size=2",
     LSAN_OPTIONS: `suppressions=${suppressionsPath}:print_suppressions=0`,

@@ -1,6 +1,6 @@
 /**
- * Writes ffi/digest.ts, the name that the library of an installed package has:
- * `deno task digest`, before a release. In a checkout nothing depends on it.
+ * Writes ffi/digest.ts, from which an installed package names its library:
+ * `deno task digest`, before a release. A checkout does not use it.
  */
 import config from "../deno.json" with { type: "json" };
 

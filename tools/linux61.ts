@@ -1,16 +1,18 @@
 /**
- * Runs the tests on Linux 6.1, the oldest kernel that kio is for:
- * `deno task test:linux61 [file …]`. It is Debian's user-mode-linux, a kernel
- * that runs as a program; it needs no privileges, is fetched if it is not
- * installed, and reads the files of this system without changing them. Its
- * system calls take some 50 times as long, so all of it takes some minutes.
- * Without files it is the C tests and all that `deno test` finds.
+ * Runs the tests on Linux 6.1, the oldest kernel that kio supports:
+ * `deno task test:linux61 [file …]`. Without files it runs the C tests and all
+ * tests that `deno test` finds.
+ *
+ * The kernel is Debian's user-mode-linux, which runs as a program. It needs no
+ * privileges, and reads the files of this system without changing them. It is
+ * fetched if it is not installed. Its system calls take some 50 times as long, so
+ * a run takes some minutes.
  */
 import { compile, compileGuard, pathOf, WARNINGS } from "../ffi/compile.ts";
 import { summariesIn } from "./summary.ts";
 
 const ROOT = decodeURIComponent(new URL("../", import.meta.url).pathname);
-/** The tests are stopped after that. */
+/** The tests are stopped after that time. */
 const LIMIT_S = 1800;
 
 function run(command: string, args: readonly string[], cwd?: string): string {
@@ -42,7 +44,7 @@ function kernelIn(folder: string): string {
   return `${folder}/usr/bin/linux.uml`;
 }
 
-/** A disk for /tmp: what is not written takes no room. */
+/** Makes a sparse disk for /tmp. */
 function makeDisk(path: string): void {
   Deno.createSync(path).close();
   Deno.truncateSync(path, 2 ** 33);
@@ -60,7 +62,8 @@ function compileTests(folder: string): string {
   return program;
 }
 
-/** Writes what is to be run inside; how many summaries that gives. */
+/** Writes the commands for the kernel's init. Returns the number of summaries
+ * that they will print. */
 function writeCommand(folder: string, files: readonly string[]): number {
   const lines = [
     "uname -sr",
@@ -73,7 +76,7 @@ function writeCommand(folder: string, files: readonly string[]): number {
   return lines.length - 1;
 }
 
-/** Boots, shows what is printed, and gives it. */
+/** Boots the kernel, shows its output, and returns it. */
 async function boot(kernel: string, folder: string): Promise<string> {
   const { denoDir } = JSON.parse(run(Deno.execPath(), ["info", "--json"]));
   const child = new Deno.Command(kernel, {

@@ -1,15 +1,15 @@
 /**
  * Runs the tests on kernels that have less than this one: `deno task
- * test:masked [--short] [mask …]`. A mask is what is hidden, see ffi/masks.c.
- * A test that fails is a failure, and so is a mask that nothing has met: then
- * what is done without it did not run either.
+ * test:masked [--short] [mask …]`. A mask lists hidden features, see ffi/masks.c.
+ * A test that fails is a failure. So is a mask that nothing has met: then the
+ * fallback did not run.
  */
 import { summariesIn } from "./summary.ts";
 
-/** Everything that Linux 6.1, the oldest kernel that is tested, has not. */
+/** Everything that Linux 6.1, the oldest tested kernel, lacks. */
 const LINUX_6_1 = "NO_IOWAIT,SYNC_MSG_RING,FTRUNCATE";
 
-/** All but IOWQ_MAX_WORKERS: that it is used is what some of the tests see. */
+/** All but IOWQ_MAX_WORKERS: some of the tests see its effect. */
 const EVERYTHING = `${LINUX_6_1},SUBMIT_ALL,REGISTERED_RING`;
 
 const MASKS: readonly string[] = [
@@ -38,13 +38,13 @@ const LIBRARY = `${ROOT}ffi/build/libkio_faults.so`;
 let passed = 0;
 let failed = 0;
 
-/** Counts what failed besides tests: a run that ends early, a mask unmet. */
+/** Counts a failure that is no test: a run that ends early, a mask unmet. */
 function fail(what: string): void {
   console.log(`  FAILED: ${what}`);
   failed++;
 }
 
-/** Runs tests under a mask and counts; what they said, shown if one fails. */
+/** Runs tests under a mask and counts. Returns the output, and shows it if a test fails. */
 function run(mask: string, args: readonly string[]): string {
   const { success, stdout, stderr } = new Deno.Command(Deno.execPath(), {
     args: [...args],
@@ -65,7 +65,8 @@ function run(mask: string, args: readonly string[]): string {
   return said;
 }
 
-/** How often each mask was met, of what the processes said at their end. */
+/** Counts how often each mask was met, from the last output of the processes.
+ */
 function metIn(said: string): Map<string, number> {
   const met = new Map<string, number>();
   for (

@@ -1,14 +1,14 @@
 /**
- * Removes one safety rule after the other from a copy of the checkout, and looks
- * which test notices: `deno task mutants [number …]`. One that no test notices
- * is a failure. So is what would make the others look better than they are: a
- * mutant that cannot be made or does not compile, tests that fail without any
- * mutant, and a run that fails without naming a test.
+ * Removes one safety rule after the other from a copy of the checkout, and finds
+ * the test that notices: `deno task mutants [number …]`. A mutant that no test
+ * notices is a failure. So are a mutant that cannot be made or does not compile,
+ * tests that fail without any mutant, and a run that fails without naming a
+ * test: these would make the others look better than they are.
  */
 import { type Mutant, MUTANTS } from "./mutant_list.ts";
 
 const ROOT = decodeURIComponent(new URL("../", import.meta.url).pathname);
-/** What the tests need; the rest of the checkout is not copied. */
+/** Parts of the checkout that tests need; the rest is not copied. */
 const TREE = [
   "deno.json",
   "README.md",
@@ -25,8 +25,8 @@ const TREE = [
   "tools",
   "examples",
 ];
-/** A mutant that hangs is noticed too: it takes that, and this much longer than
- * the tests do without one. */
+/** A mutant that hangs is noticed too: after this time, and this many times the
+ * time of the tests without a mutant. */
 const HANG_MS = 60_000;
 const HANG_FACTOR = 3;
 
@@ -34,7 +34,7 @@ function copy(from: string, to: string): void {
   const { isFile, mtime } = Deno.statSync(from);
   if (isFile) {
     Deno.copyFileSync(from, to);
-    // What is built already is not built again.
+    // Keep the time, so that nothing is built again.
     return Deno.utimeSync(to, mtime!, mtime!);
   }
   Deno.mkdirSync(to);
@@ -53,7 +53,7 @@ export function workshop(): Disposable & { folder: string } {
   };
 }
 
-/** Runs a command in a copy; what it printed if it failed or hung. */
+/** Runs a command in a copy. Returns its output if it failed or hung. */
 async function complaintOf(
   cwd: string,
   args: readonly string[],
@@ -66,7 +66,7 @@ async function complaintOf(
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
-    // A group of its own: what it has started goes with it.
+    // A group of its own: its children end with it.
     detached: true,
   }).spawn();
   let isOver = false;
@@ -83,8 +83,8 @@ async function complaintOf(
   return signal === null ? printed : `${printed}\nkio: ${signal}`;
 }
 
-/** The test that failed, of what a test run printed; undefined for what is no
- * verdict of a test, a module that cannot be loaded for example. */
+/** Finds the failed test in the output of a test run. Returns undefined if no test
+ * has failed, but a module cannot be loaded, for example. */
 function nameIn(complaint: string): string | undefined {
   const found = /^(.*) \.\.\. .*FAILED/m.exec(complaint) ??
     // One that took long has a remark of Deno's in between.
@@ -104,8 +104,8 @@ export function mutate(
   Deno.writeTextFileSync(path, source.replace(from, () => to));
 }
 
-/** Builds both libraries; and has the types of a mutant checked, as tests are
- * run without: what does not compile fails every test. */
+/** Builds both libraries, and checks the types of a mutant: tests run without that
+ * check, and a mutant that does not compile would fail each of them. */
 async function build(folder: string, file?: string): Promise<void> {
   const commands = [
     ["run", "-A", "ffi/build.ts"],
@@ -124,10 +124,10 @@ function commandOf(test: string): string[] {
   return ["test", "-A", "--no-check", "--fail-fast", test];
 }
 
-/** How long the tests take that pass without a mutant. */
+/** Milliseconds of the tests that pass without a mutant. */
 const baselinesMs = new Map<string, number>();
 
-/** Sees that a test passes without a mutant. */
+/** Checks that a test passes without a mutant, and measures it. */
 async function baselineMs(folder: string, test: string): Promise<number> {
   const known = baselinesMs.get(test);
   if (known !== undefined) return known;
@@ -142,7 +142,7 @@ async function baselineMs(folder: string, test: string): Promise<number> {
   return timeMs;
 }
 
-/** Who noticed; undefined if nobody did. */
+/** Finds the test that notices a mutant; undefined if none does. */
 async function killerOf(
   mutant: Mutant,
   untouched: string,
@@ -167,7 +167,7 @@ async function killerOf(
   return undefined;
 }
 
-/** The mutants that cannot be made of the sources as they are. */
+/** Lists the mutants that cannot be made of the sources as they are. */
 export function staleMutants(): string[] {
   return MUTANTS.flatMap(({ rule, file, from, to }) => {
     const count = Deno.readTextFileSync(ROOT + file).split(from).length - 1;

@@ -1,4 +1,4 @@
-/** What test runs counted themselves. */
+/** The counts that test runs print at their end. */
 export interface Summary {
   passed: number;
   failed: number;

@@ -1,11 +1,11 @@
 /**
- * Runs test files side by side, as many as there are processors, each in a Deno
- * of its own: so the fds and threads that a test counts are its own.
+ * Runs test files side by side, one for each processor. Each has a Deno of its
+ * own, so that the fds and threads that a test counts are its own.
  *
  *     deno run -A tools/test_files.ts [option of deno test …] FILE …
  *
- * Prints what a file has printed when it has ended, and at the end how many
- * tests passed and failed in all.
+ * Prints the output of a file when it has ended, and at the end the numbers of all
+ * passed and failed tests.
  */
 import { summariesIn } from "./summary.ts";
 
@@ -16,7 +16,7 @@ let [passed, failed] = [0, 0];
 
 async function runFile(file: string): Promise<void> {
   const { success, stdout } = await new Deno.Command("sh", {
-    // What it says and what it complains about, in their order.
+    // Both outputs in one, so that their order stays.
     args: ["-c", 'exec "$@" 2>&1', "sh", Deno.execPath(), "test"].concat(
       options,
       file,
@@ -29,7 +29,7 @@ async function runFile(file: string): Promise<void> {
   console.log(text.trim());
   const summary = summariesIn(text).at(-1);
   passed += summary?.passed ?? 0;
-  // One that ends without a word, or is at odds with itself, has failed.
+  // A file has failed if it ends without a summary, or contradicts its own.
   failed += summary?.failed || (success && summary !== undefined ? 0 : 1);
 }
 

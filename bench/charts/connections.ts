@@ -8,10 +8,10 @@ import type { Chart, Part } from "./render.ts";
 const BYTES = 64;
 const PANEL_WIDTH = 226;
 const BAR_STEP = 23;
-/** What a value needs beside the longest bar. */
+/** Room that a value needs beside the longest bar. */
 const ROOM_FOR_TEXT = 1.28;
 
-/** Two rows of panels: what is drawn in them, and how its values are told. */
+/** Two rows of panels: their columns, and how values are written. */
 const ROWS = [
   {
     title: "Thousand requests a second (more is better)",
@@ -105,7 +105,7 @@ function panel(
   };
 }
 
-/** Echo of 64 bytes: what a server does, and what it takes. */
+/** Echo of 64 bytes: requests a second, and CPU a request. */
 export function connections(record: SuiteRecord): Chart {
   const cases = casesWith(record, { bytes: BYTES, connections: undefined });
   const rows = ROWS.map((row): Part => {

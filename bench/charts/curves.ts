@@ -10,9 +10,9 @@ import {
 } from "./look.ts";
 import type { Part } from "./render.ts";
 
-/** What names need to be read below each other. */
+/** Height that names need below each other. */
 const NAME_HEIGHT = 16;
-/** Room below and above what is drawn. */
+/** Room below and above the curves. */
 const MARGIN = 1.15;
 
 /** A point of a curve. */
@@ -32,10 +32,10 @@ export interface Axis {
   readonly label: string;
 }
 
-/** What a panel may have besides. */
+/** Optional parts of a panel. */
 export interface Options {
   readonly title?: string;
-  /** Whether each point is marked. */
+  /** Marks each point. */
   readonly hasPoints?: boolean;
 }
 

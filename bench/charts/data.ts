@@ -1,4 +1,4 @@
-/** What the charts take out of the record of a benchmark. */
+/** Takes the data of the charts out of the record of a benchmark. */
 
 import {
   type CaseRecord,
@@ -9,10 +9,10 @@ import {
 } from "../record.ts";
 import { PROGRAMS } from "./look.ts";
 
-/** What charts say of themselves beside kio. */
+/** Programs whose versions charts show, beside kio. */
 const VERSIONS_SHOWN = ["Deno", "Node", "Bun", "liburing"];
 
-/** A program of the charts, and what it did in a case. */
+/** A program of the charts, and its figures in a case. */
 export interface Entry {
   readonly name: string;
   readonly figures: Readonly<Record<string, Figure>>;
@@ -41,7 +41,7 @@ export function casesWith(
   );
 }
 
-/** How many of the runs met a machine at its best: "40 of 45". */
+/** Counts the runs that met a machine at its best: "40 of 45". */
 export function steadiness(cases: readonly CaseRecord[]): string {
   const peers = cases.flatMap(({ peers }) => peers);
   const steady = peers.reduce((sum, { steadyRounds }) => sum + steadyRounds, 0);
@@ -57,7 +57,7 @@ function machineTexts({ machine }: Run): string[] {
   return [`${cpu}, ${cores} cores, Linux ${kernel}`, programs.join(", ")];
 }
 
-/** How and on what the cases were measured, line by line. */
+/** Describes how and on which machine the cases were measured, line by line. */
 export function runTexts(cases: readonly CaseRecord[]): string[] {
   const ways = cases.map(({ run: { options: { rounds, seconds } } }) =>
     `${rounds} × ${seconds} s`

@@ -27,7 +27,7 @@ const CHARTS: readonly ChartFile[] = [
 
 const DOCUMENTS = ["README.md", "docs/performance.md"];
 
-/** A file, and what it has to hold. */
+/** A file, and the text that it must hold. */
 export interface MadeFile {
   readonly url: URL;
   readonly text: string;
@@ -46,7 +46,7 @@ export async function loadAll(folder = RESULTS_FOLDER): Promise<Records> {
   return records;
 }
 
-/** Draws the charts of what was measured. */
+/** Draws the charts of the records. */
 export async function drawCharts(records: Records): Promise<MadeFile[]> {
   const files: MadeFile[] = [];
   for (const { path, benchmark, draw } of CHARTS) {

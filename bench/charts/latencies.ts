@@ -1,4 +1,4 @@
-/** How long requests take: half of them, and the slowest. */
+/** Draws how long requests take: half of them, and the slowest. */
 
 import type { CaseRecord, SuiteRecord } from "../record.ts";
 import { type Axis, axisFor, curves, type Point } from "./curves.ts";
@@ -8,7 +8,8 @@ import type { Chart, Part } from "./render.ts";
 const BYTES = 64;
 const CONNECTIONS = [1, 64];
 
-/** A percentile's place: the rarer what is slower, the further to the right. */
+/** Places a percentile: the rarer a slow request is, the further to the right.
+ */
 const placeOf = (percent: number) => 100 / (100 - percent);
 
 const PERCENTILES: Axis = {

@@ -1,4 +1,5 @@
-/** How all charts look: who has which colour, on light and on dark pages. */
+/** The look of all charts: a colour for each program, on light and on dark
+ * pages. */
 
 /** A colour on a light page, and the one that takes its place on a dark one. */
 type Colour = readonly [light: string, dark: string];
@@ -24,7 +25,7 @@ export const LIGHT = Object.fromEntries(
   Object.entries(COLOURS).map(([name, [light]]) => [name, light]),
 ) as Record<keyof typeof COLOURS, string>;
 
-/** Who is in the charts, in this order, and what it is called there. */
+/** The programs in the charts, in this order, with their names there. */
 export const PROGRAMS = [
   { name: "kio", peers: ["kio"], colour: LIGHT.kio, dash: [1, 0] },
   { name: "C", peers: ["C, liburing", "nginx"], colour: LIGHT.c, dash: [6, 3] },
@@ -44,19 +45,19 @@ export const COLOUR_SCALE = {
   range: PROGRAMS.map(({ colour }) => colour),
 };
 
-/** The scale that gives each its kind of line: not everybody sees colours. */
+/** The scale that gives each its kind of line: not all readers see colours. */
 export const DASH_SCALE = {
   domain: PROGRAMS.map(({ name }) => name),
   range: PROGRAMS.map(({ dash }) => [...dash]),
 };
 
-/** That kio is what a chart is about. */
+/** True for kio, in the language of the charts. */
 export const IS_KIO = "datum.name === 'kio'";
 
 /** The weight of a text beside the mark of a program. */
 export const KIO_BOLD = { expr: `${IS_KIO} ? "bold" : "normal"` };
 
-/** Of every chart. */
+/** The configuration of every chart. */
 export const CONFIG = {
   aria: false,
   background: LIGHT.page,

@@ -10,7 +10,7 @@ export type Part = Extract<
   { hconcat: unknown }
 >["hconcat"][number];
 
-/** A chart, and what it is, in plain text, to those who cannot see it. */
+/** A chart, with a description in plain text for readers who cannot see it. */
 export interface Chart {
   readonly spec: TopLevelSpec;
   readonly description: string;

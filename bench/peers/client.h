@@ -1,4 +1,4 @@
-/* How the clients of the benchmark reach a server. */
+/* Connects the clients of the benchmark to a server. */
 #ifndef KIO_BENCH_CLIENT_H
 #define KIO_BENCH_CLIENT_H
 

@@ -1,5 +1,5 @@
 /*
- * What the C programs of the benchmark share: failing loudly, clocks, the
+ * Common parts of the C programs of the benchmark: failing loudly, clocks, the
  * ring set-up every peer uses, and the measured window.
  */
 #ifndef KIO_BENCH_COMMON_H

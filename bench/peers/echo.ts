@@ -1,10 +1,10 @@
-/** What the echo servers on kio do for each connection. */
+/** Serves a connection of the echo servers on kio. */
 
 import { asyncClose, asyncRecv, asyncSend, type IoContext } from "../../mod.ts";
 
 const BUFFER_BYTES = 16384;
 
-/** Sends back what comes until the client closes; with a timeout above 0 each
+/** Sends bytes back until the client closes; with a timeout above 0 each
  * receive is bounded. */
 export async function echo(
   ctx: IoContext,

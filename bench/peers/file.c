@@ -2,8 +2,7 @@
  * file PATH BLOCKS DEPTH SECONDS
  *
  * Reads random 4 KiB blocks with DEPTH of them in flight, each into its own
- * buffer, and checks that the block that came is the one asked for. Plain
- * liburing: nothing registered, one io_uring_enter for each batch.
+ * buffer. Checks that each block is the requested one. Plain liburing: nothing registered, one io_uring_enter for each batch.
  */
 #define _GNU_SOURCE
 #include "common.h"

@@ -8,7 +8,7 @@
  */
 
 const WARM_UP_OPS = 102_400;
-/** Fits into the young generation, and drowns what is fixed. */
+/** Fits into the young generation, and outweighs fixed costs. */
 const MEASURED_OPS = 51_200;
 
 declare const gc: () => void;

@@ -1,17 +1,16 @@
 /*
  * load PORT CONNECTIONS SIZE SECONDS --pid PID
  *
- * One request in flight on each connection to 127.0.0.1; every byte that comes
- * back is compared. Prints one line of JSON about the counted window, with the
- * CPU time the server PID used in it.
+ * Keeps one request in flight on each connection to 127.0.0.1, and compares
+ * every byte that comes back. Prints one line of JSON about the counted window,
+ * with the CPU time the server PID used in it.
  *
- * A request has to cost less here than at the server, or this program is what
- * gets measured. A multishot receive is clearly cheaper than one receive a
- * reply, and a silent send (no completion) than one that tells; fixed files
- * and a registered ring were tried and changed nothing that could be told from
- * noise. Waking up for every single reply wastes this program's core and makes
- * the server pay for each wake-up, so with many connections it sleeps until an
- * eighth of the replies is there.
+ * A request must cost less here than at the server, or the benchmark measures
+ * this program. A multishot receive is clearly cheaper than one receive a
+ * reply, and a send without a completion than one with it. Fixed files and a
+ * registered ring changed nothing beyond noise. Waking up for every single
+ * reply wastes this program's core, and the server pays for each wake-up. So
+ * with many connections it sleeps until an eighth of the replies is there.
  */
 #define _GNU_SOURCE
 #include "client.h"

@@ -1,10 +1,10 @@
 /*
  * message COUNT SENDER_CPU RECEIVER_CPU
  *
- * What a message to a sleeping thread costs at least on this machine: writes to
- * an eventfd on one core, which a thread on the same or another core waits for
- * by epoll, COUNT times at intervals of 1 to 3 ms. The time is from before the
- * write to after epoll_wait() has returned. Prints one line of JSON.
+ * Measures the least cost of a message to a sleeping thread on this machine.
+ * It writes to an eventfd on one core, COUNT times at intervals of 1 to 3 ms. A
+ * thread on the same or another core waits for it by epoll. The time is from
+ * before the write to after epoll_wait() has returned. Prints one line of JSON.
  */
 #define _GNU_SOURCE
 #include "common.h"

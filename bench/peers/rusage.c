@@ -1,8 +1,8 @@
 /*
  * rusage PROGRAM ARGUMENTS...
  *
- * Runs a program and, when it has ended, prints the CPU time of all of it,
- * from exec to exit, as a line of JSON behind the program's own output.
+ * Runs a program. When it has ended, prints its CPU time from exec to exit, all
+ * threads, as a line of JSON behind the program's own output.
  */
 #define _GNU_SOURCE
 #include "common.h"

@@ -1,9 +1,9 @@
 /*
  * sink PORT SECONDS BYTES --pid PID
  *
- * Receives from a server on 127.0.0.1 that sends BYTES on each connection,
- * connection after connection, and drops what comes without a copy. Prints one
- * line of JSON, with the CPU time the server PID used.
+ * Receives from a server on 127.0.0.1 that sends BYTES on each connection, one
+ * connection after the other. Drops the bytes without a copy. Prints one line
+ * of JSON, with the CPU time the server PID used.
  */
 #define _GNU_SOURCE
 #include "client.h"

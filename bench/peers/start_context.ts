@@ -1,8 +1,8 @@
 /**
- * What opening a context takes: one line of JSON.
+ * Prints the time to open a context, as one line of JSON.
  * Usage: start_context.ts first: the first of a program, which loads the
  * library; start_context.ts next: any other, closed each time; start_context.ts
- * dlopen: what Deno takes to open the library for a single function.
+ * dlopen: no context, Deno opens the library for a single function.
  */
 
 import { IoContext } from "../../mod.ts";

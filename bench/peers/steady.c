@@ -1,9 +1,9 @@
 /*
- * steady: how fast the two cores are right now, as one line of JSON.
+ * steady: prints the speed of the two cores right now, as one line of JSON.
  *
- * A virtual machine shares its cores with strangers and is moved between them,
- * which changes every figure by up to a half and looks like a property of the
- * program that ran at the time. Two short loops tell:
+ * A virtual machine shares its cores with strangers, and its host moves it
+ * between them. That changes every figure by up to a half, and looks like a
+ * property of the program that ran at the time. Two short loops tell:
  *   slowestMs:  arithmetic on both cores at once; grows when another machine
  *               uses the same core, or when the two are one core's two threads
  *   distanceNs: a cache line sent from one core to the other and back; grows

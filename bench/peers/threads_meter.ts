@@ -18,7 +18,7 @@ const PLAIN = import.meta.resolve("./threads_meter_plain.ts");
 /** Messages that are not counted: they find code that is not compiled yet. */
 const WARM_UP = 100;
 
-/** Nobody notifies it. */
+/** Never notified. */
 const NEVER = new Int32Array(new SharedArrayBuffer(4));
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -27,13 +27,14 @@ function percentile(sorted: Float64Array, part: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))]!;
 }
 
-/** Puts the thread to sleep at once, as `message.c` does: what it has still to
- * do in JavaScript would be in the way of a receiver on its core. */
+/** Puts the thread to sleep at once, as `message.c` does: its further work in
+ * JavaScript would be in the way of a receiver on its core. */
 function pause(ms: number): void {
   Atomics.wait(NEVER, 0, 0, ms);
 }
 
-/** Sends messages to a worker that sleeps, and waits for what it has noted. */
+/** Sends messages to a sleeping worker, and waits for the times that it notes.
+ */
 function latency(send: () => void, cells: Float64Array): void {
   // Not before, as workers are put on one of the main thread's.
   loadShim().kio_thread_pin(cpu);
@@ -100,7 +101,7 @@ switch (what) {
   case "start-kio":
   case "start-deno": {
     const isKio = what === "start-kio";
-    // One before, for what is made once.
+    // Start one before, for objects that are made once.
     const one = { workers: 1, data: cells() };
     await using _ = await WorkerPool.start(POOL, one);
     const beforeMB = residentMB();

@@ -2,9 +2,9 @@
  * waker PORT WAKES --pid PID
  *
  * Wakes an idle echo server on 127.0.0.1: sends 8 bytes every 1 to 3 ms and
- * takes the time until they are back. One clock measures both ends, and this
- * side spins for the reply, so that the time is the server's wake-up and not
- * this program's own as well. Prints one line of JSON.
+ * takes the time until they are back. One clock measures both ends. This side
+ * spins for the reply, so that the time has no wake-up of this program in it.
+ * Prints one line of JSON.
  */
 #define _GNU_SOURCE
 #include "client.h"

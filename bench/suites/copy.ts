@@ -15,13 +15,14 @@ import {
 
 const BYTES = 1 << 30;
 const PIECE_BYTES = 1 << 20;
-/** What a copy may take at most. */
+/** The longest time of a copy. */
 const SECONDS_MAX = 60;
 
 const KIO = "kio";
 const CP = "cp --reflink=never";
 
-/** Where files are copied, and what makes a copy of cp as durable as kio's. */
+/** The places where files are copied, and the way to make a copy of cp as
+ * durable as kio's. */
 const PLACES = [
   { title: "1 GiB in memory (tmpfs)", folder: "/dev/shm", after: ":" },
   {

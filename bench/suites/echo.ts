@@ -34,7 +34,7 @@ const CASES = [
 const KIO = "kio";
 const C = "C, liburing";
 
-/** What counts of every server. */
+/** The columns of every server. */
 export const SERVER_COLUMNS: readonly Column[] = [
   { head: "req/s", metric: "reqPerS", digits: 0, spread: true, ratio: true },
   {
@@ -84,7 +84,7 @@ export async function loadServer(
   );
 }
 
-/** Puts load on a server from a core; gives what the generator has printed. */
+/** Puts load on a server from a core. Returns the output of the generator. */
 export function load(
   server: Server,
   core: number,
@@ -100,7 +100,7 @@ export function load(
   return runForJson(onCore(core, command), seconds);
 }
 
-/** What the load generator has printed, per request. */
+/** Converts the output of the load generator to figures per request. */
 export function sampleOf(figures: Record<string, number>): Sample {
   const userUs = figures.serverCpuUserUs! / figures.requests!;
   const systemUs = figures.serverCpuSystemUs! / figures.requests!;
@@ -114,7 +114,7 @@ export function sampleOf(figures: Record<string, number>): Sample {
   };
 }
 
-/** The latencies among what the load generator has printed. */
+/** Finds the latencies in the output of the load generator. */
 export function percentilesOf(
   figures: Record<string, number>,
 ): [name: string, us: number][] {

@@ -19,12 +19,12 @@ import {
   type Suite,
 } from "../suite.ts";
 
-/** Where everybody takes part. */
+/** The depths for all peers. */
 const DEPTHS = [1, 32];
-/** What it takes besides to draw a curve: one peer of each, and shorter. */
+/** Further depths for the curve: one peer of each, and shorter. */
 const MORE_DEPTHS = [2, 4, 8, 16, 64, 128];
 const MORE_SECONDS_MAX = 1;
-/** How many reads the second fio submits and reaps at once. */
+/** Reads that the second fio submits and reaps at once. */
 const FIO_BATCH = 16;
 
 const KIO = "kio";
@@ -64,7 +64,7 @@ async function sampleFio(
     "--direct=0",
     // fio would empty the page cache first.
     "--invalidate=0",
-    // What the others do too: any block, as often as it comes.
+    // Like the other peers: any block, any number of times.
     "--norandommap",
     "--randrepeat=0",
     "--time_based",

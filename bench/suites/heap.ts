@@ -1,4 +1,4 @@
-/** What an operation leaves to the garbage collector. */
+/** The garbage that an operation leaves. */
 
 import { BLOCK_FILE, makeBlockFile, removeBlockFile } from "../block_file.ts";
 import { type Command, denoWithFlags } from "../programs.ts";
@@ -11,7 +11,7 @@ const PROMISE = "bare promise and result";
 /** A young generation that holds all that the program allocates. */
 const V8_FLAGS = "--v8-flags=--expose-gc,--trace-gc," +
   "--min-semi-space-size=512,--max-semi-space-size=512";
-/** Those that `peers/heap_meter.ts` asks for. */
+/** The collections that `peers/heap_meter.ts` asks for. */
 const COLLECTIONS = 2;
 
 async function sampleHeap(command: Command): Promise<Sample> {

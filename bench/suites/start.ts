@@ -1,4 +1,4 @@
-/** What an import of kio and a context add to the start of a program. */
+/** The cost of importing kio and of a context at the start of a program. */
 
 import { c, deno } from "../programs.ts";
 import { runForJson } from "../run.ts";
@@ -31,7 +31,7 @@ async function sampleStart(program: string): Promise<Sample> {
   return { wallMs, cpuMs: (userUs! + systemUs!) / 1000 };
 }
 
-/** What `start_context.ts` measures within a program. */
+/** Runs `start_context.ts`, which measures within a program. */
 function contextCase(seconds: number): Case {
   const meter = (what: string) => deno("ffi", "start_context.ts", what);
   return meterCase(

@@ -23,7 +23,7 @@ import {
 } from "../suite.ts";
 
 const CONNECTIONS = 64;
-/** Until a JIT has compiled what is measured. */
+/** Time until a JIT has compiled the measured code. */
 const WARM_UP_SECONDS = 1;
 const SIZES = [
   { bytes: 1024, name: "1k.bin", title: "1 KiB", limit: 1.2 },
@@ -77,7 +77,7 @@ function figureOf(output: string, label: string): number {
   return Number(match[1]) * unit;
 }
 
-/** What wrk says after some seconds. */
+/** Runs wrk for some seconds, and gives its output. */
 function wrk(port: number, name: string, seconds: number): Promise<string> {
   const command = onCore(CLIENT_CORE, [
     "wrk",

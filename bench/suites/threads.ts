@@ -27,9 +27,9 @@ const CORES = [SERVER_CORE, CLIENT_CORE];
 /** Each worker has a listener for what arrives on its core. */
 const BY_CPU = "incoming-cpu";
 
-/** Of each load generator, where each core has one. */
+/** Connections of each load generator, where each core has one. */
 const CONNECTIONS_A_CORE = 32;
-/** Of the only load generator. */
+/** Connections of the only load generator. */
 const CONNECTIONS = 64;
 const BYTES = 64;
 const MESSAGES_PER_S = 300;
@@ -64,7 +64,7 @@ function eachCase(seconds: number): Case {
     {
       name: oneOf(name),
       installed: true,
-      // Neither core is to be the better one by chance.
+      // Take both cores, so that a better one does not win by chance.
       sample: async () =>
         meanOf([
           await serve(
@@ -152,9 +152,9 @@ async function serve(
   return { ...sampleOf(together(loads)), busiest };
 }
 
-/** What load generators beside each other have printed, as if they were one.
- * Each has read the CPU time of the whole server, in a window of its own; of
- * latencies the worst counts. */
+/** Merges the output of load generators that ran beside each other. Each has
+ * read the CPU time of the whole server, in a window of its own; of latencies
+ * the worst counts. */
 function together(
   loads: readonly Record<string, number>[],
 ): Record<string, number> {
@@ -318,7 +318,8 @@ export function threads({ seconds }: Options): Suite {
   };
 }
 
-/** Says what a request costs of two workers, as far as it was measured. */
+/** Compares the cost of a request with two workers, as far as it was measured.
+ */
 function finding(
   how: string,
   names: readonly string[],

@@ -1,4 +1,4 @@
-/** What sleeping and what a timeout costs. */
+/** The cost of sleeps and of timeouts. */
 
 import { bun, c, type Command, deno, node, versions } from "../programs.ts";
 import { jsonLines, run } from "../run.ts";

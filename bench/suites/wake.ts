@@ -1,4 +1,4 @@
-/** From idle to running: what it takes to notice that something arrived. */
+/** The time from an arriving message to a running server. */
 
 import { c, CLIENT_CORE, onCore } from "../programs.ts";
 import { runForJson, Server } from "../run.ts";

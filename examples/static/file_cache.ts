@@ -20,12 +20,12 @@ import { headOf } from "./response.ts";
  * larger ones are kept open, for sendfile. */
 const BODY_MAX = 64 * 1024;
 const FILES_MAX = 512;
-/** How long what is known of a file is believed. */
+/** An entry is believed for that long before the file is looked at again. */
 const VALID_MS = 1000;
-/** How long a file is kept that nobody asks for. */
+/** A file without requests stays open for that long. */
 const UNUSED_MS = 10_000;
 
-/** No symbolic links: they could lead to what is hidden. */
+/** No symbolic links: they could lead to hidden files. */
 const RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 
 const TYPES: Record<string, string> = {
@@ -59,7 +59,7 @@ export interface ServedFile {
   etag: string;
   lastModified: string;
   type: string;
-  /** What a plain request gets: head and body, of a large file the head. */
+  /** The answer to a plain request: head and body, of a large file the head. */
   answer: Uint8Array;
   /** The content of a small file, at the end of `answer`. */
   body: Uint8Array | undefined;
@@ -70,7 +70,7 @@ export interface ServedFile {
   validUntilMs: number;
 }
 
-/** What a path leads to: a folder has to be asked for with a slash. */
+/** The target of a path. A request for a folder must end with a slash. */
 export type Found = ServedFile | Status | "folder";
 
 /** The files that were asked for last. */
@@ -88,7 +88,7 @@ export class FileCache {
     this.#root = root;
   }
 
-  /** What is known of a path, if that is no longer ago than `VALID_MS`. */
+  /** Gives a file that was looked at within the last `VALID_MS`. */
   known(path: string): ServedFile | undefined {
     const file = this.#files.get(path);
     return file !== undefined && file.validUntilMs > this.#nowMs
@@ -106,7 +106,7 @@ export class FileCache {
     return lookup;
   }
 
-  /** Sets the clock, and lets go of what nobody asks for. */
+  /** Sets the clock, and lets go of files without requests. */
   tick(nowMs: number): void {
     this.#nowMs = nowMs;
     for (const [path, file] of this.#files) {
@@ -157,7 +157,8 @@ export class FileCache {
     return found;
   }
 
-  /** From here on the path means nothing: the fd is what is served. */
+  /** Examines an open file. From here on the path means nothing: the fd is
+   * served. */
   async #examine(path: string, fd: number): Task<Found> {
     const examined = await asyncFstat(this.#ctx, fd);
     if (!examined.ok) return 500;
@@ -217,7 +218,7 @@ function statusOf(code: string): Status {
     case "ENAMETOOLONG":
     case "ELOOP":
     case "EXDEV":
-    // What cannot be opened at all: a socket, a device without a driver.
+    // A file that no program can open: a socket, a device without a driver.
     case "ENXIO":
       return 404;
     case "EACCES":

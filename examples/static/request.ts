@@ -1,4 +1,4 @@
-/** What a request asks for. Pure functions: nothing here is trusted. */
+/** Parses requests. Pure functions, which trust nothing. */
 
 export interface Request {
   /** HEAD, which gets no body, and not GET. */
@@ -8,9 +8,9 @@ export interface Request {
   /** The target as it was sent, with the slash that its path lacks; undefined if
    * it has one. */
   folder: string | undefined;
-  /** Whether the connection stays open. */
+  /** The connection stays open. */
   keepAlive: boolean;
-  /** Those that change the answer, by name in lower case. */
+  /** The fields that change the answer, by name in lower case. */
   headers: ReadonlyMap<string, string>;
 }
 
@@ -141,9 +141,9 @@ export interface Range {
 }
 
 /**
- * The part of a file that is asked for; "none" if the file ends before it.
- * Undefined, which is all of it, for what is not understood, for several parts,
- * and of an empty file, which has no parts.
+ * Gives the part of a file that the request asks for; "none" if the file ends
+ * before it. Returns undefined, for the whole file, in three cases: an unknown
+ * form, several parts, and an empty file, which has no parts.
  */
 export function parseRange(
   header: string | undefined,
@@ -164,9 +164,9 @@ export function parseRange(
 }
 
 /**
- * Evaluates the conditions of a request, in the order of RFC 9110, 13.2.2:
- * undefined for the file, 304 if the client has it, 412 if it is
- * another one than that which the client wants to go on with.
+ * Evaluates the conditions of a request, in the order of RFC 9110, 13.2.2.
+ * Returns undefined for the file, 304 if the client has it. 412 says that the
+ * file is not the one that the client wants to go on with.
  */
 export function parseConditions(
   headers: ReadonlyMap<string, string>,

@@ -20,7 +20,7 @@ const REASONS = {
 
 export type AnyStatus = keyof typeof REASONS;
 
-/** What a head says beside the status. */
+/** The fields of a head beside the status. */
 export interface HeadFields {
   type?: string;
   length?: number;
@@ -28,7 +28,7 @@ export interface HeadFields {
   lastModified?: string;
   /** "bytes 0-9/100", for a part of a file. */
   contentRange?: string | undefined;
-  /** Where it is instead. */
+  /** The other place of the file. */
   location?: string;
   /** The connection is closed after it. */
   close?: boolean;

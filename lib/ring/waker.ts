@@ -26,7 +26,7 @@ interface Pipe {
  * Deno that it takes the thread for 30 ms, all others for 0.1 ms. */
 export let isFirstWaker = true;
 
-/** Picks the best waker that this Deno has; see docs/architecture.md. */
+/** Picks the best waker that this Deno has; see docs/decisions/0006-park-in-denos-epoll.md. */
 export function openWaker(
   handle: Deno.PointerObject,
   onWake: () => void,

@@ -1,9 +1,9 @@
-/** What the file server of the examples makes of requests, good and hostile. */
+/** The file server's parsing of requests, good and hostile. */
 import { assert, assertEquals } from "@std/assert";
 import { parseRange, parseRequest } from "../../examples/static/request.ts";
 import { randomOf } from "../support.ts";
 
-/** What mutations of a request are made of. */
+/** Pieces for mutations of a request. */
 const PIECES = [
   ..."\0\t\r\n /\\.%:?#;,-=\x7f\xff",
   "\r\n",

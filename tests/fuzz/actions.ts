@@ -1,4 +1,4 @@
-/** What the fuzzer does, as data: a list can be replayed and cut down. */
+/** The fuzzer's actions as data: a list can be replayed and cut down. */
 import { randomOf } from "../support.ts";
 
 export const KINDS = [
@@ -59,7 +59,7 @@ export const KINDS = [
 ] as const;
 export type Kind = typeof KINDS[number];
 
-/** How an operation is bounded. */
+/** The limits that an operation may have. */
 export const BOUNDS = [
   "none",
   "none",

@@ -13,7 +13,7 @@ import type { Action } from "./actions.ts";
 import type { Outcome } from "./world.ts";
 
 const EPISODE_ACTIONS = 2000;
-/** How often a part of a script is tried before it counts as harmless. */
+/** Tries of a part of a script before it counts as harmless. */
 const TRIES = 20;
 const SHRINK_MS_MAX = 60_000;
 
@@ -38,7 +38,7 @@ const { values: options } = parseArgs({
 });
 const firstSeed = Number(options.seed);
 const operationsMax = Number(options.ops);
-// Chooses the library; what is imported below opens a context.
+// Choose the library first: the modules below open a context.
 if (options.faults) FaultPlan.load();
 const { actionsOf } = await import("./actions.ts");
 const { World } = await import("./world.ts");
@@ -68,7 +68,7 @@ async function report({ error, done }: Outcome, seed: number): Promise<void> {
   // Of the script that is left; it may not fail each time.
   let last = error;
   const script = await shrink(
-    // What came after it is not to blame, but for what is left at the end.
+    // Later actions are not to blame, except for leaks found at the end.
     actionsOf(seed, EPISODE_ACTIONS).slice(0, done),
     async (actions) => {
       const found = await fails(actions, seed);
@@ -84,7 +84,7 @@ async function report({ error, done }: Outcome, seed: number): Promise<void> {
   console.log(`again: deno task fuzz --seed ${seed} --ops 1${flag}`);
 }
 
-// What Deno opens when it needs it first (a pair of sockets) is no leak.
+// An fd that Deno opens at first need (a pair of sockets) is no leak.
 await play(actionsOf(0, EPISODE_ACTIONS), 0);
 
 const startMs = performance.now();

@@ -1,6 +1,6 @@
 /**
- * Cuts a list down to what is still enough: takes parts out, smaller ones each
- * time, until none can be spared or the time is over.
+ * Cuts a list down to a part that still fails. Takes parts out, smaller ones
+ * each time, until each is needed or the time is over.
  */
 export async function shrink<T>(
   list: readonly T[],

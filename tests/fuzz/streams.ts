@@ -1,5 +1,5 @@
-/** Streams of bytes, and the model of them: which bytes have to come in which
- * order, from whom to whom. */
+/** Streams of bytes and their model, which knows the bytes, their order and
+ * both ends. */
 import { assert, assertEquals, AssertionError } from "@std/assert";
 import type { Socket } from "@kio/kio";
 import { loadShim } from "../../ffi/load.ts";
@@ -44,7 +44,7 @@ export class Flow {
     return bytes;
   }
 
-  /** That these are the next bytes of this stream, and of no other. */
+  /** Checks that these are the next bytes of this stream, and of no other. */
   take(bytes: Uint8Array): void {
     const from = (this.base + this.received) % PERIOD;
     for (let i = 0; i < bytes.length; i++) {
@@ -83,11 +83,11 @@ export class End {
     return this.socket.fd < 0;
   }
 
-  /** By `close()`, or by what `using` does. */
+  /** Closes it by `close()`, or as `using` does. */
   close(isUsing: boolean): Promise<void> {
     this.out.ended = true;
     this.in.readerClosed = true;
-    // What was not read, or is still being sent, makes it a reset.
+    // Bytes that are unread or still being sent turn the close into a reset.
     this.out.broken = true;
     this.in.broken = true;
     if (!isUsing) return this.socket.close();

@@ -1,7 +1,7 @@
 /**
- * What the fuzzer acts on, and the model of it: what each operation may give,
- * from the man pages and from what has been done to it, and which bytes have to
- * come in which order.
+ * The world of the fuzzer and its model. From the man pages and the actions so
+ * far the model knows the legal results of each operation. It also knows which
+ * bytes must come in which order.
  */
 import {
   assert,
@@ -99,7 +99,7 @@ const REGIONS = 8;
 const IN_FLIGHT_MAX = 200;
 const HANG_MS = 20_000;
 
-/** What leaves nothing behind that only its result tells of. */
+/** Operations that leave nothing behind but their result. */
 const FORGETTABLE: ReadonlySet<Kind> = new Set([
   "recv",
   "recvExact",
@@ -134,7 +134,7 @@ interface File {
   closed: boolean;
 }
 
-/** An operation in flight, and what the model knows of it. */
+/** An operation in flight, and the model's knowledge of it. */
 interface Flight {
   what: string;
   context: Context;
@@ -144,10 +144,10 @@ interface Flight {
   done: Promise<void>;
 }
 
-/** How many operations gave a value or an error of that name. */
+/** Numbers of operations by their value or the name of their error. */
 export type Counts = Map<string, number>;
 
-/** How an episode went. */
+/** The end of an episode. */
 export interface Outcome {
   counts: Counts;
   /** Actions that were done. */
@@ -161,7 +161,7 @@ export class World {
   readonly #flights = new Set<Flight>();
   readonly #later: (() => void)[] = [];
   readonly #closing: Promise<unknown>[] = [];
-  /** For what is no part of the game: its queue is never full. */
+  /** For operations outside of the game: its queue is never full. */
   readonly #own = new IoContext(256);
   #contexts: Context[] = [];
   #ends: End[] = [];
@@ -183,7 +183,7 @@ export class World {
     this.#lenient = lenient;
   }
 
-  /** Does the actions, ends everything, and looks what is left. */
+  /** Does the actions, ends everything, and looks for leaks. */
   static async run(
     actions: readonly Action[],
     random: (below: number) => number,
@@ -344,7 +344,7 @@ export class World {
     this.#counts.set(outcome, (this.#counts.get(outcome) ?? 0) + 1);
   }
 
-  /** Some of what is in flight may be cancelled from now on. */
+  /** Some of the operations in flight may be cancelled from now on. */
   #mayCancel(isMeant: (flight: Flight) => boolean): void {
     for (const flight of this.#flights) {
       if (isMeant(flight)) flight.codes.add("ECANCELED");
@@ -686,7 +686,7 @@ export class World {
     });
   }
 
-  /** A chain: what is behind one that fails does not happen. */
+  /** A chain: operations behind one that fails do not happen. */
   #durableWrite(action: Action): void {
     const found = this.#region(action);
     const context = this.#context(action);
@@ -721,8 +721,8 @@ export class World {
     );
   }
 
-  /** A chain that waits, with a link that is given up before it can start: what
-   * is not done leaves no byte. */
+  /** A chain that waits, with a link that is cancelled before it can start. A
+   * link that did not happen leaves no byte. */
   #chain(action: Action): void {
     const context = this.#context(action);
     const { ctx } = context;
@@ -788,7 +788,7 @@ export class World {
     );
   }
 
-  /** What changes nothing that is read, and a hole. */
+  /** Allocates space and makes holes: no byte that is read changes. */
   #space(action: Action): void {
     const found = this.#region(action);
     if (found === undefined) return;
@@ -923,8 +923,8 @@ export class World {
     const isChain = action.ms % 2 === 0;
     const [written, closed] = isChain ? link(ctx, queue) : queue();
     // On a ring of one entry a chain does not fit. After a write that fails or
-    // is short it ends, and the fd is gone all the same: it would be missed. The
-    // number may soon be a socket's, which ends what is pending when it closes.
+    // is short it ends, and the fd is gone all the same. The number may soon be
+    // a socket's, which ends pending operations when it closes.
     const codes = ["E2BIG", "ECANCELED"].slice(isChain ? 0 : 1);
     this.#start("closedWrite", action, context, codes, written, () => {});
     this.#start("close", action, context, codes, closed, (result) => {
@@ -932,7 +932,7 @@ export class World {
     });
   }
 
-  /** Waits for what uses files; sockets may have to wait for a peer. */
+  /** Waits for operations on files; those on sockets may wait for a peer. */
   async #filesIdle(): Promise<void> {
     while (this.#files.some(({ busy }) => busy.includes(true))) {
       await immediate();
@@ -956,7 +956,7 @@ export class World {
     if ([...this.#flights].some(({ what }) => what === "message")) return;
     this.#mayCancel((flight) => flight.context === context);
     context.closed = true;
-    // What has not arrived is closed with it.
+    // The context closes fds that have not arrived.
     for (const peer of context.handed.values()) {
       this.#closing.push(this.#assertClosed(peer));
     }
@@ -968,7 +968,7 @@ export class World {
     this.#register(this.#contexts.at(-1)!);
   }
 
-  /** That the other end is closed, soon. */
+  /** Checks that the other end is closed, soon. */
   async #assertClosed(socket: Socket): Promise<void> {
     const op = asyncRecv(this.#own, socket, new Uint8Array(1));
     const result = await op.withTimeout(HANG_MS);
@@ -976,7 +976,7 @@ export class World {
     await socket.close();
   }
 
-  /** Memory for what comes in: some of it cannot be taken away. */
+  /** Makes memory for incoming bytes: some of it cannot be taken away. */
   #bufferFor({ ctx }: Context, size: number): Uint8Array<ArrayBuffer> {
     if (size % 16 > 1) return new Uint8Array(size);
     const buffer = size % 16 === 0
@@ -1004,7 +1004,7 @@ export class World {
       if (!end.closed) this.#closing.push(end.close(false));
     }
     this.#closing.push(this.#listener.listener.close());
-    // Nobody else would end what waits for a pipe.
+    // Nothing else would end the operations that wait for a pipe.
     for (const { ctx } of this.#contexts) {
       this.#closing.push(ctx.cancelAllPending());
     }
@@ -1035,7 +1035,8 @@ export class World {
         const isShort = () =>
           context.arrived < context.expected || context.handed.size > 0;
         for (let i = 0; i < 100 && isShort(); i++) await turn(1);
-        // Nobody waits for what was forgotten, which is over by now or soon.
+        // The script does not await forgotten operations. They are over by now
+        // or soon.
         const { ctx } = context;
         for (let i = 0; i < 100 && ctx.pending > 0; i++) await turn(1);
         assertEquals(context.arrived, context.expected, "messages");
@@ -1049,8 +1050,8 @@ export class World {
   }
 }
 
-/** Whether nobody refers to an operation any more, nor will know its result:
- * its direction of a connection is in use until that is closed. */
+/** True if the script has dropped an operation and will not know its result.
+ * Its direction of a connection stays in use until that is closed. */
 function isForgotten({ kind, bound, ms }: Action): boolean {
   return bound === "dropped" && ms === 0 && FORGETTABLE.has(kind);
 }

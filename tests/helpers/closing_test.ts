@@ -1,4 +1,4 @@
-/** What is made of several operations, when its context closes in between. */
+/** Operations of several steps whose context closes in between. */
 import { assert } from "@std/assert";
 import {
   acceptLoop,
@@ -27,8 +27,8 @@ import {
 
 await warmUpThreads();
 
-/** How often a continuation may run before the context closes; the last of
- * them give the kernel its turn. */
+/** Runs of a continuation before the context closes; the last of them give the
+ * kernel its turn. */
 const HOPS = 12;
 
 type Start = (ctx: IoContext) => Promise<Result<unknown>>;

@@ -35,7 +35,7 @@ import {
 /** More than any socket holds: it cannot be sent in one piece. */
 const LARGE = 8 << 20;
 
-/** What a transfer that failed has moved. */
+/** Gives the bytes that a failed transfer has moved. */
 function movedOf(result: Result<number>): number {
   return result.ok ? -1 : result.error.bytesTransferred!;
 }
@@ -113,7 +113,7 @@ kioTest("asyncRecvExact() that times out tells what it has", async (ctx) => {
   value(await asyncSend(ctx, pair.right, bytes("abcd")));
   const first = asyncRecvExact(ctx, pair.left, buffer, { timeout: 20 });
   assertShort(await first, "ETIMEDOUT", 4);
-  // Nothing is lost: what comes later is for who asks next.
+  // Nothing is lost: later bytes are for the next receive.
   value(await asyncSend(ctx, pair.right, bytes("efghij")));
   const rest = buffer.subarray(4);
   assertEquals(value(await asyncRecvExact(ctx, pair.left, rest)), 6);
@@ -212,7 +212,7 @@ kioTest("asyncReadExact() gives ENODATA at the end of a file", async (ctx) => {
 });
 
 kioTest("asyncReadExact() goes on after each short read", async (ctx) => {
-  // A pipe gives what is there, which is never all.
+  // A pipe gives the bytes that are there, which is never all.
   using pair = unixPair();
   const buffer = new Uint8Array(6);
   const reading = asyncReadExact(ctx, pair.left, buffer, CURRENT_POSITION);
@@ -240,7 +240,8 @@ kioTest("asyncWriteExact() tells how far it came", async (ctx) => {
 });
 
 kioTest("asyncWriteExact() writes more than 4 GiB", async (ctx) => {
-  // Nobody looks at the memory, so there is none: kio_test.c reads that far.
+  // The kernel does not read the memory here, so it may be missing. The C tests
+  // read that far.
   const sink = value(await asyncOpen(ctx, "/dev/null", O_WRONLY));
   for (const length of [2 ** 31 + 5, 2 ** 32 + 5]) {
     const result = await asyncWriteExact(ctx, sink, new Uint8Array(length));

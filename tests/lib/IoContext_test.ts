@@ -417,7 +417,7 @@ kioTest("runUntilDone() throws what the task threw", async (ctx) => {
     throw error;
   };
   for (const task of [() => failing, failing]) {
-    // A promise is made here only, as one that nobody has yet may not fail.
+    // Make a promise here only: one without a handler must not fail.
     const running = () => ctx.runUntilDone(task());
     const got = await assertRejects(running, SyntaxError);
     assertStrictEquals(got, error);

@@ -54,7 +54,7 @@ import {
   value,
 } from "../support.ts";
 
-// What a function is given here is not of its type.
+// Arguments here have the wrong type.
 // deno-lint-ignore no-explicit-any
 type Anything = any;
 type Attempt = (given: Anything) => unknown;
@@ -98,7 +98,7 @@ const NO_UINT31: unknown[] = [
   ...BEYOND_INT32,
   ...BEYOND_SAFE,
 ];
-/** The same, where undefined is not what is left out. */
+/** The same, where undefined is not the same as left out. */
 const NO_NUMBER_31 = [undefined, ...NO_UINT31];
 const NO_FDS = [
   ...NO_NUMBER_31,
@@ -217,7 +217,7 @@ function nameOf(given: unknown): string {
   }
 }
 
-/** What is wrong with how a call takes a bad value; undefined if nothing is. */
+/** Explains how a call fails to refuse a bad value; undefined if it refuses. */
 async function complaint(call: () => unknown): Promise<string | undefined> {
   let returned: unknown;
   try {
@@ -236,13 +236,14 @@ async function complaint(call: () => unknown): Promise<string | undefined> {
   return `is accepted, then gives ${nameOf(result)}`;
 }
 
-/** What is given to the parameters of a function, one after the other. */
+/** Arguments for the parameters of a function, one after the other. */
 type Attempts = (
   ctx: IoContext,
   right: { fd: number },
 ) => Record<string, [values: unknown[], attempt: Attempt]>;
 
-/** Gives a function each value of a list and lists what it does not refuse. */
+/** Gives a function each value of a list. Returns the values that it does not
+ * refuse. */
 async function refusals(
   attempts: ReturnType<Attempts>,
 ): Promise<string[]> {
@@ -713,7 +714,7 @@ refuses("TcpListener.bind()", () => {
 
 /** Deno's own checks of integers are gone when a call is optimised. */
 const CALLS = 1_000_000;
-/** As many as are enough for that, of what takes a thread of the kernel. */
+/** Enough calls for that, of operations that take a kernel worker. */
 const SLOW_CALLS = 100_000;
 
 async function warm(

@@ -16,7 +16,7 @@ import { immediate, kioThreadTest, turn, warmUpThreads } from "../support.ts";
 
 await warmUpThreads();
 
-/** What a blocked job and its test tell each other. */
+/** Places where a blocked job and its test tell each other things. */
 const STARTED = 0;
 const GATE = 1;
 
@@ -31,7 +31,7 @@ function block(cells: Int32Array): string {
 class Gate implements Disposable {
   readonly cells = new Int32Array(new SharedArrayBuffer(8));
 
-  /** How many jobs have started to block. */
+  /** Jobs that have started to block. */
   get started(): number {
     return Atomics.load(this.cells, STARTED);
   }
@@ -167,7 +167,7 @@ kioThreadTest(
 
 kioThreadTest("offload() moves the result with transferResult", async (ctx) => {
   await using pool = new BlockingPool(1);
-  // Whether it was moved shows in what the job has kept.
+  // The object that the job has kept shows if it was moved.
   const make = (shape: string) => {
     const global = globalThis as unknown as { kept: Uint8Array };
     const kept = global.kept = new Uint8Array([1, 2, 3]);

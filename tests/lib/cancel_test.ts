@@ -284,8 +284,8 @@ kioTest(
       () => asyncRecv(ctx, pair.left, buffer()),
     );
     await turn();
-    // The queue has 64 places: the cancels of what is in the kernel do not fit
-    // beside the writes, which must not be submitted to make room for them.
+    // The queue has 64 places. The cancels of operations in the kernel do not
+    // fit beside the writes, and must not submit these to make room.
     const writes = Array.from(
       { length: 40 },
       (_, i) => asyncWrite(ctx, file, bytes("x"), i),
@@ -359,7 +359,7 @@ kioTest(
       const second = value(await next);
       if (first.ok) assertEquals([first.value, second], [1, 2]);
       else assert(second >= 1);
-      // What is left over if the first was cancelled.
+      // Take the bytes that are left if the first was cancelled.
       await asyncRecv(ctx, pair.left, buffer(), MSG_DONTWAIT);
     }
   },

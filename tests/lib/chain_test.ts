@@ -62,7 +62,8 @@ async function assertNothingCame(
   assertCode(await asyncRecv(ctx, socket, buffer(), MSG_DONTWAIT), "EAGAIN");
 }
 
-/** A pair whose left end takes no more, and what was sent by it. */
+/** Makes a pair whose left end takes no more, and keeps the bytes sent by it.
+ */
 async function fullPair(ctx: IoContext): Promise<Pair> {
   const pair = unixPair();
   const data = new Uint8Array(65536);
@@ -82,7 +83,7 @@ interface Head {
   end?(result: Result<unknown>): unknown;
 }
 
-/** What may be under way when a link behind it is given up. */
+/** Operations that may be under way when a link behind them is cancelled. */
 const heads: Record<
   string,
   (ctx: IoContext, stack: AsyncDisposableStack) => Head | Promise<Head>

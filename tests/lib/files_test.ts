@@ -107,7 +107,7 @@ class Names implements AsyncDisposable {
   }
 }
 
-/** What a file holds; undefined if there is none. */
+/** Reads a file; undefined if there is none. */
 async function read(ctx: IoContext, path: string): Promise<string | undefined> {
   const opened = await asyncOpen(ctx, path, O_RDONLY);
   if (!opened.ok) {
@@ -270,7 +270,7 @@ kioTest("asyncOpenat2() that is cancelled leaks no fd", async (ctx) => {
     const ops = cancels.flatMap((cancel) =>
       [
         asyncOpenat2(ctx, proc, "version", O_RDONLY),
-        // What is created is not tried inline: a thread of the kernel does it.
+        // An open that creates is not tried inline: a kernel worker does it.
         asyncOpenat2(ctx, tmp, ".", O_TMPFILE | O_RDWR),
       ].map((op) => {
         cancel(op);
@@ -445,7 +445,7 @@ kioTest("asyncRename() replaces what has the name", async (ctx) => {
   );
   value(await asyncRename(ctx, from, to));
   assertEquals(await read(ctx, to), "new");
-  // Whoever has the old one open still has all of it.
+  // A reader that has the old one open still has all of it.
   assertEquals(text(await contentOf(ctx, old)), "old");
 });
 
@@ -549,7 +549,7 @@ kioTest("asyncUnlink() reports what is wrong", async (ctx) => {
     ["", 0, "ENOENT"],
     [`${path}/x`, 0, "ENOTDIR"],
     [path, AT_REMOVEDIR, "ENOTDIR"],
-    // Who is not root may not remove it either way.
+    // Without root the user may not remove it either way.
     ["/tmp", 0, "EISDIR EACCES EBUSY EROFS"],
     ["/tmp", AT_REMOVEDIR, "ENOTEMPTY EACCES EBUSY EROFS"],
     [path, 0x1, "EINVAL"],

@@ -200,8 +200,8 @@ kioTest("link() closes a file after its last write", async (ctx) => {
 kioTest(
   "link() that ends before its asyncClose() takes the fd away all the same",
   async (ctx) => {
-    // "The fd is gone whatever the result; never repeat it", and a socket is
-    // released: there is nobody else to close it.
+    // "The fd is gone whatever the result; never repeat it". A socket is
+    // released, so this close is its only one.
     const [failing, cancelled] = [unixPair(), unixPair()];
     const fds = [failing.left.fd, cancelled.left.fd];
     const failed = link(ctx, () => [

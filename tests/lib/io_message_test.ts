@@ -211,9 +211,9 @@ kioTest(
   },
 );
 
-/** Fills the way from `left` to `right`, of whom nobody wants to hear more.
- * io_uring takes each poll of such a socket for ready (POLLRDHUP), and leaves
- * off waiting after 128 of them. */
+/** Fills the way from `left` to `right`, whose peer has shut down its sending
+ * side. io_uring takes each poll of such a socket for ready (POLLRDHUP), and
+ * stops waiting after 128 of them. */
 async function fullPair(ctx: IoContext): Promise<{ pair: Pair; held: number }> {
   const pair = unixPair();
   const data = new Uint8Array(65536);
@@ -288,7 +288,7 @@ kioTest("asyncRecvmsg() waits though others are faster", async (ctx) => {
     ]);
     value(await sent);
     if (!ctx.capabilities.features.DEFER_TASKRUN) {
-      // Nobody is faster than the kernel, which goes on with it at once.
+      // No reader is faster than the kernel, which goes on at once.
       assertCode(await taken, "EAGAIN");
       assertEquals(value(await op).bytes, 1);
       return;
@@ -713,7 +713,8 @@ kioTest(
 const SUBMISSIONS_MAX = 60;
 const PAUSE_MS = 120;
 
-/** What waits though its socket is ready: no event tells when it can be done. */
+/** Something that waits though its socket is ready: no event tells when it can
+ * complete. */
 interface Unready extends Disposable {
   socket: Socket;
   start(): UringOp<unknown>;

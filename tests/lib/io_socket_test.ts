@@ -817,7 +817,7 @@ kioTest(
     assertEquals(ctx.pending, 0);
     const result = await receiving;
     assert(!result.ok || result.value === 0, "cancelled or told the end");
-    // Whoever gets the number has its bytes for itself.
+    // The new owner of the number has its bytes for itself.
     using opened = new DisposableStack();
     const other = pairWithFd(opened, fd, "datagram");
     value(await asyncSend(ctx, other.right, bytes("private")));

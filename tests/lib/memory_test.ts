@@ -32,7 +32,7 @@ import {
   value,
 } from "../support.ts";
 
-/** What Linux transfers at most at a time. */
+/** The most that Linux transfers at a time. */
 const TRANSFER_MAX = 0x7ffff000;
 
 /** All ways to take a buffer away from its owner. */
@@ -146,7 +146,7 @@ kioTest(
     // 1.25 GiB in all, of which 0.9 may be there at a time.
     for (let i = 0; i < 320; i++) {
       ctx.allocate(2 ** 22).fill(1);
-      // The collector tells of what is gone by an event.
+      // The collector reports freed objects by an event.
       if (i % 8 === 0) await turn();
     }
     const grownKb = await statusOf("VmRSS") - beforeKb;
@@ -331,7 +331,8 @@ kioTest("pin() of a buffer that is in flight keeps it there", async (ctx) => {
   assertEquals(value(await receiving), 3);
 });
 
-// ---- buffers that nobody refers to any more ------------------------------------------------------
+// ---- buffers without any reference
+// --------------------------------------------
 
 kioTest(
   "buffers stay while the kernel has them, though nobody refers to them",

@@ -26,7 +26,7 @@ type Message = [result: number, userData: number];
 async function filled(list: readonly unknown[], count: number): Promise<void> {
   const endMs = performance.now() + 10_000;
   while (list.length < count && performance.now() < endMs) await turn(1);
-  // What should not come gets its chance as well.
+  // Give messages that should not come their chance as well.
   await turn(5);
 }
 

@@ -86,8 +86,8 @@ kioTest(
 );
 
 kioTest("completions beyond the completion queue are not lost", async (ctx) => {
-  // 64 entries make a queue of 256 completions, which nobody empties while
-  // these are queued in one go; all of them complete while they are submitted.
+  // 64 entries make a queue of 256 completions. Nothing empties it while these
+  // are queued in one go, and all of them complete during submission.
   const data = pattern(5000);
   await using file = await tempFile(ctx, data);
   const buffers = Array.from({ length: 5000 }, () => new Uint8Array(1));
@@ -295,7 +295,7 @@ kioTest(
     ) {
       assert((counts.get(name) ?? 0) > 0, `seed ${seed}: no ${name}`);
     }
-    // What was sent was received, or is still there.
+    // Bytes that were sent were received, or are still there.
     for (const { left, right } of pairs) {
       value(await asyncShutdown(ctx, right, SHUT_WR));
       const rest = new Uint8Array(65536);

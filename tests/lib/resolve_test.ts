@@ -17,9 +17,9 @@ import { workerThreads } from "../../lib/threads/worker_threads.ts";
 
 await warmUpThreads();
 
-/** RFC 6761: resolvers have to say that there is no such name. */
+/** RFC 6761: resolvers must say that there is no such name. */
 const NO_NAME = "kio-test.invalid";
-/** A name of the DNS cannot have a label of 64 bytes: nobody is asked. */
+/** A name of the DNS cannot have a label of 64 bytes: no server is asked. */
 const IMPOSSIBLE = `${"a".repeat(64)}.invalid`;
 
 /** Both ways to resolve, and of each the first and all. */

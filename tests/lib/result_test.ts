@@ -129,7 +129,7 @@ kioTest("UringOp never rejects, whatever goes wrong", async (ctx) => {
     asyncRecv(closing, pair.left, buffer()),
   ];
   closing[Symbol.dispose]();
-  // Not looked at by anybody: the test fails for an unhandled rejection.
+  // Nothing handles this result: the test fails for an unhandled rejection.
   void asyncFsync(ctx, 4000);
   for (const op of ops) {
     const result = await op.catch(() => "rejected");
@@ -206,7 +206,7 @@ type Failing = (ctx: IoContext) => Started | Promise<Started>;
 type Started = { op: UringOp<unknown> };
 const { errors } = Deno;
 const missing = SocketAddress.unix("/no/such/socket");
-/** Nobody listens there. */
+/** A port without a listener. */
 const closed = SocketAddress.v4(1, "127.0.0.1");
 const failing: [string, string, new (message: string) => Error, Failing][] = [
   [
@@ -567,7 +567,7 @@ kioTest("orThrow() names the fd, or else the path or address", async (ctx) => {
   }
 });
 
-/** Where an exception says that it comes from. */
+/** Finds the place that an exception names as its origin. */
 function originOf(error: Error): string {
   return error.stack!.split("\n").find((line) => /^ +at /.test(line)) ?? "";
 }

@@ -54,7 +54,7 @@ class Pipe implements Disposable {
     for (const fd of fds) loadShim().kio_nonblocking_set(fd, !waits);
   }
 
-  /** What is in it, all of it. */
+  /** Reads all bytes of the pipe. */
   async drain(ctx: IoContext): Promise<Uint8Array> {
     const buffer = new Uint8Array(this.size);
     const result = await asyncRead(
@@ -84,7 +84,7 @@ class Pipe implements Disposable {
   }
 }
 
-/** Fills what a socket takes while its peer reads nothing. */
+/** Fills a socket whose peer reads nothing. */
 async function fill(ctx: IoContext, socket: Socket): Promise<number> {
   const data = new Uint8Array(65536);
   for (let sum = 0;;) {
@@ -120,7 +120,7 @@ kioTest("asyncSplice() moves the position of a file", async (ctx) => {
   const data = pattern(1000);
   await using from = await tempFile(ctx, data);
   using pipe = new Pipe();
-  // What wrote it used offsets: the position is 0.
+  // The writes used offsets, so the position is 0.
   for (const length of [300, 500, 999]) {
     value(await asyncSplice(ctx, from, pipe.writeEnd, length));
   }
@@ -290,7 +290,7 @@ kioTest("asyncSplice() to who is gone is EPIPE, no signal", async (ctx) => {
   await right.close();
   value(await asyncSplice(ctx, file, pipe.writeEnd, 3, { fromOffset: 0 }));
   assertCode(await asyncSplice(ctx, pipe.readEnd, left, 3), "EPIPE");
-  // The bytes are still in the pipe: it cannot be used for anybody else.
+  // The bytes are still in the pipe: no other transfer can use it.
   assertEquals(text(await pipe.drain(ctx)), "abc");
   await left.close();
   pipe.closeReadEnd();

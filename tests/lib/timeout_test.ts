@@ -40,7 +40,7 @@ import {
   value,
 } from "../support.ts";
 
-/** Fills what a socket can hold, so that sending has to wait. */
+/** Fills a socket, so that sends must wait. */
 async function fill(ctx: IoContext, socket: Socket): Promise<void> {
   const data = new Uint8Array(65536);
   while ((await asyncSend(ctx, socket, data, MSG_DONTWAIT)).ok);
@@ -70,7 +70,7 @@ for (const [name, start] of Object.entries(waiting)) {
     async (ctx) => {
       using pair = unixPair();
       await fill(ctx, pair.right);
-      // What is to be received is on the other side: left has nothing.
+      // The bytes to receive are on the other side: left has nothing.
       using quiet = unixPair();
       const ends = new Pair([quiet.left, pair.right]);
       for (const timeoutMs of [20, 0, 1, 3.5]) {

@@ -1,4 +1,4 @@
-/** What clients of `programs/server.ts` do, and how they check the answers. */
+/** Clients of `programs/server.ts`, and how they check its answers. */
 import {
   asyncClose,
   asyncConnect,
@@ -13,7 +13,7 @@ import { noiseAt, PERIOD } from "./noise.ts";
 
 const SOL_SOCKET = 1;
 const SO_LINGER = 13;
-/** More than anybody has to wait on a machine that is not broken. */
+/** Longer than any client waits on a machine that is not broken. */
 const ANSWER_MS_MAX = 30_000;
 
 export const FILE_SIZE = 16 << 20;
@@ -70,7 +70,7 @@ export async function exchange(
   assertBytes(answer, message);
 }
 
-/** What asks the server for a part of the file. */
+/** Makes the request for a part of the file. */
 export function requestFor(
   offset: number,
   count: number,
@@ -98,7 +98,7 @@ export async function receivePart(
   }
 }
 
-/** Asks for a part of the file, and checks what comes. */
+/** Asks for a part of the file, and checks the answer. */
 export async function fetchPart(
   ctx: IoContext,
   socket: Socket,

@@ -8,12 +8,12 @@ const SIZE = 64 << 20;
 const PARENT = "/dev/shm";
 
 /**
- * An ext4 in a file: what is in that file is what the system has written to
- * the disk, and what would be left of it if the power were cut now. Needs root
- * and loop devices.
+ * An ext4 in a file. The file has exactly the bytes that the system has written
+ * to the disk, and that a power cut would leave now. It needs root and loop
+ * devices.
  */
 export class Disk implements Disposable {
-  /** Where it is mounted. */
+  /** The folder where it is mounted. */
   readonly folder: string;
   readonly #parent: string;
   readonly #image: string;
@@ -56,7 +56,7 @@ export class Disk implements Disposable {
   async afterPowerCut(name: string): Promise<Uint8Array<ArrayBuffer>> {
     const [copy, file] = [`${this.#parent}/copy`, `${this.#parent}/file`];
     await must(`cp --sparse=always ${this.#image} ${copy}`);
-    // Takes over what is in the journal; 1: that changed something.
+    // Takes over the journal; 1 means that this changed something.
     const { code, out } = await run("e2fsck", ["-fp", copy]);
     if (code > 1) throw new Error(`e2fsck found more than a journal: ${out}`);
     await run("debugfs", ["-R", `dump ${name} ${file}`, copy]);

@@ -1,11 +1,11 @@
 /**
- * Load and hostility: a server with clients that do their worst, in processes
- * of their own.
+ * Load and hostility: a server, and clients that do their worst, in processes of
+ * their own.
  *
  *     deno task load [scenario …] [--short] [--seconds N] [--connections N]
  *
- * Runs all scenarios, or those that are named, and prints what each demands and
- * what was measured. Exits with 1 if something was not as demanded.
+ * Runs all scenarios, or those that are named. Prints the demands of each with
+ * the measured values, and exits with 1 if one was not met.
  */
 import { IoContext } from "@kio/kio";
 import { parseArgs } from "node:util";

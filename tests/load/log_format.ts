@@ -15,7 +15,7 @@ export function recordOf(number: number): Uint8Array<ArrayBuffer> {
   return record;
 }
 
-/** How many whole records a log begins with, and how many bytes these are. */
+/** Counts the whole records at the start of a log, and their bytes. */
 export function wholeRecords(
   log: Uint8Array<ArrayBuffer>,
 ): { count: number; size: number } {

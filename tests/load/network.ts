@@ -15,7 +15,7 @@ export class Network implements Disposable {
   readonly #subnet: number;
   /** The server's, both on the first wire. */
   readonly addresses: readonly [string, string];
-  /** What a command begins with that is to run in it. */
+  /** The start of a command that runs in the network. */
   readonly enter: readonly string[];
   readonly #undo = () => {
     // The wires by themselves: the kernel takes its time with a namespace.
@@ -72,15 +72,15 @@ export class Network implements Disposable {
   }
 
   /**
-   * Loses that part of the packets in either direction, at random, and sends
-   * every fourth of those that leave it by the other wire, which is slow: they
-   * come out of order.
+   * Loses this part of the packets in either direction, at random. Every fourth
+   * of those that leave goes by the other wire, which is slow: they come out of
+   * order.
    */
   async makeBad(lossPercent: number): Promise<void> {
     const name = this.#name;
     const [first] = this.addresses;
     const ours = `198.18.${this.#subnet}.1`;
-    // What comes by the detour has a source that is on the other wire.
+    // Packets that come by the detour have a source that is on the other wire.
     const detour = `/proc/sys/net/ipv4/conf/${this.#detour}`;
     Deno.writeTextFileSync(`${detour}/rp_filter`, "2");
     await must(

@@ -1,7 +1,7 @@
 /** Bytes that tell where they belong. */
 
-/** After so many bytes the noise repeats: no multiple of any size of a buffer or
- * pipe, so that what is moved by one of these is noticed. */
+/** The noise repeats after that many bytes. It is no multiple of any size of a
+ * buffer or pipe, so that a check notices bytes moved by one of these. */
 export const PERIOD = 1_000_003;
 
 const noise = new Uint8Array(2 * PERIOD);
@@ -19,7 +19,7 @@ export function noiseAt(at: number, length: number): Uint8Array<ArrayBuffer> {
   return noise.subarray(start, start + length);
 }
 
-/** What a connection sends: no other sends the same. */
+/** Makes the message of a connection: no other sends the same. */
 export function messageOf(
   connection: number,
   number: number,

@@ -1,26 +1,26 @@
-/** What a scenario is, and how it tells what it found. */
+/** A scenario, and how it reports its findings. */
 import type { IoContext } from "@kio/kio";
 import { run, sleep } from "../process/support.ts";
 
-/** How much of it there is. */
+/** The size of a scenario. */
 export interface Size {
-  /** How long it goes on, apart from building up and clearing away. */
+  /** Seconds that it goes on, apart from building up and clearing away. */
   seconds: number;
-  /** What it has many of: connections, or what the scenario is about. */
+  /** Number of connections, or of the objects that the scenario is about. */
   connections: number;
 }
 
 export interface Scenario {
-  /** What there are so many of, for people. */
+  /** The objects that `connections` counts, for people. */
   about: string;
-  /** As it is meant. */
+  /** The intended size. */
   long: Size;
   /** For a machine that is not to be busy with it: seconds, not minutes. */
   short: Size;
   run(load: Load): Promise<void>;
 }
 
-/** That something which a scenario needs is not there. */
+/** A scenario lacks something that it needs. */
 export class Unavailable extends Error {}
 
 /** Runs a command whose words have no spaces in them; the machine is to blame
@@ -34,7 +34,7 @@ export async function must(command: string, input?: string): Promise<void> {
   if (why !== undefined) throw new Unavailable(`${command}: ${why}`);
 }
 
-/** What has to be undone, in no order, if a run is interrupted. */
+/** Undoes changes, in no order, if a run is interrupted. */
 export const undoing = new Set<() => void>();
 
 /** A run of a scenario: its size, its context for clients, and its findings. */
@@ -42,8 +42,8 @@ export class Load {
   readonly ctx: IoContext;
   readonly seconds: number;
   readonly connections: number;
-  /** Whether limits of time and of growth count: on a machine that has better
-   * things to do they would say more about the machine. */
+  /** Limits of time and of growth count. On a machine that is busy otherwise
+   * they would say more about the machine. */
   readonly isLong: boolean;
   /** A folder of its own. */
   readonly folder: string;
@@ -62,18 +62,18 @@ export class Load {
     this.isLong = isLong;
   }
 
-  /** What the server sends parts of. */
+  /** The file that the server sends parts of. */
   get file(): string {
     return `${this.folder}/file`;
   }
 
-  /** What must hold on any machine. */
+  /** Demands what must hold on any machine. */
   check(demand: string, isRight: boolean, measured: unknown): void {
     if (!isRight) this.failures++;
     this.#print(isRight ? "ok" : "FAILED", demand, measured);
   }
 
-  /** What must hold in the long form, and is printed only in the short one. */
+  /** Demands what must hold in the long form; the short form prints it only. */
   limit(demand: string, isRight: boolean, measured: unknown): void {
     if (this.isLong) this.check(demand, isRight, measured);
     else this.#print("-", demand, measured);
@@ -104,7 +104,7 @@ export function summary(values: readonly number[]): string {
   return `p50 ${p50}, p99 ${p99}, max ${max} ms of ${values.length}`;
 }
 
-/** How fast values grow, by least squares. */
+/** Computes how fast values grow, by least squares. */
 export function slopeOf(points: readonly (readonly [x: number, y: number])[]) {
   const count = points.length;
   const meanX = points.reduce((sum, [x]) => sum + x, 0) / count;
@@ -117,7 +117,7 @@ export function slopeOf(points: readonly (readonly [x: number, y: number])[]) {
   return xy / xx;
 }
 
-/** Waits until something is so, or for so long; gives what it is then. */
+/** Waits until a condition holds or the time is over; gives its last value. */
 export async function eventually<T>(
   look: () => T | Promise<T>,
   isRight: (value: T) => boolean,

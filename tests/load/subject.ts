@@ -15,13 +15,13 @@ import {
 const LIMIT_MS = 24 * 3600_000;
 
 export interface SubjectOptions {
-  /** Where it runs; on this machine if left out. */
+  /** The network that it runs in; this machine if left out. */
   network?: Network;
   /** Its limit of fds. */
   fdsMax?: number;
 }
 
-/** What fds are, by their number. */
+/** Numbers of fds by their kind. */
 export interface FdCounts {
   sockets: number;
   pipes: number;
@@ -54,7 +54,7 @@ export class Subject implements AsyncDisposable {
     undoing.add(this.#undo);
   }
 
-  /** What it has printed that matches; waits until it has. */
+  /** Waits until the output matches, and gives the match. */
   printed(pattern: RegExp): Promise<RegExpExecArray> {
     return this.#program.printed(pattern);
   }
@@ -63,7 +63,7 @@ export class Subject implements AsyncDisposable {
     return `/proc/${this.#program.pid}`;
   }
 
-  /** What it tells about itself, after a collection of garbage. */
+  /** Asks for its report about itself, after a garbage collection. */
   async report(): Promise<Report> {
     this.#program.kill("SIGUSR2");
     const pattern = new RegExp(`^report ${++this.#reports} (.*)\n`, "m");
@@ -141,13 +141,13 @@ export class Subject implements AsyncDisposable {
 export const PIPE_ENDS_KEPT = 2 * 16;
 /** `kernelWorkersMax` of a context, and some of the kernel's own. */
 const KERNEL_THREADS_MAX = 64 + 4;
-/** What the collector may leave for later, and what malloc keeps: it comes in
- * waves, of up to 80 MB where a server is fast. What stays in use is judged by
- * itself. */
+/** Memory that the collector may leave for later, and that malloc keeps. It
+ * comes in waves, of up to 80 MB where a server is fast. Memory in use is
+ * judged by itself. */
 const SLACK_MB = 96;
 /** The tables of a context do not shrink, and the compiler keeps its code. */
 const USED_MB_MAX = 8;
-/** What a connection may cost: a buffer of 4 KiB, what is around it, and garbage. */
+/** Memory of a connection: a buffer of 4 KiB, its objects, and garbage. */
 const CONNECTION_MB_MAX = 24 / 1024;
 
 /** `programs/server.ts`, running. */
@@ -187,12 +187,12 @@ export class Server extends Subject {
     return server;
   }
 
-  /** Where the echo is; in a network by the first of its addresses or another. */
+  /** The address of the echo; in a network by the first address or another. */
   echoAt(host = this.#host): SocketAddress {
     return SocketAddress.v4(this.#echoPort, host);
   }
 
-  /** Where the parts of the file are. */
+  /** The address of the parts of the file. */
   partsAt(host = this.#host): SocketAddress {
     return SocketAddress.v4(this.#partsPort, host);
   }
@@ -211,7 +211,7 @@ export class Server extends Subject {
     return eventually(() => this.connections, (n) => n === count, limitMs);
   }
 
-  /** That it holds what so many connections need, and no more. */
+  /** Checks that it holds no more than that many connections need. */
   judgeBounds(when: string, connections: number): void {
     const { own, kernel } = this.threads();
     this.#load.check(
@@ -230,7 +230,7 @@ export class Server extends Subject {
     );
   }
 
-  /** That it has given everything back, and ends well. */
+  /** Checks that it has given everything back, and ends well. */
   async judgeEnd(limitMs?: number): Promise<void> {
     const left = await this.connected(0, limitMs);
     const { stats, connections, usedMB } = await this.report();
@@ -262,12 +262,13 @@ export class Server extends Subject {
   }
 }
 
-/** `programs/visitor.ts`, which is to be served whatever others do. */
+/** `programs/visitor.ts`. The server must serve it, whatever other clients do.
+ */
 export class Visitor extends Subject {
   readonly #load: Load;
 
   private constructor(load: Load, server: Server) {
-    // What others suffer in a network is for its first address.
+    // Other clients disturb the network of its first address only.
     const host = server.network?.addresses[1];
     super("visitor", [`${server.echoAt(host)}`, `${server.partsAt(host)}`]);
     this.#load = load;

@@ -1,6 +1,6 @@
 /**
- * Buffers of more than 4 GiB: Linux moves 2 GiB less a page at a time, and
- * whoever cuts a length to 32 bits moves five bytes.
+ * Buffers of more than 4 GiB. Linux moves 2 GiB less a page at a time. A
+ * library that cuts a length to 32 bits moves five bytes.
  */
 import { statfsSync } from "node:fs";
 import { assertEquals } from "@std/assert";
@@ -23,10 +23,10 @@ import {
 } from "@kio/kio";
 
 const LENGTH = 2 ** 32 + 5;
-/** What Linux moves at a time. */
+/** The most that Linux moves at a time. */
 const PIECE = 0x7ffff000;
 
-/** Where a byte tells whether it is in its place: around each border. */
+/** Places where a byte shows that it is right: around each border. */
 const PLACES = [0, PIECE, 2 ** 31, 2 * PIECE, 2 ** 32, LENGTH - 1]
   .flatMap((border) => [border - 1, border, border + 1])
   .filter((at) => at >= 0 && at < LENGTH);
@@ -37,7 +37,7 @@ const STEP = 4093;
 const FOLDER = "/dev/shm";
 /** Two buffers, or a buffer and a file of that length. */
 const BYTES_NEEDED = 2.5 * LENGTH;
-/** What there is for buffers, and for the file. */
+/** Memory for buffers, and for the file. */
 const memory = Deno.systemMemoryInfo().available;
 const { bavail, bsize } = statfsSync(FOLDER);
 const room = bavail * bsize;

@@ -33,14 +33,14 @@ import {
 
 const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
-/** A delay that no test outlasts: what waits for it hangs. */
+/** A delay that no test outlasts: a test that waits for it hangs. */
 const FOREVER_MS = 600_000;
-/** A name of the DNS cannot have a label of 64 bytes: nobody is asked. */
+/** A name of the DNS cannot have a label of 64 bytes: no server is asked. */
 const IMPOSSIBLE = `${"a".repeat(64)}.invalid`;
 
 await warmUpThreads();
 
-/** An address where nobody listens. */
+/** Gives an address without a listener. */
 function refusing(host = "127.0.0.1"): SocketAddress {
   const ipv6 = host.includes(":");
   const at = ipv6 ? SocketAddress.v6(0, host) : SocketAddress.v4(0, host);
@@ -63,7 +63,7 @@ async function connect(
   return await connectAny(ctx, addresses, bounds, attemptDelayMs);
 }
 
-/** What was tried, and how it went. */
+/** Lists the attempts, and how they went. */
 function attemptsOf(result: ConnectResult): string[] {
   if (result.ok) throw new Error("connected");
   return result.error.attempts.map(({ address, error }) =>
@@ -131,7 +131,7 @@ kioTest(
       const count = 4;
       using socket = value(await connect(ctx, Array(count).fill(at), 0));
       assertEquals(ctx.pending, 0);
-      // Whoever was accepted besides has been closed.
+      // All other accepted sockets have been closed.
       let open = 0;
       for (;;) {
         const accepted = await asyncAccept(ctx, listener).withTimeout(0);
@@ -299,7 +299,7 @@ kioThreadTest(
           if (how === "dispose") other[Symbol.dispose]();
           else await other[Symbol.asyncDispose]();
           const made = await result;
-          // What was made before the close is the caller's.
+          // The caller owns a socket that was made before the close.
           if (made.ok) await made.value.close();
           else assertCode(made, "ECANCELED");
           if (hops === 0) assert(!made.ok, `${how} ${host}`);

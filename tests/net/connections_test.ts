@@ -50,7 +50,7 @@ async function drained(
   }
 }
 
-/** The messages of what is reported while `body` runs. */
+/** Collects the messages that are reported while `body` runs. */
 async function reportsOf(body: () => Promise<void>): Promise<string[]> {
   const reported: string[] = [];
   const onError = (event: ErrorEvent) => {
@@ -113,7 +113,7 @@ kioTest(
     const sent = Promise.withResolvers<void>();
     const connections = new Connections(ctx, async (socket) => {
       unwrap(socket.setSendBuffer(2 * size));
-      // All of it is in the kernel, and what the client has said is not read.
+      // All of it is in the kernel, and the client's bytes are not read.
       let left = size;
       while (left > 0) {
         left -= value(await asyncSend(ctx, socket, new Uint8Array(left)));
@@ -188,7 +188,7 @@ kioTest(
   },
 );
 
-/** What `console.error` is called with while `body` runs. */
+/** Collects the arguments of `console.error` while `body` runs. */
 async function loggedBy(body: () => Promise<void>): Promise<unknown[]> {
   const logged: unknown[] = [];
   const { error } = console;
@@ -665,7 +665,7 @@ kioTest(
     assertEquals(numbers[0], numbers[1], "the number is not used again");
     const ends = asyncRecv(ctx, second, byte);
     later.resolve();
-    // The first fails now, and what has its number is not closed for that.
+    // The first fails now. That does not close the socket that has its number.
     await told.promise;
     assert(isOpen(numbers[1]!));
     // The second fails, and is closed for that.

@@ -147,7 +147,7 @@ kioTest("close() closes, once", async () => {
   assertEquals(pair.left.fd, -1, "nobody may use it from now on");
   await Promise.all([closing, pair.left.close()]);
   assert(!isOpen(fd));
-  // The number is somebody else's: closing again must not hit it.
+  // The number has another owner: closing again must not hit it.
   using opened = new DisposableStack();
   pairWithFd(opened, fd);
   await pair.left.close();
@@ -297,7 +297,7 @@ for (const kind of ["close", "dispose"] as const) {
         asyncPoll(ctx, pair.left, POLLIN),
       ];
       const closing = close(pair.left);
-      // Whoever may have the number now is left alone by them.
+      // They leave the new owner of the number alone.
       using stranger = unixPair("datagram");
       for (const op of ops) assertCode(await op, "ECANCELED");
       await closing;
@@ -484,7 +484,7 @@ kioTest("bind() gives the socket its address, 0 a free port", () => {
   assertCode(one.bind(SocketAddress.v4(0, "127.0.0.1")), "EINVAL");
   using two = unwrap(Socket.open("ipv4"));
   assertCode(two.bind(SocketAddress.v4(port, "127.0.0.1")), "EADDRINUSE");
-  // An address for documentation: nobody has it.
+  // An address for documentation: no machine has it.
   assertCode(two.bind(SocketAddress.v4(0, "192.0.2.1")), "EADDRNOTAVAIL");
   assertCode(two.bind(SocketAddress.v6(0)), "EAFNOSUPPORT");
   using unix = unwrap(Socket.open("unix"));

@@ -33,7 +33,7 @@ async function fullUnixListener(
   unwrap(listener.listen(1));
   for (;;) {
     const client = opened.use(unwrap(Socket.open("unix", type)));
-    // What is a link of a chain does not wait.
+    // A link of a chain does not wait.
     const [connected] = link(ctx, () => [asyncConnect(ctx, client, at)]);
     const result = await connected;
     if (result.ok) continue;

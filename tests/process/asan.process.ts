@@ -1,5 +1,5 @@
-/** That the sanitizers would notice: `deno task test:asan` runs the tests with
- * them, and is worth something only if it can fail. */
+/** Checks that the sanitizers notice errors: `deno task test:asan` runs the
+ * tests with them, and is worth something only if it can fail. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { ASAN, ASAN_LIBRARY, pathOf } from "../../ffi/compile.ts";
 import { sanitizedEnv } from "../../tools/asan.ts";
@@ -122,7 +122,7 @@ Deno.test("memory that the library loses is reported", async () => {
   assertMatch(err, /LeakSanitizer: detected memory leaks[^]*in kio_fd_send/);
 });
 
-/** What a library has of the sanitizers, debug information included. */
+/** Finds traces of the sanitizers in a library, debug information included. */
 function tracesOf(library: string): RegExpMatchArray | null {
   const content = new TextDecoder("latin1").decode(
     Deno.readFileSync(pathOf(library)),

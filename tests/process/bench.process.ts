@@ -1,7 +1,6 @@
 /**
- * What becomes of measured figures: the files they are kept in, and the charts
- * and tables made of them. Here and not beside the other tests, as it takes
- * files and a plotting library.
+ * Measured figures: the files that keep them, and the charts and tables made of
+ * them. The tests are here because they need files and a plotting library.
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
@@ -78,7 +77,8 @@ const RECORDS = new Map([
   recordOf("file", [1, 8, 32].map((depth) => caseOf(`${depth}`, { depth }))),
 ].map((record) => [record.benchmark, record]));
 
-/** That each element is closed, in order, and nothing else is in between. */
+/** Checks that each element is closed, in order, with nothing else in between.
+ */
 function assertWellFormed(xml: string): void {
   const token =
     /<(\/?)([\w:]+)((?: [\w:-]+="[^"<&]*")*) ?(\/?)>|(?:[^<>&]|&\w+;)+/y;

@@ -2,8 +2,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { assertPrinted, runScript } from "./support.ts";
 
-// Large, so that memory that is freed in flight is unmapped, and what the kernel
-// writes to it hits nobody else.
+// Large, so that memory freed in flight is unmapped, and a late write of the
+// kernel hits no other object.
 const SETTING = `
 using ctx = new kio.IoContext();
 const [left, right] = kio.unwrap(kio.Socket.pair());

@@ -2,8 +2,8 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { assertPrinted, type Ended, run, runScript } from "./support.ts";
 
-/** A command in a network of its own that has only this machine, few ports for
- * those who connect, and a server for names that a test may play. */
+/** A command in a network of its own. It has only this machine, few ports for
+ * outgoing connections, and a server for names that a test may play. */
 const NETWORK = [
   "unshare",
   "--map-root-user",
@@ -30,7 +30,7 @@ const { code: unshared } = await run(NETWORK[0]!, [
 const ignore = unshared !== 0;
 if (ignore) console.log("there is no network of its own: tests are skipped");
 
-/** Half of what a look-up takes at least that nobody answers. */
+/** Half of the time that a look-up takes at least without an answer. */
 const LIMIT_MS = 30_000;
 
 /** Runs a script in such a network. */
@@ -43,8 +43,8 @@ function runAlone(script: string, ports = ""): Promise<Ended> {
   });
 }
 
-/** The server for names: it counts who asks for what, and answers only what it
- * is told to, with 127.0.0.1. */
+/** The server for names. It counts the questions for each name. It answers only
+ * where a test says so, with 127.0.0.1. */
 const SERVER = `
 const asked = new Map();
 const answered = new Set();
@@ -69,7 +69,7 @@ async function answer({ query, address }) {
   const record = new Uint8Array(isA ? [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 127, 0, 0, 1] : []);
   await kio.asyncSendmsg(server, dns, { buffers: [head, record], address }).orThrow();
 }
-/** From now on it answers that name, and what was asked before. */
+/** Answers that name from now on, and its earlier questions too. */
 async function answerTo(name) {
   answered.add(name);
   for (const it of later) if (nameIn(it.query).name === name) await answer(it);
@@ -112,7 +112,7 @@ Deno.test({
       await runAlone(
         `
 const ctx = new kio.IoContext();
-// What connect(2) itself does with it: it shows that the test can fail.
+// connect(2) itself does it: this shows that the test can fail.
 let selves = 0;
 for (let i = 0; i < 500 && selves === 0; i++) {
   const socket = kio.unwrap(kio.Socket.open("ipv4"));
@@ -170,9 +170,9 @@ for (const host of ["127.0.0.1", "localhost", "127.1", "known.test"]) {
   console.log(host, codeOf(made));
   if (made.ok) await made.value.close();
 }
-// What is a comment of /etc/hosts has to wait, within its time.
+// A name in a comment of /etc/hosts must wait, within its time.
 console.log(codeOf(await connect("unknown.test", 50)));
-// What was answered makes room for what waits.
+// An answered name makes room for waiting ones.
 await answerTo("last.test");
 const last = connect("last.test", 20_000);
 await answerTo("n0.test");
@@ -227,16 +227,16 @@ for (const made of await Promise.all(kept)) {
   if (made.ok) made.value[Symbol.dispose]();
 }
 console.log(...[...reached].sort(), "asked", asked.get("name.test"));
-// One that nobody waits for goes on, and is joined by who comes.
+// A look-up without a caller goes on, and a new caller joins it.
 console.log(codeOf(await kio.TcpStream.connect(ctx, "again.test", ports[0], { timeout: 20 })));
 console.log(codeOf(await kio.TcpStream.connect(ctx, "again.test", ports[0], { timeout: 20 })));
 const again = kio.TcpStream.connect(ctx, "again.test", ports[0], {});
 await answerTo("again.test");
 console.log(codeOf(await again), "asked", asked.get("again.test"));
 await until(() => threads() === 0);
-// What is over is looked up anew.
+// A name whose look-up is over is looked up anew.
 console.log(codeOf(await kio.TcpStream.connect(ctx, "again.test", ports[0], {})), "asked", asked.get("again.test"));
-// 3000 at once, and nobody fails.
+// 3000 at once, and none fails.
 const many = Array.from({ length: 3000 }, () => kio.TcpStream.connect(ctx, "localhost", ports[1], {}));
 const codes = new Set();
 for (const made of await Promise.all(many)) {
@@ -288,7 +288,7 @@ for (let round = 0; round < 12; round++) {
   if (how === "terminate") it.terminate();
   if (round === 5) console.log("threads", threads());
   if (round % 2 === 0) {
-    // Some are answered when nobody is there any more.
+    // Some are answered when no caller is there any more.
     for (const name of asked.keys()) await answerTo(name);
   }
 }
@@ -319,7 +319,7 @@ Deno.test({
 server[Symbol.dispose]();
 dns[Symbol.dispose]();
 const ctx = new kio.IoContext(8);
-// Nobody at that port: an error at once, but by the thread.
+// No listener on that port: an error at once, but by the thread.
 kio.TcpStream.connect(ctx, "nobody.test", 1, {}).then((result) =>
   console.log(codeOf(result)));
 kio.TcpStream.connect(ctx, "localhost", 1, {}).then((result) =>

@@ -1,4 +1,4 @@
-/** What doctor.ts says of this system, and of worse ones. */
+/** The findings of doctor.ts about this system, and about worse ones. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { IoContext } from "@kio/kio";
 import { type Ended, hasStrace, ROOT, run } from "./support.ts";

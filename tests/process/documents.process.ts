@@ -1,14 +1,14 @@
 /**
- * What README.md and docs/ show is run: every block of TypeScript as a program
- * of its own, with the permissions that its page claims. In the source of a
- * page, a comment before a block says what else there is to know:
+ * Runs every block of TypeScript in README.md and docs/ as a program of its own,
+ * with the permissions that its page claims. In the source of a page, a comment
+ * before a block has further facts:
  *
  *     <!-- worker.ts -->              its name, by which others load it
  *     <!-- deno run --allow-read -->  more permissions than --allow-ffi
  *
- * A block that listens on port 8080 is a server, of which an echo is expected;
- * one that exports a function is used by a program in `USES`. A comment of the
- * form `// → text` is what a program prints.
+ * A block that listens on port 8080 is a server: the test expects an echo. A
+ * program in `USES` uses a block that exports a function. A comment of the form
+ * `// → text` is the output of a program.
  */
 import { assert, assertEquals } from "@std/assert";
 import {
@@ -19,18 +19,27 @@ import {
   temporaryFolder,
 } from "./support.ts";
 
+/** The pages of a folder, by their paths. */
+function pagesIn(folder: string): string[] {
+  return [...Deno.readDirSync(ROOT + folder)]
+    .map(({ name }) => `${folder}/${name}`)
+    .filter((path) => path.endsWith(".md")).sort();
+}
+
 const PAGES = [
   "README.md",
   "CONTRIBUTING.md",
-  ...[...Deno.readDirSync(`${ROOT}docs`)].map(({ name }) => `docs/${name}`)
-    .filter((path) => path.endsWith(".md")).sort(),
+  "CHANGELOG.md",
+  "SECURITY.md",
+  ...pagesIn("docs"),
+  ...pagesIn("docs/decisions"),
 ];
 
 interface Block {
   page: string;
   line: number;
   text: string;
-  /** What the comment before it says. */
+  /** The text of the comment before it. */
   note: string;
 }
 
@@ -88,7 +97,7 @@ const USES: Record<string, string> = {
   `,
 };
 
-/** What a program says that it prints. */
+/** Gives the output that the text of a program promises. */
 function outputOf(text: string): string {
   return [...text.matchAll(/\/\/ → (.*)\n/g)].map(([, it]) => `${it}\n`).join(
     "",
@@ -98,7 +107,7 @@ function outputOf(text: string): string {
 let nextPort = 10_000 + Deno.pid % 20_000;
 
 /**
- * A port that nobody listens on, below those that the system chooses from: no
+ * Finds a port without a listener, below those that the system chooses from. No
  * test that runs beside this one gets it meanwhile.
  */
 function freePort(): number {
@@ -203,4 +212,28 @@ Deno.test("documents name tasks, modules and files that are there", () => {
     });
   }
   assertEquals(wrong, []);
+});
+
+Deno.test("docs/decisions/README.md lists each decision once, by its title", () => {
+  const list = Deno.readTextFileSync(`${ROOT}docs/decisions/README.md`);
+  const listed = [
+    ...list.matchAll(/^- \[(\d+)\]\((.+)\): (.+(?:\n {2}.+)*)$/gm),
+  ]
+    .map(([, number, file, title = ""]) => {
+      return `${file}: ${number}: ${title.replaceAll(/\s+/g, " ")}`;
+    });
+  const written = pagesIn("docs/decisions").map((path) => path.slice(15))
+    .filter((file) => file !== "README.md")
+    .map((file) => {
+      const text = Deno.readTextFileSync(`${ROOT}docs/decisions/${file}`);
+      const [title = "", ...sections] = [...text.matchAll(/^##? (.+)$/gm)]
+        .map(([, heading = ""]) => heading);
+      assertEquals(
+        sections,
+        ["Question", "Answer", "Measured", "Rejected"],
+        file,
+      );
+      return `${file}: ${title}`;
+    });
+  assertEquals(listed.sort(), written.sort());
 });

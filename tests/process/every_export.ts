@@ -179,7 +179,7 @@ if (Deno.args.includes("pool")) {
   const workers = await WorkerPool.start(module, { workers: 1 });
   await workers.shutdown();
 }
-// What was granted before is not asked for again.
+// Deno does not ask again for a permission that was granted before.
 Deno.permissions.revokeSync({ name: "ffi" });
 await using later = new BlockingPool(1);
 await SocketAddress.resolveAsync(ctx, later, "localhost", at.port);

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { run } from "./support.ts";
 
-/** Those that are started; the others are parts of them. */
+/** The examples that are started; the other files are parts of them. */
 const PROGRAMS = [...Deno.readDirSync("examples")]
   .filter(({ name, isFile }) =>
     isFile && !/_worker\.ts$|^(pool_echo|command_line)\.ts$/.test(name)

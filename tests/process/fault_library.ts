@@ -1,5 +1,5 @@
-/** To be imported before anything that opens a context: chooses the library
- * with faults for this test file. */
+/** Chooses the library with faults for a test file. Import it before anything
+ * that opens a context. */
 import { FaultPlan } from "@kio/kio/testing";
 
 FaultPlan.load();

@@ -52,7 +52,7 @@ import { assertPrinted, ROOT, run, runScript } from "./support.ts";
 
 // ---- fail the N-th -----------------------------------------------------------
 
-/** What befalls one operation. The programs below have less than a hundred. */
+/** Faults of one operation. The programs below have less than a hundred. */
 const FAULTS: Record<string, (nth: number) => FaultRule> = {
   "1 byte": (nth) => ({ operation: "any", nth, fault: "short", bytes: 1 }),
   "part": (nth) => ({ operation: "any", nth, fault: "short" }),
@@ -93,12 +93,12 @@ const MORE = 4;
 /** A program gives all its results; without a fault all of them are values. */
 type Scenario = (ctx: IoContext) => Promise<Result<unknown>[]>;
 
-/** Whether a fault is something that programs need not notice at all. */
+/** True if programs need not notice the fault at all. */
 function isTransparent(fault: string): boolean {
   return !/^E/.test(fault);
 }
 
-/** How many operations a program has; a fault may make it some more. */
+/** Counts the operations of a program; a fault may add some. */
 async function operationsOf(
   ctx: IoContext,
   scenario: Scenario,
@@ -142,7 +142,8 @@ function areAll(results: readonly Result<unknown>[]): boolean {
   return results.every((result) => result.ok);
 }
 
-/** Sends and compares all of it; what a failure has cut off is not compared. */
+/** Sends and compares all of it. Bytes that a failure has cut off are not
+ * compared. */
 async function exactly(
   ctx: IoContext,
   left: Socket,
@@ -296,7 +297,7 @@ for (const [name, scenario] of Object.entries(SCENARIOS)) {
   for (const fault of Object.keys(FAULTS)) {
     kioTest(`${name}: each operation meets "${fault}"`, async (ctx) => {
       await failEach(ctx, fault, scenario);
-      // Of what a plan has left behind nothing shows.
+      // Nothing is left of an earlier plan.
       assert(areAll(await scenario(ctx)));
       // Pooled pipes belong to the context: gone with it.
       ctx[Symbol.dispose]();
@@ -664,7 +665,8 @@ Deno.test("FaultPlan is refused when the normal library is in use", async () => 
   );
 });
 
-/** Whether a library has anything of the faults, debug information included. */
+/** True if a library has any trace of the faults, debug information included.
+ */
 function hasFaults(library: string): boolean {
   const content = new TextDecoder("latin1").decode(Deno.readFileSync(library));
   return /fault_(rule|plan|enter|install|operation|holds)|KIO_MASK|mask_hides/
@@ -674,7 +676,8 @@ function hasFaults(library: string): boolean {
 Deno.test("the normal library has nothing of the faults and masks", async () => {
   assert(!hasFaults(`${ROOT}ffi/build/libkio.so`));
   assert(hasFaults(`${ROOT}ffi/build/libkio_faults.so`));
-  // What the compiler sees of kio.c, without comments: no name of the faults.
+  // The compiler's view of kio.c, without comments: it has no name of the
+  // faults.
   const seen = async (...flags: string[]) =>
     (await run("cc", [
       "-E",

@@ -7,7 +7,7 @@ function fetchAll(...args: string[]): Promise<Ended> {
   return run(Deno.execPath(), [...FETCH, ...args]);
 }
 
-/** A server that answers by path, in parts: what a real one never would. */
+/** A server that answers by path, in parts, as no real one would. */
 class RawServer implements AsyncDisposable {
   readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   readonly #answers: Record<string, string[] | null>;
@@ -15,7 +15,7 @@ class RawServer implements AsyncDisposable {
   readonly #serving: Promise<void>;
   readonly requests: string[] = [];
 
-  /** @param answers What is sent; null for nothing, and no end. */
+  /** @param answers The parts of each answer; null for nothing, and no end. */
   constructor(answers: Record<string, string[] | null>) {
     this.#answers = answers;
     this.#serving = this.#serve();
@@ -67,7 +67,7 @@ class RawServer implements AsyncDisposable {
 
 const OK = "HTTP/1.1 200 OK\r\n";
 
-/** Answers, and what is to be said of them. */
+/** Answers, and the expected report of each. */
 const ANSWERS: Record<string, [parts: string[], says: string]> = {
   "with a length": [
     [OK, "Content-Length: 5\r\n\r\nhel", "lo"],
@@ -304,7 +304,7 @@ for (
 
 Deno.test("fetch_all says why there is no answer", async () => {
   const { code, out } = await fetchAll(
-    // Nobody listens there, and no test that runs beside this one.
+    // No program listens there, and no test that runs beside this one.
     "http://127.0.0.1:1/",
     "https://127.0.0.1/",
     "ftp://127.0.0.1/",
@@ -345,7 +345,7 @@ Deno.test("fetch_all fetches a hundred at a time", async () => {
     { hostname: "127.0.0.1", port: 0, onListen: () => {} },
     async (request) => {
       busiest = Math.max(busiest, ++busy);
-      // Nobody is answered before everybody has asked.
+      // Answer no client before all have asked.
       if (busy === 100) all.resolve();
       await all.promise;
       return new Response(

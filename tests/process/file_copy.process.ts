@@ -87,7 +87,7 @@ Deno.test("file_copy replaces a file in one step", async () => {
   using old = Deno.openSync(target);
   assertEquals((await copy(`${folder.path}/source`, target)).code, 0);
   assertEquals(Deno.readTextFileSync(target), "new");
-  // Whoever has the old one open still has all of it.
+  // A reader that has the old one open still has all of it.
   const buffer = new Uint8Array(64);
   assertEquals(old.readSync(buffer), 14);
 });

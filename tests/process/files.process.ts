@@ -80,7 +80,7 @@ for (const [code, end] of Object.entries(ENDS)) {
     const path = `${folder.path}/fifo`;
     using ctx = new IoContext();
     const before = fdCount();
-    // What may create is opened by a thread of the kernel, which waits.
+    // A kernel worker does an open that may create. It waits.
     const op = asyncOpenat2(ctx, 0, path, O_WRONLY | O_CREAT);
     end(op);
     assertEquals(codeOf(await op), code);

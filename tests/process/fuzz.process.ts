@@ -29,7 +29,7 @@ Deno.test("fuzz finds a fault that is planted, and cuts it down", async () => {
   const { code, out } = await fuzz(copied.folder, []);
   assertEquals(code, 1, out);
   const [, count] = /^cut down to (\d+) actions:$/m.exec(out) ?? [];
-  // Of 275; 2 to 6 as a rule, as what takes some time can stand for a turn.
+  // Of 275. Mostly 2 to 6 are left, because a slow action can stand for a turn.
   assert(Number(count) <= 20, out);
   assertMatch(out, /"kind":"writeFixed"/);
   assertMatch(out, /^AssertionError: bytes of a file$/m);

@@ -48,7 +48,7 @@ Deno.test("getting-started.md leads from an empty folder to an echo", async () =
   assertEquals(built.code, 0, built.err);
   assertMatch(built.out, /^built \/.*\/\.cache\/kio\/libkio-/);
 
-  // Another port, as somebody may have that one.
+  // Take another port: that one may be in use.
   const [server = ""] = blocks("ts");
   Deno.writeTextFileSync(
     `${options.cwd}/server.ts`,

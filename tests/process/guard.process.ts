@@ -1,15 +1,14 @@
 /**
  * The teardown guard: an isolate may end in any way while the kernel fills its
- * buffers. What is needed is a read that takes long, that the kernel does on a
- * thread of its own and that nothing can stop: one of much memory through
- * /proc/self/mem. Most of it goes to memory that stays, again and again to the
- * same; the isolate's own buffer comes last, when the isolate has ended for
- * long. By then its successors have taken memory of the same size, which is the
- * same memory: if the kernel still writes there, it shows.
+ * buffers. The tests need a long read, which the kernel does on a thread of its
+ * own and which nothing can stop: one of much memory through /proc/self/mem.
+ * Most of it goes to memory that stays, again and again to the same. The
+ * isolate's own buffer comes last, long after the isolate has ended. By then its
+ * successors have taken memory of the same size, which is the same memory. If
+ * the kernel still writes there, it shows.
  *
- * That these tests notice a missing guard is a test as well: the same is run
- * with a library whose guard does not wait, and with one whose guard does
- * nothing.
+ * Two more tests show that these notice a missing guard. They run the same with a
+ * library whose guard does not wait, and with one whose guard does nothing.
  */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import {
@@ -24,12 +23,13 @@ import {
 
 /** Large enough for an mmap of its own, which is unmapped when it is freed. */
 const SIZE = 64 << 20;
-/** How much of it is read into. */
+/** The part of it that is read into. */
 const PART = 1 << 20;
 /** The size of the memory that stays, and how often the read goes there. */
 const SCRATCH = 16 << 20;
 const PASSES = 60;
-/** Where it is enough that the kernel still reads when the isolate ends. */
+/** Passes where it is enough that the kernel still reads when the isolate ends.
+ */
 const FEW_PASSES = 8;
 const ROUNDS = 12;
 /** For a library that is broken: one corrupted round is enough. */
@@ -78,7 +78,7 @@ onmessage = async ({ data: { memory, how } }) => {
 };
 `;
 
-/** Rounds of workers that end, in all ways by turns; prints what was found. */
+/** Rounds of workers that end, in all ways by turns; prints the findings. */
 const WORKERS = `
 ${sourceOf(PASSES)}
 using ctx = new kio.IoContext();
@@ -152,7 +152,8 @@ function runWorkers(library?: string, rounds = ROUNDS): Promise<Ended> {
   );
 }
 
-/** What the workers found; undefined if the process did not survive them. */
+/** Gives the workers' findings; undefined if the process did not survive them.
+ */
 function findings(
   { code, signal, out, err }: Ended,
 ): { corrupted: number; rings: number } | undefined {

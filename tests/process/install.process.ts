@@ -16,14 +16,14 @@ console.log((await asyncSleep(ctx, 1)).ok);
 /** Owners and mounts can only be changed by root. */
 const isRoot = Deno.uid() === 0;
 
-/** A user who has nothing but a home, and an empty project. */
+/** A user with only a home and an empty project. */
 class User implements Disposable {
   readonly home: string;
   readonly project: string;
   readonly #folder = temporaryFolder();
   readonly #denoDir: string;
 
-  /** `denoDir`: what was downloaded before. */
+  /** @param denoDir Earlier downloads. */
   constructor(denoDir?: string) {
     const { path } = this.#folder;
     this.home = `${path}/home`;
@@ -111,15 +111,16 @@ function parts(): string[] {
   );
 }
 
-/** Undone at the end of the process: what the tests below start from. */
+/** The start of the tests below; undone at the end of the process. */
 let prepared: Promise<User> | undefined;
 
-/** A user who has built; its downloads serve others without the registry. */
+/** Gives a user who has built; its downloads serve others without the registry.
+ */
 function installed(): Promise<User> {
   return prepared ??= (async () => {
     const user = new User();
     globalThis.addEventListener("unload", () => user[Symbol.dispose]());
-    // What one part depends on comes from where this process has it.
+    // Take dependencies of a part from where this process has them.
     const info = await run(Deno.execPath(), ["info", "--json"]);
     Deno.mkdirSync(user.denoDir);
     Deno.symlinkSync(JSON.parse(info.out).npmCache, `${user.denoDir}/npm`);
@@ -137,7 +138,7 @@ function installed(): Promise<User> {
   })();
 }
 
-/** The name that the registry had: what was downloaded is known by it. */
+/** The last name of the registry, by which Deno knows the downloads. */
 let lastUrl = "";
 
 /** Another user, for whom everything is downloaded but nothing built. */
@@ -155,7 +156,7 @@ async function newcomer(): Promise<Newcomer> {
   return new Newcomer((await installed()).denoDir);
 }
 
-/** Another user, who has the library. */
+/** Makes another user, who has the library. */
 async function owner(): Promise<Newcomer> {
   const user = await newcomer();
   Deno.mkdirSync(user.cache, { recursive: true, mode: 0o700 });
@@ -240,8 +241,8 @@ Deno.test("deno compile takes the library along", async () => {
   using user = await newcomer();
   assertEquals((await user.build(["--project"])).code, 0);
   assertWorks(await user.program());
-  // In place of what Deno downloads for it, Deno itself: that cannot run the
-  // program, but what is packed, and where, is the same.
+  // Deno itself takes the place of the part that Deno downloads. It cannot run
+  // the program, but packs the same files at the same places.
   const { code, err } = await user.deno(
     [
       "compile",
@@ -383,7 +384,7 @@ Deno.test("a file libc.so.6 in the current folder is not loaded", async () => {
   }
 });
 
-/** What must not be loaded, and what is said of it. */
+/** Libraries that must not be loaded, and the expected reason. */
 const REFUSALS: Record<
   string,
   { spoil: (user: User) => void; reason: RegExp; needsRoot?: true }

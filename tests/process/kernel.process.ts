@@ -68,8 +68,8 @@ for (const [code, [name, hint]] of Object.entries(REFUSALS)) {
   });
 }
 
-/** What opening a context registers, one after the other: the ring's own fd,
- * the eventfd, the limit of workers, the probe. Only the second is a must. */
+/** The registrations of a new context in their order: the ring's own fd, the
+ * eventfd, the limit of workers, the probe. Only the second is a must. */
 for (
   const [call, out] of ["1 true", "1 Error ENOMEM", "1 true", "1 true"]
     .entries()
@@ -191,7 +191,8 @@ check((await left_over).error?.code === "ECANCELED", "dispose");
 console.log("done");
 `;
 
-/** What a kernel may lack, see ffi/masks.c, and what kio says of it then. */
+/** Features that a kernel may lack (see ffi/masks.c), and kio's statement about
+ * each. */
 const MASKS: Record<string, Record<string, boolean | string>> = {
   DEFER_TASKRUN: {
     DEFER_TASKRUN: false,

@@ -1,4 +1,4 @@
-/** What a program that uses the library is like from outside. */
+/** A program that uses the library, seen from outside. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import {
   assertPrinted,
@@ -72,7 +72,7 @@ Deno.test("IoContext lets the process end after its first steps were refused", a
     using ctx = new kio.IoContext();
     const [left] = kio.unwrap(kio.Socket.pair());
     const received = kio.asyncRecv(ctx, left, new Uint8Array(1));
-    // It is over when the step is tried again, which then has to wait.
+    // It is over when the driver tries the step again, which must then wait.
     await kio.asyncSleep(ctx, 1);
     await kio.asyncSleep(ctx, 1);
     received.cancel();
@@ -136,7 +136,7 @@ Deno.test("IoContext that is busy leaves the thread as soon as Deno has I/O", as
       await there.write(byte);
       await read;
     });
-    // What nothing tells of has to wait for a whole turn.
+    // An event without a signal must wait for a whole turn.
     const duringTimer = await roundsDuring(
       50,
       () => new Promise((resolve) => setTimeout(resolve, 0)),
@@ -209,7 +209,7 @@ Deno.test("IoContext leaves signals without a listener as they are", async () =>
 Deno.test("IoContext that is idle uses no processor", async () => {
   await using program = startScript(`${PENDING} await received;`);
   await program.printed(/ready/);
-  // The engine goes on for a while with what it has begun. What polls uses a
+  // The engine goes on for a while with its own work. A busy loop would use a
   // processor in every second.
   let spent = Infinity;
   for (let second = 0; second < 30 && spent >= 50; second++) {
@@ -220,9 +220,9 @@ Deno.test("IoContext that is idle uses no processor", async () => {
   assert(spent < 50, `${spent} ms of a processor in an idle second`);
 });
 
-// Two seconds of a context that always has something to do. How often the
-// others get their turn says that none of them waits for its end: the limit is
-// a hundredth of what a machine without load does.
+// Two seconds of a context that always has something to do. The turns of the
+// others show that none of them waits for its end. The limit is a hundredth of
+// their number on a machine without load.
 Deno.test("IoContext that is busy leaves their turn to others", async () => {
   const { code, out, err } = await runScript(
     `

@@ -1,6 +1,6 @@
 /**
- * Limits of the system and of the user: what is beyond them is refused with
- * what to do about it, nothing leaks, and what was there goes on.
+ * Limits of the system and of the user. A refusal says what to do about it,
+ * nothing leaks, and existing objects go on.
  */
 import {
   assertPrinted,
@@ -41,7 +41,7 @@ async function runAsUser(script: string, options: ScriptOptions = {}) {
   });
 }
 
-/** What the scripts share: to be printed, and to be counted. */
+/** The common part of the scripts, for printing and counting. */
 const SHARED = `
 const say = (what, result) => console.log(what, result.ok ? "ok" : result.error.code);
 const refusal = async (what, attempt) => {
@@ -285,7 +285,8 @@ Deno.test("asyncSendfile() through the small pipes of a user who has many", asyn
       `${SHARED}
 const [F_SETPIPE_SZ, F_GETPIPE_SZ] = [1031, 1032];
 const fds = new Int32Array(2);
-/** A pipe more of 1 MiB, as far as it is granted; what it has. */
+/** Makes one more pipe of 1 MiB, as far as the system grants it; gives its
+ * size. */
 const pipe = () => {
   if (libc.pipe(fds) !== 0) throw new Error("no pipe");
   libc.fcntl(fds[1], F_SETPIPE_SZ, 2 ** 20);

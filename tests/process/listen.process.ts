@@ -1,6 +1,6 @@
 /**
- * That a port belongs to one process: two programs with the same line must not
- * get half of the clients each. Threads of a process share it as before.
+ * A port belongs to one process: two programs with the same line must not get
+ * half of the clients each. Threads of a process share it as before.
  */
 import { assert, assertEquals } from "@std/assert";
 import {
@@ -22,7 +22,7 @@ function freePort(): number {
   return listener.localAddress!.port;
 }
 
-/** How listening ends in this process; nothing is left of it. */
+/** Listens in this process and gives the outcome; nothing is left of it. */
 function tryHere(at: SocketAddress, options?: ListenOptions): string {
   const bound = TcpListener.bind(at, options);
   if (!bound.ok) return bound.error.code;
@@ -74,7 +74,7 @@ const shared = { reusePort: true };
 const alone = { reusePort: false };
 const only6 = { ipv6Only: true };
 
-/** Who listens first, who then wants to, and how that ends. */
+/** The first listener, the second, and the outcome of the second. */
 const cases: [At, ListenOptions, At, ListenOptions, string][] = [
   [all4, {}, all4, {}, "EADDRINUSE"],
   [all4, {}, one4, {}, "EADDRINUSE"],
@@ -196,7 +196,7 @@ Deno.test("TcpListener.bind() lets no other process in though a socket of this o
   unwrap(kept.setReuseAddr());
   unwrap(kept.bind(v4(0, "127.0.0.1")));
   const at = kept.localAddress!;
-  // It does not listen, so somebody else can.
+  // It does not listen, so another process can.
   await using _ = await listenThere(at);
   assertEquals(tryHere(at), "EADDRINUSE");
 });

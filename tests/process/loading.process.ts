@@ -1,4 +1,4 @@
-/** How the library is found, and what is said when it is not. */
+/** Finding the library, and the messages where it is not found. */
 import {
   assertEquals,
   assertMatch,
@@ -30,7 +30,7 @@ using ctx = new kio.IoContext();
 console.log((await kio.asyncSleep(ctx, 1)).ok);
 `;
 
-/** What the only exception of a script says. */
+/** Gives the message of the only exception of a script. */
 async function complaintOf(options: ScriptOptions): Promise<string> {
   const { code, out, err } = await runScript(
     `try {${OPEN}} catch (error) { console.log(error.name, error.message); }`,
@@ -47,10 +47,10 @@ function withLibrary(path: string): ScriptOptions {
   };
 }
 
-/** What an import of the library needs. */
+/** Files that an import of the library needs. */
 const TREE = ["deno.json", "mod.ts", "tools", "ffi", "lib", "net", "helpers"];
 
-/** A copy of the checkout, without what was built. */
+/** Copies the checkout, without the builds. */
 function copyTree(folder: string): void {
   for (const name of TREE) {
     copy(ROOT + name, `${folder}/${name}`);
@@ -261,7 +261,7 @@ Deno.test("IoContext names the library that its library lacks", async () => {
   );
 });
 
-/** What a program sees of another system, or of `deno compile`. */
+/** Makes a program believe in another system, or in `deno compile`. */
 function pretend(build: Partial<typeof Deno.build>): string {
   const value = `{ ...Deno.build, ...${JSON.stringify(build)} }`;
   return `Object.defineProperty(Deno, "build", { value: ${value} });`;

@@ -1,6 +1,6 @@
 /**
- * That what docs/reliability.md relies on is there: mutants that can be made of
- * the sources as they are, and tests of the names that it gives.
+ * Checks the ground of docs/reliability.md: mutants can be made of the sources
+ * as they are, and tests of the named titles exist.
  */
 import { assertEquals } from "@std/assert";
 import { MUTANTS } from "../../tools/mutant_list.ts";

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { ROOT, run } from "./support.ts";
 
-/** What `deno doc --json` tells of an export, as far as it is used here. */
+/** The parts of `deno doc --json` about an export that are used here. */
 interface Documented {
   name: string;
   declarations: {
@@ -30,7 +30,7 @@ function promised(): string[] {
   assert(rows.length > 30, "the table is gone");
   return rows.slice(1).flatMap((row) => {
     const code = row.split(" | ")[1]!.matchAll(/`([^`]+)`/g);
-    // Without strings and what is spread.
+    // Leave out strings and spread arguments.
     return [...code].map(([, text = ""]) => text.replace(/"[^"]*"|\.{3}/g, ""));
   });
 }
@@ -50,7 +50,7 @@ Deno.test("docs/from-cpp.md names what there is", async () => {
   }
   const used = new Set<string>();
   for (const code of promised()) {
-    // What is called, what belongs to something, a type, a name alone.
+    // Functions that are called, members, types, and single names.
     const found = code.matchAll(/(?<=\.)\w+|\b[A-Z]\w+|\w+(?=\()|^\w+$/g);
     for (const [name] of found) used.add(name);
     for (

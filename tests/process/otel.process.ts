@@ -17,10 +17,10 @@ interface Metric {
   gauge?: { dataPoints: Point[] };
 }
 
-/** What metrics are sent to: OTLP over HTTP, as JSON. */
+/** Receives metrics: OTLP over HTTP, as JSON. */
 class Receiver implements AsyncDisposable {
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
-  /** Of the last export, what kio has sent; its kind and unit by its name. */
+  /** kio's figures in the last export; kind and unit by name. */
   #figures: Figures = new Map();
   readonly kinds = new Map<string, string>();
   #onExport = () => {};
@@ -37,7 +37,7 @@ class Receiver implements AsyncDisposable {
     );
   }
 
-  /** What a program has to have in its environment. */
+  /** The environment that a program needs. */
   get env(): Record<string, string> {
     return {
       OTEL_DENO: "true",
@@ -181,7 +181,7 @@ Deno.test("observeStats() lets go of a context that is closed, and of the proces
     }
 
     const references = Array.from({ length: 10 }, closed);
-    // What a WeakRef was asked for stays until the next turn.
+    // An object that a WeakRef gave out stays until the next turn.
     await new Promise((resolve) => setTimeout(resolve));
     (globalThis as unknown as { gc(): void }).gc();
     console.log(references.filter((it) => it.deref() !== undefined).length);

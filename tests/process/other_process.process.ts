@@ -85,7 +85,7 @@ Deno.test("asyncSendmsg() and asyncRecvmsg() pass fds to another process, and ba
     await asyncSendmsg(ctx, channel, { buffers, control }).orThrow(),
     1,
   );
-  // What the other process has are fds of its own.
+  // The other process has fds of its own.
   await asyncClose(ctx, far.release()).orThrow();
   await asyncClose(ctx, fileFd).orThrow();
   const answer = new Uint8Array(8);

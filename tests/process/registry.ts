@@ -46,7 +46,7 @@ async function sha256(text: string): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
 }
 
-/** What the registry says of a version. */
+/** The registry's data about a version. */
 async function metaOf(files: Map<string, string>): Promise<unknown> {
   const manifest: Record<string, unknown> = {};
   for (const [path, text] of files) {
@@ -72,7 +72,7 @@ export class Registry implements AsyncDisposable {
     );
   }
 
-  /** What `JSR_URL` has to be. */
+  /** The value for `JSR_URL`. */
   get url(): string {
     return `http://127.0.0.1:${this.#server.addr.port}/`;
   }

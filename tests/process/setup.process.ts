@@ -2,11 +2,11 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { type Ended, ROOT, run, temporaryFolder } from "./support.ts";
 
-/** What setup.sh calls besides what is to be missing or played. */
+/** Tools that setup.sh calls, besides those that are missing or played here. */
 const TOOLS = ["awk", "bash", "cc", "dirname", "env", "head"];
 
-/** A program of the machine: what it prints and how it ends; each call is
- * noted in the file `calls`. */
+/** A program of the machine: its output and its end. It notes each call in the
+ * file `calls`. */
 type Fake = [name: string, script: string];
 
 function pathOf(tool: string): string {
@@ -26,7 +26,7 @@ interface Machine {
   env?: Record<string, string>;
 }
 
-/** Runs setup.sh with nothing in the PATH but these; gives what it called. */
+/** Runs setup.sh with only these programs in the PATH. Returns its calls. */
 async function setUp(
   { without = [], fakes = [], env = {} }: Machine,
 ): Promise<Ended & { calls: string[] }> {

@@ -63,7 +63,7 @@ class Site implements AsyncDisposable {
     Deno.writeFileSync(`${this.root}/${name}`, data);
   }
 
-  /** What curl gets: everything, head and body. */
+  /** Fetches by curl: everything, head and body. */
   async curl(path: string, ...options: string[]): Promise<string> {
     const { code, out, err } = await run("curl", [
       ...["--silent", "--show-error", "--include", "--path-as-is"],
@@ -85,7 +85,7 @@ class Site implements AsyncDisposable {
     return await client.rest();
   }
 
-  /** What the server has open. */
+  /** Lists the files that the server has open. */
   opened(): string[] {
     const folder = `/proc/${this.server.pid}/fd`;
     const names = [...Deno.readDirSync(folder)].map(({ name }) => name);
@@ -143,7 +143,7 @@ class Client implements Disposable {
     return true;
   }
 
-  /** Takes what comes up to a pattern out of what was received. */
+  /** Takes the received text up to a pattern. */
   async until(pattern: RegExp): Promise<string> {
     for (;;) {
       const match = pattern.exec(this.#text);
@@ -200,7 +200,7 @@ test(
       ["/a%20b%25.txt", "text/plain; charset=utf-8", "blank"],
       ["/nothing.css", "text/css; charset=utf-8", ""],
     ];
-    // Twice: what is in the cache is the same.
+    // Twice: the answer from the cache is the same.
     for (const [path, type, body] of [...files, ...files]) {
       const answer = await site.curl(path);
       assertEquals(statusOf(answer), 200, path);
@@ -325,7 +325,7 @@ test(
         [`If-Unmodified-Since: ${old}`, 412],
         ["If-Unmodified-Since: nonsense", 200],
         ["If-Unmodified-Since: 0", 200],
-        // Each is asked only if what comes before it is left out or true.
+        // Each condition counts only if those before it are left out or true.
         [`If-Match: ${etag}\r\nIf-Unmodified-Since: ${old}`, 200],
         [`If-Match: "x"\r\nIf-None-Match: ${etag}`, 412],
         [`If-Unmodified-Since: ${old}\r\nIf-None-Match: ${etag}`, 412],
@@ -652,7 +652,7 @@ test(
     const head = await client.until(/\r\n\r\n/);
     assertEquals(headerOf(head, "Content-Length"), `${size}`);
     Deno.truncateSync(`${site.root}/shrinks`, 1000);
-    // It cannot have been sent: nobody has read it.
+    // It cannot have been sent: the client has not read it.
     const rest = await client.rest();
     assert(rest.length < size, `${rest.length}`);
     assertEquals(bodyOf(await site.curl("/tiny.txt")), "0123456789");
@@ -702,7 +702,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     // Known to be served, and not to be over.
     await idle.send(get("/tiny.txt"));
     await idle.until(/0123456789/);
-    // More than buffers hold: it is under way until somebody reads it.
+    // More than buffers hold: it is under way until the client reads it.
     const size = 32 * 2 ** 20;
     site.write("huge", "");
     Deno.truncateSync(`${site.root}/huge`, size);
@@ -725,7 +725,7 @@ Deno.test("static_sendfile ends at once on the second signal", async () => {
   await client.send(get("/huge"));
   await client.until(/\r\n\r\n/);
   site.server.kill("SIGINT");
-  // It goes on with what nobody reads.
+  // It goes on with bytes that no client reads.
   await sleep(300);
   assert(site.fdCount() > 0);
   site.server.kill("SIGINT");

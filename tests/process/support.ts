@@ -1,6 +1,6 @@
 /**
- * What the tests of this folder share: they start programs, talk to them, and
- * end them whatever happens. To be run with `deno task test:process`.
+ * Common parts of the tests of this folder. They start programs, talk to them,
+ * and end them whatever happens. Run them with `deno task test:process`.
  */
 import { assert, assertEquals } from "@std/assert";
 import { compileShim } from "../../ffi/compile.ts";
@@ -10,11 +10,11 @@ export const ROOT = decodeURIComponent(
   new URL("../../", import.meta.url).pathname,
 );
 
-/** How long a program may take before it counts as hanging, as a rule: more
- * than on any machine, however busy. */
+/** A program that takes longer hangs. This is longer than on any machine,
+ * however busy. */
 const LIMIT_MS = 600_000;
 
-/** How a program ended, and all that it wrote. */
+/** The end of a program, and all of its output. */
 export interface Ended {
   code: number;
   signal: Deno.Signal | null;
@@ -126,12 +126,13 @@ export async function run(
   return await program.ended();
 }
 
-/** Whether there is the program that plays a kernel that fails. */
+/** Looks for strace, which plays a kernel that fails. */
 export function hasStrace(): Promise<boolean> {
   return hasProgram("strace");
 }
 
-/** Whether there is a program that some tests need; if not, says so. */
+/** Looks for a program that some tests need, and prints a line if it is
+ * missing. */
 export async function hasProgram(name: string): Promise<boolean> {
   try {
     await new Deno.Command(name, { args: ["-V"], stdout: "null" }).output();
@@ -145,7 +146,7 @@ export async function hasProgram(name: string): Promise<boolean> {
 export interface ScriptOptions extends Omit<ProgramOptions, "input"> {
   /** Options of `deno run`. */
   flags?: string[];
-  /** What runs Deno: a command and its arguments, like `strace`. */
+  /** Runs Deno: a command and its arguments, like `strace`. */
   under?: string[];
 }
 
@@ -175,7 +176,7 @@ export async function runScript(
   return await program.ended();
 }
 
-/** That a program ended well, with this output. */
+/** Checks that a program ended well, with this output. */
 export function assertPrinted(ended: Ended, out: string): void {
   assertEquals(ended, { code: 0, signal: null, out, err: "" });
 }
@@ -213,7 +214,7 @@ export function compile(
   compileShim(`${folder.path}/kio.c`, library, { flags });
 }
 
-/** kio.c with some of its text replaced: what the tests have to notice. */
+/** Gives kio.c with some of its text replaced. Tests must notice the change. */
 export function mutantOf(from: string, to: string): string {
   const source = Deno.readTextFileSync(`${ROOT}ffi/kio.c`);
   assertEquals(source.split(from).length, 2, `not once in kio.c: ${from}`);

@@ -1,4 +1,4 @@
-/** That Deno asks nobody at a terminal: the event loop would stand still. */
+/** Deno asks no question at a terminal: the event loop would stand still. */
 import { assertEquals, assertMatch } from "@std/assert";
 import * as kio from "@kio/kio";
 import { hasProgram, Program, ROOT } from "./support.ts";
@@ -9,7 +9,7 @@ const ignore = !await hasProgram("script");
 /** The first that a program says at a terminal: a question, or its end. */
 async function saidAtTerminal(...args: string[]): Promise<string> {
   const command = [Deno.execPath(), "run", "--no-check", ...args];
-  // The terminal is a new one, with nobody at it.
+  // The terminal is a new one, without a user.
   await using program = new Program("script", [
     "--quiet",
     "--return",

@@ -23,18 +23,19 @@ async function startServer(
   return { server, port: Number(port) };
 }
 
-/** What a client has sent and got back, and how it ended. */
+/** Bytes that a client has sent and got back, and its end. */
 interface Count {
   sent: number;
   got: number;
   end: "open" | "end" | "reset";
 }
 
-/** What a client sends ahead of the replies: the server has always more to
- * read, also in the moment when it closes the connection. */
+/** Bytes that a client sends ahead of the replies. So the server always has
+ * more to read, even in the moment when it closes the connection. */
 const AHEAD = 4 * 1024;
 
-/** Sends until the server ends the connection, and checks what comes back. */
+/** Sends until the server ends the connection, and checks the bytes that come
+ * back. */
 async function client(port: number, count: Count): Promise<void> {
   using connection = await Deno.connect({ hostname: "127.0.0.1", port });
   let more = () => {};
@@ -90,7 +91,7 @@ for (const [name, file, ...args] of SERVERS) {
       .exec(out)!.map(Number);
     assertEquals(connections, 200);
     assertEquals(counts.filter(({ end }) => end !== "end"), []);
-    // What the server says that it has sent has arrived, to the last byte.
+    // All bytes that the server reports as sent have arrived, to the last one.
     const got = counts.reduce((sum, { got }) => sum + got, 0);
     assertEquals(got, bytes);
   });

@@ -1,6 +1,6 @@
 import { assertPrinted, runScript } from "./support.ts";
 
-/** A worker without a context, which sends what it is told to. */
+/** A worker without a context, which sends messages on request. */
 const SENDER = `
 import { wake } from "@kio/kio";
 onmessage = ({ data: { ringFd, count } }) => {
@@ -13,7 +13,7 @@ onmessage = ({ data: { ringFd, count } }) => {
 };
 `;
 
-/** A worker whose context is to be woken; its thread can be kept busy. */
+/** A worker with a context that others wake; its thread can be kept busy. */
 const TARGET = `
 import { IoContext } from "@kio/kio";
 const ctx = new IoContext(8);

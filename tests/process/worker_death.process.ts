@@ -17,7 +17,8 @@ const ROUNDS = Number(Deno.env.get("ROUNDS") ?? 50);
 
 /** Large enough for a mapping of its own, which goes when the worker does. */
 const SIZE = 32 << 20;
-/** What a pipe holds. Half of it is more than one call sends to a socket. */
+/** The capacity of a pipe. Half of it is more than one call sends to a socket.
+ */
 const PIPE_SIZE = 256 << 10;
 
 /** Makes pipes that block, and are closed with their thread. */
@@ -33,7 +34,7 @@ function pipe() {
 }
 `;
 
-/** What all of the workers do: serve connections, and die as they are told. */
+/** The code of all workers: serve connections, and die on request. */
 const SERVE = `
 import * as kio from "@kio/kio";
 async function serve(ctx, socket) {
@@ -74,7 +75,7 @@ void kio.joinPool(async ({ ctx, index, data, pool }) => {
       void splice.then(() => isOver = true);
       await null;
       if (isOver) throw new Error("the splice does not wait");
-      // Its number is known to nobody but this worker.
+      // Only this worker knows its number.
       data.memory[index] = memory;
       die(how, reject);
       Atomics.store(data.dying, 0, 1);
@@ -184,7 +185,7 @@ async function round(how) {
     while (Atomics.load(data.dying, 0) === 0) await sleep(1);
     void pool.shutdown({ graceMs: 0 });
   }
-  // What is allocated from now on may get the memory of the dead.
+  // Memory that is allocated from now on may be that of the dead.
   const canaries = [];
   for (let i = 0; i < 4; i++) {
     await sleep(1);
@@ -208,7 +209,7 @@ let before;
 const residentsMB = [];
 for (let i = -5; i < ROUNDS && !(STOPS && corrupted + stuck > 0); i++) {
   if (i === 0) {
-    // What the first rounds have made Deno load and keep is in here.
+    // These include all that the first rounds have made Deno load and keep.
     before = { ...openFds(), threads: threads() };
   }
   if (i >= 0 && i % 100 === 0) residentsMB.push(residentMB());
@@ -260,10 +261,9 @@ void kio.joinPool(async ({ ctx, data, pool }) => {
 
 /**
  * For each way to die: a worker dies while the kernel waits for the lock of the
- * pipe that it is to read. What holds the lock is a splice from the same pipe
- * to a socket that is full, and as long as nobody reads from the socket, it
- * stays like that. AddressSanitizer knows when the memory is freed, and does
- * not give it to anybody else.
+ * pipe that it reads. A splice from the same pipe to a full socket holds the
+ * lock until a program reads from the socket. AddressSanitizer knows when the
+ * memory is freed, and gives it to no other.
  */
 const FREED_SCRIPT = `
 ${PIPE}
@@ -279,7 +279,7 @@ async function until(isSo, limitMs) {
   return isSo();
 }
 
-/** Whether the thread of the kernel that works for a thread can't be stopped. */
+/** True if the kernel worker of a thread cannot be stopped. */
 function isStuck(threadId) {
   for (const { name } of Deno.readDirSync("/proc/self/task")) {
     try {
@@ -365,8 +365,8 @@ async function writesToFreed(library?: string): Promise<boolean[]> {
 /** Runs the rounds; with a library that is a mutant until it shows. */
 function runRounds(library?: string): Promise<Ended> {
   const isMutant = library !== undefined;
-  // A peer has to see its end within a second; twenty seconds would be wrong,
-  // too, but say nothing about a machine that is busy.
+  // A peer must see its end within a second. Twenty seconds would be wrong too,
+  // but say nothing about a busy machine.
   const limits = `const ROUNDS = ${isMutant ? 20 : ROUNDS}, STOPS = ${isMutant},
     END_MS = ${isMutant ? 3000 : 20_000};\n`;
   return runScript(limits + SCRIPT, {

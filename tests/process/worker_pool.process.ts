@@ -41,7 +41,7 @@ function rawModule(source: string): string {
   return `data:text/javascript,${encodeURIComponent(source)}`;
 }
 
-/** Serves nobody, as long as it is let. */
+/** Serves no client, until the pool stops it. */
 const IDLE = moduleOf("pool.ready(); await stopped;");
 
 /** The rings, sockets and pipes that are open; Deno keeps an eventfd and an
@@ -154,7 +154,8 @@ poolTest(
   async () => {
     const allowed = allowedCpus();
     const workers = allowed.length + 1;
-    // By worker: what it is pinned to, what it is told.
+    // For each worker the CPU that it is pinned to, and the one that it hears
+    // of.
     const seen = new Int32Array(new SharedArrayBuffer(8 * workers));
     const main = `
     const status = Deno.readTextFileSync("/proc/thread-self/status");
@@ -802,7 +803,7 @@ poolTest("handOver() loses no fd when workers die meanwhile", async () => {
     else await theirs.close();
     if (i % 50 === 0) await sleep(5);
   }
-  // Each is told something, or sees the end: none is held by nobody.
+  // Each client gets a reply or sees the end; none is left waiting.
   const buffer = new Uint8Array(8);
   for (const peer of peers) {
     const result = await asyncRecv(ctx, peer, buffer).withTimeout(20_000);

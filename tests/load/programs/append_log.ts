@@ -47,7 +47,7 @@ async function syncFolder(): Task<void> {
   await asyncClose(ctx, fd).orThrow();
 }
 
-/** Cuts off what is no record; tells what is left. */
+/** Cuts off bytes that are no record, and counts the rest. */
 async function recover(): Task<{ count: number; size: number }> {
   const { size } = await asyncFstat(ctx, file).orThrow();
   const log = new Uint8Array(size);

@@ -2,7 +2,7 @@ import type { ContextStats, IoContext } from "@kio/kio";
 
 const GC_PAUSE_MS = 50;
 
-/** What a program tells about itself. */
+/** A program's report about itself. */
 export interface Report {
   /** Objects and buffers that are in use. */
   usedMB: number;
@@ -11,8 +11,8 @@ export interface Report {
 }
 
 /**
- * Prints a numbered line about the context for each SIGUSR2, after a collection of
- * garbage: what is left then is in use.
+ * Prints a numbered line about the context for each SIGUSR2. It collects
+ * garbage before, so that the rest is in use.
  */
 export function reportOnSignal(
   ctx: IoContext,

@@ -30,11 +30,11 @@ const { values: options } = parseArgs({
   options: {
     host: { type: "string", default: "127.0.0.1" },
     file: { type: "string" },
-    /** What an operation may take. */
+    /** The time limit of an operation. */
     timeout: { type: "string", default: "600000" },
-    /** How many sleeps go on beside, some of which are cancelled. */
+    /** Sleeps that go on beside, some of which are cancelled. */
     sleepers: { type: "string", default: "0" },
-    /** How often a connection is aborted, 0 for never. */
+    /** The interval between two aborted connections, 0 for never. */
     "abort-interval": { type: "string", default: "0" },
   },
 });

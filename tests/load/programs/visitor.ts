@@ -10,7 +10,7 @@ import { messageOf } from "../noise.ts";
 import { sleep } from "../../process/support.ts";
 
 const INTERVAL_MS = 20;
-/** Of its messages: nobody else is that connection. */
+/** The number of its connection in its messages: no other has it. */
 const CONNECTION = 1e6;
 
 const [echoAt, partsAt] = [0, 1].map((i) =>

@@ -5,7 +5,7 @@ import { inLanes, type Scenario, summary } from "../scenario.ts";
 import { sleep } from "../../process/support.ts";
 import { Server } from "../subject.ts";
 
-/** Of one core, with everything idle. */
+/** Part of one core, with everything idle. */
 const IDLE_CPU_MAX = 0.01;
 
 export const connections: Scenario = {

@@ -2,9 +2,9 @@ import { type Scenario, slopeOf } from "../scenario.ts";
 import { sleep } from "../../process/support.ts";
 import { Subject } from "../subject.ts";
 
-/** What may be open at a time. */
+/** Contexts that may be open at a time. */
 const OPEN_MAX = 100;
-/** What malloc and the collector may do to the figure. */
+/** Growth that malloc and the collector may cause. */
 const GROWTH_MB_MAX = 4;
 
 export const contexts: Scenario = {
@@ -15,7 +15,7 @@ export const contexts: Scenario = {
     const { connections: rate, seconds } = load;
     await using program = new Subject("contexts", [`--rate=${rate}`]);
     await program.printed(/^running\n/);
-    // Until everything is compiled and every pool has what it keeps.
+    // Wait until everything is compiled and every pool has its objects.
     await sleep(load.isLong ? 10_000 : 500);
     const first = await program.report();
     const { own } = program.threads();

@@ -31,7 +31,7 @@ export const durability: Scenario = {
       const { out } = await program.kill("SIGKILL");
 
       const before = promised;
-      // What was found is not promised: no fdatasync has come since.
+      // Records found in the log are not promised: no fdatasync has come since.
       promised = Number(
         [...out.matchAll(/^durable (\d+)$/gm)].at(-1)?.[1] ?? before,
       );

@@ -55,7 +55,7 @@ export const fdLimit: Scenario = {
     );
     load.check("who is connected is served", true, `${served.length} clients`);
 
-    // Everybody leaves when served, and makes room for the next.
+    // Each client leaves when served, and makes room for the next.
     let isOver = false;
     const leaving = (async () => {
       while (!isOver) {

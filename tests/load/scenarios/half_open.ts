@@ -5,9 +5,9 @@ import { Network } from "../network.ts";
 import { eventually, inLanes, type Scenario } from "../scenario.ts";
 import { Server, Visitor } from "../subject.ts";
 
-/** What the server waits for anybody. */
+/** Time that the server waits for a client. */
 const TIMEOUT_MS = 2000;
-/** What it may take to notice with so many timeouts due. */
+/** Time to notice, with so many timeouts due. */
 const LIMIT_MS = 30_000;
 
 export const halfOpen: Scenario = {
@@ -55,8 +55,8 @@ export const halfOpen: Scenario = {
     server.judgeBounds("after that", connections);
     await Promise.all(sockets.map((socket) => socket.close()));
 
-    // Now they only get as far as the first packet: what is half open is the
-    // kernel's, and must not be in the way.
+    // Now they only get as far as the first packet. Half-open connections
+    // belong to the kernel, and must not be in the way.
     await network.filter(`
       chain out {
         type filter hook output priority 0

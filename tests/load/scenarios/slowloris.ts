@@ -5,10 +5,10 @@ import { sleep } from "../../process/support.ts";
 import { Server, Visitor } from "../subject.ts";
 
 const PART_SIZE = 100;
-/** So often in an interval some of the connections send their byte. */
+/** Times in an interval that some of the connections send their byte. */
 const TICKS = 20;
 
-/** What others have to put up with. */
+/** The longest wait of other clients. */
 const VISIT_MS_MAX = 250;
 
 export const slowloris: Scenario = {

@@ -19,20 +19,21 @@ import { type FdCounts, PIPE_ENDS_KEPT, Server } from "../subject.ts";
 
 /** Each client does something so often: together a fraction of a core. */
 const INTERVAL_MS = 150;
-/** What a client does before another takes its place. */
+/** Exchanges of a client before another takes its place. */
 const EXCHANGES_MAX = 200;
 /** A sample each, or less in a short run. */
 const SAMPLE_S = 60;
 const SAMPLES_MIN = 4;
-/** Of the time, until all is compiled and every table is as large as it gets. */
+/** Part of the time until all is compiled and every table is at its full size.
+ */
 const WARM_UP = 0.25;
 const SLOPE_MB_PER_H_MAX = 1;
 /** In less time, the noise of malloc and of the collector is steeper. */
 const JUDGED_S = 1800;
-/** How much slower it may be in the last third than in the first. */
+/** The last third may be slower than the first by this factor. */
 const P99_RATIO_MAX = 2;
 
-/** What a client gets that the server has aborted, as it does at random. */
+/** Errors of a client that the server has aborted, as it does at random. */
 const ABORTED = ["ECONNRESET", "EPIPE", "ENODATA"];
 
 interface Sample {
@@ -100,7 +101,7 @@ function lineOf(
   ].join(", ");
 }
 
-/** That nothing grows, but for the pipes until there are as many as are kept. */
+/** Checks that nothing grows, except the pipes until the pool is full. */
 function judge(
   load: Load,
   samples: readonly Sample[],
@@ -120,7 +121,7 @@ function judge(
     resident < SLOPE_MB_PER_H_MAX,
     text,
   );
-  // The lower quartile of a third: what is due to the machine is above it.
+  // The lower quartile of a third: noise of the machine is above it.
   const third = Math.ceil(samples.length / 3);
   const quartiles = (value: (sample: Sample) => number) => {
     const of = (some: readonly Sample[]) => quantile(some.map(value), 0.25);
@@ -148,7 +149,7 @@ class Clients {
   readonly #server: Server;
   readonly timesMs: number[] = [];
   isOver = false;
-  /** What came back wrong, if anything. */
+  /** The wrong answer, if any came back. */
   wrong = "";
   #lives = 0;
   #answers = 0;

@@ -13,7 +13,7 @@ import { Server, Visitor } from "../subject.ts";
 /** More than the buffers of a socket hold. */
 const PART_SIZE = FILE_SIZE - 1000;
 
-/** What others have to put up with. */
+/** The longest wait of other clients. */
 const VISIT_MS_MAX = 250;
 
 export const stalled: Scenario = {
