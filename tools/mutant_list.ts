@@ -990,4 +990,35 @@ export const MUTANTS: readonly Mutant[] = [
     to: "if (count < Infinity && this.#pending > 0) {",
     tests: ["tests/lib/IoContext_test.ts"],
   },
+  {
+    rule: "a close that its isolate's end has cancelled is made up for",
+    file: "ffi/kio.c",
+    from: "\t} else if (closing >= 0 && cqe->res == -ECANCELED) {\n",
+    to: "\t} else if (closing > 1 << 30 && cqe->res == -ECANCELED) {\n",
+    tests: [
+      "C guard_closes_for_a_close_that_never_ran",
+      "tests/process/chain.process.ts",
+    ],
+  },
+  {
+    rule: "but not one that ran: the number may be another's",
+    file: "ffi/kio.c",
+    from: "\tclosing->fd_plus_one = 0;\n",
+    to: "",
+    tests: ["C guard_closes_nothing_for_a_close_that_ran"],
+  },
+  {
+    rule: "a close that is queued again is the kernel's",
+    file: "ffi/kio.c",
+    from: "\tif (closes)\n\t\tkio_fd_disown(copy->fd);\n",
+    to: "",
+    tests: ["C again_of_a_close_takes_the_fd_from_the_isolate"],
+  },
+  {
+    rule: "one that does not fit again is closed all the same",
+    file: "ffi/kio.c",
+    from: "\tif (ret && closes)\n\t\tclose_late(k, copy->fd);\n",
+    to: "",
+    tests: ["C again_without_room_keeps_the_operation_out"],
+  },
 ];
