@@ -1111,7 +1111,7 @@ function checkMessage(
  * are not the kernel's, are no part of the chain.
  * @returns What `queue` returned. If `queue` throws, the exception is passed on
  * and what it had queued is cancelled: nothing of it happens that was not
- * submitted before, and an `asyncClose()` closes its fd.
+ * submitted before, an `asyncClose()` closes its fd, and a new fd is closed.
  * @throws {TypeError} If called within another `link()` of the context, or the
  * context is closed.
  *
@@ -1133,12 +1133,11 @@ function checkMessage(
 export function link<const T>(ctx: IoContext, queue: () => T): T {
   const ring = ringOf(ctx, operations.LINK);
   checkFunction(queue, "queue", operations.LINK.verb);
-  const links = ring.beginChain();
+  ring.beginChain();
   try {
     return queue();
   } catch (error) {
-    // Nobody has them in hand.
-    for (const op of links) op.cancel();
+    ring.abandonChain();
     throw error;
   } finally {
     ring.endChain();

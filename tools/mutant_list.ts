@@ -1021,4 +1021,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: "",
     tests: ["C again_without_room_keeps_the_operation_out"],
   },
+  {
+    rule: "an fd that nobody has in hand is closed",
+    file: "lib/ring/ring.ts",
+    from: "ring.closing || (op.#flags & ABANDONED) !== 0;",
+    to: "ring.closing;",
+    tests: ["tests/lib/abandoned_test.ts"],
+  },
 ];

@@ -136,6 +136,8 @@ const ERRNO_SHIFT = 8;
 const LINKED = 16;
 /** It waits for its next try by the clock; the kernel has nothing of it. */
 const BACKING_OFF = 32;
+/** An exception has taken it out of everybody's hands. */
+const ABANDONED = 64;
 
 /** An operation of several submissions. */
 export interface Course {
@@ -254,7 +256,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   /** Cancels the operation because of a wrong argument: after the exception
    * nobody has it in hand, and it would take what is meant for the next one. */
   #givenUp(error: unknown): unknown {
-    this.cancel();
+    Op.abandon(this);
     return error;
   }
 
@@ -435,7 +437,8 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     if (result <= -512 && result >= -516) result = -EINTR;
     Op.checkPinned(op);
     if (op.#flags & LINKED && op.#extra!.chain!.keeps(op, result)) return;
-    if (result >= 0 && ring.closing && op.#operation.makesFd) {
+    const isNobodys = ring.closing || (op.#flags & ABANDONED) !== 0;
+    if (result >= 0 && isNobodys && op.#operation.makesFd) {
       // Nobody is going to use this context again, nor what it made.
       ring.shim.kio_fd_close(result);
       result = -ECANCELED;
@@ -491,6 +494,12 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     op.#ring.abort(
       `${op.#operation.name}: a buffer was transferred or detached while the kernel was using it; its memory may be corrupt. pin() prevents this; in place of resizable buffers and WebAssembly memory use IoContext.allocate()`,
     );
+  }
+
+  /** Cancels it for good: an fd that it makes all the same is closed. */
+  static abandon(op: Op<unknown>): void {
+    op.#flags |= ABANDONED;
+    op.cancel();
   }
 
   /** Its deadline has come. */
@@ -602,6 +611,7 @@ class Op<T> extends Promise<Result<T>> implements UringOp<T> {
       ", asleep",
       ", linked",
       ", backing off",
+      ", abandoned",
     ];
     return states.filter((_, bit) => op.#flags & 1 << bit).join("");
   }
@@ -976,8 +986,8 @@ export class Ring {
 
   // ---- chains ---------------------------------------------------------------
 
-  /** What is queued from now on is linked; all that is started comes into the array. */
-  beginChain(): readonly UringOp<unknown>[] {
+  /** What is queued from now on is linked. */
+  beginChain(): void {
     this.checkOpen("link");
     if (this.#chain !== null) {
       throw new TypeError(
@@ -987,7 +997,11 @@ export class Ring {
     this.#chain = new Chain(this, Op);
     this.#links = [];
     this.shim.kio_chain(this.handle, true);
-    return this.#links;
+  }
+
+  /** Cancels all that was started since `beginChain()`: nobody has it in hand. */
+  abandonChain(): void {
+    for (const op of this.#links ?? []) Op.abandon(op);
   }
 
   /** What is queued from now on is on its own again. */
