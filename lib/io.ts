@@ -698,8 +698,10 @@ export function asyncConnect(
  * @param buffer Where to; it must not be transferred until completion.
  * @param flags `MSG_WAITALL`, `MSG_PEEK` …
  * @returns The number of bytes; 0 when the peer has closed its side, or for an
- * empty datagram, which is no end. `ECONNRESET`, `ENOTCONN` … With `MSG_WAITALL` fewer bytes than asked for may
- * come with a timeout or cancel: they are not lost.
+ * empty datagram, which is no end. `ECONNRESET`, `ENOTCONN` … With
+ * `MSG_WAITALL` fewer bytes than asked for may come with a timeout or cancel:
+ * they are not lost. It joins the records of a seqpacket socket, and cuts the
+ * last; `asyncRecvExact()` does not.
  * @throws {RangeError} If `fd` or `flags` is out of range or `buffer` is empty;
  * {TypeError} as `asyncRead()`.
  */

@@ -807,8 +807,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "what a callback of link() had queued is cancelled if it throws",
     file: "lib/io.ts",
-    from: "    for (const op of links) op.cancel();\n",
-    to: "    void links;\n",
+    from: "    ring.abandonChain();\n",
+    to: "",
     tests: ["tests/lib/io_link_test.ts"],
   },
   {
@@ -951,7 +951,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a limit that is wrong takes its operation with it",
     file: "lib/ring/ring.ts",
-    from: "    this.cancel();\n    return error;",
+    from: "    Op.abandon(this);\n    return error;",
     to: "    return error;",
     tests: ["tests/lib/cancel_test.ts"],
   },
@@ -1027,5 +1027,26 @@ export const MUTANTS: readonly Mutant[] = [
     from: "ring.closing || (op.#flags & ABANDONED) !== 0;",
     to: "ring.closing;",
     tests: ["tests/lib/abandoned_test.ts"],
+  },
+  {
+    rule: "an fd that onFd has not taken is closed if it throws",
+    file: "lib/ring/ring.ts",
+    from: "if (offered.get(fd) === offer) this.shim.kio_fd_close(fd);",
+    to: "",
+    tests: ["tests/lib/hand_over_test.ts"],
+  },
+  {
+    rule: "but not one that it has taken",
+    file: "lib/ring/ring.ts",
+    from: "if (offered.get(fd) === offer) this.shim.kio_fd_close(fd);",
+    to: "this.shim.kio_fd_close(fd);",
+    tests: ["tests/lib/hand_over_test.ts"],
+  },
+  {
+    rule: "an exact receive joins no records",
+    file: "helpers/io_helpers.ts",
+    from: "moved === 0 ? 0 : MSG_WAITALL;",
+    to: "moved < 0 ? 0 : MSG_WAITALL;",
+    tests: ["tests/helpers/exact_test.ts"],
   },
 ];

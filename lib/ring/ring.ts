@@ -23,6 +23,7 @@ import {
   type Operation,
   Yields,
 } from "../ops/table.ts";
+import { offered } from "../ops/offered.ts";
 import { isTaken, type Pinned, sizeOf } from "./retained.ts";
 import {
   actionOf,
@@ -1267,10 +1268,15 @@ export class Ring {
     while (this.onFd !== null && !this.closing) {
       const fd = this.shim.kio_fd_take(this.handle, this.#tag);
       if (fd < 0) return;
+      const offer = Symbol();
+      offered.set(fd, offer);
       try {
         this.onFd(fd, this.#tag[0]!);
       } catch (error) {
+        if (offered.get(fd) === offer) this.shim.kio_fd_close(fd);
         reportError(error);
+      } finally {
+        if (offered.get(fd) === offer) offered.delete(fd);
       }
     }
   }
