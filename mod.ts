@@ -35,6 +35,7 @@ export type { Capabilities, Feature, Support } from "./lib/capabilities.ts";
 export * from "./lib/io.ts";
 export * from "./lib/ops/control.ts";
 export * from "./lib/ops/path.ts";
+export * from "./lib/ops/pipe.ts";
 export * from "./lib/threads/join_pool.ts";
 export * from "./lib/threads/worker_pool.ts";
 export * from "./lib/constants.ts";

@@ -518,7 +518,7 @@ export interface SpliceOptions {
  * @param length Bytes, 1 to 2147479552.
  * @param options Offsets and flags.
  * @returns The number of bytes, often fewer than asked for; 0 at the end of
- * `from`. `EINVAL` if none is a pipe, `ESPIPE` for an offset where there are
+ * `from`. `EINVAL` if none is a pipe (`asyncPipe()` makes one), `ESPIPE` for an offset where there are
  * none, `EAGAIN`, `EPIPE` …
  * @throws {RangeError} If an argument is out of range; {TypeError} as
  * `asyncClose()`.

@@ -1049,4 +1049,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: "moved < 0 ? 0 : MSG_WAITALL;",
     tests: ["tests/helpers/exact_test.ts"],
   },
+  {
+    rule: "a pipe that is cancelled leaves no fd",
+    file: "lib/ops/pipe.ts",
+    from: "    ring.shim.kio_fd_close(writeFd);\n",
+    to: "",
+    tests: ["tests/lib/pipe_test.ts"],
+  },
 ];

@@ -39,6 +39,7 @@ export const FSTAT = operation("asyncFstat", "stat", Yields.DECODED);
 export const RENAME = operation("asyncRename", "rename", Yields.NOTHING);
 export const UNLINK = operation("asyncUnlink", "unlink", Yields.NOTHING);
 export const SENDFILE = operation("asyncSendfile", "send a file", Yields.COUNT);
+export const PIPE = operation("asyncPipe", "make a pipe", Yields.DECODED);
 export const SPLICE = operation("asyncSplice", "splice", Yields.COUNT);
 export const CLOSE = operation("asyncClose", "close", Yields.NOTHING);
 export const FSYNC = operation("asyncFsync", "fsync", Yields.NOTHING);
