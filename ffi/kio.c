@@ -154,6 +154,12 @@ struct waiters {
 	uint32_t registered_count;
 };
 
+/* A close under way: its operation, and its fd + 1, 0 for none. */
+struct closing {
+	uint64_t id;
+	int32_t fd_plus_one;
+};
+
 struct kio {
 	struct io_uring ring;
 	struct kio *next;
@@ -165,6 +171,9 @@ struct kio {
 	atomic_bool answered;
 	/* To be closed when what is in the queue, maybe for them, was submitted. */
 	struct parcel *late;
+	/* The closes that the kernel still owns, by slot, and their number. */
+	struct closing *closings;
+	uint32_t closing_slots, closing_count;
 	/* Operations of the table that the kernel still owns. */
 	uint32_t in_flight;
 	int32_t event_fd;
@@ -853,6 +862,43 @@ static void close_late(struct kio *k, int fd)
 	k->late = parcel;
 }
 
+/* Notes the fd of a close, which may be cancelled before it starts. */
+static void closing_begin(struct kio *k, uint64_t id, int fd)
+{
+	uint32_t slot = (uint32_t)id, slots = k->closing_slots;
+	struct closing *closings = k->closings;
+
+	if (slot >= slots) {
+		slots = slot + slot / 2 + 8;
+		closings = reallocarray(closings, slots, sizeof(*closings));
+		if (!closings)
+			return;
+		memset(closings + k->closing_slots, 0,
+		       (slots - k->closing_slots) * sizeof(*closings));
+		k->closings = closings;
+		k->closing_slots = slots;
+	}
+	closings[slot] = (struct closing){ .id = id, .fd_plus_one = fd + 1 };
+	k->closing_count++;
+}
+
+/* The fd of an operation that is complete, if that is a close; else -1. */
+static int closing_end(struct kio *k, uint64_t id)
+{
+	struct closing *closing;
+	int fd;
+
+	if (!k->closing_count || (uint32_t)id >= k->closing_slots)
+		return -1;
+	closing = &k->closings[(uint32_t)id];
+	if (closing->id != id)
+		return -1;
+	fd = closing->fd_plus_one - 1;
+	k->closing_count -= fd >= 0;
+	closing->fd_plus_one = 0;
+	return fd;
+}
+
 EXPORT int kio_close(struct kio *k, double id, int fd)
 {
 	struct io_uring_sqe *sqe;
@@ -863,6 +909,7 @@ EXPORT int kio_close(struct kio *k, double id, int fd)
 		close_late(k, fd);
 		return ret;
 	}
+	closing_begin(k, (uint64_t)id, fd);
 	io_uring_prep_close(sqe, fd);
 	return sqe_end(k, sqe, id, 0);
 }
@@ -1167,6 +1214,8 @@ EXPORT int kio_again(struct kio *k, const struct io_uring_sqe *copy)
 		close_late(k, copy->fd);
 	if (ret)
 		return ret;
+	if (closes)
+		closing_begin(k, copy->user_data, copy->fd);
 	*sqe = *copy;
 	return sqe_end(k, sqe, (double)copy->user_data, 0);
 }
@@ -1247,11 +1296,13 @@ static bool internal_reported(struct kio *k, const struct io_uring_cqe *cqe)
 /*
  * Takes a completion over, into `out` if there is one: four int32, user_data
  * low and high, result, flags. Else it is dropped, and so is an fd that nobody
- * will ever hear of. Returns whether it is one that counts.
+ * will ever hear of, or that a close was cancelled for: who called it has given
+ * it up. Returns whether it is one that counts.
  */
 static bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out)
 {
 	uint64_t user_data = cqe->user_data;
+	int closing = -1;
 
 	if (!(user_data & UD_MESSAGE)) {
 		if (user_data & UD_INTERNAL) {
@@ -1260,6 +1311,7 @@ static bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out)
 		} else if (!(cqe->flags & IORING_CQE_F_MORE)) {
 			WATCH_END(k, cqe);
 			waiter_end(k, user_data);
+			closing = closing_end(k, user_data);
 			k->in_flight--;
 		}
 	}
@@ -1271,6 +1323,8 @@ static bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out)
 	} else if (user_data < UD_INTERNAL && user_data & UD_MAKES_FD &&
 		   cqe->res >= 0) {
 		close(cqe->res);
+	} else if (closing >= 0 && cqe->res == -ECANCELED) {
+		close(closing);
 	}
 	return true;
 }
@@ -2126,6 +2180,7 @@ static void context_destroy(struct kio *k)
 	FAULT_FREE(k);
 	WATCH_FREE(k);
 	free(k->chain_copies);
+	free(k->closings);
 	free(k);
 }
 

@@ -29,15 +29,16 @@ import type { UringOp } from "../lib/UringOp.ts";
  * is for the whole, and it cannot be a link of a chain.
  *
  * @param ctx The context.
- * @param fd The socket: a stream, or one of datagrams. Of a seqpacket socket
- * the kernel puts messages together, and cuts the last one.
+ * @param fd The socket: a stream, or one of datagrams or seqpackets, which gives
+ * one message.
  * @param buffer Where to, of any length; it must not be transferred until
  * completion.
  * @param options `timeout` and `signal` for the whole transfer.
  * @returns The length of the buffer. `ENODATA` if the peer has closed its side
- * before, or has sent a datagram that is shorter. `ETIMEDOUT`, `ECANCELED`,
- * `ECONNRESET` …: `error.bytesTransferred` tells how many bytes are in the
- * buffer.
+ * before, or has sent a message that is shorter: its end is data, and the
+ * transfer never joins two. `ETIMEDOUT`, `ECANCELED`, `ECONNRESET` …:
+ * `error.bytesTransferred` tells how many bytes are in the buffer. What is
+ * longer than the buffer is cut, as by recv(2).
  * @throws {RangeError} If `fd` or `timeout` is out of range or `buffer` is
  * empty; {TypeError} if an argument has the wrong type, `buffer` is detached,
  * the context is closed, or it is called within `link()`.
@@ -71,9 +72,12 @@ export function asyncRecvExact(
   const ring = ringOf(ctx, operation);
   const socket = checkFd(fd, operation);
   const total = checkMemory(buffer, operation);
-  // With MSG_WAITALL the kernel itself waits for the rest, as a rule.
-  const prepare: Prepare = (shim, handle, id, moved, length) =>
-    shim.kio_recv(handle, id, socket, buffer, moved, length, MSG_WAITALL);
+  // With MSG_WAITALL the kernel waits for the rest. Not at first: it would join
+  // the records of a seqpacket socket, and cut the last of them.
+  const prepare: Prepare = (shim, handle, id, moved, length) => {
+    const flags = moved === 0 ? 0 : MSG_WAITALL;
+    return shim.kio_recv(handle, id, socket, buffer, moved, length, flags);
+  };
   return exact(
     ring,
     operation,

@@ -216,11 +216,17 @@ export class IoContext implements Disposable, AsyncDisposable {
 
   /**
    * Called with each fd that `handOver()` has given to this context, and the
-   * tag that came with it; the fd is the handler's to close, and is closed at
-   * the latest with its thread. As long as there is no handler they wait. What
-   * still waits when the context is closed, or its thread ends in whatever way,
-   * is closed. It does not keep the process alive; `run()` does. An exception
-   * is reported like one of an event listener.
+   * tag that came with it. The fd is the handler's to close. The handler takes
+   * it by `new Socket()`, `Connections.add()`, `handOver()` or `asyncClose()`.
+   * An fd is closed at the latest with its thread.
+   *
+   * Until there is a handler they wait. What still waits when the context is
+   * closed, or its thread ends in whatever way, is closed. It does not keep the
+   * process alive; `run()` does.
+   *
+   * An exception is reported like one of an event listener, which ends the
+   * program or its worker. The fd is closed then if the handler has not taken
+   * it. `Connections` has an `onError` for what fails for one connection only.
    */
   get onFd(): ((fd: number, tag: number) => void) | null {
     return this.#ring.onFd;

@@ -19,7 +19,7 @@ import {
 import { POLLIN, POLLOUT } from "./constants.ts";
 import { type IoContext, ringOf } from "./IoContext.ts";
 import { loadShim } from "../ffi/load.ts";
-import { offered } from "./ops/offered.ts";
+import { offered } from "./ring/offered.ts";
 import * as operations from "./ops/table.ts";
 import type { Operation } from "./ring/operation.ts";
 import { DONE, failure, type Result } from "./result.ts";
@@ -516,7 +516,7 @@ export interface SpliceOptions {
  * @param length Bytes, 1 to 2147479552.
  * @param options Offsets and flags.
  * @returns The number of bytes, often fewer than asked for; 0 at the end of
- * `from`. `EINVAL` if none is a pipe, `ESPIPE` for an offset where there are
+ * `from`. `EINVAL` if none is a pipe (`asyncPipe()` makes one), `ESPIPE` for an offset where there are
  * none, `EAGAIN`, `EPIPE` …
  * @throws {RangeError} If an argument is out of range; {TypeError} as
  * `asyncClose()`.
@@ -691,8 +691,10 @@ export function asyncConnect(
  * @param buffer Where to; it must not be transferred until completion.
  * @param flags `MSG_WAITALL`, `MSG_PEEK` …
  * @returns The number of bytes; 0 when the peer has closed its side, or for an
- * empty datagram, which is no end. `ECONNRESET`, `ENOTCONN` … With `MSG_WAITALL` fewer bytes than asked for may
- * come with a timeout or cancel: they are not lost.
+ * empty datagram, which is no end. `ECONNRESET`, `ENOTCONN` … With
+ * `MSG_WAITALL` fewer bytes than asked for may come with a timeout or cancel:
+ * they are not lost. It joins the records of a seqpacket socket, and cuts the
+ * last; `asyncRecvExact()` does not.
  * @throws {RangeError} If `fd` or `flags` is out of range or `buffer` is empty;
  * {TypeError} as `asyncRead()`.
  */
@@ -1102,7 +1104,7 @@ function checkMessage(
  * are not the kernel's, are no part of the chain.
  * @returns What `queue` returned. If `queue` throws, the exception is passed on
  * and what it had queued is cancelled: nothing of it happens that was not
- * submitted before, and an `asyncClose()` closes its fd.
+ * submitted before, an `asyncClose()` closes its fd, and a new fd is closed.
  * @throws {TypeError} If called within another `link()` of the context, or the
  * context is closed.
  *
@@ -1124,12 +1126,11 @@ function checkMessage(
 export function link<const T>(ctx: IoContext, queue: () => T): T {
   const ring = ringOf(ctx, operations.LINK);
   checkFunction(queue, "queue", operations.LINK.verb);
-  const links = ring.beginChain();
+  ring.beginChain();
   try {
     return queue();
   } catch (error) {
-    // Nobody has them in hand.
-    for (const op of links) op.cancel();
+    ring.abandonChain();
     throw error;
   } finally {
     ring.endChain();

@@ -12,7 +12,7 @@ import { EAGAIN } from "../lib/errno.ts";
 import { type IoContext, ringOf } from "../lib/IoContext.ts";
 import { asyncAccept } from "../lib/io.ts";
 import { SOL_SOCKET } from "../lib/ops/layout.ts";
-import { offered } from "../lib/ops/offered.ts";
+import { offered } from "../lib/ring/offered.ts";
 import { ACCEPT } from "../lib/ops/table.ts";
 import { DONE, errorOf, failure, type Result } from "../lib/result.ts";
 import { isShort } from "../lib/ring/completion.ts";

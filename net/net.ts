@@ -1,7 +1,7 @@
 import { loadShim } from "../ffi/load.ts";
 import { checkInteger, checkOptions, checkOwned } from "../lib/check.ts";
 import { SHUT_RDWR } from "../lib/constants.ts";
-import { offered } from "../lib/ops/offered.ts";
+import { offered } from "../lib/ring/offered.ts";
 import { SOL_SOCKET } from "../lib/ops/layout.ts";
 import { DONE, failure, type Result, success } from "../lib/result.ts";
 import { cancelOn } from "../lib/ring/Ring.ts";

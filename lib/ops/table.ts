@@ -315,6 +315,11 @@ export const OFFLOAD = row({
   verb: "offload a job",
   yields: DECODED,
 });
+export const PIPE = row({
+  name: "asyncPipe",
+  verb: "make a pipe",
+  yields: DECODED,
+});
 export const RESOLVE = row({
   name: "SocketAddress.resolveAsync",
   verb: "resolve a name",

@@ -17,6 +17,7 @@ import {
   State,
 } from "./entry.ts";
 import { Op } from "./op.ts";
+import { offered } from "./offered.ts";
 import { openingError } from "./opening.ts";
 import type { Operation } from "./operation.ts";
 import type { Retained } from "./retained.ts";
@@ -91,7 +92,7 @@ export class Ring implements Core {
   readonly #counted = new Float64Array(4);
   #chain: Chain | null = null;
   /** All that was started since a chain is being queued. */
-  #links: UringOp<unknown>[] = [];
+  #links: Op<unknown>[] = [];
   #messages: number[] = [];
   #hasMail = false;
   readonly #tag = new Float64Array(1);
@@ -218,7 +219,7 @@ export class Ring implements Core {
 
   /** Sees to it that an operation is looked after, and notes when and where it
    * was started. */
-  #started(entry: Entry, op: UringOp<unknown>): void {
+  #started(entry: Entry, op: Op<unknown>): void {
     this.#countPending();
     if (this.#chain !== null) this.#links.push(op);
     // First, as it looks at the clock where that is needed.
@@ -234,9 +235,8 @@ export class Ring implements Core {
 
   // ---- chains ---------------------------------------------------------------
 
-  /** Links what is queued from now on. All that is started comes into the
-   * array. */
-  beginChain(): readonly UringOp<unknown>[] {
+  /** Links what is queued from now on. */
+  beginChain(): void {
     this.checkOpen("link");
     if (this.#chain !== null) {
       throw new TypeError(
@@ -246,7 +246,12 @@ export class Ring implements Core {
     this.#chain = new Chain(this);
     this.#links = [];
     this.shim.kio_chain(this.handle, true);
-    return this.#links;
+  }
+
+  /** Cancels all that was started since `beginChain()`, for good: nobody has it
+   * in hand. */
+  abandonChain(): void {
+    for (const op of this.#links) op.abandon();
   }
 
   /** Ends the chain: what is queued from now on is on its own again. */
@@ -364,10 +369,15 @@ export class Ring implements Core {
     while (this.onFd !== null && !this.closing) {
       const fd = this.shim.kio_fd_take(this.handle, this.#tag);
       if (fd < 0) return;
+      const offer = Symbol();
+      offered.set(fd, offer);
       try {
         this.onFd(fd, this.#tag[0]!);
       } catch (error) {
+        if (offered.get(fd) === offer) this.shim.kio_fd_close(fd);
         reportError(error);
+      } finally {
+        if (offered.get(fd) === offer) offered.delete(fd);
       }
     }
   }

@@ -17,6 +17,13 @@ export function cancel(core: Core, entry: Entry): void {
   core.schedule();
 }
 
+/** Cancels an operation for good: an fd that it makes all the same is closed. */
+export function abandon(core: Core, entry: Entry): void {
+  if (entry.state === State.FREE) return;
+  entry.marks |= Mark.ABANDONED;
+  cancel(core, entry);
+}
+
 /** Has the next step ask the kernel; a chain is not interrupted by it. */
 export function requestCancel(core: Core, entry: Entry): void {
   if (!entry.awaitsCancel) {

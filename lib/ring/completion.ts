@@ -52,8 +52,9 @@ function completeRare(
   if (result <= -512 && result >= -516) result = -EINTR;
   checkRetained(core, entry);
   if (extra?.chain?.keeps(entry, result)) return;
-  if (result >= 0 && core.closing && operation.makesFd) {
-    // Nobody is going to use this context again, nor what it made.
+  const isLost = core.closing || (entry.marks & Mark.ABANDONED) !== 0;
+  if (result >= 0 && isLost && operation.makesFd) {
+    // Nobody is going to use what it made.
     core.shim.kio_fd_close(result);
     result = -ECANCELED;
   }

@@ -52,6 +52,7 @@ function describe(entry: Entry): string {
     marks & Mark.CANCELLED ? ", cancelled" : "",
     marks & Mark.TIMED_OUT ? ", timed out" : "",
     marks & Mark.NEVER_RAN ? ", never ran" : "",
+    marks & Mark.ABANDONED ? ", abandoned" : "",
     STATES.get(state) ?? "",
     extra?.chain === undefined ? "" : ", linked",
   ];

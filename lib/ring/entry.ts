@@ -31,6 +31,8 @@ export const Mark = {
   TIMED_OUT: 2,
   /** It was taken out of the queue before the kernel saw it. */
   NEVER_RAN: 4,
+  /** An exception has taken it out of everybody's hands. */
+  ABANDONED: 8,
 } as const;
 
 /** The parts of user_data above the slot, see kio.c. */

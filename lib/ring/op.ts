@@ -2,7 +2,7 @@ import { checkDelay, checkSignal } from "../check.ts";
 import { actionOf, exceptionOf, type Result } from "../result.ts";
 import type { UringOp } from "../UringOp.ts";
 import { AbortGroup } from "./abort.ts";
-import { cancel } from "./cancel.ts";
+import { abandon, cancel } from "./cancel.ts";
 import { limit } from "./clock.ts";
 import type { Core } from "./core.ts";
 import type { Entry, Settle } from "./entry.ts";
@@ -73,8 +73,13 @@ export class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   /** Cancels the operation because of a wrong argument: after the exception
    * nobody has it in hand, and it would take what is meant for the next one. */
   #givenUp(error: unknown): unknown {
-    this.cancel();
+    this.abandon();
     return error;
+  }
+
+  /** Cancels it for good: nobody has it in hand. */
+  abandon(): void {
+    if (this.isPending) abandon(this.#core, this.#entry);
   }
 
   cancel(): void {

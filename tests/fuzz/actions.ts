@@ -46,6 +46,7 @@ export const KINDS = [
   "pipeRead",
   "pipeWrite",
   "pipeSplice",
+  "pipe",
   "message",
   "handOver",
   "wake",

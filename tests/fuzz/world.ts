@@ -22,6 +22,7 @@ import {
   asyncMsgRing,
   asyncOpen,
   asyncOpenat2,
+  asyncPipe,
   asyncPoll,
   asyncRead,
   asyncReadExact,
@@ -390,6 +391,8 @@ export class World {
       case "pipeWrite":
       case "pipeSplice":
         return this.#fillPipe(action);
+      case "pipe":
+        return this.#makePipe(action);
       case "open":
       case "openat2":
       case "rename":
@@ -886,6 +889,19 @@ export class World {
     this.#start(kind, action, context, codes, op, (result) => {
       flow.sending = 0;
       flow.sent += movedBy(result).count;
+    });
+  }
+
+  #makePipe(action: Action): void {
+    const context = this.#context(action);
+    const op = asyncPipe(context.ctx, { size: action.size });
+    this.#start("pipe", action, context, [], op, (result) => {
+      if (!result.ok) return;
+      const { readFd, writeFd, size } = result.value;
+      assert(size >= Math.min(action.size, 65536), "a pipe that is too small");
+      for (const fd of [readFd, writeFd]) {
+        this.#closing.push(asyncClose(this.#own, fd));
+      }
     });
   }
 

@@ -12,6 +12,7 @@ import {
   asyncMsgRing,
   asyncOpen,
   asyncOpenat2,
+  asyncPipe,
   asyncPoll,
   asyncRead,
   asyncReadFixed,
@@ -366,6 +367,11 @@ const spliceAttempts: Attempts = (ctx) => ({
   ],
 });
 refuses("asyncSplice()", spliceAttempts);
+refuses("asyncPipe()", (ctx) => ({
+  ctx: [NO_CONTEXTS, (x) => asyncPipe(x)],
+  options: [NO_OPTIONS, (x) => asyncPipe(ctx, x)],
+  size: [[...NO_UINT31, 0, -0], (x) => asyncPipe(ctx, { size: x })],
+}));
 
 for (const [name, operation] of Object.entries({ asyncRead, asyncWrite })) {
   refuses(`${name}()`, (ctx, right) => ({

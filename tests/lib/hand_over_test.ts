@@ -4,6 +4,7 @@ import {
   asyncRecv,
   handOver,
   IoContext,
+  MSG_DONTWAIT,
   Socket,
   unwrap,
 } from "@kio/kio";
@@ -113,6 +114,44 @@ kioTest("handOver() reports what onFd throws, and goes on", async () => {
   globalThis.removeEventListener("error", onError);
   assertEquals(reported, ["of 1", "of 2"]);
 });
+
+kioTest(
+  "handOver() closes what onFd has not taken when it throws",
+  async (ctx) => {
+    using target = new IoContext(4);
+    const { promise: all, resolve } = Promise.withResolvers<void>();
+    let reported = 0;
+    const onError = (event: ErrorEvent) => {
+      event.preventDefault();
+      if (++reported === 3) resolve();
+    };
+    globalThis.addEventListener("error", onError);
+    const taken: Socket[] = [];
+    target.onFd = (fd, tag) => {
+      if (tag === 2) taken.push(new Socket(fd));
+      if (tag === 3) void asyncClose(ctx, fd);
+      if (tag !== 4) throw new Error("on purpose");
+      taken.push(new Socket(fd));
+    };
+    const peers: Socket[] = [];
+    for (const tag of [1, 2, 3, 4]) {
+      const { left, right } = unixPair();
+      peers.push(left);
+      unwrap(handOver(target.ringFd, right.release(), tag));
+    }
+    await within(10_000, all, "the errors");
+    globalThis.removeEventListener("error", onError);
+    const ends: string[] = [];
+    for (const peer of peers) {
+      const end = await asyncRecv(ctx, peer, new Uint8Array(1), MSG_DONTWAIT);
+      ends.push(end.ok ? "closed" : end.error.code);
+      await peer.close();
+    }
+    assertEquals(ends, ["closed", "EAGAIN", "closed", "EAGAIN"]);
+    assertEquals(taken.map(({ fd }) => isOpen(fd)), [true, true]);
+    for (const socket of taken) await socket.close();
+  },
+);
 
 kioTest("handOver() that fails leaves the fd with the caller", (ctx) => {
   using pair = unixPair();

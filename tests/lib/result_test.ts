@@ -20,6 +20,7 @@ import {
   asyncMsgRing,
   asyncOpen,
   asyncOpenat2,
+  asyncPipe,
   asyncPoll,
   asyncRead,
   asyncReadExact,
@@ -395,6 +396,11 @@ type Fails = (ctx: IoContext) => Result<unknown> | PromiseLike<Result<unknown>>;
 const nowhere = SocketAddress.v4(7100, "192.0.2.1");
 const noSocket = () => new Socket(4000);
 
+function cancelled<T>(op: UringOp<T>): UringOp<T> {
+  op.cancel();
+  return op;
+}
+
 /** All exports that give a `Result`, and what `unwrap()` says of a failure. */
 const named: [string, string, Fails][] = [
   ["asyncOpen", "open /no/such", (ctx) => asyncOpen(ctx, "/no/such", O_RDONLY)],
@@ -427,6 +433,7 @@ const named: [string, string, Fails][] = [
     (ctx) => asyncFallocate(ctx, 4000, 0, 0, 1),
   ],
   ["asyncFtruncate", "truncate", (ctx) => asyncFtruncate(ctx, 4000, 1)],
+  ["asyncPipe", "make a pipe", (ctx) => cancelled(asyncPipe(ctx))],
   ["asyncSplice", "splice", (ctx) => asyncSplice(ctx, 4000, 4001, 1)],
   [
     "asyncSendfile",

@@ -1,6 +1,6 @@
 /** Tests of what all examples have in common. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { run } from "./support.ts";
+import { ROOT, run, temporaryFolder } from "./support.ts";
 
 /** The examples that are started; the other files are parts of them. */
 const PROGRAMS = [...Deno.readDirSync("examples")]
@@ -38,3 +38,33 @@ for (const program of PROGRAMS) {
     assertMatch(err, /^Unknown option '--no-such-option'.*\nusage: deno .*\n$/);
   });
 }
+
+// ---- relative paths ------------------------------------------------------------
+
+/** A folder with a configuration of its own, where a task of the checkout is
+ * started: deno task goes to the checkout. */
+function elsewhere() {
+  const folder = temporaryFolder();
+  Deno.writeTextFileSync(`${folder.path}/deno.json`, '{ "imports": {} }');
+  Deno.writeTextFileSync(`${folder.path}/a b.txt`, "here");
+  return folder;
+}
+
+const TASK = ["task", "-q", `--config=${ROOT}deno.json`];
+
+Deno.test("deno task copy takes paths relative to where it is started", async () => {
+  using folder = elsewhere();
+  const args = [...TASK, "copy", "a b.txt", "c.txt", "--quiet"];
+  const { code, err } = await run(Deno.execPath(), args, { cwd: folder.path });
+  assertEquals([code, err], [0, ""]);
+  assertEquals(Deno.readTextFileSync(`${folder.path}/c.txt`), "here");
+});
+
+Deno.test("deno task static takes a --root relative to where it is started", async () => {
+  using folder = elsewhere();
+  // A file is no root: nothing is served, and the message names it.
+  const args = [...TASK, "static", "--root", "a b.txt", "--port", "0"];
+  const { code, err } = await run(Deno.execPath(), args, { cwd: folder.path });
+  assertEquals(code, 1);
+  assertEquals(err, "Cannot serve a b.txt: Not a directory\n");
+});

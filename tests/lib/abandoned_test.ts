@@ -1,0 +1,127 @@
+/**
+ * What is in nobody's hands after an exception: it happens or not, and leaves
+ * nothing open. `kioTest()` looks for fds that are left.
+ */
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import {
+  asyncAccept,
+  asyncAcceptFrom,
+  asyncClose,
+  asyncConnect,
+  asyncOpen,
+  asyncOpenat2,
+  asyncPoll,
+  asyncSend,
+  asyncSleep,
+  type IoContext,
+  link,
+  MSG_DONTWAIT,
+  O_RDONLY,
+  POLLOUT,
+  Socket,
+  unwrap,
+  type UringOp,
+} from "@kio/kio";
+import {
+  assertCode,
+  bytes,
+  immediate,
+  isOpen,
+  kioTest,
+  listen,
+  unixPair,
+  value,
+} from "../support.ts";
+
+const ENTRIES = 4;
+
+/** Fills the queue, which submits what is in it: it is too late to take back
+ * what was queued before. */
+async function submitAll(ctx: IoContext): Promise<void> {
+  using pair = unixPair();
+  const ops = Array.from(
+    { length: 2 * ENTRIES },
+    () => asyncPoll(ctx, pair.left, POLLOUT),
+  );
+  for (const result of await Promise.all(ops)) value(result);
+}
+
+/** Everything that makes an fd, where one is there at once. */
+async function forEachMaker(
+  ctx: IoContext,
+  use: (start: () => UringOp<unknown>) => Promise<void>,
+): Promise<void> {
+  await use(() => asyncOpen(ctx, "/dev/null", O_RDONLY));
+  const folder = value(await asyncOpen(ctx, "/dev", O_RDONLY));
+  await use(() => asyncOpenat2(ctx, folder, "null", O_RDONLY));
+  value(await asyncClose(ctx, folder));
+  for (const accept of [asyncAccept, asyncAcceptFrom]) {
+    const { listener, at } = listen();
+    using _ = listener;
+    using client = unwrap(Socket.open("ipv4"));
+    value(await asyncConnect(ctx, client, at));
+    await use(() => accept(ctx, listener));
+  }
+}
+
+kioTest(
+  "link() whose queue throws leaves no fd of what was submitted",
+  async (ctx) => {
+    await forEachMaker(ctx, async (start) => {
+      const error = new Error("on purpose");
+      const thrown = assertThrows(() =>
+        link(ctx, () => {
+          start();
+          throw error;
+        })
+      );
+      assertEquals(thrown, error);
+      await submitAll(ctx);
+      while (ctx.pending > 0) await immediate();
+    });
+  },
+  { entries: ENTRIES },
+);
+
+kioTest(
+  "withTimeout() and withSignal() that throw leave no fd",
+  async (ctx) => {
+    await forEachMaker(ctx, async (start) => {
+      assertThrows(() => start().withTimeout(-1), RangeError);
+      await submitAll(ctx);
+      while (ctx.pending > 0) await immediate();
+    });
+    await forEachMaker(ctx, async (start) => {
+      const op = start();
+      assertThrows(() => op.withSignal(null as never), TypeError);
+      await submitAll(ctx);
+      // Whoever has it all the same is told.
+      assertCode(await op, "ECANCELED");
+    });
+  },
+  { entries: ENTRIES },
+);
+
+kioTest(
+  "link() whose queue throws closes the fd of an asyncClose()",
+  async (ctx) => {
+    for (const isSubmitted of [false, true]) {
+      using pair = unixPair();
+      const doomed = unixPair();
+      const { fd } = doomed.left;
+      assertThrows(() =>
+        link(ctx, () => {
+          asyncSend(ctx, pair.left, bytes("x"), MSG_DONTWAIT);
+          asyncClose(ctx, doomed.left);
+          asyncSleep(ctx, 5);
+          throw new Error("on purpose");
+        })
+      );
+      if (isSubmitted) await submitAll(ctx);
+      while (ctx.pending > 0) await immediate();
+      assert(!isOpen(fd));
+      await doomed.right.close();
+    }
+  },
+  { entries: ENTRIES },
+);
