@@ -559,6 +559,7 @@ Deno.test("deno publish sends what users need and nothing else", async () => {
     "ffi/faults.c",
     "ffi/guard.c",
     "ffi/kio.c",
+    "imports.ts",
     "mod.ts",
     "otel.ts",
   ]);
