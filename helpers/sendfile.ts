@@ -11,30 +11,33 @@ import type { Ring, Transfer } from "../lib/ring/ring.ts";
 import { startTransfer, Waiting } from "../lib/ring/start.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 
-/** Splices in one chain: the pipe is filled and emptied 16 times, or
- * emptied of what the last chain has left and filled and emptied 15 times. */
+/** Splices in one chain: the pipe is filled and emptied 16 times. If the last
+ * chain has left bytes in it, it is emptied, then filled and emptied 15 times. */
 const STEPS_MAX = 32;
 
 /**
- * Sends a part of a file to a socket or a pipe without copying it through this
- * process: by splice(2), through a pipe of the context. Stands for
- * `AsyncSendfile`. Like an exact transfer it is one operation.
+ * Sends a part of a file to a socket or a pipe by splice(2), through a pipe of
+ * the context: no byte is copied through this process. Like an exact transfer
+ * it is one operation.
  *
- * A socket is made non-blocking by it, so that a slow reader holds no thread of
- * the kernel; operations of a context wait on it as before.
+ * It sets `O_NONBLOCK` on a socket, so that a slow reader holds no thread of
+ * the kernel. Operations of a context wait on the socket as before.
+ *
+ * C++: `AsyncSendfile`
  *
  * @param ctx The context.
  * @param to A connected stream socket (TCP, unix), or a pipe.
  * @param file The file; its position is neither used nor moved.
- * @param offset Where in the file, 0 to 2^53 - 1.
+ * @param offset The place in the file, 0 to 2^53 - 1.
  * @param count Bytes, 0 to 2^53 - 1.
  * @param options `timeout` and `signal` for the whole transfer.
  * @returns `count`. `ENODATA` if the file ends before, `EPIPE` or `ECONNRESET`
- * if the peer is gone, `ETIMEDOUT`, `ECANCELED`, `EINVAL` for what cannot be spliced, `EMFILE` …:
- * `error.bytesTransferred` tells how many bytes the socket has taken. The
- * connection is of little use after that.
- * @throws {RangeError} If a number is out of range; {TypeError} if an argument
- * has the wrong type or the context is closed.
+ * if the peer is gone, `EINVAL` for a file that cannot be spliced, `ETIMEDOUT`,
+ * `ECANCELED`, `EMFILE` … `error.bytesTransferred` tells how many bytes the
+ * socket has taken. The connection is of little use after that.
+ * @throws {RangeError} If a number is out of range.
+ * @throws {TypeError} If an argument has the wrong type or the context is
+ * closed.
  *
  * @example Send a file
  * ```ts
@@ -80,6 +83,7 @@ export function asyncSendfile(
   return startTransfer(ring, operation, fileFd, null, extra, options);
 }
 
+/** Moves bytes from a file to a socket, chain of splices by chain. */
 class Sendfile extends Waiting implements Transfer {
   /** Bytes that have left the pipe. */
   moved = 0;
@@ -154,7 +158,7 @@ class Sendfile extends Waiting implements Transfer {
   end(): void {
     const pipe = this.#pipe;
     if (pipe === undefined) return;
-    // A byte that is left in it would go to whoever uses it next.
+    // A byte that is left in it would go to the next transfer.
     if (this.moved === this.total) this.#pool.give(pipe);
     else destroy(pipe);
   }
@@ -164,19 +168,19 @@ class Sendfile extends Waiting implements Transfer {
 interface PooledPipe {
   readonly readFd: number;
   readonly writeFd: number;
-  /** Bytes that it holds: the system may grant less than was asked for. */
+  /** Its capacity in bytes: the system may grant less than was asked for. */
   readonly size: number;
 }
 
-/** Larger ones are slower: the pages that go through are to stay close. */
+/** Capacity of a pipe. Larger ones are slower, as pages leave the cache. */
 const PIPE_SIZE = 1 << 16;
 
-/** Empty pipes that are kept; those beyond are closed. */
+/** Empty pipes that are kept; more are closed. */
 const PIPES_IDLE_MAX = 16;
 
 const pools = new WeakMap<Ring, PipePool>();
 
-/** The pool of a context; it is closed with it. */
+/** Gives the pool of a context, which is closed with the context. */
 export function pipePoolOf(ring: Ring): PipePool {
   let pool = pools.get(ring);
   if (pool === undefined) {
@@ -188,19 +192,19 @@ export function pipePoolOf(ring: Ring): PipePool {
   return pool;
 }
 
-/** Pipes to be used again: to make one takes three system calls and memory. */
+/** Keeps pipes for the next transfer: one costs three system calls and memory. */
 class PipePool {
   #idle: PooledPipe[] = [];
   #closed = false;
 
-  /** A pipe, empty. */
+  /** Gives an empty pipe, which the caller owns until `give()`. */
   take(): Result<PooledPipe> {
     const pipe = this.#idle.pop();
     return pipe === undefined ? openPipe() : success(pipe);
   }
 
-  /** Takes a pipe back. To be called only if no byte is left in it: what is
-   * left would go to whoever uses it next. */
+  /** Takes a pipe back. It must be empty: a byte that is left would go to the
+   * next transfer. */
   give(pipe: PooledPipe): void {
     if (this.#closed || this.#idle.length >= PIPES_IDLE_MAX) destroy(pipe);
     else this.#idle.push(pipe);

@@ -146,14 +146,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "Socket.close() waits before it closes the fd",
-    file: "net/net.ts",
+    file: "net/Socket.ts",
     from: "    await cancelOn(fd);\n    loadShim().kio_fd_close(fd);",
     to: "    loadShim().kio_fd_close(fd);\n    await cancelOn(fd);",
     tests: ["tests/net/net_test.ts"],
   },
   {
     rule: "Socket.close() tells the peer first",
-    file: "net/net.ts",
+    file: "net/Socket.ts",
     from:
       "    loadShim().kio_socket_shutdown(fd, SHUT_RDWR);\n    await cancelOn(fd);",
     to: "    await cancelOn(fd);",
@@ -778,9 +778,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a listener has its port alone before it shares it",
-    file: "net/net.ts",
-    from: "socket.setReusePort(reusePort === true)",
-    to: "socket.setReusePort(reusePort !== false)",
+    file: "net/TcpListener.ts",
+    from: "listener.setReusePort(reusePort === true)",
+    to: "listener.setReusePort(reusePort !== false)",
     tests: [LISTEN],
   },
   {
@@ -906,14 +906,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "what has no position is read on without one",
-    file: "helpers/io_helpers.ts",
+    file: "helpers/exact.ts",
     from: "result === -ESPIPE && this.moved > 0 && !this.#isStream",
     to: "result === -ESPIPE && this.moved < 0",
     tests: ["tests/helpers/exact_test.ts"],
   },
   {
     rule: "an exact transfer ends with a datagram",
-    file: "helpers/io_helpers.ts",
+    file: "helpers/exact.ts",
     from: " && !(isFirst && this.#isDatagram())",
     to: " && !(isFirst && this.#isDatagram() && this.moved < 0)",
     tests: ["tests/helpers/exact_test.ts"],

@@ -86,6 +86,19 @@ kioTest("connectAny() connects to the only address", async (ctx) => {
   assertEquals(text(buffer), "hello");
 });
 
+kioTest(
+  "TcpStream.connect() gives a TcpStream, which is a Socket",
+  async (ctx) => {
+    using listener = unwrap(TcpListener.bind(0));
+    const { port } = listener.localAddress!;
+    using made = unwrap(await TcpStream.connect(ctx, "127.0.0.1", port));
+    assert(made instanceof TcpStream && made instanceof Socket);
+    assertEquals(made.peerAddress!.port, port);
+    using adopted = new TcpStream(made.release());
+    assertEquals(adopted.peerAddress!.port, port);
+  },
+);
+
 kioTest("connectAny() tries the next at once when one fails", async (ctx) => {
   const { listener, at } = listenV6();
   using _ = listener;
