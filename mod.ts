@@ -58,11 +58,8 @@ export {
 export {
   BlockingPool,
   type BlockingPoolOptions,
-  type FunctionJob,
-  type JobOptions,
-  type ModuleJob,
-  offload,
 } from "./lib/threads/blocking_pool.ts";
+export * from "./lib/threads/offload.ts";
 export { pin } from "./lib/pin.ts";
 export { WAKE_TAG } from "./lib/ring/ring.ts";
 export type { BoundOptions } from "./lib/ring/bounds.ts";

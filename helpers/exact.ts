@@ -11,7 +11,8 @@ import {
 } from "../lib/check.ts";
 import { MSG_WAITALL, POLLIN, POLLOUT } from "../lib/constants.ts";
 import { EAGAIN, EINTR, ESPIPE } from "../lib/errno.ts";
-import { type IoContext, ringOf } from "../lib/IoContext.ts";
+import { ringOf } from "../lib/internal.ts";
+import type { IoContext } from "../lib/IoContext.ts";
 import { SO_TYPE, SOL_SOCKET } from "../lib/ops/layout.ts";
 import * as operations from "../lib/ops/table.ts";
 import type { Operation } from "../lib/ops/table.ts";

@@ -22,6 +22,9 @@ export interface IoError {
   /** How many registered files `updateFiles()` had replaced before it failed;
    * else undefined. */
   readonly filesUpdated?: number;
+  /** The uncaught error that ended the thread of an `offload()`; else
+   * undefined. */
+  readonly cause?: unknown;
 }
 
 /** What a failed operation gives. */
@@ -103,9 +106,15 @@ export function failureOver(
   errno: number,
   reason: string,
   action: string,
+  cause?: unknown,
 ): Failure {
   const { code, message } = errorOf(errno);
-  const error = { errno, code, message: `${message}: ${reason}` };
+  const error = {
+    errno,
+    code,
+    message: `${message}: ${reason}`,
+    ...(cause === undefined ? {} : { cause }),
+  };
   return { ok: false, error: about(error, action) };
 }
 
@@ -189,6 +198,7 @@ export function exceptionOf(
     code: error.code,
     errno: error.errno,
     ...(operation === undefined ? {} : { operation }),
+    ...(error.cause === undefined ? {} : { cause: error.cause }),
   });
 }
 

@@ -9,7 +9,8 @@ import {
   ECONNREFUSED,
   ENETUNREACH,
 } from "../lib/errno.ts";
-import { type IoContext, ringOf } from "../lib/IoContext.ts";
+import { ringOf } from "../lib/internal.ts";
+import type { IoContext } from "../lib/IoContext.ts";
 import { asyncConnect, asyncSleep } from "../lib/io.ts";
 import { CONNECT } from "../lib/ops/table.ts";
 import {

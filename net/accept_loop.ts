@@ -9,7 +9,8 @@ import {
 } from "../lib/check.ts";
 import { SHUT_RDWR } from "../lib/constants.ts";
 import { EAGAIN } from "../lib/errno.ts";
-import { type IoContext, ringOf } from "../lib/IoContext.ts";
+import { ringOf } from "../lib/internal.ts";
+import type { IoContext } from "../lib/IoContext.ts";
 import { asyncAccept } from "../lib/io.ts";
 import { SOL_SOCKET } from "../lib/ops/layout.ts";
 import { offered } from "../lib/ops/offered.ts";

@@ -7,9 +7,9 @@ import {
   checkOptions,
 } from "../lib/check.ts";
 import { SHUT_WR } from "../lib/constants.ts";
-import { type IoContext, ringOf, type Task } from "../lib/IoContext.ts";
+import { ringOf } from "../lib/internal.ts";
+import type { IoContext, Task } from "../lib/IoContext.ts";
 import { asyncRecv } from "../lib/io.ts";
-import { ACCEPT } from "../lib/ops/table.ts";
 import type { Ring } from "../lib/ring/ring.ts";
 import { Socket } from "./Socket.ts";
 import { logError, type OnError, tell } from "./on_error.ts";
@@ -89,7 +89,7 @@ export class Connections {
     options: ConnectionsOptions = {},
   ) {
     const verb = "serve connections";
-    this.#ring = ringOf(ctx, { ...ACCEPT, verb });
+    this.#ring = ringOf(ctx, { verb });
     checkFunction(handler, "handler", verb);
     checkOptions(options, verb);
     const { lingerMs = 1000, onError = logError } = options;

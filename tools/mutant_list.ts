@@ -450,8 +450,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "jobs that wait are bounded",
     file: "lib/threads/blocking_pool.ts",
-    from: "      if (pool.#isFull) refuse(EAGAIN);",
-    to: "      if (pool.#isFull && !pool) refuse(EAGAIN);",
+    from: "    if (this.#isFull) job.refuse(EAGAIN, BUSY);",
+    to: "    if (this.#isFull && !job) job.refuse(EAGAIN, BUSY);",
     tests: ["tests/lib/blocking_pool_test.ts"],
   },
   {
@@ -628,10 +628,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "the context of another thread is refused",
-    file: "lib/IoContext.ts",
-    from:
-      '      if (typeof ctx === "object" && ctx !== null && #ring in ctx) {',
-    to: "      if (ctx !== null) {",
+    file: "lib/internal.ts",
+    from: "  if (ring !== undefined) return ring;",
+    to: "  if (ctx !== null) return ring!;",
     tests: ["tests/process/worker_pool.process.ts"],
   },
   {
@@ -869,14 +868,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "look-ups of one name in flight are one",
-    file: "lib/threads/names.ts",
+    file: "lib/names.ts",
     from: "    if (known !== undefined) return known;\n",
     to: "    if (known !== undefined && known.id < 0) return known;\n",
     tests: ["tests/process/connect.process.ts"],
   },
   {
     rule: "a look-up that nobody waits for leaves the queue",
-    file: "lib/threads/names.ts",
+    file: "lib/names.ts",
     from:
       "    if (shim.kio_lookup_cancel(handle, lookUp.handle)) this.#forget(lookUp);",
     to: "    void shim.kio_now_ms;\n    void handle;",
@@ -957,9 +956,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "an update of files that was cut short is a failure",
-    file: "lib/IoContext.ts",
-    from: "      done += status;",
-    to: "      done = table.length;",
+    file: "lib/registered_files.ts",
+    from: "    done += status;",
+    to: "    done = table.length;",
     tests: ["tests/lib/fixed_files_test.ts"],
   },
   {

@@ -96,7 +96,7 @@ kioThreadTest(
     );
     await closeInBetween(async (it) => {
       try {
-        return { ok: true, value: await offload(it, pool, () => 1) };
+        return await offload(it, pool, () => 1);
       } catch (error) {
         const { code, errno, message } = error as Error & IoError;
         return { ok: false, error: { code, errno, message } };

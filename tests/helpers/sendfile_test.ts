@@ -23,7 +23,7 @@ import {
 } from "@kio/kio";
 import { loadShim } from "../../ffi/load.ts";
 import { pipePoolOf } from "../../helpers/sendfile.ts";
-import { ringOf } from "../../lib/IoContext.ts";
+import { ringOf } from "../../lib/internal.ts";
 import { SENDFILE } from "../../lib/ops/table.ts";
 import {
   assertCode,

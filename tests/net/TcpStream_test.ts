@@ -382,7 +382,7 @@ kioThreadTest("TcpStream.connect() bounds the look-up too", async (ctx) => {
   const busy = offload(ctx, pool, (cells) => {
     Atomics.store(cells, 0, 1);
     Atomics.wait(cells, 1, 0);
-  }, cells);
+  }, cells).orThrow();
   while (Atomics.load(cells, 0) === 0) await turn(1);
   const to = (options: ConnectOptions) =>
     TcpStream.connect(ctx, "localhost", 1, { pool, ...options });

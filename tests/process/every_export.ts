@@ -164,7 +164,7 @@ await accepting;
 await connections.finished();
 
 await using pool = new BlockingPool(1);
-await offload(ctx, pool, (n: number) => n + 1, 1);
+await offload(ctx, pool, (n: number) => n + 1, 1).orThrow();
 SocketAddress.resolve("localhost", at.port);
 await SocketAddress.resolveAsync(ctx, pool, "localhost", at.port).orThrow();
 

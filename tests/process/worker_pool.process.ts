@@ -164,7 +164,11 @@ poolTest(
     pool.ready();
     await stopped;
   `;
-    await (await start(moduleOf(main), { workers, pin: true, data: seen }))
+    await (await start(moduleOf(main), {
+      workers,
+      cpuAffinity: true,
+      data: seen,
+    }))
       .shutdown();
     const pinned = [...allowed, allowed[0]];
     assertEquals([...seen], pinned.flatMap((cpu) => [cpu, cpu]));
@@ -215,7 +219,7 @@ poolTest(
     const workers = Math.min(2, allowedCpus().length);
     await using _ = await start(moduleOf(main), {
       workers,
-      pin: true,
+      cpuAffinity: true,
       data: { address: String(reserved.localAddress), gate },
     });
     Atomics.store(gate, 0, 1);
