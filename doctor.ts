@@ -20,7 +20,7 @@ import { asyncSleep } from "./lib/io.ts";
 import { IoContext } from "./lib/IoContext.ts";
 import config from "./deno.json" with { type: "json" };
 
-/** What was found out about one requirement. */
+/** A finding about one requirement. */
 interface Finding {
   name: string;
   state: "ok" | "note" | "WRONG";
@@ -170,7 +170,7 @@ function library(): Finding {
   }
 }
 
-/** Whether a context works: what all the others are for. */
+/** Opens a context: all other requirements are for that. */
 async function uring(): Promise<Finding> {
   try {
     await using ctx = new IoContext();
@@ -208,7 +208,7 @@ function operationsOf({ operations }: Capabilities): Finding {
   };
 }
 
-/** What the kernel has, as rows of a table. */
+/** Lists the operations and features of the kernel, as rows of a table. */
 function tableOf({ operations, features }: Capabilities): [string, string][] {
   return [
     ...Object.entries(operations),

@@ -10,14 +10,14 @@ import type { Operation } from "./ops/table.ts";
  * Stands for `std::error_code`.
  */
 export interface IoError {
-  /** The number of errno(3), above 0: 110. From 1001 on it is an error of
-   * getaddrinfo(3), whose numbers are negative: 1000 less that number. */
+  /** The number of errno(3), above 0: 110. A value above 1000 is an error of
+   * getaddrinfo(3): 1000 plus the absolute value of its EAI code. */
   readonly errno: number;
   /** Its name: `"ETIMEDOUT"`. */
   readonly code: string;
-  /** What it means: `"Connection timed out"`. */
+  /** Its meaning: `"Connection timed out"`. */
   readonly message: string;
-  /** What an exact transfer had moved before it failed; else undefined. */
+  /** Bytes that an exact transfer had moved before it failed; else undefined. */
   readonly bytesTransferred?: number;
   /** How many registered files `updateFiles()` had replaced before it failed;
    * else undefined. */
@@ -27,7 +27,7 @@ export interface IoError {
   readonly cause?: unknown;
 }
 
-/** What a failed operation gives. */
+/** The result of an operation that failed. */
 export interface Failure {
   /** Always false: tells a `Failure` from a `Success`. */
   readonly ok: false;
@@ -35,11 +35,11 @@ export interface Failure {
   readonly error: IoError;
 }
 
-/** What an operation that worked gives. */
+/** The result of an operation that succeeded. */
 export interface Success<T> {
   /** Always true: tells a `Success` from a `Failure`. */
   readonly ok: true;
-  /** What it was for. */
+  /** The value: a number of bytes, an fd … */
   readonly value: T;
 }
 
