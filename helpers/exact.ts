@@ -34,12 +34,12 @@ import type { UringOp } from "../lib/UringOp.ts";
  * messages of a seqpacket socket together, and cuts the last one.
  * @param buffer The buffer, of any length; it must not be transferred until
  * completion.
- * @param options `timeout` and `signal` for the whole transfer.
+ * @param options `timeoutMs` and `signal` for the whole transfer.
  * @returns The length of the buffer. `ENODATA` if the peer has closed its side
  * before, or has sent a shorter datagram. `ETIMEDOUT`, `ECANCELED`,
  * `ECONNRESET` … `error.bytesTransferred` tells how many bytes are in the
  * buffer.
- * @throws {RangeError} If `fd` or `timeout` is out of range or `buffer` is
+ * @throws {RangeError} If `fd` or `timeoutMs` is out of range or `buffer` is
  * empty.
  * @throws {TypeError} If an argument has the wrong type, `buffer` is detached,
  * the context is closed, or it is called within `link()`.
@@ -56,9 +56,9 @@ import type { UringOp } from "../lib/UringOp.ts";
  * await asyncSendExact(ctx, left, new Uint8Array([2, 7, 8])).orThrow();
  *
  * const head = new Uint8Array(1);
- * await asyncRecvExact(ctx, right, head, { timeout: 1000 }).orThrow();
+ * await asyncRecvExact(ctx, right, head, { timeoutMs: 1000 }).orThrow();
  * const body = new Uint8Array(head[0]!);
- * await asyncRecvExact(ctx, right, body, { timeout: 1000 }).orThrow();
+ * await asyncRecvExact(ctx, right, body, { timeoutMs: 1000 }).orThrow();
  * assertEquals([...body], [7, 8]);
  * await Promise.all([left.close(), right.close()]);
  * ```
@@ -97,7 +97,7 @@ export function asyncRecvExact(
  * @param fd The socket.
  * @param data The data, of any length; it must be neither transferred nor
  * changed until completion.
- * @param options `timeout` and `signal` for the whole transfer.
+ * @param options `timeoutMs` and `signal` for the whole transfer.
  * @returns The length of the data. `EPIPE`, `ECONNRESET`, `ETIMEDOUT`,
  * `ECANCELED` … `error.bytesTransferred` tells how many bytes the kernel has
  * taken. After that the connection is of little use: the peer has a part.
@@ -128,7 +128,7 @@ export function asyncSendExact(
  * @param buffer The buffer, as for `asyncRecvExact()`.
  * @param offset The place in the file, as for `asyncRead()`; 0 or
  * `CURRENT_POSITION` for a file without a position (a socket, a pipe).
- * @param options `timeout` and `signal` for the whole transfer.
+ * @param options `timeoutMs` and `signal` for the whole transfer.
  * @returns The length of the buffer. `ENODATA` if the file ends before; else
  * the errors of `asyncRead()`. `error.bytesTransferred` tells how many bytes
  * are in the buffer.
@@ -164,7 +164,7 @@ export function asyncReadExact(
  * @param fd The file, or a pipe, a socket, a terminal.
  * @param data The data, as for `asyncSendExact()`.
  * @param offset The place in the file, as for `asyncRead()`.
- * @param options `timeout` and `signal` for the whole transfer.
+ * @param options `timeoutMs` and `signal` for the whole transfer.
  * @returns The length of the data. `ENODATA` if the file takes no more and
  * gives no reason; else the errors of `asyncWrite()`. `error.bytesTransferred`
  * tells how many bytes are written.

@@ -31,7 +31,7 @@ const STEPS_MAX = 32;
  * @param file The file; its position is neither used nor moved.
  * @param offset The place in the file, 0 to 2^53 - 1.
  * @param count Bytes, 0 to 2^53 - 1.
- * @param options `timeout` and `signal` for the whole transfer.
+ * @param options `timeoutMs` and `signal` for the whole transfer.
  * @returns `count`. `ENODATA` if the file ends before, `EPIPE` or `ECONNRESET`
  * if the peer is gone, `EINVAL` for a file that cannot be spliced, `ETIMEDOUT`,
  * `ECANCELED`, `EMFILE` … `error.bytesTransferred` tells how many bytes the
@@ -51,7 +51,7 @@ const STEPS_MAX = 32;
  * const [left, right] = unwrap(Socket.pair());
  * const file = await asyncOpen(ctx, "/etc/passwd", O_RDONLY).orThrow();
  * const { size } = await asyncFstat(ctx, file).orThrow();
- * const sent = await asyncSendfile(ctx, left, file, 0, size, { timeout: 5000 });
+ * const sent = await asyncSendfile(ctx, left, file, 0, size, { timeoutMs: 5000 });
  * console.log(sent.ok ? `${sent.value} bytes` : sent.error.message);
  * await asyncClose(ctx, file);
  * await Promise.all([left.close(), right.close()]);

@@ -152,12 +152,12 @@ export function checkSignal(signal: unknown, verb: string): void {
 
 /** Throws unless these can bound a transfer. */
 export function checkBounds(
-  options: { timeout?: number | undefined; signal?: AbortSignal | undefined },
+  options: { timeoutMs?: number | undefined; signal?: AbortSignal | undefined },
   verb: string,
 ): void {
   checkOptions(options, verb);
-  const { timeout, signal } = options;
-  if (timeout !== undefined) checkDelay(timeout, "timeout", verb);
+  const { timeoutMs, signal } = options;
+  if (timeoutMs !== undefined) checkDelay(timeoutMs, "timeoutMs", verb);
   if (signal !== undefined) checkSignal(signal, verb);
 }
 

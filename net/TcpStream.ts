@@ -36,7 +36,7 @@ export interface ConnectOptions extends BoundOptions {
    * The threads that look the name up. If left out, the library has threads of
    * its own: one a name, at most 64 in the process, which do not keep it alive.
    * Callers that ask for the same name share a thread. The 65th name waits,
-   * within its `timeout`, unless it is an address or in `/etc/hosts`.
+   * within its `timeoutMs`, unless it is an address or in `/etc/hosts`.
    */
   pool?: BlockingPool | undefined;
   /**
@@ -44,7 +44,7 @@ export interface ConnectOptions extends BoundOptions {
    * 2^53 - 1.
    * @default {250}
    */
-  attemptDelay?: number | undefined;
+  attemptDelayMs?: number | undefined;
 }
 
 /**
@@ -62,9 +62,9 @@ export class TcpStream extends Socket {
    * @param host A name, or an address, which needs no look-up: see
    * `SocketAddress.resolveAll()`.
    * @param port The port, 0 to 65535.
-   * @param options `timeout` and `signal` are for the whole, look-up included.
+   * @param options `timeoutMs` and `signal` are for the whole, look-up included.
    * @returns The connection, with `TCP_NODELAY`, non-blocking; the caller has
-   * to close it. If no attempt made it before: `ETIMEDOUT` by the `timeout`;
+   * to close it. If no attempt made it before: `ETIMEDOUT` by the `timeoutMs`;
    * `ECANCELED` by the `signal`, or if the context closes, also right after the
    * call. The errors of `SocketAddress.resolveAll()` (`EAI_NONAME`; `EAI_AGAIN`
    * also if the system has no thread to spare …), with a `pool` those of
@@ -76,7 +76,7 @@ export class TcpStream extends Socket {
    * @throws {TypeError} (as a rejection) If `host` is empty or has a NUL, an
    * option has the wrong type, or the context or the pool is closed.
    * @throws {RangeError} (as a rejection) If `host` is too long, or `port`,
-   * `timeout` or `attemptDelay` is out of range.
+   * `timeoutMs` or `attemptDelayMs` is out of range.
    *
    * @example Connect
    * ```ts
@@ -86,7 +86,7 @@ export class TcpStream extends Socket {
    * using listener = unwrap(TcpListener.bind(0));
    * const { port } = listener.localAddress!;
    * const connected = await TcpStream.connect(ctx, "127.0.0.1", port, {
-   *   timeout: 5000,
+   *   timeoutMs: 5000,
    * });
    * if (!connected.ok) throw new Error(connected.error.message);
    * await connected.value.close();
@@ -99,11 +99,11 @@ export class TcpStream extends Socket {
     options: ConnectOptions = {},
   ): Promise<ConnectResult> {
     using bounds = new Bounds(options, "connect");
-    const { attemptDelay = 250, pool } = options;
-    checkDelay(attemptDelay, "attemptDelay", "connect");
+    const { attemptDelayMs = 250, pool } = options;
+    checkDelay(attemptDelayMs, "attemptDelayMs", "connect");
     const found = await bounds.of(resolveFor(ctx, pool, host, port));
     const result = found.ok
-      ? await connectAny(ctx, found.value, bounds, attemptDelay)
+      ? await connectAny(ctx, found.value, bounds, attemptDelayMs)
       : connectFailure(found.error, []);
     if (!result.ok) about(result.error, `connect to ${host}:${port}`);
     return result;

@@ -84,7 +84,7 @@ export interface AcceptLoopOptions {
  * });
  * const stop = AbortSignal.timeout(10);
  * await acceptLoop(ctx, listener, (fd) => connections.add(fd), stop);
- * await connections.finished();
+ * await connections.closed;
  * ```
  */
 export async function acceptLoop(

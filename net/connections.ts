@@ -58,7 +58,7 @@ export interface ConnectionsOptions {
  * });
  * await using listener = unwrap(TcpListener.bind(SocketAddress.v4(0)));
  * await acceptLoop(ctx, listener, (fd) => connections.add(fd), stop);
- * await connections.finished();
+ * await connections.closed;
  * ```
  */
 export class Connections {
@@ -119,8 +119,16 @@ export class Connections {
     void task.then(() => this.#tasks.delete(task));
   }
 
-  /** Waits until there is no connection any more. */
-  async finished(): Promise<void> {
+  /**
+   * Resolves when all connections are closed, those included that come until
+   * then. The group may be filled again, so each reading gives a promise of its
+   * own.
+   */
+  get closed(): Promise<void> {
+    return this.#whenClosed();
+  }
+
+  async #whenClosed(): Promise<void> {
     while (this.#tasks.size > 0) await Promise.all(this.#tasks);
   }
 
@@ -139,7 +147,7 @@ export class Connections {
   async #linger(socket: Socket): Promise<void> {
     if (socket.fd === -1 || this.#lingerMs === 0) return;
     if (loadShim().kio_socket_shutdown(socket.fd, SHUT_WR) < 0) return;
-    using bounds = new Bounds({ timeout: this.#lingerMs }, "linger");
+    using bounds = new Bounds({ timeoutMs: this.#lingerMs }, "linger");
     // Not until there is nothing to receive: that may never be.
     while (
       bounds.remainingMs > 0 && socket.fd !== -1 && !this.#ring.closing

@@ -101,7 +101,7 @@ let hasJoined = false;
  *   pool.ready();
  *   const add = (fd: number) => connections.add(fd);
  *   await acceptLoop(ctx, data.listener, add, pool.stopping);
- *   await connections.finished();
+ *   await connections.closed;
  * });
  * ```
  */

@@ -46,7 +46,7 @@ export interface ModuleJob extends JobOptions {
  * context: it keeps the process alive, and closing the context gives it up.
  *
  * The job is one of these, or an object with it and with options
- * (`{ run, timeout: 1000 }`, `{ module, name, signal }`):
+ * (`{ run, timeoutMs: 1000 }`, `{ module, name, signal }`):
  *
  * - A self-contained function. Its text is sent and evaluated in the thread, in
  *   strict mode. It can use its parameters, globals (`Deno`, `process`, `fetch`
@@ -71,7 +71,7 @@ export interface ModuleJob extends JobOptions {
  * option `transfer` is moved.
  * @returns The value that it returns or that its promise gives, copied like the
  * arguments, or moved with the option `transferResult`. `ETIMEDOUT` after
- * `timeout` ms; `ECANCELED` by the `signal`, or if the context or the pool is
+ * `timeoutMs` ms; `ECANCELED` by the `signal`, or if the context or the pool is
  * closed; `EAGAIN` if all threads are busy and the queue is full, or if the
  * system has no thread to spare; `EMFILE` if there are too few fds to start a
  * thread; `EOWNERDEAD` if the thread ends during the job (`Deno.exit()`, an
@@ -84,7 +84,7 @@ export interface ModuleJob extends JobOptions {
  * @throws {TypeError} If an argument cannot be cloned, the function cannot be
  * sent as text (a native or bound function, a method, a class), the URL is not
  * absolute, or the pool or the context is closed.
- * @throws {RangeError} If `timeout` is out of range.
+ * @throws {RangeError} If `timeoutMs` is out of range.
  *
  * @example Hash beside the event loop, for at most ten seconds
  * ```ts

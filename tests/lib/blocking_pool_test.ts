@@ -377,7 +377,7 @@ kioThreadTest(
         [[ctx, pool, { run: 1 }], TypeError, "the job must be a function"],
         [[ctx, pool, { module: "./x.ts", name: "x" }], TypeError, "absolute"],
         [[ctx, pool, { name: "x" }], TypeError, "not an absolute URL"],
-        [[ctx, pool, { run: job, timeout: -1 }], RangeError, "timeout"],
+        [[ctx, pool, { run: job, timeoutMs: -1 }], RangeError, "timeoutMs"],
         [[ctx, pool, { run: job, signal: {} }], TypeError, "AbortSignal"],
         [
           [ctx, pool, { run: job, transfer: {} }],
@@ -566,7 +566,7 @@ kioThreadTest(
     await using pool = new BlockingPool(1);
     const run = () => new Promise<never>(() => {});
     const error = await rejectionOf(
-      offload(ctx, pool, { run, timeout: 10 }).orThrow(),
+      offload(ctx, pool, { run, timeoutMs: 10 }).orThrow(),
     );
     assert(error instanceof Deno.errors.TimedOut);
     assertEquals([error.code, error.operation], ["ETIMEDOUT", "offload"]);
@@ -627,7 +627,7 @@ kioThreadTest(
   async (ctx) => {
     await using pool = new BlockingPool(1);
     assertEquals(
-      await offload(ctx, pool, { run: () => 1, timeout: 20_000 }).orThrow(),
+      await offload(ctx, pool, { run: () => 1, timeoutMs: 20_000 }).orThrow(),
       1,
     );
   },

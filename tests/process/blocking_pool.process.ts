@@ -50,7 +50,7 @@ Deno.test("a job that was given up does not keep the process alive", async () =>
     const ctx = new kio.IoContext();
     const pool = new kio.BlockingPool(2);
     for (const run of [() => { for (;;); }, () => new Promise(() => {})]) {
-      await kio.offload(ctx, pool, { run, timeout: 200 }).orThrow()
+      await kio.offload(ctx, pool, { run, timeoutMs: 200 }).orThrow()
         .catch(({ code }) => console.log(code));
     }
   `);

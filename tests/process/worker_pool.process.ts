@@ -826,7 +826,7 @@ poolTest("shutdown() serves what was handed over before", async () => {
       ctx.onFd = (fd) => connections.add(fd);
       pool.ready();
       await stopped;
-      await connections.finished();
+      await connections.closed;
     `),
   );
   const peers: Socket[] = [];
