@@ -46,6 +46,7 @@ import "./lib/threads/messages.ts";
 import "./lib/threads/offload.ts";
 import "./lib/threads/pool_thread.ts";
 import "./lib/threads/room.ts";
+import "./lib/threads/threads.ts";
 import "./lib/threads/worker.ts";
 import "./lib/threads/worker_pool.ts";
 import "./lib/worker_threads.ts";

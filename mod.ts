@@ -37,8 +37,7 @@ export type { Capabilities, Feature, Support } from "./lib/capabilities.ts";
 export * from "./lib/io.ts";
 export * from "./lib/ops/control.ts";
 export * from "./lib/ops/path.ts";
-export * from "./lib/threads/join_pool.ts";
-export * from "./lib/threads/worker_pool.ts";
+export * from "./lib/threads/threads.ts";
 export * from "./lib/constants.ts";
 export {
   type Failure,
@@ -55,11 +54,6 @@ export {
   type Fd,
   type Offset,
 } from "./lib/check.ts";
-export {
-  BlockingPool,
-  type BlockingPoolOptions,
-} from "./lib/threads/blocking_pool.ts";
-export * from "./lib/threads/offload.ts";
 export { pin } from "./lib/pin.ts";
 export { WAKE_TAG } from "./lib/ring/ring.ts";
 export type { BoundOptions } from "./lib/ring/bounds.ts";

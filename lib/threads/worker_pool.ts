@@ -26,13 +26,6 @@ import {
   type WorkerStats,
 } from "./worker.ts";
 
-export type {
-  PoolStats,
-  WorkerMetrics,
-  WorkerState,
-  WorkerStats,
-} from "./worker.ts";
-
 const VERB = "start a pool";
 
 const WORKERS_MAX = 1024;
