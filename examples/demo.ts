@@ -22,7 +22,7 @@ const CONNECTIONS = 300;
 const SIZE_MAX = 16 * 1024;
 /** Messages of a connection at most; then another one takes its place. */
 const MESSAGES_MAX = 400;
-/** What the server may take to start and to stop. */
+/** Time for the server to start, and to stop. */
 const MARGIN_MS = 15_000;
 
 const runMs = readArguments({
@@ -33,7 +33,7 @@ const runMs = readArguments({
   },
 }, ({ seconds }) => millisecondsOf("--seconds", seconds));
 const isTerminal = Deno.stdout.isTerminal();
-/** What messages are cut from. */
+/** Messages are cut out of this. */
 const noise = crypto.getRandomValues(new Uint8Array(4 * SIZE_MAX));
 let connections = 0;
 let open = 0;
@@ -152,7 +152,7 @@ function perSecond(count: number, seconds: number): string {
   return Math.round(count / seconds).toLocaleString("en");
 }
 
-/** What the next line of the server says. */
+/** Reads the next line of the server. */
 async function said(pattern: RegExp): Task<string> {
   const { value } = await lines.next();
   const match = pattern.exec(value ?? "");

@@ -20,7 +20,7 @@ const BUFFER_SIZE = 64 * 1024;
 const LINE_MAX = 8 * 1024;
 const HEADERS_MAX = 100;
 
-/** What came of a request. */
+/** The outcome of a request. */
 interface Response {
   url: string;
   /** The status, or why there is none. */
@@ -156,7 +156,7 @@ async function readChunks(input: Input): Task<number> {
   }
 }
 
-/** What comes in, by lines and by bytes. */
+/** Reads a connection, by lines and by bytes. */
 class Input {
   readonly #receive: (buffer: Uint8Array) => Promise<number>;
   readonly #buffer = new Uint8Array(BUFFER_SIZE);

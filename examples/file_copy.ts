@@ -40,7 +40,7 @@ import { Buffer } from "node:buffer";
 import { dirname } from "node:path";
 import { readArguments, wholeNumber } from "./command_line.ts";
 
-/** What file systems keep holes in multiples of. */
+/** File systems keep holes in multiples of this. */
 const PAGE = 4096;
 const ZEROS = new Uint8Array(PAGE);
 const MIB = 2 ** 20;
@@ -246,7 +246,7 @@ async function copy(
   const { size, allocated, mode } = stat;
   await checkTarget(ctx, target, stat);
   const folder = dirname(target);
-  // Short enough for any name; nobody else has it.
+  // Short enough for any name; no other process has it.
   const temporary = `${folder}/.kio-${crypto.randomUUID()}`;
   const flags = O_WRONLY | O_CREAT | O_EXCL;
   const to = need(

@@ -1,4 +1,4 @@
-/** What the two pools of echo servers have in common. */
+/** The common part of the two pools of echo servers. */
 import {
   asyncRecv,
   asyncSend,
@@ -66,7 +66,7 @@ export async function serveUntilSignal(
   console.log(`served ${connections} connections, ${bytes} bytes`);
 }
 
-/** What was asked for; ends the program if that makes no sense. */
+/** Reads the command line; ends the program if that makes no sense. */
 export function parse(
   task: string,
   about: string,

@@ -73,7 +73,7 @@ const TICK_MS = 500;
 class Connection {
   readonly #socket: Socket;
   readonly #buffer = Buffer.alloc(HEAD_MAX);
-  /** What was received and not yet answered. */
+  /** Bytes that were received and not yet answered. */
   #text = "";
   deadlineMs = nowMs + IDLE_MS;
   /** Waits for a request, of which nothing has come. */
@@ -269,7 +269,7 @@ class Connection {
   }
 }
 
-/** Whether the answer is that which the cache holds ready. */
+/** Tells if the cache has the answer ready. */
 function isPlain({ isHead, keepAlive, headers }: Request): boolean {
   return !isHead && keepAlive &&
     // Most have a host only.

@@ -119,7 +119,7 @@ export class IoContext implements Disposable, AsyncDisposable {
    * Tells which operations and features this kernel has, without a context.
    * `deno run -A jsr:@kio/kio/doctor` prints it.
    *
-   * @returns What was found now.
+   * @returns The operations and features.
    * @throws As the constructor does, if there is no io_uring or no library.
    *
    * @example Choose another way

@@ -8,7 +8,7 @@ export type Fd = number | { readonly fd: number };
 /** Memory that the kernel reads or fills: a view or an `ArrayBuffer`. */
 export type Buffer = ArrayBufferView | ArrayBuffer;
 
-/** Where in a file: see `CURRENT_POSITION` for what is not a number. */
+/** A place in a file: a number of bytes, or `CURRENT_POSITION`. */
 export type Offset = number | bigint | typeof CURRENT_POSITION;
 
 /**

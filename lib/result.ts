@@ -4,10 +4,11 @@ import type { Operation } from "./ops/table.ts";
 /**
  * Why an operation failed, as the kernel says it: a plain value, no exception
  * and no stack trace. Failures of the same operation with the same errno share
- * one frozen `IoError`. Those that are about a path or an address, those of
- * transfers, and those of look-ups that tell a reason have their own. `unwrap()`
- * and `orThrow()` know what it was about.
- * Stands for `std::error_code`.
+ * one frozen `IoError`. A failure has its own if it is about a path or an
+ * address, of a transfer, or tells a reason. `unwrap()` and `orThrow()` know
+ * what it was about.
+ *
+ * C++: `std::error_code`
  */
 export interface IoError {
   /** The number of errno(3), above 0: 110. A value above 1000 is an error of
@@ -44,8 +45,10 @@ export interface Success<T> {
 }
 
 /**
- * How every operation ends: operating errors are values, they are not thrown.
- * Stands for `std::expected<T, std::error_code>`.
+ * The end of every operation: errors of the system are values, they are not
+ * thrown.
+ *
+ * C++: `std::expected<T, std::error_code>`
  *
  * @example Look at a result
  * ```ts
@@ -64,7 +67,7 @@ export const DONE: Success<void> = Object.freeze({
   value: undefined,
 });
 
-/** A success with a value. */
+/** Makes a success with a value. */
 export function success<T>(value: T): Result<T> {
   return { ok: true, value };
 }
@@ -84,13 +87,13 @@ export function actionOf(error: IoError): string | undefined {
   return actions.get(error);
 }
 
-/** A failure of its own: of an errno (above 0), about an action. */
+/** Makes a failure of its own: of an errno (above 0), about an action. */
 export function failure(errno: number, action: string): Failure {
   const error = Object.freeze(errorOf(errno));
   return Object.freeze({ ok: false, error: about(error, action) });
 }
 
-/** The one failure of an operation with an errno (above 0). */
+/** Gives the one failure of an operation with an errno (above 0). */
 export function failureOf(operation: Operation, errno: number): Failure {
   const { failures, verb } = operation;
   let known = failures.get(errno);
@@ -101,7 +104,7 @@ export function failureOf(operation: Operation, errno: number): Failure {
   return known;
 }
 
-/** The failure of an errno whose reason is known. */
+/** Makes the failure of an errno whose reason is known. */
 export function failureOver(
   errno: number,
   reason: string,
@@ -118,7 +121,7 @@ export function failureOver(
   return { ok: false, error: about(error, action) };
 }
 
-/** The failure of a transfer that had moved some bytes already. */
+/** Makes the failure of a transfer that had moved some bytes already. */
 export function shortFailure(
   { verb }: Operation,
   errno: number,
@@ -140,7 +143,7 @@ export function errorOf(errno: number): IoError {
   return { errno, code, message };
 }
 
-/** The failure of an update of registered files, after some of them. */
+/** Makes the failure of an update of registered files, after some of them. */
 export function updateFailure(errno: number, filesUpdated: number): Failure {
   const { code, message } = errorOf(errno);
   const error = {
@@ -183,8 +186,8 @@ const CLASSES: Record<string, new (message: string) => Error> = {
 };
 
 /**
- * The exception for an operating error: the class of `Deno.errors` that fits
- * (else `Error`), with `code`, `errno` and, where known, `operation`.
+ * Makes the exception of an operating error: of the class of `Deno.errors` that
+ * fits (else `Error`), with `code`, `errno` and, where known, `operation`.
  */
 export function exceptionOf(
   error: IoError,
@@ -203,11 +206,11 @@ export function exceptionOf(
 }
 
 /**
- * The value of a result; throws when there is none. To be used where an
+ * Gives the value of a result, and throws for an error. Use it where an
  * exception is wanted after all.
  *
- * @typeParam T What the result holds.
- * @param result What an operation gave.
+ * @typeParam T The type of the value.
+ * @param result The result of an operation.
  * @returns Its value.
  * @throws The class of `Deno.errors` that fits the errno (`NotFound` for
  * ENOENT, `TimedOut` for ETIMEDOUT …), else `Error`; always with `code` and

@@ -186,8 +186,8 @@ export class Socket implements Disposable, AsyncDisposable {
   /**
    * Lets connections come in, by listen(2).
    *
-   * @param backlog How many may wait to be accepted, 1 to 2^31 - 1; the system
-   * caps it (`net.core.somaxconn`).
+   * @param backlog Connections that may wait to be accepted, 1 to 2^31 - 1; the
+   * system caps it (`net.core.somaxconn`).
    * @returns `EADDRINUSE`, `EOPNOTSUPP` …
    * @throws {RangeError} If `backlog` is out of range.
    * @throws {TypeError} If the socket is closed.

@@ -12,15 +12,15 @@ import {
 
 /** Options of `TcpListener.bind()`. */
 export interface ListenOptions {
-  /** How many connections may wait to be accepted, 1 to 2^31 - 1.
+  /** Connections that may wait to be accepted, 1 to 2^31 - 1.
    * @default {4096} */
   backlog?: number | undefined;
   /**
-   * Who may listen on the same TCP address (`SO_REUSEPORT`); the kernel spreads
-   * the connections among them. If left out, other threads and listeners of
-   * this process. With `true`, other processes of the same user too, if they
-   * say so as well: for a program that takes over from its predecessor. With
-   * `false`, nothing else.
+   * Shares the TCP address with other listeners (`SO_REUSEPORT`); the kernel
+   * spreads the connections among them. If left out, with those of this
+   * process. With `true`, also with other processes of the same user that set
+   * it too: for a program that takes over from its predecessor. With `false`,
+   * with none.
    */
   reusePort?: boolean | undefined;
   /**
@@ -53,7 +53,7 @@ export class TcpListener extends Socket {
    * `SocketAddress.v6(port)` takes IPv4 as well. On a unix address a unix
    * stream socket listens. Its path must not exist, and stays when the socket
    * is closed: `asyncUnlink()` removes it.
-   * @param options How it differs from that.
+   * @param options Deviations from that.
    * @returns The listener, which the caller has to close. `EADDRINUSE` if
    * another process has the address, or a socket of this process that does not
    * share it; `EACCES` for a port below 1024, `EADDRNOTAVAIL`, `EMFILE`.

@@ -64,7 +64,7 @@ export interface AcceptLoopOptions {
  * `handOver()` or `asyncClose()`. If it throws or its promise rejects, the
  * error goes to `onError`, and an fd that was not taken is closed.
  * @param signal Ends the loop.
- * @param options Who hears of exceptions.
+ * @param options The handler of exceptions.
  * @returns When no connection waits any more, or the listener (a `Socket`) or
  * the context is closed. `EBADF`, `EINVAL` and others if it is no listener.
  * @throws {TypeError} If an argument has the wrong type or the context is

@@ -79,7 +79,7 @@ export class Connections {
    * is over, if not before. If it throws or its promise rejects, the error goes
    * to `onError` and ends this connection only. Operations throw when the
    * context is closed: such errors are ignored.
-   * @param options How connections are closed, and who hears of exceptions.
+   * @param options The time to linger, and the handler of exceptions.
    * @throws {TypeError} If an argument has the wrong type.
    * @throws {RangeError} If `lingerMs` is out of range.
    */

@@ -22,7 +22,7 @@ const BODY_MAX = 64 * 1024;
 const FILES_MAX = 512;
 /** How long what is known of a file is believed. */
 const VALID_MS = 1000;
-/** How long a file is kept that nobody asks for. */
+/** Time that a file is kept without a request. */
 const UNUSED_MS = 10_000;
 
 /** No symbolic links: they could lead to what is hidden. */
@@ -59,7 +59,7 @@ export interface ServedFile {
   etag: string;
   lastModified: string;
   type: string;
-  /** What a plain request gets: head and body, of a large file the head. */
+  /** The answer to a plain request: head and body, of a large file the head. */
   answer: Uint8Array;
   /** The content of a small file, at the end of `answer`. */
   body: Uint8Array | undefined;
@@ -70,7 +70,7 @@ export interface ServedFile {
   validUntilMs: number;
 }
 
-/** What a path leads to: a folder has to be asked for with a slash. */
+/** The target of a path; that of a folder ends with a slash. */
 export type Found = ServedFile | Status | "folder";
 
 /** The files that were asked for last. */
@@ -88,7 +88,7 @@ export class FileCache {
     this.#root = root;
   }
 
-  /** What is known of a path, if that is no longer ago than `VALID_MS`. */
+  /** Gives the entry of a path, unless it is older than `VALID_MS`. */
   known(path: string): ServedFile | undefined {
     const file = this.#files.get(path);
     return file !== undefined && file.validUntilMs > this.#nowMs
@@ -106,7 +106,7 @@ export class FileCache {
     return lookup;
   }
 
-  /** Sets the clock, and lets go of what nobody asks for. */
+  /** Sets the clock, and lets go of files without requests. */
   tick(nowMs: number): void {
     this.#nowMs = nowMs;
     for (const [path, file] of this.#files) {

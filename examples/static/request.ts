@@ -1,4 +1,4 @@
-/** What a request asks for. Pure functions: nothing here is trusted. */
+/** Parses requests. Pure functions: nothing here is trusted. */
 
 export interface Request {
   /** HEAD, which gets no body, and not GET. */
@@ -8,7 +8,7 @@ export interface Request {
   /** The target as it was sent, with the slash that its path lacks; undefined if
    * it has one. */
   folder: string | undefined;
-  /** Whether the connection stays open. */
+  /** True if the connection stays open. */
   keepAlive: boolean;
   /** Those that change the answer, by name in lower case. */
   headers: ReadonlyMap<string, string>;

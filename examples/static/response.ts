@@ -20,7 +20,7 @@ const REASONS = {
 
 export type AnyStatus = keyof typeof REASONS;
 
-/** What a head says beside the status. */
+/** The fields of a head, beside the status. */
 export interface HeadFields {
   type?: string;
   length?: number;

@@ -248,7 +248,7 @@ function lose(
   finish({ lost: failureOver(errno, reason, operation.verb, cause) });
 }
 
-/** Copies a call for the thread, and moves what is to be moved. */
+/** Copies a call for the thread, and moves the memory in `transfer`. */
 function cloned(
   operation: Operation,
   call: JobCall,

@@ -38,7 +38,7 @@ export interface WorkerMetrics {
   pending: number;
   /** Milliseconds of processor time of the worker's own thread. */
   cpuMs: number;
-  /** How often it was replaced. */
+  /** Times that it was replaced. */
   restarts: number;
   /** The counters by their names; they include those of workers that died. */
   counters: Record<string, number>;

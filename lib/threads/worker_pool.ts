@@ -32,7 +32,7 @@ const WORKERS_MAX = 1024;
 
 /** The most time between the death of a worker and the next in its slot. */
 const RESTART_MS_MAX = 10_000;
-/** A worker that has lived so long has the next start after RESTART_MS_MIN. */
+/** After a worker that has lived this long the next starts soon again. */
 const LIFE_MS_MIN = 10_000;
 
 /**
@@ -269,7 +269,7 @@ export class WorkerPool implements AsyncDisposable {
    * terminated. Called again, it gives the same promise.
    *
    * @param options The time for the workers.
-   * @returns How many workers had to be cut off, less than a second after
+   * @returns The number of workers that were cut off, less than a second after
    * `graceMs`. All have ended by then, and their rings and sockets are closed.
    * Deno does not interrupt JavaScript: a thread in a loop ends when that
    * returns, or by `Deno.exit()`.
