@@ -15,7 +15,8 @@
 import { type BatchObservableResult, metrics } from "@opentelemetry/api";
 import config from "./deno.json" with { type: "json" };
 import { checkOptions } from "./lib/check.ts";
-import { type IoContext, ringOf } from "./lib/IoContext.ts";
+import { ringOf } from "./lib/internal.ts";
+import type { IoContext } from "./lib/IoContext.ts";
 import { OBSERVE } from "./lib/ops/table.ts";
 
 /** The metrics with one figure of `ContextStats` each. */

@@ -13,5 +13,5 @@ void joinPool(async ({ ctx, pool }) => {
   });
   pool.ready();
   await stopped;
-  await connections.finished();
+  await connections.closed;
 });

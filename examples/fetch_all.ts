@@ -64,14 +64,14 @@ async function fetchWithTimeout(
     }
     const name = hostname.replace(/^\[|\]$/g, "");
     const opened = await TcpStream.connect(ctx, name, Number(port || 80), {
-      timeout: leftMs(),
+      timeoutMs: leftMs(),
     });
     if (!opened.ok) throw new Error(opened.error.message);
     await using socket = opened.value;
     const request = `GET ${pathname}${search} HTTP/1.1\r\nHost: ${host}\r\n` +
       "User-Agent: kio\r\nAccept: */*\r\nConnection: close\r\n\r\n";
     const data = new TextEncoder().encode(request);
-    await asyncSendExact(ctx, socket, data, { timeout: leftMs() }).orThrow();
+    await asyncSendExact(ctx, socket, data, { timeoutMs: leftMs() }).orThrow();
     const input = new Input((buffer) =>
       asyncRecv(ctx, socket, buffer).withTimeout(leftMs()).orThrow()
     );

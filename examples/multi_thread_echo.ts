@@ -36,7 +36,7 @@ const pool = await WorkerPool.start(
   import.meta.resolve("./multi_thread_echo_worker.ts"),
   {
     workers,
-    pin: isLocal,
+    cpuAffinity: isLocal,
     counters: COUNTERS,
     restart: true,
     data: isShared

@@ -25,5 +25,5 @@ void joinPool<Data>(async ({ ctx, cpu, data, pool }) => {
   await acceptLoop(ctx, listener, (fd) => connections.add(fd), pool.stopping);
   // Its last connections are accepted: the port is free from now on.
   if (typeof listener !== "number") await listener.close();
-  await connections.finished();
+  await connections.closed;
 });

@@ -3,7 +3,8 @@ import type { BoundOptions } from "../lib/ring/bounds.ts";
 import { checkFd, checkInteger, type Fd } from "../lib/check.ts";
 import { POLLOUT } from "../lib/constants.ts";
 import { EAGAIN, ECANCELED, EINTR } from "../lib/errno.ts";
-import { type IoContext, ringOf } from "../lib/IoContext.ts";
+import { ringOf } from "../lib/internal.ts";
+import type { IoContext } from "../lib/IoContext.ts";
 import { SO_TYPE, SOL_SOCKET } from "../lib/ops/layout.ts";
 import * as operations from "../lib/ops/table.ts";
 import { failureOf, type Result, success } from "../lib/result.ts";
@@ -13,30 +14,33 @@ import { startTransfer } from "../lib/ring/start.ts";
 import { Waiting } from "../lib/ring/steps.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 
-/** Splices in one chain: the pipe is filled and emptied 16 times, or
- * emptied of what the last chain has left and filled and emptied 15 times. */
+/** Splices in one chain: the pipe is filled and emptied 16 times. If the last
+ * chain has left bytes in it, it is emptied, then filled and emptied 15 times. */
 const STEPS_MAX = 32;
 
 /**
- * Sends a part of a file to a socket or a pipe without copying it through this
- * process: by splice(2), through a pipe of the context. Stands for
- * `AsyncSendfile`. Like an exact transfer it is one operation.
+ * Sends a part of a file to a socket or a pipe by splice(2), through a pipe of
+ * the context: no byte is copied through this process. Like an exact transfer
+ * it is one operation.
  *
- * A socket is made non-blocking by it, so that a slow reader holds no thread of
- * the kernel; operations of a context wait on it as before.
+ * It sets `O_NONBLOCK` on a socket, so that a slow reader holds no thread of
+ * the kernel. Operations of a context wait on the socket as before.
+ *
+ * C++: `AsyncSendfile`
  *
  * @param ctx The context.
  * @param to A connected stream socket (TCP, unix), or a pipe.
  * @param file The file; its position is neither used nor moved.
- * @param offset Where in the file, 0 to 2^53 - 1.
+ * @param offset The place in the file, 0 to 2^53 - 1.
  * @param count Bytes, 0 to 2^53 - 1.
- * @param options `timeout` and `signal` for the whole transfer.
+ * @param options `timeoutMs` and `signal` for the whole transfer.
  * @returns `count`. `ENODATA` if the file ends before, `EPIPE` or `ECONNRESET`
- * if the peer is gone, `ETIMEDOUT`, `ECANCELED`, `EINVAL` for what cannot be spliced, `EMFILE` …:
- * `error.bytesTransferred` tells how many bytes the socket has taken. The
- * connection is of little use after that.
- * @throws {RangeError} If a number is out of range; {TypeError} if an argument
- * has the wrong type or the context is closed.
+ * if the peer is gone, `EINVAL` for a file that cannot be spliced, `ETIMEDOUT`,
+ * `ECANCELED`, `EMFILE` … `error.bytesTransferred` tells how many bytes the
+ * socket has taken. The connection is of little use after that.
+ * @throws {RangeError} If a number is out of range.
+ * @throws {TypeError} If an argument has the wrong type or the context is
+ * closed.
  *
  * @example Send a file
  * ```ts
@@ -49,7 +53,7 @@ const STEPS_MAX = 32;
  * const [left, right] = unwrap(Socket.pair());
  * const file = await asyncOpen(ctx, "/etc/passwd", O_RDONLY).orThrow();
  * const { size } = await asyncFstat(ctx, file).orThrow();
- * const sent = await asyncSendfile(ctx, left, file, 0, size, { timeout: 5000 });
+ * const sent = await asyncSendfile(ctx, left, file, 0, size, { timeoutMs: 5000 });
  * console.log(sent.ok ? `${sent.value} bytes` : sent.error.message);
  * await asyncClose(ctx, file);
  * await Promise.all([left.close(), right.close()]);
@@ -82,6 +86,7 @@ export function asyncSendfile(
   return startTransfer(ring, operation, fileFd, null, extra, options);
 }
 
+/** Moves bytes from a file to a socket, chain of splices by chain. */
 class Sendfile extends Waiting implements Transfer {
   /** Bytes that have left the pipe. */
   moved = 0;
@@ -156,7 +161,7 @@ class Sendfile extends Waiting implements Transfer {
   end(): void {
     const pipe = this.#pipe;
     if (pipe === undefined) return;
-    // A byte that is left in it would go to whoever uses it next.
+    // A byte that is left in it would go to the next transfer.
     if (this.moved === this.total) this.#pool.give(pipe);
     else destroy(pipe);
   }
@@ -166,19 +171,19 @@ class Sendfile extends Waiting implements Transfer {
 interface PooledPipe {
   readonly readFd: number;
   readonly writeFd: number;
-  /** Bytes that it holds: the system may grant less than was asked for. */
+  /** Its capacity in bytes: the system may grant less than was asked for. */
   readonly size: number;
 }
 
-/** Larger ones are slower: the pages that go through are to stay close. */
+/** Capacity of a pipe. Larger ones are slower, as pages leave the cache. */
 const PIPE_SIZE = 1 << 16;
 
-/** Empty pipes that are kept; those beyond are closed. */
+/** Empty pipes that are kept; more are closed. */
 const PIPES_IDLE_MAX = 16;
 
 const pools = new WeakMap<Ring, PipePool>();
 
-/** The pool of a context; it is closed with it. */
+/** Gives the pool of a context, which is closed with the context. */
 export function pipePoolOf(ring: Ring): PipePool {
   let pool = pools.get(ring);
   if (pool === undefined) {
@@ -190,19 +195,19 @@ export function pipePoolOf(ring: Ring): PipePool {
   return pool;
 }
 
-/** Pipes to be used again: to make one takes three system calls and memory. */
+/** Keeps pipes for the next transfer: one costs three system calls and memory. */
 class PipePool {
   #idle: PooledPipe[] = [];
   #closed = false;
 
-  /** A pipe, empty. */
+  /** Gives an empty pipe, which the caller owns until `give()`. */
   take(): Result<PooledPipe> {
     const pipe = this.#idle.pop();
     return pipe === undefined ? openPipe() : success(pipe);
   }
 
-  /** Takes a pipe back. To be called only if no byte is left in it: what is
-   * left would go to whoever uses it next. */
+  /** Takes a pipe back. It must be empty: a byte that is left would go to the
+   * next transfer. */
   give(pipe: PooledPipe): void {
     if (this.#closed || this.#idle.length >= PIPES_IDLE_MAX) destroy(pipe);
     else this.#idle.push(pipe);

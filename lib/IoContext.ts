@@ -1,79 +1,73 @@
+/**
+ * The context: what a program sees of a ring. The ring itself, which submits,
+ * waits and settles, is in `ring/`; the context checks arguments, owns the ring
+ * and closes it. The rest of the library reaches the ring by `ringOf()`.
+ */
 import { mapMemory } from "../ffi/memory.ts";
-import {
-  checkArray,
-  checkFd,
-  checkFunction,
-  checkInteger,
-  checkOptions,
-  type Fd,
-} from "./check.ts";
-import { EBUSY, ENOMEM } from "./errno.ts";
+import { checkFunction, checkInteger, checkOptions, type Fd } from "./check.ts";
+import { ENOMEM } from "./errno.ts";
 import { type Capabilities, probe } from "./capabilities.ts";
-import { READ_FIXED, WRITE_FIXED } from "./ops/table.ts";
-import type { Operation } from "./ring/operation.ts";
+import { RING } from "./internal.ts";
+import { errorOf, exceptionOf, type Result } from "./result.ts";
 import {
-  DONE,
-  errorOf,
-  exceptionOf,
-  failure,
-  type Result,
-  updateFailure,
-} from "./result.ts";
+  registerFiles,
+  unregisterFiles,
+  updateFiles,
+} from "./registered_files.ts";
 import { Ring } from "./ring/Ring.ts";
 import {
   type ContextStats,
   describe,
   type PendingOperation,
 } from "./ring/stats.ts";
-import { workerThreads } from "./threads/worker_threads.ts";
+import { workerThreads } from "./worker_threads.ts";
 
-/** An asynchronous computation: what an `async` function returns. */
+/** An asynchronous computation, such as an `async` function returns. */
 export type Task<T> = Promise<T>;
 
-/** How an `IoContext` is made. */
+/** Options of `new IoContext()`. */
 export interface IoContextOptions {
   /**
-   * Places of the submission queue: a power of two from 1 to 32768. More than
-   * that many operations may be in flight, as the queue is submitted when it
-   * is full; what it bounds is a batch, and a chain of `link()`. The memory is
-   * locked: without privileges a large number can meet `ulimit -l`.
+   * Entries of the submission queue: a power of two from 1 to 32768. They bound
+   * a batch, and a chain of `link()`. More operations may be in flight, as a
+   * full queue is submitted. The memory is locked: without privileges a large
+   * number can meet `ulimit -l`.
    * @default {256}
    */
   entries?: number | undefined;
   /**
-   * Operations in flight at most, 1 to 2^24: one more is a `RangeError`.
+   * The most operations in flight, 1 to 2^24: one more is a `RangeError`.
    * @default {1048576}
    */
   operationsMax?: number | undefined;
   /**
-   * Threads that the kernel may start for operations that block, at most, 1 to
-   * 65535. They are shared by the contexts of a thread.
+   * The most threads that the kernel may start for operations that block, 1 to
+   * 65535. The contexts of a thread share them.
    * @default {64}
    */
   kernelWorkersMax?: number | undefined;
   /**
-   * Remembers where each operation was started, for `inspect()`, and makes
-   * closing the context throw if operations are pending, with these places:
-   * to find what hangs or was forgotten. Costs some microseconds an operation.
+   * Remembers where each operation was started, for `inspect()`. Closing the
+   * context throws if operations are pending, with these places. Use it to find
+   * operations that hang or were forgotten; it costs some microseconds each.
    * @default {false}
    */
   trace?: boolean | undefined;
 }
 
 const ENTRIES_MAX = 32768;
-const FIXED_FILES_MAX = 65536;
 const MEMORY_MAX = 2 ** 32;
 
-/** The machine behind a context; also tells whether it is one. */
-export let ringOf: (ctx: IoContext, operation: Operation) => Ring;
-
 /**
- * Owns an io_uring and drives it: operations that are queued in one turn of
- * the event loop are submitted together, and what completes is settled in
- * batches. It lives in Deno's own event loop, beside timers, `fetch` and
- * `Deno.serve`: an idle context costs nothing, and one with pending operations
- * keeps the process alive. To be used by the thread that made it; a worker
- * makes its own. Stands for `kio::IoContext`; needs Linux 6.1 or later.
+ * Owns an io_uring and drives it. Operations that are queued in one turn of the
+ * event loop are submitted together, and completions are settled in batches.
+ *
+ * It lives in Deno's own event loop, beside timers, `fetch` and `Deno.serve`.
+ * An idle context costs nothing; one with pending operations keeps the process
+ * alive. Only the thread that made it can use it: a worker makes its own. It
+ * needs Linux 6.1 or later.
+ *
+ * C++: `kio::IoContext`
  *
  * @example Read a file
  * ```ts
@@ -87,12 +81,12 @@ export let ringOf: (ctx: IoContext, operation: Operation) => Ring;
  * ```
  */
 export class IoContext implements Disposable, AsyncDisposable {
-  readonly #ring: Ring;
+  private readonly [RING]: Ring;
   #running: PromiseWithResolvers<void> | null = null;
   #capabilities: Capabilities | undefined;
 
   /**
-   * Opens an io_uring.
+   * Opens an io_uring by io_uring_setup(2).
    *
    * @param options `entries`, or all options.
    * @throws {RangeError} If an option is out of range.
@@ -118,25 +112,14 @@ export class IoContext implements Disposable, AsyncDisposable {
     checkEntries(entries, verb);
     checkInteger(operationsMax, 2 ** 24, "operationsMax", verb, 1);
     checkInteger(kernelWorkersMax, 65535, "kernelWorkersMax", verb, 1);
-    this.#ring = new Ring({ entries, operationsMax, kernelWorkersMax, trace });
-  }
-
-  static {
-    ringOf = (ctx, operation) => {
-      if (typeof ctx === "object" && ctx !== null && #ring in ctx) {
-        return ctx.#ring;
-      }
-      throw new TypeError(
-        `Cannot ${operation.verb}: the first argument must be an IoContext`,
-      );
-    };
+    this[RING] = new Ring({ entries, operationsMax, kernelWorkersMax, trace });
   }
 
   /**
    * Tells which operations and features this kernel has, without a context.
    * `deno run -A jsr:@kio/kio/doctor` prints it.
    *
-   * @returns What was found now.
+   * @returns The operations and features.
    * @throws As the constructor does, if there is no io_uring or no library.
    *
    * @example Choose another way
@@ -153,34 +136,34 @@ export class IoContext implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Which operations and features the kernel has for this context.
+   * The operations and features that the kernel has for this context.
    *
    * @throws {TypeError} If the context is closed.
    */
   get capabilities(): Capabilities {
-    this.#ring.checkOpen("get the capabilities");
-    return this.#capabilities ??= probe(this.#ring.handle);
+    this[RING].checkOpen("get the capabilities");
+    return this.#capabilities ??= probe(this[RING].handle);
   }
 
-  /** How many operations are queued or in the kernel's hands or asleep: 0 means
-   * that nothing is left to wait for. */
+  /** Operations that are queued, in the kernel or asleep: with 0 nothing is left
+   * to wait for. */
   get pending(): number {
-    return this.#ring.pending;
+    return this[RING].pending;
   }
 
-  /** What the context has done since it was opened. Always on: it costs next to
-   * nothing. */
+  /** Counts the operations of the context since it was opened. It is always on,
+   * and costs next to nothing. */
   stats(): ContextStats {
-    return this.#ring.stats();
+    return this[RING].stats();
   }
 
-  /** What is pending, the oldest first: to find out what a program waits for.
-   * `Deno.inspect(ctx)` shows it as well. */
+  /** Lists the pending operations, the oldest first: a program waits for these.
+   * `Deno.inspect(ctx)` shows them as well. */
   inspect(): PendingOperation[] {
-    return this.#ring.inspect();
+    return this[RING].inspect();
   }
 
-  /** What `console.log(ctx)` prints. */
+  /** Writes the text that `console.log(ctx)` prints. */
   [Symbol.for("Deno.customInspect")](): string {
     const lines = this.inspect().map((op) => `\n  ${describe(op)}`);
     return `IoContext { ${lines.length} pending }${lines.join("")}`;
@@ -188,69 +171,64 @@ export class IoContext implements Disposable, AsyncDisposable {
 
   /**
    * The fd of the ring, for `asyncMsgRing()` in other threads of this process.
-   * It belongs to the context.
+   * The context owns it.
    *
    * @throws {TypeError} If the context is closed.
    */
   get ringFd(): number {
-    this.#ring.checkOpen("get the ring fd");
-    return this.#ring.shim.kio_ring_fd(this.#ring.handle);
+    this[RING].checkOpen("get the ring fd");
+    return this[RING].shim.kio_ring_fd(this[RING].handle);
   }
 
   /**
-   * Called with what `asyncMsgRing()` has sent to this context, but for
-   * `WAKE_TAG`. It does not keep the process alive; `run()` does. An exception
-   * is reported like one of an event listener.
+   * Called for each message that `asyncMsgRing()` has sent to this context,
+   * except `WAKE_TAG`. It does not keep the process alive; `run()` does. An
+   * exception is reported like one of an event listener.
    */
   get onMessage(): ((result: number, userData: number) => void) | null {
-    return this.#ring.onMessage;
+    return this[RING].onMessage;
   }
   set onMessage(
     handler: ((result: number, userData: number) => void) | null,
   ) {
-    this.#ring.checkOpen("set onMessage");
+    this[RING].checkOpen("set onMessage");
     if (handler !== null) checkFunction(handler, "it", "set onMessage");
-    this.#ring.onMessage = handler;
-    this.#ring.schedule();
+    this[RING].onMessage = handler;
+    this[RING].schedule();
   }
 
   /**
-   * Called with each fd that `handOver()` has given to this context, and the
-   * tag that came with it. The fd is the handler's to close. The handler takes
-   * it by `new Socket()`, `Connections.add()`, `handOver()` or `asyncClose()`.
-   * An fd is closed at the latest with its thread.
-   *
-   * Until there is a handler they wait. What still waits when the context is
-   * closed, or its thread ends in whatever way, is closed. It does not keep the
-   * process alive; `run()` does.
-   *
-   * An exception is reported like one of an event listener, which ends the
-   * program or its worker. The fd is closed then if the handler has not taken
-   * it. `Connections` has an `onError` for what fails for one connection only.
+   * Called for each fd that `handOver()` has given to this context, with its
+   * tag. The handler owns the fd and must close it; the end of the thread does
+   * at the latest. Without a handler fds wait. Those that still wait are closed
+   * with the context, or when its thread ends in whatever way. It does not keep
+   * the process alive; `run()` does. An exception is reported like one of an
+   * event listener.
    */
   get onFd(): ((fd: number, tag: number) => void) | null {
-    return this.#ring.onFd;
+    return this[RING].onFd;
   }
   set onFd(handler: ((fd: number, tag: number) => void) | null) {
-    this.#ring.checkOpen("set onFd");
+    this[RING].checkOpen("set onFd");
     if (handler !== null) checkFunction(handler, "it", "set onFd");
-    this.#ring.onFd = handler;
-    // What has come before, but not within this assignment.
-    queueMicrotask(() => this.#ring.takeFds());
-    this.#ring.schedule();
+    this[RING].onFd = handler;
+    // Fds that have come before; not within this assignment.
+    queueMicrotask(() => this[RING].takeFds());
+    this[RING].schedule();
   }
 
   /**
-   * Waits until `stop()` is called, and keeps the process alive so long. The
-   * operations of the context need neither this nor `runUntilDone()`. Stands
-   * for `Run(tick)`; the thread is not blocked.
+   * Waits until `stop()` is called, and keeps the process alive until then. The
+   * thread is not blocked. Operations need neither this nor `runUntilDone()`.
+   *
+   * C++: `Run(tick)`
    *
    * @param tick Called after each batch of completions, before the code that
-   * waits for them goes on. If it throws, `run()` ends with that.
+   * waits for them goes on. If it throws, `run()` rejects with that.
    * @throws {TypeError} If the context is closed or running already.
    */
   run(tick?: () => void): Promise<void> {
-    this.#ring.checkOpen("run");
+    this[RING].checkOpen("run");
     if (tick !== undefined) checkFunction(tick, "tick", "run");
     if (this.#running !== null) {
       throw new TypeError(
@@ -259,9 +237,9 @@ export class IoContext implements Disposable, AsyncDisposable {
     }
     const running = Promise.withResolvers<void>();
     this.#running = running;
-    this.#ring.keepAlive = true;
+    this[RING].keepAlive = true;
     if (tick !== undefined) {
-      this.#ring.onBatch = () => {
+      this[RING].onBatch = () => {
         try {
           tick();
         } catch (error) {
@@ -270,150 +248,118 @@ export class IoContext implements Disposable, AsyncDisposable {
         }
       };
     }
-    this.#ring.schedule();
+    this[RING].schedule();
     return running.promise;
   }
 
   /**
    * Ends `run()`; does nothing if it is not running. Pending operations go on.
-   * Stands for `Stop()`; another thread sends a message that calls it.
+   * Another thread sends a message whose handler calls it.
+   *
+   * C++: `Stop()`
    */
   stop(): void {
     this.#running?.resolve();
     this.#running = null;
-    this.#ring.onBatch = null;
-    this.#ring.keepAlive = false;
+    this[RING].onBatch = null;
+    this[RING].keepAlive = false;
     // Lets the process exit if nothing is pending.
-    if (!this.#ring.closed) this.#ring.schedule();
+    if (!this[RING].closed) this[RING].schedule();
   }
 
   /**
-   * Waits for a task. Operations left pending by it go on. Stands for
-   * `RunUntilDone(task)`; the thread is not blocked, so the task may wait for
-   * anything else as well.
+   * Waits for a task. The thread is not blocked, so the task may wait for
+   * anything else as well. Operations that it leaves pending go on.
    *
-   * @typeParam T What the task gives.
+   * C++: `RunUntilDone(task)`
+   *
+   * @typeParam T The value of the task.
    * @param task A promise, or a function that starts one.
-   * @returns What the task returned.
-   * @throws What the task threw; {TypeError} if the context is closed.
+   * @returns The value of the task.
+   * @throws The exception of the task; {TypeError} if the context is closed.
    */
   async runUntilDone<T>(task: Task<T> | (() => Task<T>)): Promise<T> {
-    this.#ring.checkOpen("run");
+    this[RING].checkOpen("run");
     return await (typeof task === "function" ? task() : task);
   }
 
   /**
    * Cancels every operation that is pending now, and waits until the kernel
-   * has given each of them back. What made it after all gives its result.
-   * Operations that are queued meanwhile are not affected. Stands for
-   * `CancelAllPending()`.
+   * has completed each of them. An operation that made it after all gives its
+   * result. Operations that are queued meanwhile are not affected.
+   *
+   * C++: `CancelAllPending()`
    */
   cancelAllPending(): Promise<void> {
-    return this.#ring.cancelAll();
+    return this[RING].cancelAll();
   }
 
   /**
-   * Registers files, so that `asyncReadFixed()` and `asyncWriteFixed()` name
-   * them by index, which saves the kernel a look-up an operation. The kernel
-   * keeps them open until they are unregistered, whatever happens to the fds.
-   * Stands for `RegisterFiles`; see io_uring_register_files(3).
+   * Registers files by io_uring_register_files(3). `asyncReadFixed()` and
+   * `asyncWriteFixed()` name them by index, which saves the kernel a look-up an
+   * operation. The kernel keeps the files open until they are unregistered, also
+   * if the fds are closed.
    *
-   * @param fds One to 65536 fds; -1 leaves a place empty for `updateFiles()`.
+   * C++: `RegisterFiles`
+   *
+   * @param fds 1 to 65536 fds; -1 leaves a place empty for `updateFiles()`.
    * @returns `EBUSY` if there are registered files already, `EBADF` for an fd
    * that is not open, `EMFILE` beyond `ulimit -n`.
    * @throws {RangeError} If the list is empty or too long or an fd is out of
-   * range, {TypeError} if the context is closed.
+   * range.
+   * @throws {TypeError} If the context is closed.
    */
   registerFiles(fds: readonly Fd[]): Result<void> {
-    const table = this.#fileTable(fds, "register files");
-    const { shim, handle } = this.#ring;
-    const status = shim.kio_files_register(handle, table, table.length);
-    return doneOf(status, "register files");
+    return registerFiles(this[RING], fds);
   }
 
   /**
-   * Replaces registered files; -1 empties a place. See
-   * io_uring_register_files_update(3). The kernel takes them one by one and
-   * stops at the first that it refuses: those before it are replaced, and its
-   * own place is empty.
+   * Replaces registered files by io_uring_register_files_update(3); -1 empties
+   * a place. The kernel takes them one by one and stops at the first that it
+   * refuses: those before it are replaced, and its own place is empty.
    *
    * @param offset Index of the first to be replaced.
-   * @param fds What comes there and in the places behind.
+   * @param fds Fds for that place and those behind it.
    * @returns `ENXIO` if no files are registered, `EINVAL` beyond the end of the
    * table, `EBADF` for an fd that is not open: `error.filesUpdated` tells how
    * many were replaced before it.
-   * @throws {RangeError} If an argument is out of range, {TypeError} if the
-   * context is closed.
+   * @throws {RangeError} If an argument is out of range.
+   * @throws {TypeError} If the context is closed.
    */
   updateFiles(offset: number, fds: readonly Fd[]): Result<void> {
-    const table = this.#fileTable(fds, "update files");
-    const first = checkInteger(
-      offset,
-      FIXED_FILES_MAX - 1,
-      "offset",
-      "update files",
-    );
-    const { shim, handle } = this.#ring;
-    let done = 0;
-    while (done < table.length) {
-      const rest = table.subarray(done);
-      const status = shim.kio_files_update(
-        handle,
-        first + done,
-        rest,
-        rest.length,
-      );
-      // After a part the kernel tells only how many: asked again, it says why.
-      if (status < 0) return updateFailure(-status, done);
-      done += status;
-    }
-    return DONE;
+    return updateFiles(this[RING], offset, fds);
   }
 
   /**
-   * Lets go of the registered files, when no operation uses them any more:
-   * before Linux 6.13 the kernel would keep the thread until then. To let go of
-   * one while others are in use, replace it by -1 with `updateFiles()`.
+   * Unregisters all files by io_uring_unregister_files(3). No operation may use
+   * them: before Linux 6.13 the kernel would keep the thread until it ends. To
+   * let go of one file while others are in use, replace it by -1 with
+   * `updateFiles()`.
    *
    * @returns `EBUSY` if `asyncReadFixed()` or `asyncWriteFixed()` are pending,
    * `ENXIO` if no files are registered.
    * @throws {TypeError} If the context is closed.
    */
   unregisterFiles(): Result<void> {
-    const verb = "unregister files";
-    this.#ring.checkOpen(verb);
-    const isBusy = this.#ring.hasPending(READ_FIXED, WRITE_FIXED);
-    if (isBusy) return failure(EBUSY, verb);
-    const { shim, handle } = this.#ring;
-    return doneOf(shim.kio_files_unregister(handle), verb);
-  }
-
-  #fileTable(fds: readonly Fd[], verb: string): Int32Array<ArrayBuffer> {
-    this.#ring.checkOpen(verb);
-    checkArray(fds, "fds", verb);
-    if (fds.length < 1 || fds.length > FIXED_FILES_MAX) {
-      throw new RangeError(
-        `Cannot ${verb}: expected 1 to ${FIXED_FILES_MAX} fds, got ${fds.length}`,
-      );
-    }
-    return Int32Array.from(fds, (fd) => fd === -1 ? -1 : checkFd(fd, { verb }));
+    return unregisterFiles(this[RING]);
   }
 
   /**
-   * Memory for buffers: zeroed, page-aligned (fit for `O_DIRECT`), never moved
-   * and impossible to transfer away, which makes it the safest there is for
-   * operations. A view of a part (`subarray`) costs a fraction of a new array:
-   * allocate much at once and cut it up. It is freed when nothing refers to it
-   * any more, also after the context is closed.
+   * Allocates memory for buffers by mmap(2): zeroed and page-aligned (fit for
+   * `O_DIRECT`). It is never moved and cannot be transferred, so it is the
+   * safest memory for operations. A view of a part (`subarray`) costs a fraction
+   * of a new array: allocate much at once and cut it up. The memory is freed
+   * when nothing refers to it any more, also after the context is closed.
    *
    * @param size Bytes, 1 to 2^32.
    * @returns The memory.
-   * @throws {RangeError} If `size` is out of range, {Error} with `code`
-   * `ENOMEM` if there is no memory, {TypeError} if the context is closed,
-   * {Deno.errors.NotCapable} if `--allow-ffi` has a list of paths.
+   * @throws {RangeError} If `size` is out of range.
+   * @throws {Error} With `code` `ENOMEM` if there is no memory.
+   * @throws {TypeError} If the context is closed.
+   * @throws {Deno.errors.NotCapable} If `--allow-ffi` has a list of paths.
    */
   allocate(size: number): Uint8Array<ArrayBuffer> {
-    this.#ring.checkOpen("allocate");
+    this[RING].checkOpen("allocate");
     checkInteger(size, MEMORY_MAX, "size", "allocate", 1);
     const memory = mapMemory(size);
     if (memory === undefined) {
@@ -429,32 +375,32 @@ export class IoContext implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Closes the context at once: cancels what is pending, waits without giving
-   * the thread back until the kernel has let go of every buffer, and destroys
-   * the ring. The operations complete with `ECANCELED`, or their result if
-   * they made it; new fds that come that late are closed. `run()` ends. Does
-   * nothing the second time.
+   * Closes the context at once. It cancels pending operations, blocks until the
+   * kernel has let go of every buffer, and destroys the ring. The operations
+   * complete with `ECANCELED`, or with their result if they made it. A new fd
+   * that comes now is closed. `run()` ends. Does nothing the second time.
    *
    * @throws {Error} With the option `trace`, if operations were pending.
    */
   [Symbol.dispose](): void {
     const leaked = this.#leaked();
-    this.#ring.closeNow();
+    this[RING].closeNow();
     this.stop();
     if (leaked !== undefined) throw leaked;
   }
 
-  /** The same as `[Symbol.dispose]()`, while the event loop goes on. */
+  /** Closes the context as `[Symbol.dispose]()` does, while the event loop goes
+   * on. */
   async [Symbol.asyncDispose](): Promise<void> {
     const leaked = this.#leaked();
-    await this.#ring.close();
+    await this[RING].close();
     this.stop();
     if (leaked !== undefined) throw leaked;
   }
 
-  /** What to complain about when the context is closed. */
+  /** Makes the exception of a context that is closed with pending operations. */
   #leaked(): Error | undefined {
-    if (!this.#ring.tracing || this.#ring.closing || this.pending === 0) return;
+    if (!this[RING].tracing || this[RING].closing || this.pending === 0) return;
     const lines = this.inspect().map((op) => `\n${describe(op)}`);
     return new Error(
       `${lines.length} operations were pending when their IoContext was closed:${
@@ -464,7 +410,7 @@ export class IoContext implements Disposable, AsyncDisposable {
   }
 }
 
-/** Places of a submission queue: a power of two. */
+/** Throws unless a submission queue can have so many entries. */
 export function checkEntries(entries: number, verb: string): void {
   if (
     Number.isInteger(entries) && entries >= 1 && entries <= ENTRIES_MAX &&
@@ -475,8 +421,4 @@ export function checkEntries(entries: number, verb: string): void {
       String(entries)
     }`,
   );
-}
-
-function doneOf(status: number, action: string): Result<void> {
-  return status < 0 ? failure(-status, action) : DONE;
 }

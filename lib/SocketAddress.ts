@@ -1,13 +1,21 @@
-import { type BlockingPool, checkPool } from "./threads/blocking_pool.ts";
+/**
+ * Addresses of sockets: a value that is a struct sockaddr, with its text. The
+ * classes of threads are here as types only: a pool brings what starts its
+ * jobs (see `internal.ts`), so that operations on sockets do not stand on
+ * threads.
+ */
 import { checkText } from "./check.ts";
-import { type IoContext, ringOf } from "./IoContext.ts";
-import { checkHost, joinLookUp, lookUp, startLookUp } from "./threads/names.ts";
+import { BYTES, DECODE, ringOf, startJobOf } from "./internal.ts";
+import type { IoContext } from "./IoContext.ts";
+import { decimal, parseIpv4, parseIpv6, printIpv6 } from "./ip_text.ts";
+import { checkHost, joinLookUp, lookUp, startLookUp } from "./names.ts";
 import { RESOLVE, RESOLVE_ALL } from "./ops/table.ts";
 import type { Operation } from "./ring/operation.ts";
 import { type Result, success } from "./result.ts";
+import type { BlockingPool } from "./threads/blocking_pool.ts";
 import type { UringOp } from "./UringOp.ts";
 
-/** The kind of an address. */
+/** The family of an address: IPv4, IPv6 or a name of a unix socket. */
 export type AddressFamily = "ipv4" | "ipv6" | "unix";
 
 /** Numbers of the families, and where their parts are, in struct sockaddr_*. */
@@ -30,21 +38,14 @@ const PATH_AT = 2;
 /** Bytes of sun_path, with the NUL that ends it. */
 const PATH_SIZE = 108;
 
-/** Room for any address: struct sockaddr_storage. */
+/** Bytes of any address: struct sockaddr_storage. */
 export const ADDRESS_SIZE = 128;
 
-/** The struct sockaddr of an address; not to be changed. */
-export let bytesOfAddress: (
-  address: SocketAddress,
-) => Uint8Array<ArrayBuffer>;
-
-/** The address in a struct sockaddr of the kernel. */
-export let addressFromBytes: (bytes: Uint8Array) => SocketAddress;
-
 /**
- * Where a socket is or goes: an IPv4 or IPv6 address with a port, or the name
- * of a unix socket. Immutable. Stands for `net::SocketAddress`; see ip(7),
- * ipv6(7) and unix(7).
+ * The address of a socket: an IPv4 or IPv6 address with a port, or the name of
+ * a unix socket. Immutable. See ip(7), ipv6(7) and unix(7).
+ *
+ * C++: `net::SocketAddress`
  *
  * @example Make, print, parse
  * ```ts
@@ -56,7 +57,7 @@ export let addressFromBytes: (bytes: Uint8Array) => SocketAddress;
  * ```
  */
 export class SocketAddress {
-  /** Which kind of address it is. */
+  /** The family. */
   readonly family: AddressFamily;
   /**
    * The numeric IP address, without brackets, with `%` and the number of the
@@ -81,11 +82,11 @@ export class SocketAddress {
   }
 
   /**
-   * An IPv4 address.
+   * Makes an IPv4 address.
    *
    * @param port The port, 0 to 65535; 0 lets the kernel choose when bound.
-   * @param host Four numbers with dots; all interfaces if left out. Names are
-   * not resolved here.
+   * @param host Four numbers with dots; all interfaces if left out. A name is
+   * no address: see `resolve()`.
    * @returns The address.
    * @throws {RangeError} If `port` is out of range.
    * @throws {TypeError} If `host` is not an IPv4 address.
@@ -105,13 +106,14 @@ export class SocketAddress {
   }
 
   /**
-   * An IPv6 address. A socket bound to `::` takes IPv4 connections too, whose
-   * addresses are written `::ffff:1.2.3.4`, unless it is told otherwise.
+   * Makes an IPv6 address. A socket bound to `::` takes IPv4 connections too,
+   * unless `IPV6_V6ONLY` is set. Their addresses are written
+   * `::ffff:1.2.3.4`.
    *
    * @param port The port, 0 to 65535; 0 lets the kernel choose when bound.
-   * @param host The address without brackets, with `%` and the number of the
-   * interface where it is link-local; all interfaces if left out. Names are
-   * not resolved here.
+   * @param host The address without brackets; all interfaces if left out. A
+   * link-local one has `%` and the number of its interface. A name is no
+   * address: see `resolve()`.
    * @returns The address; `host` is in the shortest form (RFC 5952).
    * @throws {RangeError} If `port` is out of range.
    * @throws {TypeError} If `host` is not an IPv6 address.
@@ -138,10 +140,10 @@ export class SocketAddress {
   }
 
   /**
-   * The address of a unix socket.
+   * Makes the address of a unix socket.
    *
-   * @param path The path, at most 107 bytes; or an abstract name, which is in
-   * no file system, after a NUL.
+   * @param path The path, 1 to 107 bytes; or NUL and an abstract name, which is
+   * in no file system.
    * @returns The address.
    * @throws {TypeError} If `path` is empty or has a NUL that is not its first
    * character.
@@ -175,7 +177,7 @@ export class SocketAddress {
    *
    * @param text The address with its port.
    * @returns The address.
-   * @throws {TypeError} If `text` is not an address. Names are not resolved.
+   * @throws {TypeError} If `text` is no address; a name is none.
    * @throws {RangeError} If the port is out of range.
    */
   static parse(text: string): SocketAddress {
@@ -195,11 +197,13 @@ export class SocketAddress {
   }
 
   /**
-   * The address of a host, the first of `resolveAll()`. Stands for `Resolve`.
+   * Looks a host up and gives its first address, as `resolveAll()` does.
+   *
+   * C++: `Resolve`
    *
    * @param host An address, or a name.
    * @param port The port, 0 to 65535.
-   * @returns The address; else an error of `resolveAll()`.
+   * @returns The address, or an error of `resolveAll()`.
    * @throws {TypeError} If `host` is empty or has a NUL.
    * @throws {RangeError} If `host` is too long or `port` out of range.
    *
@@ -217,20 +221,19 @@ export class SocketAddress {
   }
 
   /**
-   * All addresses of a host, as getaddrinfo(3) finds them: in `/etc/hosts`, the
-   * DNS or wherever `/etc/nsswitch.conf` says, in the order of RFC 6724, 64 at
-   * most. It blocks the thread, with everything in it, for seconds where a
-   * server does not answer: to be used at startup. A numeric address needs no
-   * look-up.
+   * Looks a host up by getaddrinfo(3): in `/etc/hosts`, the DNS or wherever
+   * `/etc/nsswitch.conf` says. It blocks the thread and everything in it, for
+   * seconds if a server does not answer: use it at startup. A numeric address
+   * needs no look-up.
    *
-   * @param host An address, or a name of up to 254 bytes, in ASCII
-   * (`xn--…` where it is not). A link-local address may have `%` and the name or
-   * number of its interface. Whatever else getaddrinfo(3) takes for an address
-   * is one, such as `127.1`.
+   * @param host An address, or a name of up to 254 bytes, in ASCII (else in its
+   * form `xn--…`). A link-local address may have `%` and the name or number of
+   * its interface. getaddrinfo(3) takes more for addresses, such as `127.1`.
    * @param port The port, 0 to 65535.
-   * @returns One address at least. `EAI_NONAME` if there is no such name or it
-   * has no address, `EAI_AGAIN` if there is no answer now, `EAI_FAIL` if there
-   * will be none, other errors of getaddrinfo(3), `EMFILE` …
+   * @returns 1 to 64 addresses, in the order of RFC 6724. `EAI_NONAME` if there
+   * is no such name or it has no address, `EAI_AGAIN` if there is no answer
+   * now, `EAI_FAIL` if there will be none, other errors of getaddrinfo(3),
+   * `EMFILE` …
    * @throws {TypeError} If `host` is empty or has a NUL.
    * @throws {RangeError} If `host` is too long or `port` out of range.
    */
@@ -243,14 +246,15 @@ export class SocketAddress {
   }
 
   /**
-   * The address of a host, the first of `resolveAllAsync()`. Stands for
-   * `ResolveAsync`.
+   * Looks a host up and gives its first address, as `resolveAllAsync()` does.
+   *
+   * C++: `ResolveAsync`
    *
    * @param ctx The context.
-   * @param pool The threads to look it up.
+   * @param pool The threads that look it up.
    * @param host An address, or a name.
    * @param port The port, 0 to 65535.
-   * @returns The address; else an error of `resolveAllAsync()`.
+   * @returns The address, or an error of `resolveAllAsync()`.
    * @throws {TypeError} If `host` is empty or has a NUL, or the context or the
    * pool is closed.
    * @throws {RangeError} If `host` is too long or `port` out of range.
@@ -277,18 +281,19 @@ export class SocketAddress {
   }
 
   /**
-   * All addresses of a host, as `resolveAll()` finds them, looked up in a thread
-   * of a pool; a numeric address needs none. A look-up that was cancelled keeps
-   * its thread until getaddrinfo(3) gives up, which can take half a minute.
+   * Looks a host up by getaddrinfo(3) in a thread of a pool, as `resolveAll()`
+   * does in this one; a numeric address needs no thread. A look-up that was
+   * cancelled keeps its thread until getaddrinfo(3) returns, which can take half
+   * a minute.
    *
    * @param ctx The context.
-   * @param pool The threads to look it up.
+   * @param pool The threads that look it up.
    * @param host An address, or a name.
    * @param port The port, 0 to 65535.
-   * @returns One address at least. The errors of `resolveAll()`, `EAGAIN` if
-   * all threads are busy and the queue of the pool is full, `ECANCELED`;
-   * `EAI_FAIL` also if there is no thread, an earlier job has ended it, or
-   * `--allow-ffi` was revoked; the message says which.
+   * @returns 1 to 64 addresses. The errors of `resolveAll()`; `EAGAIN` if all
+   * threads are busy and the queue of the pool is full; `ECANCELED`. `EAI_FAIL`
+   * also if there is no thread, if an earlier job has ended it, or if
+   * `--allow-ffi` was revoked: the message says which.
    * @throws {TypeError} If `host` is empty or has a NUL, or the context or the
    * pool is closed.
    * @throws {RangeError} If `host` is too long or `port` out of range.
@@ -302,7 +307,7 @@ export class SocketAddress {
     return resolveFor(ctx, pool, host, port);
   }
 
-  /** The address and its port, in the form that `parse()` reads. */
+  /** Writes the address with its port, in the form that `parse()` reads. */
   toString(): string {
     if (this.family === "ipv4") return `${this.host}:${this.port}`;
     if (this.family === "ipv6") return `[${this.host}]:${this.port}`;
@@ -311,45 +316,60 @@ export class SocketAddress {
     return this.host[0] === "@" ? `unix:./${this.host}` : `unix:${this.host}`;
   }
 
-  static {
-    bytesOfAddress = (address) => address.#bytes;
-    addressFromBytes = (bytes) => {
-      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-      const family = bytes.length < 2 ? 0 : view.getUint16(0, true);
-      if (family === AF_INET) {
-        const parts = bytes.subarray(IPV4_AT, IPV4_AT + 4);
-        return SocketAddress.v4(view.getUint16(PORT_AT), parts.join("."));
-      }
-      if (family === AF_INET6) {
-        const groups = Array.from(
-          { length: 8 },
-          (_, i) => view.getUint16(IPV6_AT + 2 * i),
-        );
-        const scope = view.getUint32(IPV6_SCOPE_AT, true);
-        return SocketAddress.v6(
-          view.getUint16(PORT_AT),
-          `${printIpv6(groups)}%${scope}`,
-        );
-      }
-      // A path may be written without its NUL; no name at all is the rule for
-      // the connecting side.
-      let end = bytes.length;
-      if (bytes[PATH_AT] !== 0 && bytes[end - 1] === 0) end--;
-      // A byte order mark is part of a name like any other character.
-      const path = new TextDecoder("utf-8", { ignoreBOM: true })
-        .decode(bytes.subarray(PATH_AT, end));
-      return new SocketAddress("unix", path, 0, bytes.slice());
-    };
+  /** Gives the struct sockaddr; throws for an object that only looks like an
+   * address. */
+  private get [BYTES](): Uint8Array<ArrayBuffer> {
+    return this.#bytes;
+  }
+
+  /** Makes an address of a struct sockaddr of the kernel. */
+  private static [DECODE](bytes: Uint8Array): SocketAddress {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    const family = bytes.length < 2 ? 0 : view.getUint16(0, true);
+    if (family === AF_INET) {
+      const parts = bytes.subarray(IPV4_AT, IPV4_AT + 4);
+      return SocketAddress.v4(view.getUint16(PORT_AT), parts.join("."));
+    }
+    if (family === AF_INET6) {
+      const groups = Array.from(
+        { length: 8 },
+        (_, i) => view.getUint16(IPV6_AT + 2 * i),
+      );
+      const scope = view.getUint32(IPV6_SCOPE_AT, true);
+      return SocketAddress.v6(
+        view.getUint16(PORT_AT),
+        `${printIpv6(groups)}%${scope}`,
+      );
+    }
+    // A path may come without its NUL; the connecting side mostly has no name.
+    let end = bytes.length;
+    if (bytes[PATH_AT] !== 0 && bytes[end - 1] === 0) end--;
+    // A byte order mark is part of a name like any other character.
+    const path = new TextDecoder("utf-8", { ignoreBOM: true })
+      .decode(bytes.subarray(PATH_AT, end));
+    return new SocketAddress("unix", path, 0, bytes.slice());
   }
 }
 
-/** AF_INET … of a family; undefined if there is no such family. */
+/** Gives the struct sockaddr of an address, which must not be changed. */
+export function bytesOfAddress(
+  address: SocketAddress,
+): Uint8Array<ArrayBuffer> {
+  return address[BYTES];
+}
+
+/** Makes an address of a struct sockaddr of the kernel. */
+export function addressFromBytes(bytes: Uint8Array): SocketAddress {
+  return SocketAddress[DECODE](bytes);
+}
+
+/** Gives AF_INET … of a family; undefined if there is no such family. */
 export function familyNumber(family: AddressFamily): number | undefined {
   return NUMBER_OF.get(family);
 }
 
-/** Looks a host up as `resolveAllAsync()` does; without a pool, in threads of the
- * shim. */
+/** Looks a host up as `resolveAllAsync()` does; without a pool, in threads of
+ * the shim. */
 export function resolveFor(
   ctx: IoContext,
   pool: BlockingPool | undefined,
@@ -368,14 +388,14 @@ function startResolving<T>(
   pick: (all: SocketAddress[]) => T,
 ): UringOp<T> {
   const ring = ringOf(ctx, operation);
-  if (pool !== undefined) checkPool(pool, operation);
+  const startJob = pool && startJobOf(pool, operation);
   const name = checkHost(host);
   const literal = literalAddress(host, port);
   if (literal === undefined) {
     const decode = (found: Iterable<Uint8Array>) => pick(distinct(found));
-    return pool === undefined
+    return startJob === undefined
       ? joinLookUp(ring, operation, host, name, port, decode)
-      : startLookUp(pool, ring, operation, name, port, decode);
+      : startLookUp(startJob, ring, operation, name, port, decode);
   }
   const entry = ring.take(operation);
   const { op, settle } = ring.external<T>(entry, () => {});
@@ -383,7 +403,7 @@ function startResolving<T>(
   return op;
 }
 
-/** The address that a host is, unless it is a name. */
+/** Reads a host that is an address; undefined if it is a name. */
 function literalAddress(host: string, port: number): SocketAddress | undefined {
   checkPort(port);
   if (parseIpv4(host) !== undefined) return SocketAddress.v4(port, host);
@@ -393,7 +413,7 @@ function literalAddress(host: string, port: number): SocketAddress | undefined {
   return isIpv6 ? SocketAddress.v6(port, host) : undefined;
 }
 
-/** Each address once: `/etc/hosts` may name one in several lines. */
+/** Makes addresses, each once: `/etc/hosts` may name one in several lines. */
 function distinct(found: Iterable<Uint8Array>): SocketAddress[] {
   const addresses = Array.from(found, addressFromBytes);
   return [...new Map(addresses.map((it) => [`${it}`, it])).values()];
@@ -411,71 +431,4 @@ function checkPort(port: number): void {
       `Cannot make a socket address: port must be an integer from 0 to 65535, got ${port}`,
     );
   }
-}
-
-/** Digits as a number: no sign, no leading zero, not above `max`. */
-function decimal(text: string, max: number): number | undefined {
-  if (!/^(0|[1-9]\d{0,9})$/.test(text)) return undefined;
-  return Number(text) <= max ? Number(text) : undefined;
-}
-
-type Ipv4Bytes = [number, number, number, number];
-
-function parseIpv4(text: string): Ipv4Bytes | undefined {
-  const parts = String(text).split(".").map((part) => decimal(part, 255));
-  return parts.length === 4 && parts.every((part) => part !== undefined)
-    ? parts as Ipv4Bytes
-    : undefined;
-}
-
-function parseIpv6(text: string): number[] | undefined {
-  const halves = text.split("::");
-  if (halves.length > 2) return undefined;
-  const [head, tail] = halves.map((half, i) =>
-    parseGroups(half, i === halves.length - 1)
-  );
-  if (head === undefined) return undefined;
-  if (halves.length === 1) return head.length === 8 ? head : undefined;
-  if (tail === undefined || head.length + tail.length > 7) return undefined;
-  const zeros = new Array(8 - head.length - tail.length).fill(0);
-  return [...head, ...zeros, ...tail];
-}
-
-/** Groups between colons; the last may be an IPv4 address, for two. */
-function parseGroups(text: string, atEnd: boolean): number[] | undefined {
-  if (text === "") return [];
-  const groups: number[] = [];
-  const parts = text.split(":");
-  for (const [i, part] of parts.entries()) {
-    const ipv4 = atEnd && i === parts.length - 1 ? parseIpv4(part) : undefined;
-    if (ipv4 !== undefined) {
-      groups.push(ipv4[0] << 8 | ipv4[1], ipv4[2] << 8 | ipv4[3]);
-    } else if (/^[0-9a-fA-F]{1,4}$/.test(part)) {
-      groups.push(parseInt(part, 16));
-    } else {
-      return undefined;
-    }
-  }
-  return groups;
-}
-
-/** RFC 5952: the first longest run of two or more zero groups becomes `::`. */
-function printIpv6(groups: number[]): string {
-  const isMapped = groups.slice(0, 5).every((group) => group === 0) &&
-    groups[5] === 0xffff;
-  if (isMapped) {
-    const [high = 0, low = 0] = groups.slice(6);
-    return `::ffff:${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
-  }
-  let start = -1;
-  let length = 1;
-  for (let i = 0; i < 8; i++) {
-    let end = i;
-    while (end < 8 && groups[end] === 0) end++;
-    if (end - i > length) [start, length] = [i, end - i];
-  }
-  const hex = groups.map((group) => group.toString(16));
-  if (start < 0) return hex.join(":");
-  const head = hex.slice(0, start).join(":");
-  return `${head}::${hex.slice(start + length).join(":")}`;
 }

@@ -1,31 +1,35 @@
 import type { Result } from "./result.ts";
 
 /**
- * An operation that is queued: a real promise of its `Result`, never rejected.
- * It starts at once, awaited or not, and it keeps its buffers referenced until
- * the kernel is done with them. Stands for `UringOp<Derived>`.
+ * An operation that is queued: a real promise of its `Result`. It is never
+ * rejected, but for `offload()` with the exception of the job. It starts at
+ * once, awaited or not. It keeps its buffers referenced until the kernel has
+ * completed it.
  *
- * To stop waiting for it does not end it: after `Promise.race()` a receive that
- * lost takes bytes that nobody sees. `withTimeout()` and `withSignal()` end it,
- * and lose nothing.
+ * To stop waiting for an operation does not end it: after `Promise.race()` a
+ * receive that lost takes bytes from the next one. `withTimeout()` and
+ * `withSignal()` end it, and lose nothing.
  *
- * @typeParam T What the operation is for: a number of bytes, an fd …
+ * C++: `UringOp<Derived>`
+ *
+ * @typeParam T The value of the result: a number of bytes, an fd …
  */
 export interface UringOp<T> extends Promise<Result<T>> {
   /**
-   * Bounds the operation in time: it is cancelled when the time is over, and
-   * its error is `ETIMEDOUT`. If it made it after all, its result counts, as
-   * the bytes have moved. Of several timeouts the earliest counts. May be
-   * called at any time; does nothing once the operation is complete. Stands
-   * for `WithTimeout`.
+   * Cancels the operation when the time is over, and gives it the error
+   * `ETIMEDOUT`. If it made it after all, its result counts, as the bytes have
+   * moved. Of several timeouts the earliest counts. May be called at any time;
+   * does nothing once the operation is complete.
+   *
+   * C++: `WithTimeout`
    *
    * @param timeoutMs Milliseconds from now, 0 or more and finite. Never early,
-   * late by up to a millisecond and the load of the thread. With 0 only what
-   * can be done at once succeeds. What goes to a thread of the kernel as a rule
-   * does not: `asyncFallocate()`, `asyncFdatasync()`, `asyncFstat()`,
+   * late by up to a millisecond and the load of the thread. With 0 only an
+   * operation succeeds that can be done at once. One that goes to a thread of
+   * the kernel mostly does not: `asyncFallocate()`, `asyncFdatasync()`, `asyncFstat()`,
    * `asyncFsync()`, `asyncFtruncate()`, `asyncRename()`, `asyncShutdown()`,
    * `asyncSplice()`, `asyncUnlink()`, most writes to files, all on tmpfs, and
-   * opening what is created or not in the cache.
+   * opening a file that is created or not in the cache.
    * @returns The same operation.
    * @throws {RangeError} If `timeoutMs` is negative, NaN or infinite; the
    * operation is cancelled then.
@@ -46,16 +50,16 @@ export interface UringOp<T> extends Promise<Result<T>> {
   withSignal(signal: AbortSignal): this;
 
   /**
-   * Asks the kernel to cancel the operation. That is a request: what counts is
-   * how the operation completes, with `ECANCELED` or with its result if it was
-   * done already. One that was not submitted yet (queued by the same turn of
-   * the event loop) never happens, nor does a link that has not started: see
-   * `link()`. Buffers stay in use until completion.
+   * Asks the kernel to cancel the operation. That is a request: the operation
+   * completes with `ECANCELED`, or with its result if it was done already. One
+   * that was not submitted yet (queued by the same turn of the event loop)
+   * never happens, nor does a link that has not started: see `link()`. Buffers
+   * stay in use until completion.
    */
   cancel(): void;
 
   /**
-   * The value, with an exception for an error.
+   * Gives the value, and throws for an error.
    *
    * @returns A promise of the value. It rejects with the class of
    * `Deno.errors` that fits the errno (else `Error`), with `code`, `errno` and

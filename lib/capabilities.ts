@@ -35,7 +35,9 @@ export interface Capabilities {
 }
 
 /** The operations of the kernel. */
-const ROWS = Object.values(table).filter(({ opcode }) => opcode >= 0);
+const ROWS = Object.values(table).filter(({ opcode, isEmulated }) =>
+  opcode >= 0 || isEmulated
+);
 
 const OPCODES_MAX = 256;
 

@@ -8,7 +8,7 @@ export type Fd = number | { readonly fd: number };
 /** Memory that the kernel reads or fills: a view or an `ArrayBuffer`. */
 export type Buffer = ArrayBufferView | ArrayBuffer;
 
-/** Where in a file: see `CURRENT_POSITION` for what is not a number. */
+/** A place in a file: a number of bytes, or `CURRENT_POSITION`. */
 export type Offset = number | bigint | typeof CURRENT_POSITION;
 
 /**
@@ -18,14 +18,14 @@ export type Offset = number | bigint | typeof CURRENT_POSITION;
  */
 export const CURRENT_POSITION: unique symbol = Symbol("CURRENT_POSITION");
 
-/** What Linux transfers at most at a time: 2 GiB less a page. */
+/** The most bytes that Linux transfers at a time: 2 GiB less a page. */
 export const TRANSFER_MAX = 0x7ffff000;
 const OFFSET_MAX = 0x7fffffffffffffffn;
 
 // Deno checks integers of FFI calls only until they are optimised, and cuts
 // them afterwards (2^32 + 5 arrives as 5): everything is checked here.
 
-/** An fd, checked. */
+/** Checks an fd, and gives its number. */
 export function checkFd(fd: Fd, operation: { verb: string }): number {
   const number = typeof fd === "number" ? fd : fd?.fd;
   if ((number | 0) === number && number >= 0) return number | 0;
@@ -45,8 +45,8 @@ export function checkFd(fd: Fd, operation: { verb: string }): number {
   );
 }
 
-/** An fd that is to be closed, now or later: the ring of a context is not the
- * caller's, and its end would be noticed by the kernel's answers only. */
+/** Checks an fd that will be closed. The context owns its ring: if that were
+ * closed here, only the kernel's answers would tell. */
 export function checkOwned(fd: number, verb: string): number {
   if (!loadShim().kio_fd_is_ring(fd)) return fd;
   throw new TypeError(
@@ -54,13 +54,13 @@ export function checkOwned(fd: number, verb: string): number {
   );
 }
 
-/** What one operation moves of a buffer at most, checked. */
+/** Checks a buffer, and gives the most bytes that one operation moves of it. */
 export function checkBuffer(buffer: Buffer, operation: Operation): number {
   const length = checkMemory(buffer, operation);
   return length <= TRANSFER_MAX ? length : TRANSFER_MAX;
 }
 
-/** The length of a buffer that is to be filled or sent, checked. */
+/** Checks a buffer, and gives its length. */
 export function checkMemory(buffer: Buffer, operation: Operation): number {
   if (!ArrayBuffer.isView(buffer) && !(buffer instanceof ArrayBuffer)) {
     const hint = typeof buffer === "string" ? "; encode it as bytes" : "";
@@ -80,13 +80,13 @@ export function checkMemory(buffer: Buffer, operation: Operation): number {
   );
 }
 
-/** What one operation moves at most of one buffer among several, which may be
- * empty; checked. */
+/** Checks a buffer among several, which may be empty, and gives the most bytes
+ * that one operation moves of it. */
 export function checkPart(buffer: Buffer, operation: Operation): number {
   return isEmpty(buffer) ? 0 : checkBuffer(buffer, operation);
 }
 
-/** Whether it has no bytes and never had any: not because they were taken. */
+/** Tells if a buffer has no bytes and never had any. */
 function isEmpty(buffer: Buffer): boolean {
   if (!ArrayBuffer.isView(buffer) && !(buffer instanceof ArrayBuffer)) {
     return false;
@@ -96,7 +96,7 @@ function isEmpty(buffer: Buffer): boolean {
   return buffer.byteLength === 0 && !isDetached(buffer) && !isResizable;
 }
 
-/** Whether its memory was transferred elsewhere. */
+/** Tells if the memory of a buffer was transferred elsewhere. */
 export function isDetached(buffer: Buffer): boolean {
   const memory = memoryOf(buffer);
   return memory instanceof ArrayBuffer && memory.detached;
@@ -106,7 +106,7 @@ function memoryOf(buffer: Buffer): ArrayBufferLike {
   return ArrayBuffer.isView(buffer) ? buffer.buffer : buffer;
 }
 
-/** Any integer from `min` to `max`; -0 becomes 0. */
+/** Checks an integer from `min` to `max`; -0 becomes 0. */
 export function checkInteger(
   value: number,
   max: number,
@@ -122,7 +122,7 @@ export function checkInteger(
   );
 }
 
-/** What is to be called. */
+/** Throws unless it is a function. */
 export function checkFunction(
   value: unknown,
   name: string,
@@ -134,7 +134,7 @@ export function checkFunction(
   );
 }
 
-/** An object with options. */
+/** Throws unless it is an object with options. */
 export function checkOptions(options: unknown, verb: string): void {
   if (typeof options === "object" && options !== null) return;
   throw new TypeError(
@@ -142,7 +142,7 @@ export function checkOptions(options: unknown, verb: string): void {
   );
 }
 
-/** What can abort. */
+/** Throws unless it is an `AbortSignal`. */
 export function checkSignal(signal: unknown, verb: string): void {
   if (signal instanceof AbortSignal) return;
   throw new TypeError(
@@ -150,18 +150,18 @@ export function checkSignal(signal: unknown, verb: string): void {
   );
 }
 
-/** What bounds a transfer. */
+/** Throws unless these can bound a transfer. */
 export function checkBounds(
-  options: { timeout?: number | undefined; signal?: AbortSignal | undefined },
+  options: { timeoutMs?: number | undefined; signal?: AbortSignal | undefined },
   verb: string,
 ): void {
   checkOptions(options, verb);
-  const { timeout, signal } = options;
-  if (timeout !== undefined) checkDelay(timeout, "timeout", verb);
+  const { timeoutMs, signal } = options;
+  if (timeoutMs !== undefined) checkDelay(timeoutMs, "timeoutMs", verb);
   if (signal !== undefined) checkSignal(signal, verb);
 }
 
-/** An array, which cannot say that it has another length than it has. */
+/** Throws unless it is an array, whose length is that of its elements. */
 export function checkArray(array: unknown, of: string, verb: string): void {
   if (Array.isArray(array)) return;
   throw new TypeError(
@@ -169,7 +169,7 @@ export function checkArray(array: unknown, of: string, verb: string): void {
   );
 }
 
-/** A finite number of milliseconds that is not negative. */
+/** Throws unless it is a finite number of milliseconds, 0 or more. */
 export function checkDelay(delayMs: number, name: string, verb: string): void {
   if (
     typeof delayMs === "number" && delayMs >= 0 &&
@@ -182,7 +182,7 @@ export function checkDelay(delayMs: number, name: string, verb: string): void {
   );
 }
 
-/** A path, as the kernel takes it. */
+/** Checks a path, and gives it with the NUL of C. */
 export function checkPath(
   path: string,
   operation: Operation,
@@ -191,8 +191,8 @@ export function checkPath(
   return new TextEncoder().encode(`${path}\0`);
 }
 
-/** A string that means the same to the kernel: encoding would replace a lone
- * surrogate, and so name something else. */
+/** Throws unless a string means the same to the kernel: encoding would replace a
+ * lone surrogate, and so name something else. */
 export function checkText(text: string, name: string, verb: string): void {
   if (typeof text === "string" && !text.includes("\0")) {
     if (text.isWellFormed()) return;
@@ -203,7 +203,7 @@ export function checkText(text: string, name: string, verb: string): void {
   throw new TypeError(`Cannot ${verb}: ${name} must be a string without NUL`);
 }
 
-/** Flags of a system call: any 31 bits. */
+/** Checks flags of a system call: any 31 bits. */
 export function checkFlags(flags: number, operation: Operation): number {
   if ((flags | 0) === flags && flags >= 0) return flags | 0;
   return checkInteger(flags, 2 ** 31 - 1, "flags", operation.verb);

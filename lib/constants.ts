@@ -1,5 +1,9 @@
 /**
- * The kernel's numbers, the same on x86_64 and aarch64 but where noted.
+ * The kernel's numbers: flags of open(2), poll(2), recv(2), fallocate(2) and
+ * others. They are the same on x86_64 and aarch64 except for those that differ
+ * here.
+ *
+ * @module
  */
 
 const isArm = Deno.build.arch === "aarch64";
@@ -18,7 +22,7 @@ export const O_EXCL = 0o200;
 export const O_TRUNC = 0o1000;
 /** Each write goes to the end of the file, whatever its offset. */
 export const O_APPEND = 0o2000;
-/** Do not wait, for files that can make one wait. */
+/** Fail with EAGAIN instead of waiting, on a pipe, a socket or a terminal. */
 export const O_NONBLOCK = 0o4000;
 /** Each write is durable, with the metadata that is needed to read it. */
 export const O_DSYNC = 0o10000;
@@ -73,7 +77,7 @@ export const FALLOC_FL_ZERO_RANGE = 0x10;
 export const SHUT_RD = 0;
 /** No more sending: the peer reads an end. */
 export const SHUT_WR = 1;
-/** Neither. */
+/** No more receiving and no more sending. */
 export const SHUT_RDWR = 2;
 
 /** Nothing outside of the directory; see openat2(2). */
@@ -82,7 +86,7 @@ export const RESOLVE_BENEATH = 0x08;
 export const RESOLVE_IN_ROOT = 0x10;
 /** No symbolic links at all. */
 export const RESOLVE_NO_SYMLINKS = 0x04;
-/** No links of /proc that lead anywhere. */
+/** No magic links, such as those in /proc/self/fd. */
 export const RESOLVE_NO_MAGICLINKS = 0x02;
 /** No other file systems. */
 export const RESOLVE_NO_XDEV = 0x01;

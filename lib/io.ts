@@ -17,7 +17,8 @@ import {
   TRANSFER_MAX,
 } from "./check.ts";
 import { POLLIN, POLLOUT } from "./constants.ts";
-import { type IoContext, ringOf } from "./IoContext.ts";
+import { ringOf } from "./internal.ts";
+import type { IoContext } from "./IoContext.ts";
 import { loadShim } from "../ffi/load.ts";
 import { offered } from "./ring/offered.ts";
 import * as operations from "./ops/table.ts";

@@ -1,13 +1,12 @@
 import { isAligned } from "../ffi/memory.ts";
 import type { Buffer } from "./check.ts";
-import { workerThreads } from "./threads/worker_threads.ts";
+import { workerThreads } from "./worker_threads.ts";
 
 /**
- * Keeps a buffer from being taken away: from now on `transfer()`,
- * `structuredClone` and `postMessage` throw instead of moving its memory to
- * another owner, which would be fatal while the kernel is using it. Cannot be
- * undone. Costs about a microsecond, once for a buffer; memory of
- * `IoContext.allocate()` is made like that.
+ * Marks the memory of a buffer as untransferable: from now on `transfer()`,
+ * `structuredClone` and `postMessage` throw. Moved to another owner while the
+ * kernel is using it, it would be fatal. Cannot be undone. Costs about a
+ * microsecond, once for a buffer. Memory of `IoContext.allocate()` has the mark.
  *
  * WebAssembly memory and resizable buffers are refused: growing a pinned one
  * would end the process. Copy the data, or use `IoContext.allocate()`.
@@ -16,7 +15,7 @@ import { workerThreads } from "./threads/worker_threads.ts";
  * @param buffer A view or an `ArrayBuffer`; all views of the same memory are
  * affected. A `SharedArrayBuffer` cannot be taken away anyway.
  * @returns The same buffer.
- * @throws {TypeError} If it is no buffer, detached already, or can grow.
+ * @throws {TypeError} If it is no buffer, is detached, or may grow.
  *
  * @example Receive into memory that stays
  * ```ts
@@ -49,10 +48,10 @@ export function pin<T extends Buffer>(buffer: T): T {
 const WASM_PAGE = 65536;
 
 /**
- * Whether somebody may grow it. WebAssembly memory has no mark of its own, but
- * cannot be transferred: asked for more than there is, `transfer()` fails with
- * a TypeError for that reason and with a RangeError for other buffers, which
- * takes the engine milliseconds. It is asked only what is cut as such memory.
+ * Tells if memory may grow. WebAssembly memory has no mark of its own, but
+ * cannot be transferred. `transfer()` to more bytes than there are fails for
+ * that reason with a TypeError, and for other buffers with a RangeError, which
+ * takes the engine milliseconds. So only memory of whole pages is asked.
  */
 function canGrow(memory: ArrayBuffer): boolean {
   if (memory.resizable) return true;

@@ -4,27 +4,31 @@ import type { Operation } from "./ring/operation.ts";
 /**
  * Why an operation failed, as the kernel says it: a plain value, no exception
  * and no stack trace. Failures of the same operation with the same errno share
- * one frozen `IoError`. Those that are about a path or an address, those of
- * transfers, and those of look-ups that tell a reason have their own. `unwrap()`
- * and `orThrow()` know what it was about.
- * Stands for `std::error_code`.
+ * one frozen `IoError`. A failure has its own if it is about a path or an
+ * address, of a transfer, or tells a reason. `unwrap()` and `orThrow()` know
+ * what it was about.
+ *
+ * C++: `std::error_code`
  */
 export interface IoError {
-  /** The number of errno(3), above 0: 110. From 1001 on it is an error of
-   * getaddrinfo(3), whose numbers are negative: 1000 less that number. */
+  /** The number of errno(3), above 0: 110. A value above 1000 is an error of
+   * getaddrinfo(3): 1000 plus the absolute value of its EAI code. */
   readonly errno: number;
   /** Its name: `"ETIMEDOUT"`. */
   readonly code: string;
-  /** What it means: `"Connection timed out"`. */
+  /** Its meaning: `"Connection timed out"`. */
   readonly message: string;
-  /** What an exact transfer had moved before it failed; else undefined. */
+  /** Bytes that an exact transfer had moved before it failed; else undefined. */
   readonly bytesTransferred?: number;
   /** How many registered files `updateFiles()` had replaced before it failed;
    * else undefined. */
   readonly filesUpdated?: number;
+  /** The uncaught error that ended the thread of an `offload()`; else
+   * undefined. */
+  readonly cause?: unknown;
 }
 
-/** What a failed operation gives. */
+/** The result of an operation that failed. */
 export interface Failure {
   /** Always false: tells a `Failure` from a `Success`. */
   readonly ok: false;
@@ -32,17 +36,19 @@ export interface Failure {
   readonly error: IoError;
 }
 
-/** What an operation that worked gives. */
+/** The result of an operation that succeeded. */
 export interface Success<T> {
   /** Always true: tells a `Success` from a `Failure`. */
   readonly ok: true;
-  /** What it was for. */
+  /** The value: a number of bytes, an fd … */
   readonly value: T;
 }
 
 /**
- * How every operation ends: operating errors are values, they are not thrown.
- * Stands for `std::expected<T, std::error_code>`.
+ * The end of every operation: errors of the system are values, they are not
+ * thrown.
+ *
+ * C++: `std::expected<T, std::error_code>`
  *
  * @example Look at a result
  * ```ts
@@ -61,7 +67,7 @@ export const DONE: Success<void> = Object.freeze({
   value: undefined,
 });
 
-/** A success with a value. */
+/** Makes a success with a value. */
 export function success<T>(value: T): Result<T> {
   return { ok: true, value };
 }
@@ -81,7 +87,7 @@ export function actionOf(error: IoError): string | undefined {
   return actions.get(error);
 }
 
-/** A failure of its own: of an errno (above 0), about an action. */
+/** Makes a failure of its own: of an errno (above 0), about an action. */
 export function failure(errno: number, action: string): Failure {
   const error = Object.freeze(errorOf(errno));
   return Object.freeze({ ok: false, error: about(error, action) });
@@ -105,18 +111,24 @@ export function failureOf(operation: Operation, errno: number): Failure {
   return known;
 }
 
-/** The failure of an errno whose reason is known. */
+/** Makes the failure of an errno whose reason is known. */
 export function failureOver(
   errno: number,
   reason: string,
   action: string,
+  cause?: unknown,
 ): Failure {
   const { code, message } = errorOf(errno);
-  const error = { errno, code, message: `${message}: ${reason}` };
+  const error = {
+    errno,
+    code,
+    message: `${message}: ${reason}`,
+    ...(cause === undefined ? {} : { cause }),
+  };
   return { ok: false, error: about(error, action) };
 }
 
-/** The failure of a transfer that had moved some bytes already. */
+/** Makes the failure of a transfer that had moved some bytes already. */
 export function shortFailure(
   { verb }: Operation,
   errno: number,
@@ -138,7 +150,7 @@ export function errorOf(errno: number): IoError {
   return { errno, code, message };
 }
 
-/** The failure of an update of registered files, after some of them. */
+/** Makes the failure of an update of registered files, after some of them. */
 export function updateFailure(errno: number, filesUpdated: number): Failure {
   const { code, message } = errorOf(errno);
   const error = {
@@ -181,8 +193,8 @@ const CLASSES: Record<string, new (message: string) => Error> = {
 };
 
 /**
- * The exception for an operating error: the class of `Deno.errors` that fits
- * (else `Error`), with `code`, `errno` and, where known, `operation`.
+ * Makes the exception of an operating error: of the class of `Deno.errors` that
+ * fits (else `Error`), with `code`, `errno` and, where known, `operation`.
  */
 export function exceptionOf(
   error: IoError,
@@ -196,15 +208,16 @@ export function exceptionOf(
     code: error.code,
     errno: error.errno,
     ...(operation === undefined ? {} : { operation }),
+    ...(error.cause === undefined ? {} : { cause: error.cause }),
   });
 }
 
 /**
- * The value of a result; throws when there is none. To be used where an
+ * Gives the value of a result, and throws for an error. Use it where an
  * exception is wanted after all.
  *
- * @typeParam T What the result holds.
- * @param result What an operation gave.
+ * @typeParam T The type of the value.
+ * @param result The result of an operation.
  * @returns Its value.
  * @throws The class of `Deno.errors` that fits the errno (`NotFound` for
  * ENOENT, `TimedOut` for ETIMEDOUT …), else `Error`; always with `code` and

@@ -9,7 +9,8 @@ import {
   ECONNREFUSED,
   ENETUNREACH,
 } from "../lib/errno.ts";
-import { type IoContext, ringOf } from "../lib/IoContext.ts";
+import { ringOf } from "../lib/internal.ts";
+import type { IoContext } from "../lib/IoContext.ts";
 import { asyncConnect, asyncSleep } from "../lib/io.ts";
 import { CONNECT } from "../lib/ops/table.ts";
 import {
@@ -27,52 +28,55 @@ import {
   type SocketAddress,
 } from "../lib/SocketAddress.ts";
 import type { UringOp } from "../lib/UringOp.ts";
-import { Socket } from "./net.ts";
+import { openSocket, Socket } from "./Socket.ts";
 
-/** How `TcpStream.connect()` connects. */
+/** Options of `TcpStream.connect()`. */
 export interface ConnectOptions extends BoundOptions {
   /**
-   * The threads that look the name up. If left out, threads of the library's
-   * own: one a name, 64 at most in the process, which do not keep it alive.
-   * Callers that ask for one name share them. Beyond 64 a name waits, within
-   * its `timeout`, but not if it is an address or in `/etc/hosts`.
+   * The threads that look the name up. If left out, the library has threads of
+   * its own: one a name, at most 64 in the process, which do not keep it alive.
+   * Callers that ask for the same name share a thread. The 65th name waits,
+   * within its `timeoutMs`, unless it is an address or in `/etc/hosts`.
    */
   pool?: BlockingPool | undefined;
   /**
-   * Milliseconds that an attempt is given before the next address is tried
-   * beside it.
+   * Milliseconds from the start of an attempt to the next one beside it, 0 to
+   * 2^53 - 1.
    * @default {250}
    */
-  attemptDelay?: number | undefined;
+  attemptDelayMs?: number | undefined;
 }
 
-/** Makes connections, as `TcpListener` takes them. */
-export class TcpStream {
+/**
+ * A connected stream socket. `connect()` makes one; `new TcpStream(fd)` takes
+ * ownership of the fd of one that there is.
+ */
+export class TcpStream extends Socket {
   /**
-   * Connects to a host: looks its addresses up, and tries IPv6 and IPv4 by
-   * turns until one takes the connection (RFC 8305, "Happy Eyeballs"). An
-   * attempt that fails gives way to the next at once, one that takes long is
-   * joined by it. What the others have begun is closed before this returns.
+   * Looks a host up and connects to it by connect(2). It tries IPv6 and IPv4 by
+   * turns until an address takes the connection (RFC 8305, "Happy Eyeballs").
+   * The next attempt starts at once when one fails, and beside one that takes
+   * long. Other attempts are closed before this returns.
    *
    * @param ctx The context.
-   * @param host A name, or an address (which needs no look-up): see
+   * @param host A name, or an address, which needs no look-up: see
    * `SocketAddress.resolveAll()`.
    * @param port The port, 0 to 65535.
-   * @param options `timeout` and `signal` are for the whole, look-up included.
-   * @returns The connected socket, with `TCP_NODELAY`, non-blocking; the caller
-   * has to close it. `ETIMEDOUT` by the `timeout`, `ECANCELED` by the `signal`
-   * or because the context closes, also right after the call, both only if no
-   * attempt made it; the errors of `SocketAddress.resolveAll()` (`EAI_NONAME`,
-   * `EAI_AGAIN` also if the system has no thread to spare …), with a `pool` those
-   * of `resolveAllAsync()`. Else why the last address failed (`ECONNREFUSED`,
-   * `EHOSTUNREACH` …), where possible not for want of its family on this
-   * machine. `ECONNREFUSED` also where nobody listens and the kernel has
-   * connected the socket to itself. `error.attempts` has all that were tried,
-   * and `error.message` names them.
+   * @param options `timeoutMs` and `signal` are for the whole, look-up included.
+   * @returns The connection, with `TCP_NODELAY`, non-blocking; the caller has
+   * to close it. If no attempt made it before: `ETIMEDOUT` by the `timeoutMs`;
+   * `ECANCELED` by the `signal`, or if the context closes, also right after the
+   * call. The errors of `SocketAddress.resolveAll()` (`EAI_NONAME`; `EAI_AGAIN`
+   * also if the system has no thread to spare …), with a `pool` those of
+   * `resolveAllAsync()`. Else the error of the last address (`ECONNREFUSED`,
+   * `EHOSTUNREACH` …), if possible of one whose family this machine has.
+   * `ECONNREFUSED` also if nothing listens and the kernel has connected the
+   * socket to itself. `error.attempts` has all that were tried, and
+   * `error.message` names them.
    * @throws {TypeError} (as a rejection) If `host` is empty or has a NUL, an
    * option has the wrong type, or the context or the pool is closed.
-   * @throws {RangeError} If `host` is too long, or `port`, `timeout` or
-   * `attemptDelay` is out of range.
+   * @throws {RangeError} (as a rejection) If `host` is too long, or `port`,
+   * `timeoutMs` or `attemptDelayMs` is out of range.
    *
    * @example Connect
    * ```ts
@@ -82,7 +86,7 @@ export class TcpStream {
    * using listener = unwrap(TcpListener.bind(0));
    * const { port } = listener.localAddress!;
    * const connected = await TcpStream.connect(ctx, "127.0.0.1", port, {
-   *   timeout: 5000,
+   *   timeoutMs: 5000,
    * });
    * if (!connected.ok) throw new Error(connected.error.message);
    * await connected.value.close();
@@ -95,57 +99,58 @@ export class TcpStream {
     options: ConnectOptions = {},
   ): Promise<ConnectResult> {
     using bounds = new Bounds(options, "connect");
-    const { attemptDelay = 250, pool } = options;
-    checkDelay(attemptDelay, "attemptDelay", "connect");
+    const { attemptDelayMs = 250, pool } = options;
+    checkDelay(attemptDelayMs, "attemptDelayMs", "connect");
     const found = await bounds.of(resolveFor(ctx, pool, host, port));
     const result = found.ok
-      ? await connectAny(ctx, found.value, bounds, attemptDelay)
+      ? await connectAny(ctx, found.value, bounds, attemptDelayMs)
       : connectFailure(found.error, []);
     if (!result.ok) about(result.error, `connect to ${host}:${port}`);
     return result;
   }
 }
 
-/** An address that was tried, and why it did not work. */
+/** An address that was tried, and its error. */
 export interface ConnectAttempt {
-  /** Where to. */
+  /** The address. */
   readonly address: SocketAddress;
-  /** `ECONNREFUSED` … */
+  /** Why it failed: `ECONNREFUSED` … */
   readonly error: IoError;
 }
 
-/** Why there is no connection; `message` names each address that was tried. */
+/** Tells why there is no connection; `message` names each address that was
+ * tried. */
 export interface ConnectError extends IoError {
   /** In the order in which they failed; none if there was no address. */
   readonly attempts: readonly ConnectAttempt[];
 }
 
-/** What a failed connect gives. */
+/** The result of a `TcpStream.connect()` that failed. */
 export interface ConnectFailure extends Failure {
   /** Why it failed. */
   readonly error: ConnectError;
 }
 
-/** How connecting ends. */
-export type ConnectResult = Success<Socket> | ConnectFailure;
+/** The result of `TcpStream.connect()`. */
+export type ConnectResult = Success<TcpStream> | ConnectFailure;
 
-/** What says more of this machine than of the one to be reached. */
+/** Errors that tell more of this machine than of the one to be reached. */
 const LOCAL_ERRORS = [EADDRNOTAVAIL, EAFNOSUPPORT, ENETUNREACH];
 
-/** A connection in the making. */
+/** An attempt to connect. */
 interface Attempt {
   readonly address: SocketAddress;
-  readonly socket: Socket;
+  readonly socket: TcpStream;
   readonly op: UringOp<void>;
   /** Undefined until the operation is complete. */
   result: Result<void> | undefined;
 }
 
 /**
- * Connects to the first of several addresses that takes it, in the manner of
- * RFC 8305: the families alternate, an attempt gets some time before the next
- * is made beside it, and one that fails gives way at once. When it returns
- * nothing of the others is left, no operation and no socket.
+ * Connects to the first of several addresses that takes it, as RFC 8305 says:
+ * the families alternate, an attempt gets some time before the next starts
+ * beside it, and the next starts at once when one fails. When it returns no
+ * operation and no socket of the others is left.
  */
 export async function connectAny(
   ctx: IoContext,
@@ -158,8 +163,8 @@ export async function connectAny(
   const failed: ConnectAttempt[] = [];
   let running: Attempt[] = [];
   let pause: UringOp<void> | undefined;
-  let winner: Socket | undefined;
-  /** What ends the whole: the time limit, the signal, a closing context. */
+  let winner: TcpStream | undefined;
+  /** Why the whole ends: the time limit, the signal, a closing context. */
   let end: IoError | undefined;
 
   /** Takes over the attempts that are complete. */
@@ -243,11 +248,11 @@ export function connectFailure(
   };
 }
 
-/** Starts to connect; the socket belongs to the attempt. */
+/** Starts an attempt, which owns its socket. */
 function begin(ctx: IoContext, address: SocketAddress): Result<Attempt> {
-  const opened = Socket.open(address.family);
-  if (!opened.ok) return opened;
-  const socket = opened.value;
+  const fd = openSocket(address.family, "stream");
+  if (fd < 0) return failure(-fd, "open a socket");
+  const socket = new TcpStream(fd);
   const nodelay = socket.setNodelay();
   if (!nodelay.ok) {
     socket[Symbol.dispose]();
@@ -270,13 +275,13 @@ function begin(ctx: IoContext, address: SocketAddress): Result<Attempt> {
   }
 }
 
-/** Room for the address of a socket. */
+/** Filled with the address of a socket. */
 const ownName = new Uint8Array(ADDRESS_SIZE);
 
 /**
- * Whether a socket is connected to itself: that happens where nobody listens, if
- * the kernel gives it the port that it connects to. Almost always the port
- * tells that it is not.
+ * Tells if a socket is connected to itself. That happens if nothing listens and
+ * the kernel gives the socket the port that it connects to. Almost always a
+ * look at the port is enough to exclude it.
  */
 function isItsOwnPeer(socket: Socket, { port }: SocketAddress): boolean {
   loadShim().kio_socket_name(socket.fd, false, ownName);
@@ -284,7 +289,7 @@ function isItsOwnPeer(socket: Socket, { port }: SocketAddress): boolean {
   return `${socket.localAddress}` === `${socket.peerAddress}`;
 }
 
-/** The families by turns, beginning with that of the first address. */
+/** Orders addresses by turns of family, the family of the first one first. */
 function interleaved(addresses: readonly SocketAddress[]): SocketAddress[] {
   const first = addresses[0]?.family;
   const own = addresses.filter(({ family }) => family === first);
@@ -296,7 +301,7 @@ function interleaved(addresses: readonly SocketAddress[]): SocketAddress[] {
   return order;
 }
 
-/** The last error that is about the other machine, else the last. */
+/** Picks the last error that is about the other machine, else the last. */
 function tellingOf(failed: readonly ConnectAttempt[]): IoError {
   const { error } =
     failed.findLast(({ error }) => !LOCAL_ERRORS.includes(error.errno)) ??

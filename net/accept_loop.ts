@@ -9,64 +9,67 @@ import {
 } from "../lib/check.ts";
 import { SHUT_RDWR } from "../lib/constants.ts";
 import { EAGAIN } from "../lib/errno.ts";
-import { type IoContext, ringOf } from "../lib/IoContext.ts";
+import { ringOf } from "../lib/internal.ts";
+import type { IoContext } from "../lib/IoContext.ts";
 import { asyncAccept } from "../lib/io.ts";
 import { SOL_SOCKET } from "../lib/ops/layout.ts";
 import { offered } from "../lib/ring/offered.ts";
 import { ACCEPT } from "../lib/ops/table.ts";
 import { DONE, errorOf, failure, type Result } from "../lib/result.ts";
 import { isShort } from "../lib/ring/completion.ts";
-import { Socket } from "./net.ts";
+import { Socket } from "./Socket.ts";
 import { logError, type OnError, tell } from "./on_error.ts";
 import { pause } from "./pause.ts";
 
 const SO_DETACH_FILTER = 27;
 
-/** Accepting fails with these for good; other errors are those of a client
- * that has left, or of a lack of fds. */
+/** Errors that accepting fails with for good; others are those of a client that
+ * has left, or of a lack of fds. */
 const FATAL = ["EBADF", "EINVAL", "ENOTSOCK", "EOPNOTSUPP"];
 
-/** Connections at most that are accepted after the signal from a listener that
+/** The most connections that are accepted after the signal, of a listener that
  * goes on: more may come as fast as they are accepted. */
 const LAST_MAX = 4096;
 
-/** How `acceptLoop()` deals with errors. */
+/** Options of `acceptLoop()`. */
 export interface AcceptLoopOptions {
   /**
-   * Gets what `onConnection` has thrown. What this throws is logged by
-   * `console.error`; the loop goes on.
+   * Called with what `onConnection` throws. The loop goes on. An exception of
+   * this function is logged by `console.error`.
    * @default {console.error}
    */
   onError?: (error: unknown) => void;
 }
 
 /**
- * Accepts connections until the signal is aborted, and then those that wait to
- * be accepted: no client is lost that the kernel has let in. Stands for
- * `accept_loop` of the C++ document.
+ * Accepts connections by accept(2) until the signal is aborted. Then it accepts
+ * those that wait: no client is lost that the kernel has let in.
  *
- * A listener that is given as a `Socket` belongs to this thread alone, and is
- * told by `stopListening()` to take no more clients before the last ones are
- * accepted. One that is given by its fd is left as it is, as others may share
- * it: who owns it calls that, and closes it when all have stopped. While it goes
- * on, 4096 of those that wait are accepted at most.
+ * A listener that is a `Socket` belongs to this thread alone. The loop calls
+ * its `stopListening()` before it accepts the last clients. Other threads may
+ * share a listener that is a number, so it is left as it is: its owner calls
+ * `stopListening()`, and closes it when all loops have ended. While such a
+ * listener goes on, the loop accepts at most 4096 clients after the signal.
  *
- * It waits 10 ms where fds or memory are used up, or the context has as many
- * operations as it may have (`operationsMax`). Clients wait to be accepted
- * meanwhile.
+ * The loop pauses for 10 ms if fds or memory are used up, or if the context has
+ * as many operations as it may have (`operationsMax`). Clients wait to be
+ * accepted meanwhile.
+ *
+ * C++: `accept_loop`
  *
  * @param ctx The context.
  * @param listener The listener.
- * @param onConnection Gets each connection; the fd is its to close. It takes
- * the fd by `new Socket()`, `Connections.add()`, `handOver()` or
- * `asyncClose()`. An exception, or a promise that rejects, goes to `onError`;
- * an fd that was not taken before is closed then.
- * @param signal What ends it.
- * @param options Who hears of exceptions.
+ * @param onConnection Called with the fd of each connection, owns it and must
+ * close it. It takes the fd by `new Socket()`, `Connections.add()`,
+ * `handOver()` or `asyncClose()`. If it throws or its promise rejects, the
+ * error goes to `onError`, and an fd that was not taken is closed.
+ * @param signal Ends the loop.
+ * @param options The handler of exceptions.
  * @returns When no connection waits any more, or the listener (a `Socket`) or
  * the context is closed. `EBADF`, `EINVAL` and others if it is no listener.
  * @throws {TypeError} If an argument has the wrong type or the context is
- * closed; {RangeError} if `listener` is out of range.
+ * closed.
+ * @throws {RangeError} If `listener` is out of range.
  *
  * @example Serve for a while
  * ```ts
@@ -81,7 +84,7 @@ export interface AcceptLoopOptions {
  * });
  * const stop = AbortSignal.timeout(10);
  * await acceptLoop(ctx, listener, (fd) => connections.add(fd), stop);
- * await connections.finished();
+ * await connections.closed;
  * ```
  */
 export async function acceptLoop(
@@ -124,7 +127,7 @@ export async function acceptLoop(
       typeof listener === "number" ? listener : listener.fd,
     );
     if (fd >= 0) {
-      // The kernel may have made it of a listener with the filter already.
+      // It may come from the listener after the filter was attached.
       kio_option_set(fd, SOL_SOCKET, SO_DETACH_FILTER, 0);
       void pass(fd, onConnection, onError);
       left--;

@@ -7,36 +7,36 @@ import {
   checkOptions,
 } from "../lib/check.ts";
 import { SHUT_WR } from "../lib/constants.ts";
-import { type IoContext, ringOf, type Task } from "../lib/IoContext.ts";
+import { ringOf } from "../lib/internal.ts";
+import type { IoContext, Task } from "../lib/IoContext.ts";
 import { asyncRecv } from "../lib/io.ts";
-import { ACCEPT } from "../lib/ops/table.ts";
 import type { Ring } from "../lib/ring/Ring.ts";
-import { Socket } from "./net.ts";
+import { Socket } from "./Socket.ts";
 import { logError, type OnError, tell } from "./on_error.ts";
 import { pause } from "./pause.ts";
 
 const SCRAP_SIZE = 16 * 1024;
 
-/** How connections are closed. */
+/** Options of `Connections`. */
 export interface ConnectionsOptions {
-  /** How long the peer may take to close its side, after this side has, before
-   * the socket is closed; 0 closes at once.
+  /** Milliseconds that the peer may take to close its side after this side has
+   * sent its end; then the socket is closed. 0 closes at once.
    * @default {1000} */
   lingerMs?: number | undefined;
   /**
-   * Gets what the handler of a connection has thrown, and its socket, which is
-   * closed afterwards. What this throws is logged by `console.error`; no other
-   * connection notices.
+   * Called with what the handler of a connection throws, and its socket, which
+   * is closed afterwards. Other connections go on. An exception of this
+   * function is logged by `console.error`.
    * @default {console.error}
    */
   onError?: ((error: unknown, socket: Socket) => void) | undefined;
 }
 
 /**
- * The connections of a server: runs a handler for each, knows when all are
- * done, and closes them without losing what was sent. Closing a socket with
- * bytes that nobody has read is a reset, which can destroy what the peer has
- * not read yet: so the end is sent first, and the socket closed when the peer
+ * Runs a handler for each connection of a server, knows when all are done, and
+ * closes them without losing what was sent. To close a socket with unread bytes
+ * resets the connection, which can destroy what the peer has not read yet. So
+ * the end is sent first, by shutdown(2), and the socket is closed when the peer
  * has closed its side too.
  *
  * @example Echo until a signal
@@ -58,7 +58,7 @@ export interface ConnectionsOptions {
  * });
  * await using listener = unwrap(TcpListener.bind(SocketAddress.v4(0)));
  * await acceptLoop(ctx, listener, (fd) => connections.add(fd), stop);
- * await connections.finished();
+ * await connections.closed;
  * ```
  */
 export class Connections {
@@ -68,20 +68,20 @@ export class Connections {
   readonly #lingerMs: number;
   readonly #onError: OnError<[Socket]>;
   readonly #tasks = new Set<Promise<void>>();
-  /** Filled by all connections that wait for their end; nobody reads it. */
+  /** Filled by all connections that wait for their end, and never read. */
   readonly #scrap = new Uint8Array(SCRAP_SIZE);
 
   /**
    * Makes an empty group.
    *
    * @param ctx The context.
-   * @param handler Serves a connection. When it is over the socket is closed,
-   * unless it has done so itself. An exception, or a promise that rejects, goes
-   * to `onError` and ends this connection only. After the context was closed,
-   * which makes operations throw, it is nobody's concern.
-   * @param options How connections are closed, and who hears of exceptions.
-   * @throws {TypeError} If an argument has the wrong type; {RangeError} if
-   * `lingerMs` is out of range.
+   * @param handler Serves a connection. The socket is closed when the handler
+   * is over, if not before. If it throws or its promise rejects, the error goes
+   * to `onError` and ends this connection only. Operations throw when the
+   * context is closed: such errors are ignored.
+   * @param options The time to linger, and the handler of exceptions.
+   * @throws {TypeError} If an argument has the wrong type.
+   * @throws {RangeError} If `lingerMs` is out of range.
    */
   constructor(
     ctx: IoContext,
@@ -89,7 +89,7 @@ export class Connections {
     options: ConnectionsOptions = {},
   ) {
     const verb = "serve connections";
-    this.#ring = ringOf(ctx, { ...ACCEPT, verb });
+    this.#ring = ringOf(ctx, { verb });
     checkFunction(handler, "handler", verb);
     checkOptions(options, verb);
     const { lingerMs = 1000, onError = logError } = options;
@@ -101,15 +101,15 @@ export class Connections {
     this.#onError = onError;
   }
 
-  /** How many connections there are at present. */
+  /** Connections now. */
   get size(): number {
     return this.#tasks.size;
   }
 
   /**
-   * Serves a connection, one that `ctx.onFd` got for example.
+   * Serves a connection, for example one that `ctx.onFd` was called with.
    *
-   * @param fd Its fd: from now on it is closed here.
+   * @param fd Its fd. This object owns it from now on and closes it.
    * @throws {RangeError} If `fd` is out of range.
    */
   add(fd: number): void {
@@ -119,8 +119,16 @@ export class Connections {
     void task.then(() => this.#tasks.delete(task));
   }
 
-  /** Waits until there is no connection any more. */
-  async finished(): Promise<void> {
+  /**
+   * Resolves when all connections are closed, those included that come until
+   * then. The group may be filled again, so each reading gives a promise of its
+   * own.
+   */
+  get closed(): Promise<void> {
+    return this.#whenClosed();
+  }
+
+  async #whenClosed(): Promise<void> {
     while (this.#tasks.size > 0) await Promise.all(this.#tasks);
   }
 
@@ -135,11 +143,11 @@ export class Connections {
     await socket.close();
   }
 
-  /** Says the end, and waits for the peer's. */
+  /** Sends the end, and waits for the peer's. */
   async #linger(socket: Socket): Promise<void> {
     if (socket.fd === -1 || this.#lingerMs === 0) return;
     if (loadShim().kio_socket_shutdown(socket.fd, SHUT_WR) < 0) return;
-    using bounds = new Bounds({ timeout: this.#lingerMs }, "linger");
+    using bounds = new Bounds({ timeoutMs: this.#lingerMs }, "linger");
     // Not until there is nothing to receive: that may never be.
     while (
       bounds.remainingMs > 0 && socket.fd !== -1 && !this.#ring.closing

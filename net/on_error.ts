@@ -4,13 +4,13 @@ export type OnError<A extends unknown[]> = (
   ...about: A
 ) => void;
 
-/** Logs an error that nobody asks for. */
+/** Logs an error, where there is no `onError`. */
 export function logError(error: unknown): void {
   console.error(error);
 }
 
-/** Calls `onError`. An exception of it is logged: it must not end the
- * connections of all others. */
+/** Calls `onError`, and logs an exception of it, which must not end all other
+ * connections. */
 export async function tell<A extends unknown[]>(
   onError: OnError<A>,
   error: unknown,

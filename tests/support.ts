@@ -30,7 +30,7 @@ import {
 } from "@kio/kio";
 import { loadShim } from "../ffi/load.ts";
 import { mappingCount } from "../ffi/memory.ts";
-import { ringOf } from "../lib/IoContext.ts";
+import { ringOf } from "../lib/internal.ts";
 import { POLL } from "../lib/ops/table.ts";
 import { setImmediate } from "node:timers";
 import { setFlagsFromString } from "node:v8";
@@ -333,7 +333,9 @@ export function kioThreadTest(
 export async function warmUpThreads(): Promise<void> {
   for (let i = 0; i < 4; i++) {
     await using pool = new BlockingPool(2);
-    await Promise.all([1, 2].map((n) => offload(observer, pool, (n) => n, n)));
+    await Promise.all(
+      [1, 2].map((n) => offload(observer, pool, (n) => n, n).orThrow()),
+    );
   }
 }
 

@@ -146,14 +146,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "Socket.close() waits before it closes the fd",
-    file: "net/net.ts",
+    file: "net/Socket.ts",
     from: "    await cancelOn(fd);\n    loadShim().kio_fd_close(fd);",
     to: "    loadShim().kio_fd_close(fd);\n    await cancelOn(fd);",
     tests: ["tests/net/net_test.ts"],
   },
   {
     rule: "Socket.close() tells the peer first",
-    file: "net/net.ts",
+    file: "net/Socket.ts",
     from:
       "    loadShim().kio_socket_shutdown(fd, SHUT_RDWR);\n    await cancelOn(fd);",
     to: "    await cancelOn(fd);",
@@ -449,8 +449,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "jobs that wait are bounded",
     file: "lib/threads/blocking_pool.ts",
-    from: "      if (pool.#isFull) refuse(EAGAIN);",
-    to: "      if (pool.#isFull && !pool) refuse(EAGAIN);",
+    from: "    if (this.#isFull) job.refuse(EAGAIN, BUSY);",
+    to: "    if (this.#isFull && !job) job.refuse(EAGAIN, BUSY);",
     tests: ["tests/lib/blocking_pool_test.ts"],
   },
   {
@@ -627,10 +627,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "the context of another thread is refused",
-    file: "lib/IoContext.ts",
-    from:
-      '      if (typeof ctx === "object" && ctx !== null && #ring in ctx) {',
-    to: "      if (ctx !== null) {",
+    file: "lib/internal.ts",
+    from: "  if (ring !== undefined) return ring;",
+    to: "  if (ctx !== null) return ring!;",
     tests: ["tests/process/worker_pool.process.ts"],
   },
   {
@@ -776,9 +775,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a listener has its port alone before it shares it",
-    file: "net/net.ts",
-    from: "socket.setReusePort(reusePort === true)",
-    to: "socket.setReusePort(reusePort !== false)",
+    file: "net/TcpListener.ts",
+    from: "listener.setReusePort(reusePort === true)",
+    to: "listener.setReusePort(reusePort !== false)",
     tests: [LISTEN],
   },
   {
@@ -867,14 +866,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "look-ups of one name in flight are one",
-    file: "lib/threads/names.ts",
+    file: "lib/names.ts",
     from: "    if (known !== undefined) return known;\n",
     to: "    if (known !== undefined && known.id < 0) return known;\n",
     tests: ["tests/process/connect.process.ts"],
   },
   {
     rule: "a look-up that nobody waits for leaves the queue",
-    file: "lib/threads/names.ts",
+    file: "lib/names.ts",
     from:
       "    if (shim.kio_lookup_cancel(handle, lookUp.handle)) this.#forget(lookUp);",
     to: "    void shim.kio_now_ms;\n    void handle;",
@@ -904,14 +903,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "what has no position is read on without one",
-    file: "helpers/io_helpers.ts",
+    file: "helpers/exact.ts",
     from: "result === -ESPIPE && this.moved > 0 && !this.#isStream",
     to: "result === -ESPIPE && this.moved < 0",
     tests: ["tests/helpers/exact_test.ts"],
   },
   {
     rule: "an exact transfer ends with a datagram",
-    file: "helpers/io_helpers.ts",
+    file: "helpers/exact.ts",
     from: " && !(isFirst && this.#isDatagram())",
     to: " && !(isFirst && this.#isDatagram() && this.moved < 0)",
     tests: ["tests/helpers/exact_test.ts"],
@@ -956,9 +955,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "an update of files that was cut short is a failure",
-    file: "lib/IoContext.ts",
-    from: "      done += status;",
-    to: "      done = table.length;",
+    file: "lib/registered_files.ts",
+    from: "    done += status;",
+    to: "    done = table.length;",
     tests: ["tests/lib/fixed_files_test.ts"],
   },
   {
@@ -1043,7 +1042,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "an exact receive joins no records",
-    file: "helpers/io_helpers.ts",
+    file: "helpers/exact.ts",
     from: "moved === 0 ? 0 : MSG_WAITALL;",
     to: "moved < 0 ? 0 : MSG_WAITALL;",
     tests: ["tests/helpers/exact_test.ts"],

@@ -14,6 +14,7 @@ const TREE = [
   "README.md",
   "LICENSE",
   "mod.ts",
+  "imports.ts",
   "doctor.ts",
   "otel.ts",
   "ffi",

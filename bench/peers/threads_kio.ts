@@ -22,7 +22,7 @@ const pool = await WorkerPool.start(
   {
     workers: Number(workers),
     entries: 1024,
-    pin: isByCpu,
+    cpuAffinity: isByCpu,
     data: isByCpu
       ? { address: String(socket.localAddress) }
       : { listener: socket.fd },

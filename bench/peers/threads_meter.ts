@@ -74,7 +74,7 @@ switch (what) {
     const data = cells();
     await using pool = await WorkerPool.start(POOL, {
       workers: 1,
-      pin: true,
+      cpuAffinity: true,
       data,
     });
     const ringFd = pool.ringFds[0]!;

@@ -7,7 +7,8 @@ import {
   type Fd,
 } from "../check.ts";
 import { O_CREAT } from "../constants.ts";
-import { type IoContext, ringOf } from "../IoContext.ts";
+import { ringOf } from "../internal.ts";
+import type { IoContext } from "../IoContext.ts";
 import * as operations from "./table.ts";
 import { RetainedGroup } from "../ring/retained.ts";
 import { start } from "../ring/start.ts";

@@ -1,6 +1,7 @@
 import { loadShim } from "../../ffi/load.ts";
 import { checkInteger, checkOptions } from "../check.ts";
-import { type IoContext, ringOf } from "../IoContext.ts";
+import { ringOf } from "../internal.ts";
+import type { IoContext } from "../IoContext.ts";
 import { success } from "../result.ts";
 import type { UringOp } from "../UringOp.ts";
 import { PIPE } from "./table.ts";

@@ -319,6 +319,7 @@ export const PIPE = row({
   name: "asyncPipe",
   verb: "make a pipe",
   yields: DECODED,
+  isEmulated: true,
 });
 export const RESOLVE = row({
   name: "SocketAddress.resolveAsync",

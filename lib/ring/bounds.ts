@@ -7,7 +7,7 @@ import type { UringOp } from "../UringOp.ts";
 export interface BoundOptions {
   /** Milliseconds from now, 0 or more and finite: then it ends with
    * `ETIMEDOUT`. */
-  timeout?: number | undefined;
+  timeoutMs?: number | undefined;
   /** When aborted, it ends with `ECANCELED`. */
   signal?: AbortSignal | undefined;
 }
@@ -15,9 +15,9 @@ export interface BoundOptions {
 /** Bounds one operation; the options are checked. */
 export function bound(
   op: UringOp<unknown>,
-  { timeout, signal }: BoundOptions,
+  { timeoutMs, signal }: BoundOptions,
 ): void {
-  if (timeout !== undefined) op.withTimeout(timeout);
+  if (timeoutMs !== undefined) op.withTimeout(timeoutMs);
   if (signal !== undefined) op.withSignal(signal);
 }
 
@@ -33,10 +33,10 @@ export class Bounds implements Disposable {
 
   constructor(options: BoundOptions, verb: string) {
     checkBounds(options, verb);
-    const { timeout, signal } = options;
-    this.#deadlineMs = timeout === undefined
+    const { timeoutMs, signal } = options;
+    this.#deadlineMs = timeoutMs === undefined
       ? Infinity
-      : loadShim().kio_now_ms() + timeout;
+      : loadShim().kio_now_ms() + timeoutMs;
     this.#signal = signal;
     this.#group = signal && AbortGroup.of(signal);
     this.#group?.add(this);

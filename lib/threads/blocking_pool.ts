@@ -1,31 +1,22 @@
-import { bound, type BoundOptions } from "../ring/bounds.ts";
-import {
-  checkArray,
-  checkBounds,
-  checkFunction,
-  checkInteger,
-  checkOptions,
-} from "../check.ts";
+import { checkInteger, checkOptions } from "../check.ts";
 import { EAGAIN, EINVAL, EOWNERDEAD } from "../errno.ts";
-import { type IoContext, ringOf } from "../IoContext.ts";
-import { OFFLOAD } from "../ops/table.ts";
-import type { Operation } from "../ring/operation.ts";
-import { type Outcome, PoolThread, type Task } from "./pool_thread.ts";
 import {
-  errorOf,
-  exceptionOf,
-  failureOf,
-  type Result,
-  success,
-} from "../result.ts";
-import type { Ring } from "../ring/Ring.ts";
+  type Job,
+  type JobCall,
+  type JobOutcome,
+  START,
+  type StartJob,
+} from "../internal.ts";
+import type { Operation } from "../ring/operation.ts";
+import { failureOf, failureOver, type Result } from "../result.ts";
 import type { UringOp } from "../UringOp.ts";
-import { NO_ROOM_HINT, roomForThreads } from "./worker_threads.ts";
+import { PoolThread } from "./pool_thread.ts";
+import { NO_ROOM_HINT, roomForThreads } from "./room.ts";
 
-/** How a `BlockingPool` is made. */
+/** Options of `new BlockingPool()`. */
 export interface BlockingPoolOptions {
   /**
-   * Threads at most, 1 to 256, those included that still run a job which was
+   * The most threads, 1 to 256, those included that still run a job which was
    * given up.
    * @default {4}
    */
@@ -37,80 +28,36 @@ export interface BlockingPoolOptions {
   queueMax?: number | undefined;
 }
 
-/** What bounds a job, and what is moved instead of copied. */
-export interface JobOptions extends BoundOptions {
-  /** Of the arguments: memory that is moved to the thread instead of copied,
-   * like the `transfer` of `structuredClone()`. */
-  transfer?: readonly Transferable[] | undefined;
-  /**
-   * Moves the memory of the result back instead of copying it: that of a
-   * buffer, or of the buffers that an array or object holds directly. The job
-   * must not keep them.
-   * @default {false}
-   */
-  transferResult?: boolean | undefined;
-}
-
-/**
- * A self-contained function, with options.
- *
- * @typeParam A Its parameters.
- * @typeParam T What it returns.
- */
-export interface FunctionJob<A extends unknown[], T> extends JobOptions {
-  /** The function. */
-  run: (...args: A) => T;
-}
-
-/** A function that a module exports, with options. */
-export interface ModuleJob extends JobOptions {
-  /** The absolute URL of the module: `import.meta.resolve("./jobs.ts")`. */
-  module: string | URL;
-  /** The name of the export; `"default"` too. */
-  name: string;
-}
-
 const THREADS_MAX = 256;
 const QUEUE_MAX = 2 ** 20;
 
-/** Throws unless it is a pool that takes jobs. */
-export let checkPool: (pool: BlockingPool, operation: Operation) => void;
-
-/**
- * Starts a job as an operation of a ring; the pool is checked. What it is sent is cloned now: the
- * caller may change it while the job waits for a thread.
- */
-export let startJob: <T>(
-  pool: BlockingPool,
-  ring: Ring,
-  operation: Operation,
-  task: Task,
-  transfer: readonly Transferable[],
-  resultOf: (outcome: Outcome) => Result<T>,
-  action?: string,
-) => UringOp<T>;
+const BUSY = "all threads are busy and the queue is full; " +
+  "wait for some jobs or raise queueMax";
 
 /** A job that waits or runs. */
-interface Job {
+interface QueuedJob {
   readonly op: UringOp<unknown>;
-  readonly task: Task;
+  readonly operation: Operation;
+  readonly call: JobCall;
   readonly transfer: readonly Transferable[];
-  readonly finish: (outcome: Outcome) => void;
-  /** It does not run, for want of that. */
-  readonly refuse: (errno: number) => void;
+  /** Settles its operation, when it has run. */
+  readonly finish: (outcome: JobOutcome) => void;
+  /** Settles its operation, as there is no thread for it. */
+  readonly refuse: (errno: number, reason: string) => void;
 }
 
 /**
- * Threads for work that blocks or computes, which would stop everything else
- * in the program: `offload()` gives it to them, `SocketAddress.resolveAsync()`
- * uses them. A thread is started when a job finds none idle, which takes some
- * 50 ms of the caller's thread, and is kept. Idle threads do not keep the
- * process alive. Stands for `BlockingPool`.
+ * Has threads for jobs that block or compute, which would stop everything else
+ * in the program. `offload()` and `SocketAddress.resolveAsync()` give it jobs. A
+ * job that finds no idle thread starts one, which takes some 50 ms of the
+ * caller's thread. Threads are kept. Idle ones do not keep the process alive.
  *
- * A job whose promise was given up (by a timeout, a signal or a closed
- * context) may still be running: nothing can interrupt native code or a loop
- * of JavaScript. Its thread ends as soon as it returns, and only then another
- * takes its place, so there are never more than `threads`.
+ * A job that was given up (by a timeout, a signal or a closed context) may still
+ * be running: nothing can interrupt native code or a loop of JavaScript. Its
+ * thread ends as soon as it returns. Only then another takes its place, so there
+ * are never more than `threads`.
+ *
+ * C++: `BlockingPool`
  *
  * @example Compute beside the event loop
  * ```ts
@@ -123,18 +70,18 @@ interface Job {
  *   let total = 0;
  *   for (let i = 1; i <= n; i++) total += i;
  *   return total;
- * }, 1000);
+ * }, 1000).orThrow();
  * assertEquals(sum, 500500);
  * ```
  */
 export class BlockingPool implements Disposable, AsyncDisposable {
   readonly #threadsMax: number;
   readonly #queueMax: number;
-  /** All threads that have not ended, with the job of each: its last one
-   * where that was given up, null while it is idle. */
-  readonly #threads = new Map<PoolThread, Job | null>();
+  /** All threads that have not ended, with the job of each: its last one if
+   * that was given up, null while it is idle. */
+  readonly #threads = new Map<PoolThread, QueuedJob | null>();
   /** In the order in which they came. */
-  readonly #queue = new Set<Job>();
+  readonly #queue = new Set<QueuedJob>();
   #closing = false;
 
   /**
@@ -153,62 +100,25 @@ export class BlockingPool implements Disposable, AsyncDisposable {
     this.#queueMax = checkInteger(queueMax, QUEUE_MAX, "queueMax", verb);
   }
 
-  static {
-    checkPool = (pool, { verb }) => {
-      if (!(pool instanceof BlockingPool)) {
-        throw new TypeError(
-          `Cannot ${verb}: expected a BlockingPool, got ${typeof pool}`,
-        );
-      }
-      if (!pool.#closing) return;
-      throw new TypeError(
-        `Cannot ${verb}: the BlockingPool is closed; make a new one`,
-      );
-    };
-
-    startJob = <T>(
-      pool: BlockingPool,
-      ring: Ring,
-      operation: Operation,
-      task: Task,
-      transfer: readonly Transferable[],
-      resultOf: (outcome: Outcome) => Result<T>,
-      action?: string,
-    ) => {
-      const { op, settle } = ring.external<T>(
-        ring.take(operation),
-        () => pool.#giveUp(job),
-        action,
-      );
-      const finish = (outcome: Outcome) => settle(resultOf(outcome));
-      const refuse = (errno: number) => settle(failureOf(operation, errno));
-      const copy = cloned(task, transfer, settle);
-      const job: Job = { op, finish, refuse, ...copy };
-      if (pool.#isFull) refuse(EAGAIN);
-      else pool.#add(job);
-      return op;
-    };
-  }
-
   /** Jobs that wait or run; one that was given up does not count. */
   get pending(): number {
     return this.#jobs.length;
   }
 
   /**
-   * Closes the pool: no more jobs from now on. It waits until those that wait
-   * or run are done, then ends the threads and waits for that.
+   * Closes the pool: it takes no more jobs. It waits until those that wait or
+   * run are done, then ends the threads and waits for that.
    *
-   * @param options With `cancel`, jobs are given up instead: each rejects with
-   * `ECANCELED`. A thread that still runs one is not waited for.
-   * @returns When it is closed. May be called again, to cancel after all.
+   * @param options With `cancel`, jobs are given up instead: each ends with
+   * `ECANCELED`. The pool does not wait for a thread that still runs one.
+   * @returns When the pool is closed. May be called again, to cancel after all.
    */
   async close(options: { cancel?: boolean | undefined } = {}): Promise<void> {
     checkOptions(options, "close a BlockingPool");
     this.#closing = true;
     const ops = this.#jobs.map(({ op }) => op);
     if (options.cancel === true) { for (const op of ops) op.cancel(); }
-    await Promise.all(ops);
+    await Promise.allSettled(ops);
     const ends: Promise<void>[] = [];
     for (const [thread, job] of this.#threads) {
       if (job !== null) continue;
@@ -224,12 +134,41 @@ export class BlockingPool implements Disposable, AsyncDisposable {
     void this.close({ cancel: true });
   }
 
-  /** The same as `close()`: waits for the jobs. */
+  /** Closes the pool as `close()` does: waits for the jobs. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
-  get #jobs(): Job[] {
+  /** Gives what starts jobs; throws if the pool is closed. */
+  private [START]({ verb }: Operation): StartJob {
+    if (!this.#closing) return (job) => this.#start(job);
+    throw new TypeError(
+      `Cannot ${verb}: the BlockingPool is closed; make a new one`,
+    );
+  }
+
+  #start<T>(
+    { ring, operation, action, call, transfer, resultOf }: Job<T>,
+  ): UringOp<T> {
+    const { op, settle } = ring.external<T>(
+      ring.take(operation),
+      () => this.#giveUp(job),
+      action,
+    );
+    const job: QueuedJob = {
+      op,
+      operation,
+      finish: (outcome) => settle(resultOf(outcome)),
+      refuse: (errno, reason) =>
+        settle(failureOver(errno, reason, action ?? operation.verb)),
+      ...cloned(operation, call, transfer, settle),
+    };
+    if (this.#isFull) job.refuse(EAGAIN, BUSY);
+    else this.#add(job);
+    return op;
+  }
+
+  get #jobs(): QueuedJob[] {
     const running = [...this.#threads]
       .map(([thread, job]) => thread.isEnding ? null : job)
       .filter((job) => job !== null);
@@ -243,8 +182,9 @@ export class BlockingPool implements Disposable, AsyncDisposable {
     return this.#queue.size >= this.#queueMax + idle + startable;
   }
 
-  /** It starts a microtask later: cancelled before that, it never does. */
-  #add(job: Job): void {
+  /** Queues a job. It starts a microtask later: cancelled before that, it never
+   * does. */
+  #add(job: QueuedJob): void {
     this.#queue.add(job);
     queueMicrotask(() => this.#dispatch());
   }
@@ -256,16 +196,15 @@ export class BlockingPool implements Disposable, AsyncDisposable {
       this.#queue.delete(job);
       const room = idle ? 0 : roomForThreads(1);
       if (room < 0) {
-        job.refuse(-room);
+        job.refuse(-room, NO_ROOM_HINT);
         continue;
       }
       try {
         const thread = idle ?? this.#startThread();
         this.#threads.set(thread, job);
-        thread.run(job.task, job.transfer);
-      } catch (thrown) {
-        // The system has no thread to spare.
-        job.finish({ thrown });
+        thread.run(job.call, job.transfer);
+      } catch (error) {
+        lose(job, EAGAIN, `there is no thread (${error})`, error);
       }
     }
   }
@@ -277,219 +216,52 @@ export class BlockingPool implements Disposable, AsyncDisposable {
         if (!thread.isEnding) this.#threads.set(thread, null);
         this.#dispatch();
       },
-      onEnd: (thread, why, cause) => {
-        this.#threads.get(thread)?.finish({ thrown: endedError(why, cause) });
+      onEnd: (thread, exitCode, cause) => {
+        const job = this.#threads.get(thread);
+        const why = cause === undefined ? `exit code ${exitCode}` : `${cause}`;
+        if (job) lose(job, EOWNERDEAD, `its thread has ended (${why})`, cause);
         this.#threads.delete(thread);
         this.#dispatch();
       },
     });
   }
 
-  /** Its promise is settled already. */
-  #giveUp(job: Job): void {
+  /** Drops a job whose promise is settled already. */
+  #giveUp(job: QueuedJob): void {
     if (this.#queue.delete(job)) return;
     for (const [thread, its] of this.#threads) if (its === job) thread.end();
   }
 }
 
-function isIdle([thread, job]: [PoolThread, Job | null]): boolean {
+function isIdle([thread, job]: [PoolThread, QueuedJob | null]): boolean {
   return job === null && !thread.isEnding;
 }
 
-/** A copy for the thread, and in it what is moved. */
+/** Ends a job whose thread did not start, or has ended. */
+function lose(
+  { finish, operation }: QueuedJob,
+  errno: number,
+  reason: string,
+  cause?: unknown,
+): void {
+  finish({ lost: failureOver(errno, reason, operation.verb, cause) });
+}
+
+/** Copies a call for the thread, and moves the memory in `transfer`. */
 function cloned(
-  task: Task,
+  operation: Operation,
+  call: JobCall,
   transfer: readonly Transferable[],
   settle: (result: Result<never>) => void,
-): Pick<Job, "task" | "transfer"> {
+): Pick<QueuedJob, "call" | "transfer"> {
   try {
-    return structuredClone({ task, transfer }, { transfer: [...transfer] });
+    return structuredClone({ call, transfer }, { transfer: [...transfer] });
   } catch (cause) {
-    settle(failureOf(OFFLOAD, EINVAL));
+    settle(failureOf(operation, EINVAL));
     const { message } = cause as Error;
     throw new TypeError(
-      `Cannot offload a job: an argument cannot be cloned or moved: ${message}`,
+      `Cannot ${operation.verb}: an argument cannot be cloned or moved: ${message}`,
       { cause },
     );
-  }
-}
-
-function endedError(exitCode: number, cause: unknown): Error {
-  const why = cause === undefined ? `exit code ${exitCode}` : `${cause}`;
-  const error = errorOf(EOWNERDEAD);
-  const hint = `: its thread has ended (${why})`;
-  return Object.assign(
-    exceptionOf(error, OFFLOAD.verb, OFFLOAD.name, hint),
-    { cause },
-  );
-}
-
-/**
- * Runs a function on a thread of a pool, so that it may block or compute
- * without stopping anything else. It counts as a pending operation of the
- * context: it keeps the process alive, and closing the context gives it up.
- * Stands for `Offload`.
- *
- * What to run is one of these, or an object with it and with options
- * (`{ run, timeout: 1000 }`, `{ module, name, signal }`):
- *
- * - A self-contained function. Its text is sent and evaluated in the thread, in
- *   strict mode: it can use its parameters, globals (`Deno`, `process`, `fetch`
- *   …) and what it imports itself with `await import()`, but nothing else from
- *   outside of it, no variable, no import, no `this`.
- * - An export of a module, `{ module, name }`. It is loaded once for each
- *   thread. For a file that needs `--allow-read`, for a module of another host
- *   `--allow-import`; all else here needs no permission but `--allow-ffi`.
- *
- * The thread has the permissions of the program and shares its environment
- * (`process.env`). A job has it for itself until its promise is settled; timers
- * and globals that it leaves stay behind.
- *
- * @typeParam A The parameters of the function.
- * @typeParam T What it returns.
- * @param ctx The context that the job counts for.
- * @param pool The threads.
- * @param job What to run.
- * @param args Its arguments, copied now by structured clone; memory in the
- * option `transfer` is moved.
- * @returns What it returns (or its promise gives), copied likewise, or moved
- * with the option `transferResult`. Rejects with what it throws: an error
- * keeps name, message, stack, cause and properties like `code`, and its class
- * if that is one of the language, the web or `Deno.errors`. Rejects also with
- * a `code` of its own, as `orThrow()` does: `ETIMEDOUT` after `timeout` ms,
- * `ECANCELED` by the `signal` or because the context or the pool was closed,
- * `EAGAIN` if all threads are busy and the queue is full, `EMFILE` if there are
- * too few fds to start a thread, `EOWNERDEAD` if the
- * thread ends during the job (`Deno.exit()`, an uncaught error of something
- * that was left there). `TypeError` for a module that cannot be loaded, an
- * export that is no function, a result that cannot be cloned.
- * @throws {TypeError} If an argument cannot be cloned, the function cannot be
- * sent as text (a native or bound function, a method, a class), the URL is not
- * absolute, or the pool or the context is closed.
- * @throws {RangeError} If `timeout` is out of range.
- *
- * @example Hash beside the event loop, for at most a second
- * ```ts
- * import { BlockingPool, IoContext, offload } from "@kio/kio";
- * import { assertEquals } from "@std/assert";
- *
- * using ctx = new IoContext();
- * await using pool = new BlockingPool(1);
- * const data = new Uint8Array(1 << 20);
- * const job = {
- *   run: async (bytes: Uint8Array<ArrayBuffer>) =>
- *     new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)),
- *   transfer: [data.buffer],
- *   timeout: 10_000,
- * };
- * const hash = await offload(ctx, pool, job, data);
- * assertEquals(hash.length, 32);
- * ```
- */
-export function offload<A extends unknown[], T>(
-  ctx: IoContext,
-  pool: BlockingPool,
-  job: ((...args: A) => T) | FunctionJob<A, T>,
-  ...args: A
-): Promise<Awaited<T>>;
-/**
- * The same for an export of a module.
- *
- * @typeParam T What it returns.
- * @param ctx The context that the job counts for.
- * @param pool The threads.
- * @param job What to run.
- * @param args Its arguments.
- * @returns What it returns.
- */
-export function offload<T = unknown>(
-  ctx: IoContext,
-  pool: BlockingPool,
-  job: ModuleJob,
-  ...args: unknown[]
-): Promise<T>;
-export function offload(
-  ctx: IoContext,
-  pool: BlockingPool,
-  job: SomeFunction | FunctionJob<never, unknown> | ModuleJob,
-  ...args: unknown[]
-): Promise<unknown> {
-  const ring = ringOf(ctx, OFFLOAD);
-  const { verb } = OFFLOAD;
-  checkPool(pool, OFFLOAD);
-  const it = typeof job === "function" ? { run: job } : job;
-  checkBounds(it, verb);
-  const { transfer = [], transferResult = false }: JobOptions = it;
-  checkArray(transfer, "transfer", verb);
-  const source = "run" in it ? sourceOf(it.run) : sourceOfExport(it);
-  const task: Task = { source, args, transferResult };
-  const op = startJob(pool, ring, OFFLOAD, task, transfer, success);
-  bound(op, it);
-  return valueOf(op);
-}
-
-type SomeFunction = (...args: never) => unknown;
-
-const HINTS: Record<string, string> = {
-  EAGAIN:
-    ": all threads are busy and the queue is full; wait for some jobs or raise queueMax",
-  EMFILE: NO_ROOM_HINT,
-  ENFILE: NO_ROOM_HINT,
-};
-
-async function valueOf(op: UringOp<Outcome>): Promise<unknown> {
-  const result = await op;
-  if (!result.ok) {
-    const hint = HINTS[result.error.code];
-    throw exceptionOf(result.error, OFFLOAD.verb, OFFLOAD.name, hint);
-  }
-  if ("thrown" in result.value) throw result.value.thrown;
-  return result.value.value;
-}
-
-/** The text of a function that calls an export of a module. */
-function sourceOfExport({ module, name }: ModuleJob): string {
-  const url = URL.parse(module);
-  if (url === null) {
-    throw new TypeError(
-      `Cannot ${OFFLOAD.verb}: "${module}" is not an absolute URL; import.meta.resolve() gives one`,
-    );
-  }
-  const [specifier, key, refusal] = [
-    url.href,
-    String(name),
-    `Cannot ${OFFLOAD.verb}: ${url.href} exports no function "${name}"`,
-  ].map((text) => JSON.stringify(text));
-  return `async (...args) => {
-    const job = (await import(${specifier}))[${key}];
-    if (typeof job === "function") return await job(...args);
-    throw new TypeError(${refusal});
-  }`;
-}
-
-const sources = new WeakMap<SomeFunction, string>();
-
-/** The text of a function, if it is one that can be evaluated. */
-function sourceOf(run: SomeFunction): string {
-  checkFunction(run, "the job", OFFLOAD.verb);
-  const known = sources.get(run);
-  if (known !== undefined) return known;
-  const source = Function.prototype.toString.call(run);
-  if (!isExpression(source) || /^class\b/.test(source)) {
-    throw new TypeError(
-      `Cannot ${OFFLOAD.verb}: "${run.name}" cannot be sent as text, as it is a native or bound function, a method or a class; wrap it into an arrow function`,
-    );
-  }
-  sources.set(run, source);
-  return source;
-}
-
-/** Parses it, and runs nothing. */
-function isExpression(source: string): boolean {
-  try {
-    new Function(`return (${source});`);
-    return true;
-  } catch {
-    return false;
   }
 }

@@ -1,25 +1,26 @@
 import { loadShim } from "../../ffi/load.ts";
 import { checkFunction } from "../check.ts";
-import { IoContext, ringOf, type Task } from "../IoContext.ts";
+import { ringOf } from "../internal.ts";
+import { IoContext, type Task } from "../IoContext.ts";
 import { JOIN_POOL } from "../ops/table.ts";
+import { errorOf, exceptionOf } from "../result.ts";
 import {
-  Cells,
   type FromWorker,
   type Setup,
+  SharedCounters,
   type ToWorker,
   WORKER_NAME,
-} from "./pool_messages.ts";
-import { errorOf, exceptionOf } from "../result.ts";
+} from "./messages.ts";
 
-/** What the pool is to one of its workers. */
+/** The pool, as one of its workers sees it. */
 export interface PoolMembership {
-  /** How many workers the pool has. */
+  /** The number of workers of the pool. */
   readonly workers: number;
   /** Aborted when the pool shuts down: accept no more, finish what there is,
    * and return. */
   readonly stopping: AbortSignal;
-  /** Says that this worker serves; `WorkerPool.start()` waits for all to do
-   * so. Does nothing the second time. */
+  /** Tells the pool that this worker serves: `WorkerPool.start()` waits for all
+   * of them. Does nothing the second time. */
   ready(): void;
   /**
    * Adds to a counter, which `WorkerPool.stats()` reads.
@@ -33,9 +34,9 @@ export interface PoolMembership {
 }
 
 /**
- * What a worker of a pool gets.
+ * The argument of the main function of a worker.
  *
- * @typeParam T What `data` of `WorkerPool.start()` is.
+ * @typeParam T The type of `data` of `WorkerPool.start()`.
  */
 export interface PoolWorker<T> {
   /** The context of this worker, closed when its main function has ended. */
@@ -44,7 +45,7 @@ export interface PoolWorker<T> {
    * its index. */
   readonly index: number;
   /** The CPU that this thread stays on, for `incomingCpu` of
-   * `TcpListener.bind()`; undefined if the pool is not pinned. */
+   * `TcpListener.bind()`; undefined without `cpuAffinity`. */
   readonly cpu: number | undefined;
   /** A copy of `data` of `WorkerPool.start()`. */
   readonly data: T;
@@ -61,24 +62,25 @@ interface WorkerScope {
 let hasJoined = false;
 
 /**
- * Makes a worker one of the pool that has started it: opens its context, pins
- * its thread if the pool is to be pinned, and runs `main`. When `main` returns,
- * the context is closed and the worker ends; when it throws, the pool is told
- * the error. To be called once by the module that `WorkerPool.start()` names.
+ * Joins the pool that has started this worker: opens its context, sets the
+ * affinity of its thread with `cpuAffinity`, and runs `main`. When `main`
+ * returns, the context is closed and the worker ends. When it throws, the pool
+ * gets the error. The module that `WorkerPool.start()` names calls it once.
  *
- * If `main` is not done in time after `pool.stopping`, its context is closed:
- * its operations end with `ECANCELED`, new ones throw, and what it throws then
- * is nobody's concern.
+ * If `main` does not return in time after `pool.stopping`, its context is
+ * closed: its operations end with `ECANCELED`, and new ones throw. An exception
+ * of `main` is ignored then.
  *
- * Do not wait for it at the top level of the module: Deno 2.9.6 keeps the
+ * Do not wait for it at the top level of the module. Deno 2.9.6 keeps the
  * source of all modules of a worker that ends by itself (an uncaught error,
  * `self.close()`) while such an `await` is pending, more than a megabyte each.
  *
- * @typeParam T What `data` of `WorkerPool.start()` is.
+ * @typeParam T The type of `data` of `WorkerPool.start()`.
  * @param main The work. It has to call `pool.ready()`, and to return some time
  * after `pool.stopping` is aborted.
  * @returns When the context is closed; errors of `main` go to the pool.
- * @throws {TypeError} If this is no worker of a pool, or has joined already.
+ * @throws {TypeError} (as a rejection) If this is no worker of a pool, or has
+ * joined already.
  *
  * @example A worker that serves connections
  * ```ts ignore
@@ -99,7 +101,7 @@ let hasJoined = false;
  *   pool.ready();
  *   const add = (fd: number) => connections.add(fd);
  *   await acceptLoop(ctx, data.listener, add, pool.stopping);
- *   await connections.finished();
+ *   await connections.closed;
  * });
  * ```
  */
@@ -121,11 +123,11 @@ export async function joinPool<T = unknown>(
     );
   }
   hasJoined = true;
-  const member = new Member<T>(scope);
+  const worker = new WorkerSide<T>(scope);
   try {
-    await member.run(main);
+    await worker.run(main);
   } catch (error) {
-    if (!member.isAborted) {
+    if (!worker.isAborted) {
       scope.postMessage({ kio: "failed", error: cloneableOf(error) });
       return;
     }
@@ -134,7 +136,7 @@ export async function joinPool<T = unknown>(
 }
 
 /** A worker as it sees itself. */
-class Member<T> {
+class WorkerSide<T> {
   isAborted = false;
   readonly #scope: WorkerScope;
   readonly #setup = Promise.withResolvers<Setup>();
@@ -157,7 +159,7 @@ class Member<T> {
         this.#setup.resolve(message);
         break;
       case "stop":
-        // What was handed over before is to be served, too.
+        // Fds that have come before are served, too.
         if (this.#ctx) ringOf(this.#ctx, JOIN_POOL).takeFds();
         this.#stopping.abort();
         break;
@@ -178,17 +180,17 @@ class Member<T> {
     const shim = loadShim();
     const alive = shim.kio_life_begin(setup.lifeFd);
     if (alive < 0) throw exceptionOf(errorOf(-alive), "join a pool");
-    const cpu = setup.pin ? pinned(index) : undefined;
+    const cpu = setup.cpuAffinity ? setAffinity(index) : undefined;
     await using ctx = new IoContext({ entries });
     this.#ctx = ctx;
-    const cells = new Cells(setup.counters, setup.cells);
+    const shared = new SharedCounters(setup.counters, setup.memory);
     const ring = ringOf(ctx, JOIN_POOL);
-    ring.onLeave = () => cells.pending = ring.pending;
+    ring.onLeave = () => shared.pending = ring.pending;
     const pool: PoolMembership = {
       workers,
       stopping: this.#stopping.signal,
       ready: () => this.#scope.postMessage({ kio: "ready" }),
-      count: (counter, amount = 1) => count(cells, counter, amount),
+      count: (counter, amount = 1) => count(shared, counter, amount),
     };
     this.#scope.postMessage({
       kio: "joined",
@@ -201,25 +203,25 @@ class Member<T> {
 }
 
 /** Keeps this thread on the index-th CPU, and gives its number. */
-function pinned(index: number): number {
+function setAffinity(index: number): number {
   const cpu = loadShim().kio_thread_pin(index);
-  if (cpu < 0) throw exceptionOf(errorOf(-cpu), "pin a thread");
+  if (cpu < 0) throw exceptionOf(errorOf(-cpu), "set the affinity of a thread");
   return cpu;
 }
 
-function count(cells: Cells, counter: string, amount: number): void {
+function count(shared: SharedCounters, counter: string, amount: number): void {
   if (!Number.isFinite(amount)) {
     throw new RangeError(
       `Cannot count: amount must be a finite number, got ${String(amount)}`,
     );
   }
-  if (cells.add(counter, amount)) return;
+  if (shared.add(counter, amount)) return;
   throw new TypeError(
     `Cannot count: the pool has no counter "${counter}"; name it in the counters of WorkerPool.start()`,
   );
 }
 
-/** An error as it can be sent: what it has besides is lost, not the error. */
+/** Makes an error that can be sent, without what cannot. */
 function cloneableOf(error: unknown): unknown {
   try {
     return structuredClone(error);

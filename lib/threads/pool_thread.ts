@@ -1,51 +1,39 @@
+import type { JobCall, JobOutcome } from "../internal.ts";
 import {
   type Port,
   type WorkerHandle,
   workerThreads,
-} from "./worker_threads.ts";
+} from "../worker_threads.ts";
 
-/** What a thread is told to do, cloned already. */
-export interface Task {
-  /** The text of a function. */
-  readonly source: string;
-  readonly args: readonly unknown[];
-  readonly transferResult: boolean;
-}
-
-/** How a job ended. */
-export type Outcome = { readonly value: unknown } | {
-  readonly thrown: unknown;
-};
-
-/** What comes back from a thread. */
+/** A message from a thread: how its job ended. */
 type Reply = { readonly value: unknown } | { readonly thrown: PackedThrown };
 
-/** Who a thread reports to. */
+/** Receives the reports of a thread. */
 export interface ThreadOwner {
-  onOutcome(thread: PoolThread, outcome: Outcome): void;
-  /** Its thread has ended; `cause` is what has ended it, if that is known. */
+  /** The job of the thread has ended. */
+  onOutcome(thread: PoolThread, outcome: JobOutcome): void;
+  /** The thread has ended; `cause` is its uncaught error, if there was one. */
   onEnd(thread: PoolThread, exitCode: number, cause: unknown): void;
 }
 
 /**
- * A thread that does one job at a time. It never keeps the process alive: the
- * jobs do, as pending operations of their contexts.
+ * Runs one job at a time in a thread. It never keeps the process alive: the jobs
+ * do, as pending operations of their contexts.
  *
- * It is not ended by `terminate()` but asked to leave, which takes effect at the
- * same point, when its code returns to the event loop: after `terminate()` the
- * `exit` event comes at once, while the thread may go on in native code or in a
- * loop for long.
+ * `end()` asks the thread to leave when its code returns to the event loop.
+ * `terminate()` takes effect at the same point, but gives the `exit` event at
+ * once: the thread may then go on in native code or in a loop for long.
  */
 export class PoolThread {
   readonly #worker: WorkerHandle;
   #isEnding = false;
-  /** When its last line has run. */
+  /** Resolved when its last line has run. */
   readonly ended: Promise<void>;
 
   constructor(owner: ThreadOwner) {
     const { Worker, SHARE_ENV } = workerThreads();
-    // A copy of the environment would be made now: without permission to read
-    // it, Deno asks at a terminal, and everything stands still so long.
+    // Without SHARE_ENV Deno copies the environment now. Without permission to
+    // read it, it asks at a terminal, and everything stands still meanwhile.
     const worker = new Worker(bootstrap(), { env: SHARE_ENV });
     let cause: unknown;
     worker.on("message", (reply: Reply) => {
@@ -63,32 +51,32 @@ export class PoolThread {
     this.#worker = worker;
   }
 
-  run(task: Task, transfer: readonly Transferable[]): void {
-    this.#worker.postMessage(task, transfer);
+  run(call: JobCall, transfer: readonly Transferable[]): void {
+    this.#worker.postMessage(call, transfer);
   }
 
-  /** Has it end as soon as the code that it is running lets it. */
+  /** Asks the thread to end as soon as its code returns. */
   end(): void {
     this.#isEnding = true;
     this.#worker.postMessage(null, []);
   }
 
-  /** Whether it takes no more jobs. */
+  /** True if it takes no more jobs. */
   get isEnding(): boolean {
     return this.#isEnding;
   }
 
-  /** Keeps the process alive until it has ended. */
+  /** Keeps the process alive until the thread has ended. */
   ref(): void {
     this.#worker.ref();
   }
 }
 
-function outcomeOf(reply: Reply): Outcome {
+function outcomeOf(reply: Reply): JobOutcome {
   return "value" in reply ? reply : { thrown: unpack(reply.thrown) };
 }
 
-/** What runs in a thread. It is sent there as text, with `pack()`. */
+/** Runs in a thread, where it is sent as text, with `pack()`. */
 function serve(packThrown: typeof pack): void {
   const { process } = globalThis as unknown as {
     process: {
@@ -104,9 +92,9 @@ function serve(packThrown: typeof pack): void {
 
   parentPort.on(
     "message",
-    async (task: Task | null) => {
-      if (task === null) return exit();
-      const { source, args, transferResult } = task;
+    async (call: JobCall | null) => {
+      if (call === null) return exit();
+      const { source, args, transferResult } = call;
       try {
         const value = await evaluated(source)(...args);
         reply({ value }, transferResult ? memoryOf(value) : [], "returned");
@@ -116,7 +104,7 @@ function serve(packThrown: typeof pack): void {
     },
   );
 
-  /** Each text once: Deno keeps half a kilobyte of every evaluation. */
+  /** Evaluates a text once: Deno keeps half a kilobyte of every evaluation. */
   function evaluated(source: string): (...args: unknown[]) => unknown {
     const KEPT_MAX = 256;
     const known = functions.get(source);
@@ -138,7 +126,7 @@ function serve(packThrown: typeof pack): void {
     }
   }
 
-  /** Reading a hostile error may throw once more. */
+  /** Packs an error; reading a hostile one may throw once more. */
   function packOrSay(error: unknown): PackedThrown {
     try {
       return packThrown(error);
@@ -151,7 +139,7 @@ function serve(packThrown: typeof pack): void {
     }
   }
 
-  /** The memory of a buffer, or of the buffers of an array or object. */
+  /** Lists the memory of a buffer, or of the buffers of an array or object. */
   function memoryOf(value: unknown): ArrayBuffer[] {
     const isBuffer = ArrayBuffer.isView(value) || value instanceof ArrayBuffer;
     const parts = isBuffer ? [value] : Object.values(value ?? {});
@@ -167,7 +155,7 @@ function bootstrap(): URL {
   return new URL(`data:text/javascript,${source}`);
 }
 
-/** An error as it crosses from a thread: what a structured clone drops. */
+/** An error on its way between threads, with what a structured clone drops. */
 interface PackedError {
   readonly name: string;
   readonly message: string;
@@ -180,7 +168,7 @@ interface PackedError {
   readonly errors?: readonly PackedThrown[];
 }
 
-/** What was thrown: an error, or any other value. */
+/** An exception: an error, or any other value. */
 type PackedThrown = { readonly error: PackedError } | {
   readonly value: unknown;
 };
@@ -218,7 +206,7 @@ function pack(thrown: unknown, depth = 0): PackedThrown {
   };
 }
 
-/** The class of an error of the language or of Deno, else `Error`. */
+/** Finds the class of an error of the language or of Deno, else `Error`. */
 function classNamed(name: string): new (message: string) => Error {
   const classes = [
     EvalError,
@@ -232,8 +220,8 @@ function classNamed(name: string): new (message: string) => Error {
   return classes.find((Class) => Class.name === name) ?? Error;
 }
 
-/** The error again: of its class where it is one of the language, of the web
- * or of Deno, else an `Error` with its name. */
+/** Makes the error again: of its class if that is one of the language, of the
+ * web or of Deno, else an `Error` with its name. */
 function unpack(thrown: PackedThrown): unknown {
   if ("value" in thrown) return thrown.value;
   const { name, message, stack, isDomException, properties, cause, errors } =
@@ -249,7 +237,7 @@ function unpack(thrown: PackedThrown): unknown {
   return define(Object.assign(error, properties), { stack });
 }
 
-/** Sets properties as an error has them: not enumerable. */
+/** Sets properties that are not enumerable, as those of an error are. */
 function define(error: Error, properties: Record<string, unknown>): Error {
   for (const [key, value] of Object.entries(properties)) {
     Object.defineProperty(error, key, {

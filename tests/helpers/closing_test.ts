@@ -61,7 +61,7 @@ kioThreadTest(
     const { left, right } = pair;
     const large = new Uint8Array(1 << 20);
     await closeInBetween((it) =>
-      asyncRecvExact(it, right, new Uint8Array(9), { timeout: 60_000 })
+      asyncRecvExact(it, right, new Uint8Array(9), { timeoutMs: 60_000 })
     );
     await closeInBetween((it) => asyncSendExact(it, left, large));
     // It may be complete within any of the turns.
@@ -82,7 +82,7 @@ kioThreadTest(
     using pair = unixPair();
     await using file = await tempFile(ctx, new Uint8Array(1 << 20));
     await closeInBetween((it) =>
-      asyncSendfile(it, pair.left, file, 0, 1 << 20, { timeout: 60_000 })
+      asyncSendfile(it, pair.left, file, 0, 1 << 20, { timeoutMs: 60_000 })
     );
   },
 );
@@ -96,7 +96,7 @@ kioThreadTest(
     );
     await closeInBetween(async (it) => {
       try {
-        return { ok: true, value: await offload(it, pool, () => 1) };
+        return await offload(it, pool, () => 1);
       } catch (error) {
         const { code, errno, message } = error as Error & IoError;
         return { ok: false, error: { code, errno, message } };
@@ -121,7 +121,7 @@ kioThreadTest(
       for (let i = 0; i < hops; i++) await null;
       other[Symbol.dispose]();
       assert((await accepting).ok);
-      await connections.finished();
+      await connections.closed;
     }
   },
 );

@@ -111,7 +111,7 @@ kioTest("asyncRecvExact() that times out tells what it has", async (ctx) => {
   using pair = unixPair();
   const buffer = new Uint8Array(10);
   value(await asyncSend(ctx, pair.right, bytes("abcd")));
-  const first = asyncRecvExact(ctx, pair.left, buffer, { timeout: 20 });
+  const first = asyncRecvExact(ctx, pair.left, buffer, { timeoutMs: 20 });
   assertShort(await first, "ETIMEDOUT", 4);
   // Nothing is lost: later bytes are for the next receive.
   value(await asyncSend(ctx, pair.right, bytes("efghij")));
@@ -164,7 +164,7 @@ kioTest("asyncRecvExact() with many aborts loses no byte", async (ctx) => {
 kioTest("asyncSendExact() that times out tells what was taken", async (ctx) => {
   using pair = unixPair();
   const data = pattern(LARGE, 9);
-  const sent = await asyncSendExact(ctx, pair.left, data, { timeout: 30 });
+  const sent = await asyncSendExact(ctx, pair.left, data, { timeoutMs: 30 });
   assertCode(sent, "ETIMEDOUT");
   const taken = movedOf(sent);
   assert(taken > 0 && taken < LARGE);
@@ -310,8 +310,8 @@ kioTest("exact transfers refuse what makes no sense", async (ctx) => {
     [() => asyncRecvExact(ctx, file, bad("abc")), TypeError],
     [() => asyncRecvExact(bad({}), file, buffer), TypeError],
     [() => asyncRecvExact(ctx, file, buffer, bad(null)), TypeError],
-    [() => asyncRecvExact(ctx, file, buffer, { timeout: -1 }), RangeError],
-    [() => asyncRecvExact(ctx, file, buffer, { timeout: NaN }), RangeError],
+    [() => asyncRecvExact(ctx, file, buffer, { timeoutMs: -1 }), RangeError],
+    [() => asyncRecvExact(ctx, file, buffer, { timeoutMs: NaN }), RangeError],
     [() => asyncSendExact(ctx, file, buffer, { signal: bad({}) }), TypeError],
     [() => asyncReadExact(ctx, file, buffer, -1), RangeError],
     [() => asyncReadExact(ctx, file, buffer, NaN), RangeError],

@@ -23,7 +23,7 @@ import {
 } from "@kio/kio";
 import { loadShim } from "../../ffi/load.ts";
 import { pipePoolOf } from "../../helpers/sendfile.ts";
-import { ringOf } from "../../lib/IoContext.ts";
+import { ringOf } from "../../lib/internal.ts";
 import { SENDFILE } from "../../lib/ops/table.ts";
 import {
   assertCode,
@@ -234,7 +234,7 @@ kioTest(
       const abort = new AbortController();
       const sending = asyncSendfile(ctx, victim.left, secretFile, 0, LARGE, {
         signal: abort.signal,
-        timeout: round % 3 === 0 ? random(10) : 60_000,
+        timeoutMs: round % 3 === 0 ? random(10) : 60_000,
       });
       await turn(random(15));
       if (round % 3 === 1) abort.abort();
@@ -259,7 +259,7 @@ kioTest("asyncSendfile() sends what it says, up to a timeout", async (ctx) => {
   using pair = await tcpPair(ctx);
   await using file = await fileOf(ctx, DATA);
   const sent = await asyncSendfile(ctx, pair.left, file, 0, LARGE, {
-    timeout: 50,
+    timeoutMs: 50,
   });
   assertCode(sent, "ETIMEDOUT");
   const moved = movedOf(sent);
@@ -481,7 +481,7 @@ kioTest("asyncSendfile() refuses what makes no sense", async (ctx) => {
     [() => asyncSendfile(ctx, left, file, 0, NaN), RangeError],
     [() => asyncSendfile(ctx, left, file, 2 ** 53 - 1, 1), RangeError],
     [() => asyncSendfile(ctx, left, file, bad(0n), 1), RangeError],
-    [() => asyncSendfile(ctx, left, file, 0, 1, { timeout: -1 }), RangeError],
+    [() => asyncSendfile(ctx, left, file, 0, 1, { timeoutMs: -1 }), RangeError],
     [() => asyncSendfile(ctx, left, file, 0, 1, bad(7)), TypeError],
     [
       () => link(ctx, () => asyncSendfile(ctx, left, file, 0, 1)),

@@ -11,8 +11,14 @@ import {
   type IoContext as Context,
   offload,
 } from "@kio/kio";
-import { workerThreads } from "../../lib/threads/worker_threads.ts";
-import { immediate, kioThreadTest, turn, warmUpThreads } from "../support.ts";
+import { workerThreads } from "../../lib/worker_threads.ts";
+import {
+  assertCode,
+  immediate,
+  kioThreadTest,
+  turn,
+  warmUpThreads,
+} from "../support.ts";
 
 await warmUpThreads();
 
@@ -73,7 +79,7 @@ async function assertRejectsCode(
 /** The error that a job throws. */
 async function thrownBy(ctx: Context, run: () => unknown): Promise<Error> {
   await using pool = new BlockingPool(1);
-  return await offload(ctx, pool, run).then(
+  return await offload(ctx, pool, run).orThrow().then(
     (value) => {
       throw new Error(`expected a rejection, got ${value}`);
     },
@@ -81,25 +87,68 @@ async function thrownBy(ctx: Context, run: () => unknown): Promise<Error> {
   );
 }
 
+// ---- results ----------------------------------------------------------------
+
+kioThreadTest("offload() gives a Result", async (ctx) => {
+  await using pool = new BlockingPool(1);
+  const sum = await offload(ctx, pool, (a: number, b: number) => a + b, 1, 2);
+  assertEquals(sum, { ok: true, value: 3 });
+  const op = offload(ctx, pool, () => new Promise(() => {}));
+  op.cancel();
+  assertCode(await op, "ECANCELED");
+  const late = offload(ctx, pool, () => new Promise(() => {}));
+  assertCode(await late.withTimeout(10), "ETIMEDOUT");
+  assertCode(await offload(ctx, pool, () => Deno.exit(3)), "EOWNERDEAD");
+  assertEquals(ctx.stats().errors, {
+    ECANCELED: 1,
+    ETIMEDOUT: 1,
+    EOWNERDEAD: 1,
+  });
+});
+
+kioThreadTest(
+  "offload() rejects with the exception of its job, with orThrow() and without",
+  async (ctx) => {
+    await using pool = new BlockingPool(1);
+    const job = () => {
+      throw new RangeError("far");
+    };
+    await assertRejects(() => offload(ctx, pool, job), RangeError, "far");
+    const thrown = offload(ctx, pool, job).orThrow();
+    await assertRejects(() => thrown, RangeError, "far");
+    assertEquals([ctx.pending, ctx.stats().errors], [0, {}]);
+    // Nothing else waits for it: closing the pool must not reject.
+    const ignored = offload(ctx, pool, job);
+    ignored.catch(() => {});
+    await pool.close();
+  },
+);
+
 // ---- values -----------------------------------------------------------------
 
 kioThreadTest("offload() gives what the function returns", async (ctx) => {
   await using pool = new BlockingPool(1);
-  assertEquals(await offload(ctx, pool, (a: number, b) => a + b, 1, 2), 3);
-  assertEquals(await offload(ctx, pool, async () => await "later"), "later");
+  assertEquals(
+    await offload(ctx, pool, (a: number, b) => a + b, 1, 2).orThrow(),
+    3,
+  );
+  assertEquals(
+    await offload(ctx, pool, async () => await "later").orThrow(),
+    "later",
+  );
   // deno-lint-ignore prefer-const
   let list = function (...all: unknown[]) {
     return all;
   };
   const values = [undefined, null, 1n, new Map([[1, new Date(5)]]), [NaN]];
-  assertEquals(await offload(ctx, pool, list, ...values), values);
-  assertEquals(await offload(ctx, pool, () => {}), undefined);
+  assertEquals(await offload(ctx, pool, list, ...values).orThrow(), values);
+  assertEquals(await offload(ctx, pool, () => {}).orThrow(), undefined);
 });
 
 kioThreadTest("offload() runs in another thread", async (ctx) => {
   await using pool = new BlockingPool(1);
   using gate = new Gate();
-  const done = offload(ctx, pool, block, gate.cells);
+  const done = offload(ctx, pool, block, gate.cells).orThrow();
   await gate.waitFor(1); // while it blocks, this thread runs
   gate.open();
   assertEquals(await done, "through");
@@ -110,7 +159,9 @@ kioThreadTest(
   async (ctx) => {
     await using pool = new BlockingPool(2);
     using gate = new Gate();
-    const jobs = [1, 2, 3].map(() => offload(ctx, pool, block, gate.cells));
+    const jobs = [1, 2, 3].map(() =>
+      offload(ctx, pool, block, gate.cells).orThrow()
+    );
     await gate.waitFor(2);
     await turn(20);
     assertEquals([gate.started, pool.pending, ctx.pending], [2, 3, 3]);
@@ -128,7 +179,7 @@ kioThreadTest(
       const global = globalThis as unknown as { count?: number };
       return global.count = (global.count ?? 0) + 1;
     };
-    const jobs = [1, 2, 3, 4].map(() => offload(ctx, pool, count));
+    const jobs = [1, 2, 3, 4].map(() => offload(ctx, pool, count).orThrow());
     assertEquals(await Promise.all(jobs), [1, 2, 3, 4]);
   },
 );
@@ -140,7 +191,7 @@ kioThreadTest(
     const list = [1];
     const bytes = new Uint8Array([1]);
     const jobs = [1, 2].map(() =>
-      offload(ctx, pool, (...all: unknown[]) => all, list, bytes)
+      offload(ctx, pool, (...all: unknown[]) => all, list, bytes).orThrow()
     );
     list.push(2);
     bytes[0] = 2;
@@ -155,10 +206,11 @@ kioThreadTest(
   async (ctx) => {
     await using pool = new BlockingPool(1);
     using gate = new Gate();
-    const first = offload(ctx, pool, block, gate.cells);
+    const first = offload(ctx, pool, block, gate.cells).orThrow();
     const bytes = new Uint8Array([1, 2, 3]);
     const run = (bytes: Uint8Array) => bytes.reduce((a, b) => a + b);
-    const sum = offload(ctx, pool, { run, transfer: [bytes.buffer] }, bytes);
+    const sum = offload(ctx, pool, { run, transfer: [bytes.buffer] }, bytes)
+      .orThrow();
     assertEquals(bytes.byteLength, 0);
     gate.open();
     assertEquals([await first, await sum], ["through", 6]);
@@ -191,18 +243,18 @@ kioThreadTest("offload() moves the result with transferResult", async (ctx) => {
       pool,
       { run: make, transferResult: true },
       shape,
-    );
+    ).orThrow();
     assertEquals(moved, expected);
-    assertEquals(await offload(ctx, pool, left), 0, shape);
-    assertEquals(await offload(ctx, pool, make, shape), expected);
-    assertEquals(await offload(ctx, pool, left), 3, shape);
+    assertEquals(await offload(ctx, pool, left).orThrow(), 0, shape);
+    assertEquals(await offload(ctx, pool, make, shape).orThrow(), expected);
+    assertEquals(await offload(ctx, pool, left).orThrow(), 3, shape);
   }
 });
 
 kioThreadTest("offload() shares shared memory", async (ctx) => {
   await using pool = new BlockingPool(1);
   const shared = new Uint8Array(new SharedArrayBuffer(1));
-  await offload(ctx, pool, (shared) => void (shared[0] = 7), shared);
+  await offload(ctx, pool, (shared) => void (shared[0] = 7), shared).orThrow();
   assertEquals(shared[0], 7);
 });
 
@@ -214,7 +266,7 @@ kioThreadTest(
     await using pool = new BlockingPool(1);
     const job = (value: unknown) => value;
     const error = assertThrows(
-      () => offload(ctx, pool, job, () => {}),
+      () => offload(ctx, pool, job, () => {}).orThrow(),
       TypeError,
       "Cannot offload a job: an argument cannot be cloned or moved: ",
     );
@@ -229,13 +281,13 @@ kioThreadTest(
             pool,
             { run: job, transfer: transfer as ArrayBuffer[] },
             1,
-          ),
+          ).orThrow(),
         TypeError,
         "cannot be cloned or moved",
       );
     }
     assertEquals([ctx.pending, pool.pending], [0, 0]);
-    assertEquals(await offload(ctx, pool, job, 1), 1);
+    assertEquals(await offload(ctx, pool, job, 1).orThrow(), 1);
   },
 );
 
@@ -245,9 +297,17 @@ kioThreadTest("offload() leaves memory where it is if it throws", (ctx) => {
   const closed = new IoContext(8);
   closed[Symbol.dispose]();
   const job = { run: (bytes: Uint8Array) => bytes, transfer: [bytes.buffer] };
-  assertThrows(() => offload(closed, pool, job, bytes), TypeError, "closed");
+  assertThrows(
+    () => offload(closed, pool, job, bytes).orThrow(),
+    TypeError,
+    "closed",
+  );
   pool[Symbol.dispose]();
-  assertThrows(() => offload(ctx, pool, job, bytes), TypeError, "closed");
+  assertThrows(
+    () => offload(ctx, pool, job, bytes).orThrow(),
+    TypeError,
+    "closed",
+  );
   assertEquals(bytes.byteLength, 8);
 });
 
@@ -270,7 +330,7 @@ kioThreadTest("offload() refuses functions without a text", (ctx) => {
   for (const run of functions as (() => void)[]) {
     for (const job of [run, { run }]) {
       assertThrows(
-        () => offload(ctx, pool, job),
+        () => offload(ctx, pool, job).orThrow(),
         TypeError,
         "cannot be sent as text",
       );
@@ -285,7 +345,7 @@ kioThreadTest(
     for (let round = 0; round < 2; round++) {
       for (let i = 0; i < 300; i++) {
         const run = new Function(`return ${i}`) as () => number;
-        assertEquals(await offload(ctx, pool, run), i);
+        assertEquals(await offload(ctx, pool, run).orThrow(), i);
       }
     }
   },
@@ -317,7 +377,7 @@ kioThreadTest(
         [[ctx, pool, { run: 1 }], TypeError, "the job must be a function"],
         [[ctx, pool, { module: "./x.ts", name: "x" }], TypeError, "absolute"],
         [[ctx, pool, { name: "x" }], TypeError, "not an absolute URL"],
-        [[ctx, pool, { run: job, timeout: -1 }], RangeError, "timeout"],
+        [[ctx, pool, { run: job, timeoutMs: -1 }], RangeError, "timeoutMs"],
         [[ctx, pool, { run: job, signal: {} }], TypeError, "AbortSignal"],
         [
           [ctx, pool, { run: job, transfer: {} }],
@@ -347,11 +407,11 @@ kioThreadTest(
   async (ctx) => {
     await using pool = new BlockingPool(1);
     await assertRejects(
-      () => offload(ctx, pool, () => () => 1),
+      () => offload(ctx, pool, () => () => 1).orThrow(),
       TypeError,
       "Cannot offload a job: what it has returned cannot be sent: ",
     );
-    assertEquals(await offload(ctx, pool, () => 1), 1);
+    assertEquals(await offload(ctx, pool, () => 1).orThrow(), 1);
   },
 );
 
@@ -421,7 +481,9 @@ kioThreadTest("offload() passes on what is no error as it is", async (ctx) => {
     const job = (value: unknown) => {
       throw value;
     };
-    const thrown = await offload(ctx, pool, job, value).catch((it) => [it]);
+    const thrown = await offload(ctx, pool, job, value).orThrow().catch((
+      it,
+    ) => [it]);
     assertEquals(thrown, [value]);
   }
 });
@@ -462,10 +524,10 @@ kioThreadTest(
   async (ctx) => {
     await using pool = new BlockingPool(1);
     const job = { module: MODULE, name: "count" };
-    assertEquals(await offload<number>(ctx, pool, job, 2), 2);
-    assertEquals(await offload<number>(ctx, pool, job, 3), 5);
+    assertEquals(await offload<number>(ctx, pool, job, 2).orThrow(), 2);
+    assertEquals(await offload<number>(ctx, pool, job, 3).orThrow(), 5);
     const other = { module: new URL(MODULE), name: "default" };
-    assertEquals(await offload(ctx, pool, other), "default");
+    assertEquals(await offload(ctx, pool, other).orThrow(), "default");
   },
 );
 
@@ -475,24 +537,24 @@ kioThreadTest(
     await using pool = new BlockingPool(1);
     for (const name of ["missing", "number", "toString"]) {
       await assertRejects(
-        () => offload(ctx, pool, { module: MODULE, name }),
+        () => offload(ctx, pool, { module: MODULE, name }).orThrow(),
         TypeError,
         `exports no function "${name}"`,
       );
     }
     const missing = new URL("./missing.ts", import.meta.url);
     await assertRejects(
-      () => offload(ctx, pool, { module: missing, name: "x" }),
+      () => offload(ctx, pool, { module: missing, name: "x" }).orThrow(),
       TypeError,
       "missing.ts",
     );
     const broken = "data:text/javascript,throw new RangeError('broken')";
     await assertRejects(
-      () => offload(ctx, pool, { module: broken, name: "x" }),
+      () => offload(ctx, pool, { module: broken, name: "x" }).orThrow(),
       RangeError,
       "broken",
     );
-    assertEquals(await offload(ctx, pool, () => 1), 1);
+    assertEquals(await offload(ctx, pool, () => 1).orThrow(), 1);
   },
 );
 
@@ -503,11 +565,13 @@ kioThreadTest(
   async (ctx) => {
     await using pool = new BlockingPool(1);
     const run = () => new Promise<never>(() => {});
-    const error = await rejectionOf(offload(ctx, pool, { run, timeout: 10 }));
+    const error = await rejectionOf(
+      offload(ctx, pool, { run, timeoutMs: 10 }).orThrow(),
+    );
     assert(error instanceof Deno.errors.TimedOut);
     assertEquals([error.code, error.operation], ["ETIMEDOUT", "offload"]);
     assertEquals([ctx.pending, pool.pending], [0, 0]);
-    assertEquals(await offload(ctx, pool, () => 1), 1);
+    assertEquals(await offload(ctx, pool, () => 1).orThrow(), 1);
   },
 );
 
@@ -519,13 +583,13 @@ kioThreadTest(
     const controller = new AbortController();
     const job = { run: block, signal: controller.signal };
     const rejected = assertRejectsCode(
-      offload(ctx, pool, job, gate.cells),
+      offload(ctx, pool, job, gate.cells).orThrow(),
       "ECANCELED",
     );
     await gate.waitFor(1);
     controller.abort();
     await rejected;
-    const next = offload(ctx, pool, () => "next");
+    const next = offload(ctx, pool, () => "next").orThrow();
     await turn(100);
     assertEquals(pool.pending, 1); // not a second thread
     gate.open();
@@ -542,7 +606,10 @@ kioThreadTest(
       const controller = new AbortController();
       const job = { run: block, signal: controller.signal };
       const rejected = [1, 2, 3, 4].map(() =>
-        assertRejectsCode(offload(ctx, pool, job, gate.cells), "ECANCELED")
+        assertRejectsCode(
+          offload(ctx, pool, job, gate.cells).orThrow(),
+          "ECANCELED",
+        )
       );
       await gate.waitFor(2);
       await turn(20);
@@ -551,7 +618,7 @@ kioThreadTest(
     }
     assertEquals(gate.started, 2);
     gate.open();
-    assertEquals(await offload(ctx, pool, () => 1), 1);
+    assertEquals(await offload(ctx, pool, () => 1).orThrow(), 1);
   },
 );
 
@@ -560,7 +627,7 @@ kioThreadTest(
   async (ctx) => {
     await using pool = new BlockingPool(1);
     assertEquals(
-      await offload(ctx, pool, { run: () => 1, timeout: 20_000 }),
+      await offload(ctx, pool, { run: () => 1, timeoutMs: 20_000 }).orThrow(),
       1,
     );
   },
@@ -573,13 +640,16 @@ kioThreadTest(
     using gate = new Gate();
     gate.open();
     const job = { run: block, signal: AbortSignal.abort() };
-    await assertRejectsCode(offload(ctx, pool, job, gate.cells), "ECANCELED");
+    await assertRejectsCode(
+      offload(ctx, pool, job, gate.cells).orThrow(),
+      "ECANCELED",
+    );
     const controller = new AbortController();
     const soon = { run: block, signal: controller.signal };
-    const aborted = offload(ctx, pool, soon, gate.cells);
+    const aborted = offload(ctx, pool, soon, gate.cells).orThrow();
     controller.abort();
     await assertRejectsCode(aborted, "ECANCELED");
-    assertEquals(await offload(ctx, pool, () => 1), 1);
+    assertEquals(await offload(ctx, pool, () => 1).orThrow(), 1);
     assertEquals(gate.started, 0);
   },
 );
@@ -593,9 +663,12 @@ kioThreadTest(
     const { signal } = controller;
     const job = { run: block, signal };
     const rejected = [1, 2].map(() =>
-      assertRejectsCode(offload(ctx, pool, job, gate.cells), "ECANCELED")
+      assertRejectsCode(
+        offload(ctx, pool, job, gate.cells).orThrow(),
+        "ECANCELED",
+      )
     );
-    const other = offload(ctx, pool, () => "other");
+    const other = offload(ctx, pool, () => "other").orThrow();
     await gate.waitFor(1);
     controller.abort();
     await Promise.all(rejected);
@@ -614,12 +687,14 @@ kioThreadTest(
       const controller = new AbortController();
       const run = (n: number) => n;
       const job = { run, signal: controller.signal };
-      const result = offload(ctx, pool, job, stage).catch(({ code }) => code);
+      const result = offload(ctx, pool, job, stage).orThrow().catch((
+        { code },
+      ) => code);
       for (let i = 0; i < stage % 6; i++) await null;
       if (stage >= 6) await turn((stage - 6) / 4);
       controller.abort();
       assert([stage, "ECANCELED"].includes(await result));
-      assertEquals(await offload(ctx, pool, () => "next"), "next");
+      assertEquals(await offload(ctx, pool, () => "next").orThrow(), "next");
     }
   },
 );
@@ -629,16 +704,18 @@ kioThreadTest(
   async (ctx) => {
     await using pool = new BlockingPool({ threads: 1, queueMax: 1 });
     using gate = new Gate();
-    const jobs = [1, 2].map(() => offload(ctx, pool, block, gate.cells));
+    const jobs = [1, 2].map(() =>
+      offload(ctx, pool, block, gate.cells).orThrow()
+    );
     for (const when of ["before it runs", "while it runs"]) {
-      const error = await rejectionOf(offload(ctx, pool, () => 1));
+      const error = await rejectionOf(offload(ctx, pool, () => 1).orThrow());
       assertEquals([error.code, error.operation], ["EAGAIN", "offload"], when);
       assert(error.message.includes("the queue is full"), error.message);
       await gate.waitFor(1);
     }
     gate.open();
     assertEquals(await Promise.all(jobs), ["through", "through"]);
-    assertEquals(await offload(ctx, pool, () => 1), 1);
+    assertEquals(await offload(ctx, pool, () => 1).orThrow(), 1);
   },
 );
 
@@ -647,11 +724,16 @@ kioThreadTest(
   async (ctx) => {
     await using pool = new BlockingPool({ threads: 2, queueMax: 0 });
     using gate = new Gate();
-    const jobs = [1, 2].map(() => offload(ctx, pool, block, gate.cells));
-    await assertRejectsCode(offload(ctx, pool, block, gate.cells), "EAGAIN");
+    const jobs = [1, 2].map(() =>
+      offload(ctx, pool, block, gate.cells).orThrow()
+    );
+    await assertRejectsCode(
+      offload(ctx, pool, block, gate.cells).orThrow(),
+      "EAGAIN",
+    );
     gate.open();
     assertEquals(await Promise.all(jobs), ["through", "through"]);
-    assertEquals(await offload(ctx, pool, () => 1), 1);
+    assertEquals(await offload(ctx, pool, () => 1).orThrow(), 1);
   },
 );
 
@@ -673,8 +755,8 @@ for (const [how, job, why] of endings) {
     `offload() rejects with EOWNERDEAD over ${how}, and goes on`,
     async (ctx) => {
       await using pool = new BlockingPool(1);
-      const dead = offload(ctx, pool, job);
-      const next = offload(ctx, pool, () => "next");
+      const dead = offload(ctx, pool, job).orThrow();
+      const next = offload(ctx, pool, () => "next").orThrow();
       const error = await rejectionOf(dead);
       assertEquals([error.code, error.operation], ["EOWNERDEAD", "offload"]);
       assert(error.message.includes(`its thread has ended (${why})`));
@@ -692,18 +774,21 @@ kioThreadTest(
         setTimeout(() => Deno.exit(), delayMs);
         return delayMs;
       };
-      assertEquals(await offload(ctx, pool, job, round % 2), round % 2);
-      // It may be taken by the thread that is about to end.
-      const next = await offload(ctx, pool, () => "next").catch((it) =>
-        it.code
+      assertEquals(
+        await offload(ctx, pool, job, round % 2).orThrow(),
+        round % 2,
       );
+      // It may be taken by the thread that is about to end.
+      const next = await offload(ctx, pool, () => "next").orThrow().catch((
+        it,
+      ) => it.code);
       assert(["next", "EOWNERDEAD"].includes(next), next);
     }
   },
 );
 
 kioThreadTest(
-  "offload() passes on that there is no thread to be had",
+  "offload() fails with EAGAIN if there is no thread to be had",
   async (ctx) => {
     await using pool = new BlockingPool(1);
     const module = workerThreads() as { Worker: unknown };
@@ -713,14 +798,17 @@ kioThreadTest(
       throw refusal;
     };
     try {
-      const jobs = [1, 2].map(() => rejectionOf(offload(ctx, pool, () => 1)));
+      const jobs = [1, 2].map(() =>
+        rejectionOf(offload(ctx, pool, () => 1).orThrow())
+      );
       for (const error of await Promise.all(jobs)) {
-        assertStrictEquals(error, refusal);
+        assertEquals([error.code, error.operation], ["EAGAIN", "offload"]);
+        assertStrictEquals(error.cause, refusal);
       }
     } finally {
       module.Worker = Worker;
     }
-    assertEquals(await offload(ctx, pool, () => 1), 1);
+    assertEquals(await offload(ctx, pool, () => 1).orThrow(), 1);
   },
 );
 
@@ -734,14 +822,15 @@ kioThreadTest(
       const close of ["dispose", "asyncDispose", "cancelAllPending"] as const
     ) {
       const other = new IoContext(8);
-      const job = offload(other, pool, () => new Promise<never>(() => {}));
+      const job = offload(other, pool, () => new Promise<never>(() => {}))
+        .orThrow();
       assertEquals([other.pending, ctx.pending], [1, 0]);
       if (close === "cancelAllPending") void other.cancelAllPending();
       else if (close === "dispose") other[Symbol.dispose]();
       else void other[Symbol.asyncDispose]();
       await assertRejectsCode(job, "ECANCELED");
       other[Symbol.dispose]();
-      assertEquals(await offload(ctx, pool, () => 1), 1);
+      assertEquals(await offload(ctx, pool, () => 1).orThrow(), 1);
     }
   },
 );
@@ -749,7 +838,9 @@ kioThreadTest(
 kioThreadTest("offload() takes jobs of several contexts", async (ctx) => {
   await using pool = new BlockingPool(1);
   using other = new IoContext(8);
-  const jobs = [ctx, other].map((ctx, i) => offload(ctx, pool, (i) => i, i));
+  const jobs = [ctx, other].map((ctx, i) =>
+    offload(ctx, pool, (i) => i, i).orThrow()
+  );
   assertEquals([ctx.pending, other.pending], [1, 1]);
   assertEquals(await Promise.all(jobs), [0, 1]);
 });
@@ -761,12 +852,14 @@ kioThreadTest(
   async (ctx) => {
     const pool = new BlockingPool(1);
     using gate = new Gate();
-    const jobs = [1, 2].map(() => offload(ctx, pool, block, gate.cells));
+    const jobs = [1, 2].map(() =>
+      offload(ctx, pool, block, gate.cells).orThrow()
+    );
     await gate.waitFor(1);
     let isClosed = false;
     const closed = pool.close().then(() => isClosed = true);
     assertThrows(
-      () => offload(ctx, pool, () => 1),
+      () => offload(ctx, pool, () => 1).orThrow(),
       TypeError,
       "Cannot offload a job: the BlockingPool is closed; make a new one",
     );
@@ -784,7 +877,9 @@ kioThreadTest(
   async (ctx) => {
     const pool = new BlockingPool(1);
     using gate = new Gate();
-    const jobs = [1, 2].map(() => offload(ctx, pool, block, gate.cells));
+    const jobs = [1, 2].map(() =>
+      offload(ctx, pool, block, gate.cells).orThrow()
+    );
     const rejections = Promise.all(
       jobs.map((job) => assertRejectsCode(job, "ECANCELED")),
     );
@@ -801,13 +896,18 @@ kioThreadTest(
   "BlockingPool[Symbol.dispose]() gives the jobs up at once",
   async (ctx) => {
     const pool = new BlockingPool(2);
-    const job = offload(ctx, pool, () => new Promise<never>(() => {}));
+    const job = offload(ctx, pool, () => new Promise<never>(() => {}))
+      .orThrow();
     const rejected = assertRejectsCode(job, "ECANCELED");
     await immediate();
     pool[Symbol.dispose]();
     assertEquals([pool.pending, ctx.pending], [0, 0]);
     await rejected;
-    assertThrows(() => offload(ctx, pool, () => 1), TypeError, "closed");
+    assertThrows(
+      () => offload(ctx, pool, () => 1).orThrow(),
+      TypeError,
+      "closed",
+    );
   },
 );
 
@@ -828,11 +928,11 @@ kioThreadTest(
   Deno.test("an idle BlockingPool is no leak to the sanitizers of tests", async () => {
     ctx = new IoContext(8);
     pool = new BlockingPool(1);
-    assertEquals(await offload(ctx, pool, () => 1), 1);
+    assertEquals(await offload(ctx, pool, () => 1).orThrow(), 1);
   });
 
   Deno.test("a BlockingPool serves one test after the other", async () => {
-    assertEquals(await offload(ctx, pool, () => 1), 1);
+    assertEquals(await offload(ctx, pool, () => 1).orThrow(), 1);
     await pool.close();
     ctx[Symbol.dispose]();
   });

@@ -13,7 +13,7 @@ import {
   value,
   warmUpThreads,
 } from "../support.ts";
-import { workerThreads } from "../../lib/threads/worker_threads.ts";
+import { workerThreads } from "../../lib/worker_threads.ts";
 
 await warmUpThreads();
 
@@ -186,7 +186,7 @@ async function occupy(ctx: IoContext, pool: BlockingPool) {
   const job = offload(ctx, pool, (cells) => {
     Atomics.store(cells, 0, 1);
     Atomics.wait(cells, 1, 0);
-  }, cells);
+  }, cells).orThrow();
   while (Atomics.load(cells, 0) === 0) await turn(1);
   return async () => {
     Atomics.store(cells, 1, 1);
@@ -245,7 +245,7 @@ kioThreadTest(
         1,
       );
       assertCode(result, "EAI_FAIL");
-      assert(!result.ok && result.error.message.endsWith(": no thread"));
+      assert(!result.ok && result.error.message.includes("there is no thread"));
     } finally {
       module.Worker = Worker;
     }

@@ -66,7 +66,7 @@ kioTest("stats() counts errors, timeouts and cancels", async (ctx) => {
   assertCode(await cancelled, "ECANCELED");
   const sleep = asyncSleep(ctx, 1000).withTimeout(1);
   assertCode(await sleep, "ETIMEDOUT");
-  const short = asyncRecvExact(ctx, pair.left, buffer, { timeout: 1 });
+  const short = asyncRecvExact(ctx, pair.left, buffer, { timeoutMs: 1 });
   assertCode(await short, "ETIMEDOUT");
   const { errors, timeouts, cancels } = ctx.stats();
   assertEquals(errors, { EBADF: 3, ETIMEDOUT: 3, ECANCELED: 1 });

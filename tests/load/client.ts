@@ -63,10 +63,10 @@ export async function exchange(
   socket: Socket,
   message: Uint8Array<ArrayBuffer>,
 ): Promise<void> {
-  const timeout = ANSWER_MS_MAX;
-  await asyncSendExact(ctx, socket, message, { timeout }).orThrow();
+  const timeoutMs = ANSWER_MS_MAX;
+  await asyncSendExact(ctx, socket, message, { timeoutMs }).orThrow();
   const answer = new Uint8Array(message.length);
-  await asyncRecvExact(ctx, socket, answer, { timeout }).orThrow();
+  await asyncRecvExact(ctx, socket, answer, { timeoutMs }).orThrow();
   assertBytes(answer, message);
 }
 
@@ -91,7 +91,7 @@ export async function receivePart(
   const buffer = new Uint8Array(Math.min(count, 1 << 16));
   for (let at = offset; at < offset + count;) {
     const piece = buffer.subarray(0, Math.min(offset + count - at, 1 << 16));
-    await asyncRecvExact(ctx, socket, piece, { timeout: ANSWER_MS_MAX })
+    await asyncRecvExact(ctx, socket, piece, { timeoutMs: ANSWER_MS_MAX })
       .orThrow();
     assertBytes(piece, noiseAt(at, piece.length));
     at += piece.length;

@@ -86,6 +86,19 @@ kioTest("connectAny() connects to the only address", async (ctx) => {
   assertEquals(text(buffer), "hello");
 });
 
+kioTest(
+  "TcpStream.connect() gives a TcpStream, which is a Socket",
+  async (ctx) => {
+    using listener = unwrap(TcpListener.bind(0));
+    const { port } = listener.localAddress!;
+    using made = unwrap(await TcpStream.connect(ctx, "127.0.0.1", port));
+    assert(made instanceof TcpStream && made instanceof Socket);
+    assertEquals(made.peerAddress!.port, port);
+    using adopted = new TcpStream(made.release());
+    assertEquals(adopted.peerAddress!.port, port);
+  },
+);
+
 kioTest("connectAny() tries the next at once when one fails", async (ctx) => {
   const { listener, at } = listenV6();
   using _ = listener;
@@ -112,7 +125,7 @@ kioTest(
   async (ctx) => {
     const full = await fullListener(ctx);
     const result = connect(ctx, [full.at, refusing(), refusing("::1")], 10, {
-      timeout: 20_000,
+      timeoutMs: 20_000,
     });
     await turn(50);
     // Only the first is left; making it fail shows that it was not given up.
@@ -196,7 +209,7 @@ kioTest(
     const at = refusing("::1");
     for (const delayMs of [0, FOREVER_MS]) {
       const addresses = [full.at, at, full.at];
-      const result = await connect(ctx, addresses, delayMs, { timeout: 50 });
+      const result = await connect(ctx, addresses, delayMs, { timeoutMs: 50 });
       assertCode(result, "ETIMEDOUT");
       assertEquals(ctx.pending, 0);
       const attempts = attemptsOf(result).sort();
@@ -318,7 +331,7 @@ kioThreadTest(
     const { listener, at } = listen();
     using _ = listener;
     await using pool = new BlockingPool(1);
-    const own: ConnectOptions = { pool, timeout: 20_000 };
+    const own: ConnectOptions = { pool, timeoutMs: 20_000 };
     for (
       const [host, options] of [
         ["localhost", {}],
@@ -369,11 +382,11 @@ kioThreadTest("TcpStream.connect() bounds the look-up too", async (ctx) => {
   const busy = offload(ctx, pool, (cells) => {
     Atomics.store(cells, 0, 1);
     Atomics.wait(cells, 1, 0);
-  }, cells);
+  }, cells).orThrow();
   while (Atomics.load(cells, 0) === 0) await turn(1);
   const to = (options: ConnectOptions) =>
     TcpStream.connect(ctx, "localhost", 1, { pool, ...options });
-  const timed = await to({ timeout: 5 });
+  const timed = await to({ timeoutMs: 5 });
   assertCode(timed, "ETIMEDOUT");
   assertEquals(attemptsOf(timed), []);
   const controller = new AbortController();
@@ -398,7 +411,7 @@ kioTest(
       const { signal } = controller;
       const early = to({ signal: AbortSignal.abort() });
       const aborted = to({ signal });
-      const made = [to({}), to({ timeout: 20_000 })];
+      const made = [to({}), to({ timeoutMs: 20_000 })];
       for (let i = 0; i < round; i++) await null;
       controller.abort();
       assertCode(await early, "ECANCELED");
@@ -439,12 +452,12 @@ kioThreadTest(
         [[ctx, "a\0b", 1], TypeError, "without NUL"],
         [[ctx, "localhost", 65536], RangeError, "port"],
         [[ctx, "localhost", 1, null], TypeError, "options must be an object"],
-        [[ctx, "localhost", 1, { timeout: -1 }], RangeError, "timeout"],
+        [[ctx, "localhost", 1, { timeoutMs: -1 }], RangeError, "timeoutMs"],
         [[ctx, "localhost", 1, { signal: {} }], TypeError, "AbortSignal"],
         [
-          [ctx, "localhost", 1, { attemptDelay: NaN }],
+          [ctx, "localhost", 1, { attemptDelayMs: NaN }],
           RangeError,
-          "attemptDelay",
+          "attemptDelayMs",
         ],
         [[ctx, "localhost", 1, { pool }], TypeError, "BlockingPool is closed"],
         [[ctx, "localhost", 1, { pool: {} }], TypeError, "a BlockingPool"],

@@ -87,17 +87,44 @@ kioTest("add() serves a connection and closes it", async (ctx) => {
   assertEquals(connections.size, 1);
   assertEquals(await drained(ctx, left), 3);
   await left.close();
-  await connections.finished();
+  await connections.closed;
   assertEquals(connections.size, 0);
   assertEquals(isOpen(fd), false);
 });
+
+kioTest(
+  "Connections.closed waits for those that come meanwhile, and for those that come later",
+  async (ctx) => {
+    const pairs = [unixPair(), unixPair(), unixPair()];
+    const gates = pairs.map(() => Promise.withResolvers<void>());
+    let served = 0;
+    const connections = new Connections(ctx, () => gates[served++]!.promise, {
+      lingerMs: 0,
+    });
+    let isClosed = false;
+    await connections.closed;
+    connections.add(pairs[0]!.right.release());
+    const closed = connections.closed.then(() => isClosed = true);
+    connections.add(pairs[1]!.right.release());
+    gates[0]!.resolve();
+    await turn(5);
+    assertEquals([isClosed, connections.size], [false, 1]);
+    gates[1]!.resolve();
+    await closed;
+    connections.add(pairs[2]!.right.release());
+    gates[2]!.resolve();
+    await connections.closed;
+    assertEquals(connections.size, 0);
+    for (const { left } of pairs) await left.close();
+  },
+);
 
 kioTest("a handler may close its socket itself", async (ctx) => {
   const { left, right } = unixPair();
   using _ = left;
   const connections = new Connections(ctx, (socket) => socket.close());
   connections.add(right.release());
-  await connections.finished();
+  await connections.closed;
   assertEquals(await drained(ctx, left), 0);
 });
 
@@ -135,7 +162,7 @@ kioTest(
     await turn(20);
     assertEquals(await drained(ctx, client), size);
     await client.close();
-    await connections.finished();
+    await connections.closed;
   },
 );
 
@@ -146,7 +173,7 @@ kioTest(
     const connections = new Connections(ctx, async () => {}, { lingerMs: 20 });
     connections.add(pair.right.release());
     assertEquals(await drained(ctx, pair.left), 0);
-    await within(10_000, connections.finished(), "finished()");
+    await within(10_000, connections.closed, "closed");
   },
 );
 
@@ -163,7 +190,7 @@ kioTest(
     };
     const floods = Array.from({ length: 8 }, flood);
     await turn(5);
-    await within(10_000, connections.finished(), "finished()");
+    await within(10_000, connections.closed, "closed");
     await Promise.all(floods);
   },
 );
@@ -181,7 +208,7 @@ kioTest(
     const connections = new Connections(full, async () => {}, options);
     connections.add(right.release());
     assertEquals(await drained(ctx, left), 0);
-    await within(10_000, connections.finished(), "finished()");
+    await within(10_000, connections.closed, "closed");
     assertEquals(errors, []);
     sleeping.cancel();
     await sleeping;
@@ -235,7 +262,7 @@ for (const [how, fail] of throwing) {
       value(await asyncSend(ctx, two.left, new Uint8Array(5)));
       assertEquals(await drained(ctx, two.left), 7);
       await two.left.close();
-      await connections.finished();
+      await connections.closed;
     },
   );
 
@@ -245,7 +272,7 @@ for (const [how, fail] of throwing) {
     const logged = await loggedBy(async () => {
       const connections = new Connections(ctx, () => fail(error));
       connections.add(right.release());
-      await connections.finished();
+      await connections.closed;
       assertEquals(await drained(ctx, left), 0);
     });
     assertEquals(logged, [error]);
@@ -261,7 +288,7 @@ for (const [how, fail] of throwing) {
     const logged = await loggedBy(async () => {
       const connections = new Connections(ctx, () => fail(error), options);
       connections.add(pair.right.release());
-      await connections.finished();
+      await connections.closed;
       assertEquals(await drained(ctx, pair.left), 0);
       const refuse = () => fail(error);
       const { signal } = stop;
@@ -385,7 +412,7 @@ kioTest(
       connections.add(right.release());
       await turn();
       await ctx[Symbol.asyncDispose]();
-      await within(10_000, connections.finished(), "finished()");
+      await within(10_000, connections.closed, "closed");
     });
     assertEquals(reported, []);
   },
@@ -397,7 +424,7 @@ kioTest("a context that is closed ends what lingers", async (ctx) => {
   connections.add(pair.right.release());
   assertEquals(await drained(ctx, pair.left), 0);
   await ctx[Symbol.asyncDispose]();
-  await within(10_000, connections.finished(), "finished()");
+  await within(10_000, connections.closed, "closed");
 });
 
 kioTest("new Connections() refuses what makes no sense", (ctx) => {

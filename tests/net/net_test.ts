@@ -602,6 +602,14 @@ kioTest("the setters give the errors of setsockopt(2)", async (ctx) => {
 
 // ---- TcpListener ----------------------------------------------------------------------------
 
+kioTest("TcpListener.bind() gives a TcpListener, which is a Socket", () => {
+  using listener = unwrap(TcpListener.bind(0));
+  assert(listener instanceof TcpListener && listener instanceof Socket);
+  using adopted = new TcpListener(listener.release());
+  assertEquals(optionOf(adopted.fd, SOL_SOCKET, SO_ACCEPTCONN), 1);
+  assertEquals(listener.fd, -1);
+});
+
 kioTest("TcpListener.bind() listens with what servers want", async (ctx) => {
   using listener = unwrap(TcpListener.bind(0));
   const { fd } = listener;

@@ -4,7 +4,7 @@ import { ROOT, runScript } from "./support.ts";
 
 /** A shutdown of no socket, queued past the operation table. */
 const FOREIGN = `
-import { ringOf } from "file://${ROOT}lib/IoContext.ts";
+import { ringOf } from "file://${ROOT}lib/internal.ts";
 const ctx = new kio.IoContext(64);
 const { shim, handle } = ringOf(ctx, {});
 const foreign = (id) => shim.kio_shutdown(handle, id, -1, 0);

@@ -32,7 +32,7 @@ async function runSanitized(
 
 /** Past all that guards the buffers: the shim itself. */
 const RAW = `
-import { ringOf } from "${ROOT}lib/IoContext.ts";
+import { ringOf } from "${ROOT}lib/internal.ts";
 import { RECV } from "${ROOT}lib/ops/table.ts";
 using ctx = new kio.IoContext();
 const [left, right] = kio.unwrap(kio.Socket.pair());

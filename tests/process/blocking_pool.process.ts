@@ -11,7 +11,7 @@ Deno.test("an idle BlockingPool lets the process exit", async () => {
   const ended = await runScript(`
     const ctx = new kio.IoContext();
     const pool = new kio.BlockingPool(2);
-    console.log(await kio.offload(ctx, pool, (a, b) => a + b, 1, 2));
+    console.log(await kio.offload(ctx, pool, (a, b) => a + b, 1, 2).orThrow());
   `);
   assertPrinted(ended, "3\n");
 });
@@ -22,9 +22,9 @@ Deno.test("a job has the environment of the process", async () => {
     const ctx = new kio.IoContext();
     const pool = new kio.BlockingPool(1);
     const read = () => [process.env.KIO_TEST, Deno.env.get("KIO_TEST")];
-    console.log(...await kio.offload(ctx, pool, read));
+    console.log(...await kio.offload(ctx, pool, read).orThrow());
     process.env.KIO_TEST = "two";
-    console.log(...await kio.offload(ctx, pool, read));
+    console.log(...await kio.offload(ctx, pool, read).orThrow());
   `,
     {
       flags: ["--allow-ffi", "--allow-env=KIO_TEST"],
@@ -40,7 +40,7 @@ Deno.test("a job keeps the process alive", async () => {
     const pool = new kio.BlockingPool(1);
     kio.offload(ctx, pool, () =>
       new Promise((done) => setTimeout(done, 300, "done"))
-    ).then(console.log);
+    ).orThrow().then(console.log);
   `);
   assertPrinted(ended, "done\n");
 });
@@ -50,7 +50,7 @@ Deno.test("a job that was given up does not keep the process alive", async () =>
     const ctx = new kio.IoContext();
     const pool = new kio.BlockingPool(2);
     for (const run of [() => { for (;;); }, () => new Promise(() => {})]) {
-      await kio.offload(ctx, pool, { run, timeout: 200 })
+      await kio.offload(ctx, pool, { run, timeoutMs: 200 }).orThrow()
         .catch(({ code }) => console.log(code));
     }
   `);
@@ -66,7 +66,7 @@ Deno.test("BlockingPool.close() settles at the top level, where nothing else is 
       setTimeout(() => {
         for (const end = Date.now() + 500; Date.now() < end;);
       });
-    });
+    }).orThrow();
     await kio.asyncSleep(ctx, 100);
     await pool.close();
     console.log("closed");
@@ -80,15 +80,15 @@ Deno.test("offload() fails over an uncaught error that an earlier job has left",
     const pool = new kio.BlockingPool(1);
     await kio.offload(ctx, pool, () => {
       setTimeout(() => { throw new RangeError("left") }, 100);
-    });
-    await kio.offload(ctx, pool, () => new Promise(() => {}))
+    }).orThrow();
+    await kio.offload(ctx, pool, () => new Promise(() => {})).orThrow()
       .catch((error) => console.log(error.code, error.message, error.cause.name));
-    console.log(await kio.offload(ctx, pool, () => "next"));
+    console.log(await kio.offload(ctx, pool, () => "next").orThrow());
   `);
   assertEquals(
     ended.out,
-    "EOWNERDEAD Cannot offload a job: Owner died (EOWNERDEAD): " +
-      "its thread has ended (RangeError: left) RangeError\nnext\n",
+    "EOWNERDEAD Cannot offload a job: Owner died: " +
+      "its thread has ended (RangeError: left) (EOWNERDEAD) RangeError\nnext\n",
   );
   assertEquals(ended.code, 0);
 });
@@ -104,9 +104,9 @@ Deno.test("offload() of a file needs --allow-read, and says so", async () => {
     const ctx = new kio.IoContext();
     const pool = new kio.BlockingPool(1);
     const job = { module: new URL("file://${file}"), name: "add" };
-    console.log(await kio.offload(ctx, pool, job, 1, 2)
+    console.log(await kio.offload(ctx, pool, job, 1, 2).orThrow()
       .catch((error) => error.name + ": " + error.message));
-    console.log(await kio.offload(ctx, pool, () => "next"));
+    console.log(await kio.offload(ctx, pool, () => "next").orThrow());
   `;
   const refused = await runScript(script);
   assertMatch(refused.out, /^TypeError: Requires read access to .*jobs.ts/);
@@ -122,7 +122,7 @@ Deno.test("offload() works in a worker, whose end ends its threads", async () =>
       import * as kio from "\${import.meta.resolve("@kio/kio")}";
       const ctx = new kio.IoContext();
       const pool = new kio.BlockingPool(1);
-      postMessage(await kio.offload(ctx, pool, (n) => n + 1, 1));
+      postMessage(await kio.offload(ctx, pool, (n) => n + 1, 1).orThrow());
     \`;
     const url = URL.createObjectURL(
       new Blob([source], { type: "text/javascript" }));

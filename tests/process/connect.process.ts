@@ -158,7 +158,7 @@ Deno.test({
 const ctx = new kio.IoContext(1024);
 using listener = kio.unwrap(kio.TcpListener.bind(0));
 const { port } = listener.localAddress;
-const connect = (host, timeout) => kio.TcpStream.connect(ctx, host, port, { timeout });
+const connect = (host, timeoutMs) => kio.TcpStream.connect(ctx, host, port, { timeoutMs });
 // More than there may be threads; all are given up, and most keep theirs.
 for (let round = 0; round < 2; round++) {
   const lost = Array.from({ length: 100 }, (_, i) => connect("n" + i + ".test", 50));
@@ -210,7 +210,7 @@ const connect = (i, options) =>
 const controller = new AbortController();
 const { signal } = controller;
 const given = Array.from({ length: 500 }, (_, i) =>
-  connect(i, i < 250 ? { timeout: 50 } : { signal }));
+  connect(i, i < 250 ? { timeoutMs: 50 } : { signal }));
 const kept = Array.from({ length: 500 }, (_, i) => connect(i, {}));
 for (const made of await Promise.all(given.slice(0, 250))) {
   if (codeOf(made) !== "ETIMEDOUT") console.log(codeOf(made));
@@ -227,9 +227,9 @@ for (const made of await Promise.all(kept)) {
   if (made.ok) made.value[Symbol.dispose]();
 }
 console.log(...[...reached].sort(), "asked", asked.get("name.test"));
-// A look-up without a caller goes on, and a new caller joins it.
-console.log(codeOf(await kio.TcpStream.connect(ctx, "again.test", ports[0], { timeout: 20 })));
-console.log(codeOf(await kio.TcpStream.connect(ctx, "again.test", ports[0], { timeout: 20 })));
+// One that nobody waits for goes on, and is joined by who comes.
+console.log(codeOf(await kio.TcpStream.connect(ctx, "again.test", ports[0], { timeoutMs: 20 })));
+console.log(codeOf(await kio.TcpStream.connect(ctx, "again.test", ports[0], { timeoutMs: 20 })));
 const again = kio.TcpStream.connect(ctx, "again.test", ports[0], {});
 await answerTo("again.test");
 console.log(codeOf(await again), "asked", asked.get("again.test"));

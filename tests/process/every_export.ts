@@ -163,10 +163,10 @@ const accepting = acceptLoop(
 await unwrap(await TcpStream.connect(ctx, "127.0.0.1", at.port)).close();
 stop.abort();
 await accepting;
-await connections.finished();
+await connections.closed;
 
 await using pool = new BlockingPool(1);
-await offload(ctx, pool, (n: number) => n + 1, 1);
+await offload(ctx, pool, (n: number) => n + 1, 1).orThrow();
 SocketAddress.resolve("localhost", at.port);
 await SocketAddress.resolveAsync(ctx, pool, "localhost", at.port).orThrow();
 

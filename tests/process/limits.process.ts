@@ -101,7 +101,7 @@ say("sendfile", await kio.asyncSendfile(ctx, left, file, 0, 1000));
 say("connect", await kio.TcpStream.connect(ctx, "127.0.0.1", at.port));
 say("resolve", kio.SocketAddress.resolve("localhost", 80));
 say("resolveAsync", await kio.SocketAddress.resolveAsync(ctx, pool, "localhost", 80));
-await refusal("offload", () => kio.offload(ctx, pool, () => 1));
+await refusal("offload", () => kio.offload(ctx, pool, () => 1).orThrow());
 await refusal("pool", () => kio.WorkerPool.start("file:///none.ts", { workers: 1 }));
 // One for the ring, then one for its eventfd as well.
 for (let room = 0; room < 3; room++) {
@@ -117,7 +117,7 @@ const accepted = await kio.asyncAccept(ctx, listener).orThrow();
 say("sendfile", await kio.asyncSendfile(ctx, left, file, 0, 1000));
 const copy = new Uint8Array(1000);
 say("receive", await kio.asyncRecvExact(ctx, right, copy));
-console.log(copy.every((byte) => byte === 7), await kio.offload(ctx, pool, () => 1));
+console.log(copy.every((byte) => byte === 7), await kio.offload(ctx, pool, () => 1).orThrow());
 say("resolveAsync", await kio.SocketAddress.resolveAsync(ctx, pool, "localhost", 80));
 Deno.exit();
 `,
@@ -132,7 +132,7 @@ sendfile EMFILE
 connect EMFILE
 resolve EMFILE
 resolveAsync EMFILE
-offload Error EMFILE Cannot offload a job: Too many open files (EMFILE): a thread needs up to 16 fds; close some or raise the limit of open files (ulimit -n)
+offload Error EMFILE Cannot offload a job: Too many open files: a thread needs up to 16 fds; close some or raise the limit of open files (ulimit -n) (EMFILE)
 pool Error EMFILE Cannot start a pool: Too many open files (EMFILE): a thread needs up to 16 fds; close some or raise the limit of open files (ulimit -n)
 context Error EMFILE Cannot open an io_uring: Too many open files (EMFILE): the limit of open files is reached (ulimit -n)
 pipe EMFILE

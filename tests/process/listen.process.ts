@@ -253,7 +253,7 @@ for (const text of ["{", "[1]"]) {
 }
 stop.abort();
 await accepting;
-await connections.finished();
+await connections.closed;
 `);
   assertEquals([code, out], [0, "{ 0\n[1] 3\n"]);
   assert(err.startsWith("SyntaxError: "), err);

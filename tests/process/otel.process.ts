@@ -171,13 +171,12 @@ Deno.test("observeStats() lets go of a context that is closed, and of the proces
   await using receiver = new Receiver();
   const script = `
     import { observeStats } from "@kio/kio/otel";
-    import { ringOf } from "./lib/IoContext.ts";
-    import { OBSERVE } from "./lib/ops/table.ts";
+    import { ringOf } from "./lib/internal.ts";
 
     function closed() {
       using ctx = new kio.IoContext();
       observeStats(ctx);
-      return new WeakRef(ringOf(ctx, OBSERVE));
+      return new WeakRef(ringOf(ctx, { verb: "observe" }));
     }
 
     const references = Array.from({ length: 10 }, closed);

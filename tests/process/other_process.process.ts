@@ -90,7 +90,7 @@ Deno.test("asyncSendmsg() and asyncRecvmsg() pass fds to another process, and ba
   await asyncClose(ctx, fileFd).orThrow();
   const answer = new Uint8Array(8);
   await asyncSendExact(ctx, near, new TextEncoder().encode("conn")).orThrow();
-  await asyncRecvExact(ctx, near, answer, { timeout: 20_000 }).orThrow();
+  await asyncRecvExact(ctx, near, answer, { timeoutMs: 20_000 }).orThrow();
   assertEquals(new TextDecoder().decode(answer), "connfile");
 
   const back = await asyncRecvmsg(ctx, channel, {
@@ -101,7 +101,7 @@ Deno.test("asyncSendmsg() and asyncRecvmsg() pass fds to another process, and ba
   assert(fd >= 0 && rest.length === 0);
   await using socket = new Socket(fd);
   const text = answer.subarray(0, 4);
-  await asyncRecvExact(ctx, socket, text, { timeout: 20_000 }).orThrow();
+  await asyncRecvExact(ctx, socket, text, { timeoutMs: 20_000 }).orThrow();
   assertEquals(new TextDecoder().decode(text), "back");
   assertEquals(await program.ended(), {
     code: 0,

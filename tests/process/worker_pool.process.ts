@@ -165,7 +165,11 @@ poolTest(
     pool.ready();
     await stopped;
   `;
-    await (await start(moduleOf(main), { workers, pin: true, data: seen }))
+    await (await start(moduleOf(main), {
+      workers,
+      cpuAffinity: true,
+      data: seen,
+    }))
       .shutdown();
     const pinned = [...allowed, allowed[0]];
     assertEquals([...seen], pinned.flatMap((cpu) => [cpu, cpu]));
@@ -216,7 +220,7 @@ poolTest(
     const workers = Math.min(2, allowedCpus().length);
     await using _ = await start(moduleOf(main), {
       workers,
-      pin: true,
+      cpuAffinity: true,
       data: { address: String(reserved.localAddress), gate },
     });
     Atomics.store(gate, 0, 1);
@@ -823,7 +827,7 @@ poolTest("shutdown() serves what was handed over before", async () => {
       ctx.onFd = (fd) => connections.add(fd);
       pool.ready();
       await stopped;
-      await connections.finished();
+      await connections.closed;
     `),
   );
   const peers: Socket[] = [];

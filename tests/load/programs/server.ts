@@ -38,7 +38,7 @@ const { values: options } = parseArgs({
     "abort-interval": { type: "string", default: "0" },
   },
 });
-const timeout = Number(options.timeout);
+const timeoutMs = Number(options.timeout);
 const abortIntervalMs = Number(options["abort-interval"]);
 
 using ctx = new IoContext();
@@ -59,7 +59,7 @@ const beside = [
   abortNowAndThen(),
 ];
 await Promise.all([acceptAll(echoes), acceptAll(parts)]);
-await Promise.all([echoes.finished(), parts.finished(), ...beside]);
+await Promise.all([echoes.closed, parts.closed, ...beside]);
 console.log(`sent ${bytes} bytes`);
 
 async function acceptAll(connections: Connections): Task<void> {
@@ -87,18 +87,18 @@ async function echo(socket: Socket, signal: AbortSignal): Task<void> {
   const buffer = new Uint8Array(BUFFER_SIZE);
   for (;;) {
     const received = await asyncRecv(ctx, socket, buffer)
-      .withTimeout(timeout)
+      .withTimeout(timeoutMs)
       .withSignal(signal);
     if (!received.ok || received.value === 0) return;
     const data = buffer.subarray(0, received.value);
-    const sent = await asyncSendExact(ctx, socket, data, { timeout, signal });
+    const sent = await asyncSendExact(ctx, socket, data, { timeoutMs, signal });
     if (!sent.ok) return;
     bytes += sent.value;
   }
 }
 
 async function sendParts(socket: Socket, signal: AbortSignal): Task<void> {
-  const bounds = { timeout, signal };
+  const bounds = { timeoutMs, signal };
   const request = new Uint8Array(8);
   const fields = new DataView(request.buffer);
   for (;;) {

@@ -1,28 +1,28 @@
-/** What the two sides of a pool say to each other: `worker_pool.ts` in the
- * thread that has the pool, `join_pool.ts` in its workers. */
+/** Messages and shared memory between the two sides of a pool: `worker.ts` in
+ * the thread that has the pool, `join_pool.ts` in its workers. */
 
-/** What `self.name` of a pool's worker begins with. */
+/** The beginning of `self.name` of a pool's worker. */
 export const WORKER_NAME = "kio worker";
 
-/** What a worker is to know; it asks for that, so that nothing is sent before
- * it listens. */
+/** Settings for a worker. It asks for them, as a message would be lost that is
+ * sent before it listens. */
 export interface Setup {
   kio: "setup";
   index: number;
   workers: number;
   entries: number;
-  pin: boolean;
+  cpuAffinity: boolean;
   data: unknown;
-  /** Write end of the pipe that tells when the worker has ended. */
+  /** Write end of the pipe that tells of the worker's end. */
   lifeFd: number;
   counters: readonly string[];
-  cells: SharedArrayBuffer;
+  memory: SharedArrayBuffer;
 }
 
-/** To a worker. `stop`: finish; `abort`: close the context, now. */
+/** A message to a worker. `stop`: finish; `abort`: close the context, now. */
 export type ToWorker = Setup | { kio: "stop" } | { kio: "abort" };
 
-/** From a worker. */
+/** A message from a worker. */
 export type FromWorker =
   | { kio: "hello" }
   | { kio: "joined"; ringFd: number; threadId: number }
@@ -31,11 +31,11 @@ export type FromWorker =
   | { kio: "failed"; error: unknown };
 
 /**
- * Figures of a worker in shared memory: they can be read at any time, also
- * when it is busy or dead. Each has one writer, and a float64 in its place is
- * never seen half written on a 64-bit machine.
+ * Counts of a worker in shared memory: the other side reads them at any time,
+ * also when the worker is busy or dead. Each has one writer, and a 64-bit
+ * machine never shows a float64 half written.
  */
-export class Cells {
+export class SharedCounters {
   readonly memory: SharedArrayBuffer;
   readonly #cells: Float64Array;
   readonly #places: ReadonlyMap<string, number>;
@@ -67,7 +67,7 @@ export class Cells {
     return true;
   }
 
-  /** All counters by their names. */
+  /** The counters by their names. */
   get counters(): Record<string, number> {
     return Object.fromEntries(
       this.#places.entries().map(([name, at]) => [name, this.#cells[at]!]),

@@ -1,23 +1,26 @@
+/**
+ * Looks names up by getaddrinfo(3), in three ways: here and now, in a thread of
+ * a pool, and in a thread of the shim, which has no isolate.
+ */
 import {
   addressesIn,
   resolve,
   type Resolved,
   resolveJob,
   roomForRecords,
-} from "../../ffi/resolve.ts";
-import { type BlockingPool, startJob } from "./blocking_pool.ts";
-import { checkText } from "../check.ts";
-import { EAI_AGAIN, EAI_FAIL } from "../errno.ts";
-import type { Operation } from "../ring/operation.ts";
-import type { Outcome } from "./pool_thread.ts";
-import { failure, failureOver, type Result, success } from "../result.ts";
-import type { Ring } from "../ring/Ring.ts";
-import type { UringOp } from "../UringOp.ts";
+} from "../ffi/resolve.ts";
+import { checkText } from "./check.ts";
+import { EAI_AGAIN, EAI_FAIL } from "./errno.ts";
+import type { JobOutcome, StartJob } from "./internal.ts";
+import type { Operation } from "./ring/operation.ts";
+import { failure, failureOver, type Result, success } from "./result.ts";
+import type { Ring } from "./ring/Ring.ts";
+import type { UringOp } from "./UringOp.ts";
 
 /** Bytes of a name: as many as the DNS takes, with a dot at the end. */
 const HOST_SIZE_MAX = 254;
 
-/** A host name as C has it, checked. */
+/** Checks a host name, and gives it with the NUL of C. */
 export function checkHost(host: string): Uint8Array<ArrayBuffer> {
   if (typeof host !== "string" || host === "" || host.includes("\0")) {
     throw new TypeError(
@@ -36,7 +39,7 @@ export function checkHost(host: string): Uint8Array<ArrayBuffer> {
   );
 }
 
-/** Looks a name up and blocks so long; gives the struct sockaddr of each
+/** Looks a name up, which blocks the thread; gives the struct sockaddr of each
  * address. */
 export function lookUp(
   name: Uint8Array<ArrayBuffer>,
@@ -47,7 +50,7 @@ export function lookUp(
 
 /** Looks a name up in a thread of a pool. */
 export function startLookUp<T>(
-  pool: BlockingPool,
+  startJob: StartJob,
   ring: Ring,
   operation: Operation,
   name: Uint8Array<ArrayBuffer>,
@@ -56,21 +59,21 @@ export function startLookUp<T>(
 ): UringOp<T> {
   const { source, args } = resolveJob(name);
   const action = actionFor(name);
-  const task = { source, args, transferResult: false };
-  const finish = (outcome: Outcome): Result<T> => {
-    // No thread to be had, one that an earlier job has ended, no permission.
-    if ("thrown" in outcome) {
-      const { thrown } = outcome;
-      const why = thrown instanceof Error ? thrown.message : String(thrown);
-      return failureOver(EAI_FAIL, why, action);
+  const resultOf = (outcome: JobOutcome): Result<T> => {
+    if ("value" in outcome) {
+      return decoded(outcome.value as Resolved, port, action, decode);
     }
-    return decoded(outcome.value as Resolved, port, action, decode);
+    // No permission, no thread to be had, one that an earlier job has ended.
+    const why = "lost" in outcome ? outcome.lost.error : outcome.thrown;
+    const reason = (why as Partial<Error>)?.message ?? String(why);
+    return failureOver(EAI_FAIL, reason, action);
   };
-  return startJob(pool, ring, operation, task, [], finish, action);
+  const call = { source, args, transferResult: false };
+  return startJob({ ring, operation, action, call, transfer: [], resultOf });
 }
 
-/** Looks a name up in a thread of the shim, together with all others of the
- * ring that ask for the same. */
+/** Looks a name up in a thread of the shim. All operations of the ring that ask
+ * for the same name share it. */
 export function joinLookUp<T>(
   ring: Ring,
   operation: Operation,
@@ -99,7 +102,7 @@ interface LookUp {
   readonly host: string;
   readonly id: number;
   readonly handle: Deno.PointerObject;
-  /** Who waits for it. */
+  /** Called with what it finds: one for each operation that waits. */
   readonly waiting: Set<(resolved: Resolved) => void>;
 }
 
@@ -114,8 +117,8 @@ function lookUpsOf(ring: Ring): LookUps {
   return lookUps;
 }
 
-/** The look-ups in flight of a ring. One that has a thread cannot be interrupted,
- * and stays here until it is over: who asks again gets what it finds. */
+/** Keeps the look-ups in flight of a ring. One that has a thread cannot be
+ * interrupted. It stays here until it is over, for operations that ask again. */
 class LookUps {
   readonly #ring: Ring;
   readonly #byHost = new Map<string, LookUp>();
@@ -129,7 +132,8 @@ class LookUps {
     ring.onAnswer = () => this.#takeAnswers();
   }
 
-  /** That of a host, begun if there is none; undefined without a thread. */
+  /** Gives the look-up of a host, and begins it if there is none; undefined
+   * without a thread. */
   get(host: string, name: Uint8Array<ArrayBuffer>): LookUp | undefined {
     const known = this.#byHost.get(host);
     if (known !== undefined) return known;
@@ -143,7 +147,7 @@ class LookUps {
     return begun;
   }
 
-  /** Somebody waits no longer; the last one takes it out of the queue. */
+  /** Ends the wait of one operation; the last takes it out of the queue. */
   leave(lookUp: LookUp, finish: (resolved: Resolved) => void): void {
     lookUp.waiting.delete(finish);
     const { shim, handle } = this.#ring;
@@ -189,7 +193,7 @@ function resultOf(
   return failure(status === 0 ? EAI_FAIL : -status, action);
 }
 
-/** Completes "Cannot …: ". */
+/** Completes "Cannot …: " for a name. */
 function actionFor(name: Uint8Array): string {
   return `resolve ${new TextDecoder().decode(name.subarray(0, -1))}`;
 }

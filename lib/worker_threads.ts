@@ -1,6 +1,4 @@
-import { loadShim } from "../../ffi/load.ts";
-
-/** What `node:worker_threads` has, as far as needed: unlike the `Worker` of
+/** The part of `node:worker_threads` that is used here. Unlike the `Worker` of
  * the web, its threads need not keep the process alive. */
 export interface WorkerThreads {
   readonly Worker: new (
@@ -13,7 +11,7 @@ export interface WorkerThreads {
   isMarkedAsUntransferable(memory: ArrayBuffer): boolean;
 }
 
-/** The other end of the messages of a thread. */
+/** The end of a thread that messages go to and come from. */
 export interface Port {
   on<T>(event: "message", listener: (message: T) => void): void;
   postMessage(message: unknown, transfer: readonly Transferable[]): void;
@@ -36,19 +34,4 @@ export function workerThreads(): WorkerThreads {
     };
   };
   return process.getBuiltinModule("node:worker_threads");
-}
-
-/** What an isolate with a context opens, and some for what it loads. */
-const FDS_PER_THREAD = 16;
-
-/** To be used where a thread is refused with EMFILE or ENFILE. */
-export const NO_ROOM_HINT =
-  `: a thread needs up to ${FDS_PER_THREAD} fds; close some or raise the limit of open files (ulimit -n)`;
-
-/**
- * Whether threads can be started, else a negative errno. To be asked before:
- * Deno ends the whole process if an isolate finds no fd for its event loop.
- */
-export function roomForThreads(count: number): number {
-  return loadShim().kio_fd_room(count * FDS_PER_THREAD);
 }

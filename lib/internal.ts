@@ -1,0 +1,82 @@
+/**
+ * The door between the library's own classes: it has what they show each other
+ * and not their users. Members under these keys are private in TypeScript, so
+ * they are in no documentation and in no completion. A class names its key and
+ * nothing else, so a user of the door does not import the class.
+ */
+import type { Operation } from "./ring/operation.ts";
+import type { Failure, Result } from "./result.ts";
+import type { Ring } from "./ring/Ring.ts";
+import type { UringOp } from "./UringOp.ts";
+
+/** Key of the ring of an `IoContext`. */
+export const RING: unique symbol = Symbol("ring");
+
+/** Key of the struct sockaddr of a `SocketAddress`. */
+export const BYTES: unique symbol = Symbol("bytes");
+
+/** Key of what makes a `SocketAddress` of a struct sockaddr. */
+export const DECODE: unique symbol = Symbol("decode");
+
+/** Key of what starts jobs of a `BlockingPool`. */
+export const START: unique symbol = Symbol("start");
+
+/** A call that a thread makes. */
+export interface JobCall {
+  /** The text of a function. */
+  readonly source: string;
+  readonly args: readonly unknown[];
+  readonly transferResult: boolean;
+}
+
+/** The end of a job: it has returned, it has thrown, or it has lost its
+ * thread. */
+export type JobOutcome =
+  | { readonly value: unknown }
+  | { readonly thrown: unknown }
+  | { readonly lost: Failure };
+
+/** A job for a thread, as an operation of a ring. */
+export interface Job<T> {
+  readonly ring: Ring;
+  readonly operation: Operation;
+  /** Completes "Cannot …: " in place of the operation's own verb. */
+  readonly action?: string;
+  readonly call: JobCall;
+  readonly transfer: readonly Transferable[];
+  readonly resultOf: (outcome: JobOutcome) => Result<T>;
+}
+
+/** Starts a job. Its arguments are cloned at once: the caller may change them
+ * while the job waits for a thread. */
+export type StartJob = <T>(job: Job<T>) => UringOp<T>;
+
+/**
+ * Gives the ring of a context.
+ *
+ * @throws {TypeError} If `ctx` is no `IoContext` of this thread.
+ */
+export function ringOf(
+  ctx: unknown,
+  operation: { readonly verb: string },
+): Ring {
+  const ring = (ctx as { readonly [RING]?: Ring } | null | undefined)?.[RING];
+  if (ring !== undefined) return ring;
+  throw new TypeError(
+    `Cannot ${operation.verb}: the first argument must be an IoContext`,
+  );
+}
+
+/**
+ * Gives what starts jobs of a pool.
+ *
+ * @throws {TypeError} If `pool` is no `BlockingPool`, or is closed.
+ */
+export function startJobOf(pool: unknown, operation: Operation): StartJob {
+  type Door = { readonly [START]?: (operation: Operation) => StartJob };
+  const door = pool as Door | null | undefined;
+  if (door?.[START] !== undefined) return door[START](operation);
+  throw new TypeError(
+    `Cannot ${operation.verb}: expected a BlockingPool, got ${typeof pool}`,
+  );
+}
