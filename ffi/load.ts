@@ -19,7 +19,7 @@ export type BlockingShim = Deno.DynamicLibrary<
 
 export type FaultShim = Deno.DynamicLibrary<typeof faultSymbols>["symbols"];
 
-/** Has to be `KIO_ABI` of kio.c. */
+/** Has to be `KIO_ABI` of shim/kio.h. */
 const ABI = 8;
 
 /**

@@ -1,4 +1,4 @@
-/** The functions of kio.c, one a line, with the C declaration beside each: first
+/** The functions of shim/kio.h, one a line, with the C declaration beside each: first
  * those that may be called 100,000 times a second. */
 // deno-fmt-ignore
 export const symbols = {
@@ -116,7 +116,7 @@ export const blockingSymbols = {
   },
 } as const satisfies Deno.ForeignLibraryInterface;
 
-/** The function of guard.c. */
+/** The function of shim/guard.c. */
 export const guardSymbols = {
   kio_guard_arm: {
     parameters: ["pointer" /* void *guarded */],
@@ -124,7 +124,7 @@ export const guardSymbols = {
   },
 } as const satisfies Deno.ForeignLibraryInterface;
 
-/** The functions of faults.c, which only the build for tests has. */
+/** The functions of shim/test/faults.c, which only the build for tests has. */
 // deno-fmt-ignore
 export const faultSymbols = {
   kio_fault_install: { parameters: ["f64" /* seed */], result: "i32" },

@@ -1,5 +1,5 @@
 /**
- * Runs the tests with a library that watches over memory (ffi/asan.c), in a
+ * Runs the tests with a library that watches over memory (ffi/shim/test/watch.c), in a
  * Deno whose allocations AddressSanitizer knows, and under garbage collections
  * at bad moments:
  *

@@ -1,6 +1,6 @@
 /**
  * Runs the tests on kernels that have less than this one: `deno task
- * test:masked [--short] [mask …]`. A mask is what is hidden, see ffi/masks.c.
+ * test:masked [--short] [mask …]`. A mask is what is hidden, see ffi/shim/test/masks.c.
  * A test that fails is a failure, and so is a mask that nothing has met: then
  * what is done without it did not run either.
  */

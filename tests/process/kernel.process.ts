@@ -191,7 +191,7 @@ check((await left_over).error?.code === "ECANCELED", "dispose");
 console.log("done");
 `;
 
-/** What a kernel may lack, see ffi/masks.c, and what kio says of it then. */
+/** What a kernel may lack, see ffi/shim/test/masks.c, and what kio says of it then. */
 const MASKS: Record<string, Record<string, boolean | string>> = {
   DEFER_TASKRUN: {
     DEFER_TASKRUN: false,

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { compile, compileGuard, pathOf } from "../../ffi/compile.ts";
+import { compile, SHIM_FOLDER } from "../../ffi/compile.ts";
 import * as constants from "../../lib/constants.ts";
 import * as errno from "../../lib/errno.ts";
 import * as layout from "../../lib/ops/layout.ts";
@@ -18,6 +18,18 @@ function numbers(): [name: string, value: number][] {
   return all;
 }
 
+/** Where C has them. */
+const INCLUDES = [
+  "fcntl.h",
+  "netdb.h",
+  "netinet/tcp.h",
+  "poll.h",
+  "stdio.h",
+  "sys/socket.h",
+  "sys/stat.h",
+  "sys/un.h",
+].map((name) => `#include <${name}>\n`).join("");
+
 /** The values that the C compiler has for these names. */
 function compiled(names: string[]): [name: string, value: number][] {
   const folder = Deno.makeTempDirSync();
@@ -28,20 +40,12 @@ function compiled(names: string[]): [name: string, value: number][] {
     });
     Deno.writeTextFileSync(
       `${folder}/layout.c`,
-      `#include "${pathOf("kio.c")}"\nint main(void)\n{\n${
+      `#include "${SHIM_FOLDER}/internal.h"\n${INCLUDES}int main(void)\n{\n${
         lines.join("\n")
       }\n}\n`,
     );
     const program = `${folder}/layout`;
-    const guard = compileGuard(folder);
-    compile([
-      "-std=gnu11",
-      guard,
-      `${folder}/layout.c`,
-      "-o",
-      program,
-      "-luring",
-    ]);
+    compile(["-std=gnu11", `${folder}/layout.c`, "-o", program]);
     const { success, stdout } = new Deno.Command(program).outputSync();
     assert(success);
     const text = new TextDecoder().decode(stdout).trim();

@@ -1,10 +1,18 @@
 /*
- * asan.c - a part of kio.c in the build with AddressSanitizer (-DKIO_ASAN),
- * which cannot see what the kernel writes. So the memory of each operation is
+ * watch.c - the seams of the build with AddressSanitizer (-DKIO_ASAN), which
+ * cannot see what the kernel writes. So the memory of each operation is
  * looked at when it is queued (a length beyond a buffer) and when it completes
  * (a buffer that was freed meanwhile, under the kernel).
  */
+#include "../internal.h"
+
 #include <sanitizer/asan_interface.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 
 /* Memory that the kernel may touch. */
 struct watch_region {
@@ -18,6 +26,12 @@ struct watched {
 	int32_t fd;
 	uint32_t count;
 	struct watch_region regions[];
+};
+
+/* What operations of a context have in their hands, by slot. */
+struct seam_watch {
+	uint32_t count;
+	struct watched *by_slot[];
 };
 
 static const char *watch_name(uint8_t opcode)
@@ -141,43 +155,47 @@ static struct watched *watch_regions(struct watched *w,
 	}
 }
 
-/* An operation was prepared and stamped. */
-static void watch_begin(struct kio *k, const struct io_uring_sqe *sqe)
+void seam_watch(struct kio *k, const struct io_uring_sqe *sqe)
 {
+	struct seam_watch *watch = k->seam_watch;
 	uint32_t slot = (uint32_t)sqe->user_data;
+	uint32_t known = watch ? watch->count : 0;
 	struct watched *w = calloc(1, sizeof(*w));
 
-	if (slot >= k->watched_count) {
+	if (slot >= known) {
 		uint32_t count = (slot | 63) + 1;
 
-		k->watched = reallocarray(k->watched, count, sizeof(w));
-		memset(k->watched + k->watched_count, 0,
-		       (count - k->watched_count) * sizeof(w));
-		k->watched_count = count;
+		watch = realloc(watch, sizeof(*watch) + count * sizeof(w));
+		memset(watch->by_slot + known, 0,
+		       (count - known) * sizeof(w));
+		watch->count = count;
+		k->seam_watch = watch;
 	}
 	w->opcode = sqe->opcode;
 	w->fd = sqe->fd;
 	w = watch_regions(w, sqe);
 	watch_check(k, w, "when it is queued");
-	free(k->watched[slot]);
-	k->watched[slot] = w;
+	free(watch->by_slot[slot]);
+	watch->by_slot[slot] = w;
 }
 
-/* Its completion is taken over: the kernel is done with its memory. */
-static void watch_end(struct kio *k, const struct io_uring_cqe *cqe)
+void seam_unwatch(struct kio *k, const struct io_uring_cqe *cqe)
 {
+	struct seam_watch *watch = k->seam_watch;
 	uint32_t slot = (uint32_t)cqe->user_data;
 
-	if (slot >= k->watched_count || !k->watched[slot])
+	if (!watch || slot >= watch->count || !watch->by_slot[slot])
 		return;
-	watch_check(k, k->watched[slot], "when it is complete");
-	free(k->watched[slot]);
-	k->watched[slot] = NULL;
+	watch_check(k, watch->by_slot[slot], "when it is complete");
+	free(watch->by_slot[slot]);
+	watch->by_slot[slot] = NULL;
 }
 
-static void watch_free(struct kio *k)
+void seam_unwatch_all(struct kio *k)
 {
-	for (uint32_t slot = 0; slot < k->watched_count; slot++)
-		free(k->watched[slot]);
-	free(k->watched);
+	struct seam_watch *watch = k->seam_watch;
+
+	for (uint32_t slot = 0; watch && slot < watch->count; slot++)
+		free(watch->by_slot[slot]);
+	free(watch);
 }
