@@ -13,6 +13,7 @@ import loop from "./shim/loop.c" with { type: "text" };
 import mailbox from "./shim/mailbox.c" with { type: "text" };
 import message from "./shim/message.c" with { type: "text" };
 import names from "./shim/names.c" with { type: "text" };
+import opcodes from "./shim/opcodes.c" with { type: "text" };
 import register from "./shim/register.c" with { type: "text" };
 import seams from "./shim/seams.h" with { type: "text" };
 import sqe from "./shim/sqe.c" with { type: "text" };
@@ -36,6 +37,7 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "mailbox.c": mailbox,
   "message.c": message,
   "names.c": names,
+  "opcodes.c": opcodes,
   "register.c": register,
   "seams.h": seams,
   "sqe.c": sqe,

@@ -989,4 +989,48 @@ export const MUTANTS: readonly Mutant[] = [
     to: "if (count < Infinity && this.#pending > 0) {",
     tests: ["tests/lib/IoContext_test.ts"],
   },
+  {
+    rule: "an operation without a row in opcodes.c is refused",
+    file: "ffi/shim/sqe.c",
+    from: "!row->name || row->own || (op",
+    to: "row->own || (op",
+    tests: ["C sqe_refuses_what_has_no_row_or_a_function_of_its_own"],
+  },
+  {
+    rule: "an operation that has a function of its own has no other way",
+    file: "ffi/shim/sqe.c",
+    from: "!row->name || row->own || (op",
+    to: "!row->name || (op",
+    tests: ["C sqe_refuses_what_has_no_row_or_a_function_of_its_own"],
+  },
+  {
+    rule: "an operation cannot ask for links, or for no completion",
+    file: "ffi/shim/sqe.c",
+    from: "(op >> 8 & 0xff & ~FLAGS_ALLOWED)",
+    to: "(op >> 8 & 0xff & ~(FLAGS_ALLOWED | 0xff))",
+    tests: ["C sqe_refuses_what_has_no_row_or_a_function_of_its_own"],
+  },
+  {
+    rule: "what follows an operation that was refused does not happen",
+    file: "ffi/shim/sqe.c",
+    from: "\t\tk->chain_refused = k->chaining;\n\t\treturn -EINVAL;",
+    to: "\t\treturn -EINVAL;",
+    tests: ["C sqe_that_is_refused_ends_its_chain"],
+  },
+  {
+    rule: "an fd that the ring makes is not inherited",
+    file: "ffi/shim/sqe.c",
+    from: "\t\t\top_flags |= O_CLOEXEC;\n",
+    to: "\t\t\top_flags |= 0;\n",
+    tests: ["C sqe_makes_fds_that_are_not_inherited"],
+  },
+  {
+    rule: "a send to a peer that is gone ends no process",
+    file: "ffi/shim/opcodes.c",
+    from:
+      '[IORING_OP_SEND] = { "send", .addr = LEN_BYTES,\n\t\t\t     .addr2 = EXTRA_BYTES, .force = MSG_NOSIGNAL,',
+    to:
+      '[IORING_OP_SEND] = { "send", .addr = LEN_BYTES,\n\t\t\t     .addr2 = EXTRA_BYTES,',
+    tests: ["C sqe_makes_the_bytes_of_liburing_of_each_row"],
+  },
 ];

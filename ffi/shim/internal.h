@@ -21,6 +21,41 @@
 /* No header of the system below: what it declares would be hidden. */
 #pragma GCC visibility push(hidden)
 
+/* What a field of an SQE points to; SIZED(T) is one T. */
+enum memory {
+	NUMBER, /* nothing: the field is a number */
+	LEN_BYTES, /* sqe->len bytes */
+	OFF_BYTES, /* sqe->off bytes */
+	EXTRA_BYTES, /* sqe->addr_len bytes */
+	VECTORS, /* sqe->len struct iovec, and what these point to */
+	MESSAGE, /* a struct msghdr, and what that points to */
+	PATH, /* up to a NUL */
+	SIZED_MIN,
+};
+#define SIZED(T) (SIZED_MIN + sizeof(T))
+
+/* A row of opcodes.c. */
+struct opcode {
+	/* NULL: there is no such row */
+	const char *name;
+	/* enum memory, or SIZED() */
+	uint16_t addr, addr2, addr3;
+	/* POLLIN or POLLOUT, of what may be an eventfd; see waiters.h */
+	uint16_t waits;
+#define AS_FLAGS_SAY UINT16_MAX
+	/* always in the flags of the operation */
+	uint32_t force;
+	/* where CLOEXEC goes, unless the result is a registered file */
+	enum { CLOEXEC_NOWHERE, CLOEXEC_IN_FLAGS, CLOEXEC_IN_OFF } cloexec : 8;
+	/* whether the kernel may do less than it is asked for */
+	enum { CUT_NEVER, CUT_ANY, CUT_STREAM } cut : 8;
+	/* a function of its own queues it, not kio_sqe() */
+	bool own;
+	/* off is the offset in a file: `extra` is the low part of it */
+	bool wide;
+};
+extern const struct opcode opcodes[256];
+
 #include "waiters.h"
 
 /* An fd on its way from one thread to another. */

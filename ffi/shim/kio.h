@@ -21,10 +21,18 @@ struct lookup;
 #define EXPORT __attribute__((visibility("default")))
 
 /* Raised whenever a signature changes; ffi/load.ts compares it. */
-#define KIO_ABI 8
+#define KIO_ABI 9
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
-#define KIO_OP_FTRUNCATE 55 /* Linux 6.9 */
+#define KIO_OP_READ_MULTISHOT 49 /* Linux 6.7 */
+#define KIO_OP_WAITID 50 /* 6.7 */
+#define KIO_OP_FUTEX_WAIT 51 /* 6.7 */
+#define KIO_OP_FUTEX_WAKE 52 /* 6.7 */
+#define KIO_OP_FIXED_FD_INSTALL 54 /* 6.8 */
+#define KIO_OP_FTRUNCATE 55 /* 6.9 */
+#define KIO_OP_BIND 56 /* 6.11 */
+#define KIO_OP_LISTEN 57 /* 6.11 */
+#define KIO_OP_PIPE 62 /* 6.16 */
 #define KIO_REGISTER_SEND_MSG_RING 31 /* 6.13 */
 #define KIO_ENTER_NO_IOWAIT (1U << 7) /* 6.15 */
 #define KIO_FEAT_NO_IOWAIT (1U << 17)
@@ -67,6 +75,54 @@ struct lookup;
 #define MSG_VECTORS (MSG_NAME + 128)
 
 /* ---- sqe.c ------------------------------------------------------------- */
+
+/*
+ * Queue one operation: fill the fields of a struct io_uring_sqe, under their
+ * names there, and clear the others.
+ *
+ * id        user_data: see above, bits 0 to 52
+ * op        opcode | IOSQE_* << 8 | ioprio << 16. Of IOSQE_*: FIXED_FILE, ASYNC
+ *           and BUFFER_SELECT. Links are made by kio_chain().
+ * fd        an fd, a place of the registered files, a directory, or what the
+ *           operation has there (socket: the domain)
+ * addr, at  sqe->addr is addr + at. Without addr the field is `at`.
+ * len       sqe->len
+ * addr2,    sqe->addr2, which is sqe->off, is addr2 + off. Without addr2 the
+ *   off     field is `off`.
+ * op_flags  the union with rw_flags, msg_flags, open_flags ... The row of the
+ *           operation in opcodes.c adds flags to it, or to off: CLOEXEC unless
+ *           the result goes to the registered files, NOSIGNAL, CMSG_CLOEXEC.
+ *           openat2 has its flags in memory: the caller sets O_CLOEXEC.
+ * extra     the union with splice_fd_in, file_index and addr_len. Operations
+ *           with a file offset have no such field: it is added to off as 32 bits
+ *           without a sign. An offset above 2^53 is given in these two parts.
+ * buf       buf_index or buf_group, 16 bits
+ * addr3,    sqe->addr3 is addr3 + at3. Without addr3 the field is at3.
+ *   at3
+ *
+ * A value below 0 in at, off or at3 makes its field UINT64_MAX: the position of
+ * the file itself, for example.
+ *
+ * 0: it is queued, and has one completion without IORING_CQE_F_MORE. Until then
+ * the memory that its fields point to, and what that points to, stays as it is.
+ * An operation that the kernel lacks is completed with -EINVAL.
+ * -EINVAL: the operation has no row, or a function of its own (close, ftruncate,
+ * msg_ring, timeout), or IOSQE_* has others; what follows in a chain is refused.
+ * -ECANCELED: the chain has a link that was refused. -E2BIG: the chain is longer
+ * than the queue. Or an error of io_uring_enter(2), as the queue was full.
+ * After an error nothing is queued.
+ */
+EXPORT int kio_sqe(struct kio *k, double id, uint32_t op, int fd,
+		   const void *addr, double at, uint32_t len, double off,
+		   uint32_t op_flags);
+EXPORT int kio_sqe2(struct kio *k, double id, uint32_t op, int fd,
+		    const void *addr, double at, uint32_t len,
+		    const void *addr2, double off, uint32_t op_flags,
+		    int32_t extra, uint32_t buf);
+EXPORT int kio_sqe3(struct kio *k, double id, uint32_t op, int fd,
+		    const void *addr, double at, uint32_t len,
+		    const void *addr2, double off, uint32_t op_flags,
+		    int32_t extra, uint32_t buf, const void *addr3, double at3);
 
 EXPORT void kio_wide_offset(struct kio *k, uint64_t offset);
 EXPORT int kio_read(struct kio *k, double id, int fd, void *buffer, double at,

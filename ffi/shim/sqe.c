@@ -59,6 +59,85 @@ int sqe_end(struct kio *k, struct io_uring_sqe *sqe, double id, uint32_t flags)
 		return sqe_end(K, sqe, ID, FLAGS);       \
 	} while (0)
 
+/* ---- any operation of opcodes.c ------------------------------------------- */
+
+/* The flags of an SQE that leave it one completion, and a place of its own. */
+#define FLAGS_ALLOWED \
+	(IOSQE_FIXED_FILE | IOSQE_ASYNC | IOSQE_BUFFER_SELECT)
+
+static uint64_t field_of(const void *base, double value)
+{
+	return value < 0 ? UINT64_MAX :
+			   (uint64_t)(uintptr_t)base + (uint64_t)value;
+}
+
+static inline __attribute__((always_inline)) int
+queue_fields(struct kio *k, double id, uint32_t op, int fd, uint64_t addr,
+	     uint32_t len, uint64_t off, uint32_t op_flags, uint32_t extra,
+	     uint32_t buf, uint64_t addr3)
+{
+	const struct opcode *row = &opcodes[op & 0xff];
+	struct io_uring_sqe *sqe;
+	int ret;
+
+	if (!row->name || row->own || (op >> 8 & 0xff & ~FLAGS_ALLOWED)) {
+		k->chain_refused = k->chaining;
+		return -EINVAL;
+	}
+	ret = sqe_begin(k, &sqe);
+	if (ret)
+		return ret;
+	op_flags |= row->force;
+	if (row->wide) {
+		off += extra;
+		extra = 0;
+	} else if (row->cloexec && !extra) {
+		if (row->cloexec == CLOEXEC_IN_OFF)
+			off |= O_CLOEXEC;
+		else
+			op_flags |= O_CLOEXEC;
+	}
+	*sqe = (struct io_uring_sqe){
+		.opcode = seam_opcode((uint8_t)op),
+		.ioprio = (uint16_t)(op >> 16),
+		.fd = fd,
+		.off = off,
+		.addr = addr,
+		.len = len,
+		.rw_flags = (int)op_flags,
+		.buf_index = (uint16_t)buf,
+		.file_index = extra,
+		.addr3 = addr3,
+	};
+	return sqe_end(k, sqe, id, op >> 8 & 0xff);
+}
+
+int kio_sqe(struct kio *k, double id, uint32_t op, int fd, const void *addr,
+	    double at, uint32_t len, double off, uint32_t op_flags)
+{
+	return queue_fields(k, id, op, fd, field_of(addr, at), len,
+			    field_of(NULL, off), op_flags, 0, 0, 0);
+}
+
+int kio_sqe2(struct kio *k, double id, uint32_t op, int fd, const void *addr,
+	     double at, uint32_t len, const void *addr2, double off,
+	     uint32_t op_flags, int32_t extra, uint32_t buf)
+{
+	return queue_fields(k, id, op, fd, field_of(addr, at), len,
+			    field_of(addr2, off), op_flags, (uint32_t)extra,
+			    buf, 0);
+}
+
+int kio_sqe3(struct kio *k, double id, uint32_t op, int fd, const void *addr,
+	     double at, uint32_t len, const void *addr2, double off,
+	     uint32_t op_flags, int32_t extra, uint32_t buf, const void *addr3,
+	     double at3)
+{
+	return queue_fields(k, id, op, fd, field_of(addr, at), len,
+			    field_of(addr2, off), op_flags, (uint32_t)extra,
+			    buf, field_of(addr3, at3));
+}
+
 static uint64_t offset_of(const struct kio *k, double offset)
 {
 	if (offset != offset)

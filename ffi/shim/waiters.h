@@ -40,18 +40,9 @@ void waiter_unpoll(struct waiters *waiters, uint64_t id);
  * a socket only, which no eventfd is. */
 static inline uint32_t waits_for(const struct io_uring_sqe *sqe)
 {
-	switch (sqe->opcode) {
-	case IORING_OP_READ:
-	case IORING_OP_READV:
-		return POLLIN;
-	case IORING_OP_WRITE:
-	case IORING_OP_WRITEV:
-		return POLLOUT;
-	case IORING_OP_POLL_ADD:
-		return sqe->poll32_events;
-	default:
-		return 0;
-	}
+	uint16_t waits = opcodes[sqe->opcode].waits;
+
+	return waits == AS_FLAGS_SAY ? sqe->poll32_events : waits;
 }
 
 /* Notes what may wait. Most of it is complete before the thread sleeps, so its

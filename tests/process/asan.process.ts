@@ -67,6 +67,17 @@ const CAUGHT = {
     `,
     "readv of fd \\d+, when it is queued: of 65 bytes",
   ],
+  "a length beyond a buffer of any operation": [
+    "shim.kio_sqe(handle, 0, 22, right.fd, new Uint8Array(99), 0, 100, 0, 0);",
+    "read of fd \\d+, when it is queued: of 100 bytes",
+  ],
+  "a result that is longer than its buffer": [
+    `
+    const [path, stat] = [new Uint8Array(1), new Uint8Array(255)];
+    shim.kio_sqe2(handle, 0, 21, -100, path, 0, 1, stat, 0, 0, 0, 0);
+    `,
+    "statx of fd -100, when it is queued: of 256 bytes",
+  ],
   "a buffer that is transferred in flight": [
     `
     const buffer = new ArrayBuffer(65536);

@@ -351,7 +351,7 @@ Deno.test("IoContext refuses a library of another version", async () => {
     () =>
       compileMutant(
         folder.path,
-        "#define KIO_ABI 8\n",
+        "#define KIO_ABI 9\n",
         "#define KIO_ABI 99\n",
       ),
     () => compileText("int kio_abi(void) { return 99; }", library),

@@ -292,55 +292,37 @@ static uint32_t fault_cut_vectors(struct iovec *vectors, size_t *count,
 /* Asks the kernel for less than the program has; returns how much, or 0. */
 static uint32_t fault_cut(struct io_uring_sqe *sqe, int32_t bytes)
 {
-	struct msghdr *message;
+	const struct opcode *row = &opcodes[sqe->opcode];
+	struct msghdr *message = (struct msghdr *)sqe->addr;
+	size_t count = sqe->len;
 	uint32_t length;
-	size_t count;
 
-	switch (sqe->opcode) {
-	case IORING_OP_RECV:
-	case IORING_OP_SEND:
-		/* a datagram is never cut by the kernel */
-		if (!fault_is_stream(sqe->fd))
-			return 0;
-		/* fallthrough */
-	case IORING_OP_READ:
-	case IORING_OP_WRITE:
-	case IORING_OP_SPLICE:
-		length = fault_length(sqe->len, bytes);
-		if (length)
-			sqe->len = length;
-		return length;
-	case IORING_OP_READV:
-	case IORING_OP_WRITEV:
-		count = sqe->len;
+	/* a datagram is never cut by the kernel */
+	if (row->cut == CUT_NEVER ||
+	    (row->cut == CUT_STREAM && !fault_is_stream(sqe->fd)))
+		return 0;
+	switch (row->addr) {
+	case VECTORS:
 		length = fault_cut_vectors((struct iovec *)sqe->addr, &count,
 					   bytes);
 		sqe->len = (uint32_t)count;
 		return length;
-	case IORING_OP_RECVMSG:
-	case IORING_OP_SENDMSG:
-		if (!fault_is_stream(sqe->fd))
-			return 0;
-		message = (struct msghdr *)sqe->addr;
+	case MESSAGE:
 		return fault_cut_vectors(message->msg_iov,
 					 &message->msg_iovlen, bytes);
 	default:
-		return 0;
+		length = fault_length(sqe->len, bytes);
+		if (length)
+			sqe->len = length;
+		return length;
 	}
 }
 
 /* Whether a short result of it ends a chain. */
 static bool fault_short_ends(const struct io_uring_sqe *sqe)
 {
-	switch (sqe->opcode) {
-	case IORING_OP_RECV:
-	case IORING_OP_SEND:
-	case IORING_OP_RECVMSG:
-	case IORING_OP_SENDMSG:
-		return sqe->msg_flags & MSG_WAITALL;
-	default:
-		return true;
-	}
+	return opcodes[sqe->opcode].cut != CUT_STREAM ||
+	       sqe->msg_flags & MSG_WAITALL;
 }
 
 /*

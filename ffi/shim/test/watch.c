@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 
 /* Memory that the kernel may touch. */
@@ -34,29 +33,6 @@ struct seam_watch {
 	struct watched *by_slot[];
 };
 
-static const char *watch_name(uint8_t opcode)
-{
-	static const char *const names[] = {
-		[IORING_OP_READV] = "readv",
-		[IORING_OP_WRITEV] = "writev",
-		[IORING_OP_SENDMSG] = "sendmsg",
-		[IORING_OP_RECVMSG] = "recvmsg",
-		[IORING_OP_ACCEPT] = "accept",
-		[IORING_OP_CONNECT] = "connect",
-		[IORING_OP_OPENAT] = "open",
-		[IORING_OP_STATX] = "fstat",
-		[IORING_OP_READ] = "read",
-		[IORING_OP_WRITE] = "write",
-		[IORING_OP_SEND] = "send",
-		[IORING_OP_RECV] = "recv",
-		[IORING_OP_OPENAT2] = "openat2",
-		[IORING_OP_RENAMEAT] = "rename",
-		[IORING_OP_UNLINKAT] = "unlink",
-	};
-
-	return names[opcode];
-}
-
 /* Ends the process if some of the memory is not the program's. */
 static void watch_check(struct kio *k, const struct watched *w,
 			const char *when)
@@ -72,7 +48,7 @@ static void watch_check(struct kio *k, const struct watched *w,
 		snprintf(message, sizeof(message),
 			 "%s of fd %d, %s: of %zu bytes at %p those from "
 			 "%p on are not the program's memory",
-			 watch_name(w->opcode), w->fd, when, region->size,
+			 opcodes[w->opcode].name, w->fd, when, region->size,
 			 region->start, bad);
 		__asan_describe_address(bad);
 		kio_abort(k, message);
@@ -109,50 +85,44 @@ static struct watched *watch_message(struct watched *w,
 	return watch_vectors(w, message->msg_iov, message->msg_iovlen);
 }
 
-static struct watched *watch_path(struct watched *w, uint64_t path)
+/* What a field of an SQE points to. */
+static struct watched *watch_field(struct watched *w, uint64_t field,
+				   uint16_t memory,
+				   const struct io_uring_sqe *sqe)
 {
-	return watch_add(w, (const char *)path, strlen((const char *)path) + 1);
+	const void *start = (const void *)field;
+
+	if (!start)
+		return w;
+	switch (memory) {
+	case NUMBER:
+		return w;
+	case LEN_BYTES:
+		return watch_add(w, start, sqe->len);
+	case OFF_BYTES:
+		return watch_add(w, start, sqe->off);
+	case EXTRA_BYTES:
+		return watch_add(w, start, sqe->file_index & 0xffff);
+	case VECTORS:
+		return watch_vectors(w, start, sqe->len);
+	case MESSAGE:
+		return watch_message(w, start);
+	case PATH:
+		return watch_add(w, start, strlen(start) + 1);
+	default:
+		return watch_add(w, start, memory - SIZED_MIN);
+	}
 }
 
 /* What the kernel gets to see of the program's memory. */
 static struct watched *watch_regions(struct watched *w,
 				     const struct io_uring_sqe *sqe)
 {
-	const void *address = (const void *)sqe->addr;
+	const struct opcode *row = &opcodes[sqe->opcode];
 
-	switch (sqe->opcode) {
-	case IORING_OP_READ:
-	case IORING_OP_WRITE:
-	case IORING_OP_SEND:
-	case IORING_OP_RECV:
-		return watch_add(w, address, sqe->len);
-	case IORING_OP_READV:
-	case IORING_OP_WRITEV:
-		return watch_vectors(w, address, sqe->len);
-	case IORING_OP_SENDMSG:
-	case IORING_OP_RECVMSG:
-		return watch_message(w, address);
-	case IORING_OP_CONNECT:
-		return watch_add(w, address, sqe->off);
-	case IORING_OP_ACCEPT:
-		w = watch_add(w, (const void *)sqe->addr2,
-			      sqe->addr2 ? sizeof(socklen_t) : 0);
-		return watch_add(w, address, sizeof(struct sockaddr_storage));
-	case IORING_OP_OPENAT2:
-		w = watch_add(w, (const void *)sqe->addr2, sqe->len);
-		return watch_path(w, sqe->addr);
-	case IORING_OP_STATX:
-		return watch_add(w, (const void *)sqe->addr2,
-				 sizeof(struct statx));
-	case IORING_OP_RENAMEAT:
-		w = watch_path(w, sqe->addr2);
-		return watch_path(w, sqe->addr);
-	case IORING_OP_OPENAT:
-	case IORING_OP_UNLINKAT:
-		return watch_path(w, sqe->addr);
-	default:
-		return w;
-	}
+	w = watch_field(w, sqe->addr, row->addr, sqe);
+	w = watch_field(w, sqe->addr2, row->addr2, sqe);
+	return watch_field(w, sqe->addr3, row->addr3, sqe);
 }
 
 void seam_watch(struct kio *k, const struct io_uring_sqe *sqe)
