@@ -5,8 +5,9 @@
  *
  * Every function that can fail returns a negative errno and leaves errno
  * alone. All calls on a context come from the thread that opened it.
- * ffi/symbols.ts has the same functions, for Deno; a test compares them. What
- * each does is said where it is defined.
+ * ffi/symbols.ts has the same functions, for Deno, and other modules have some
+ * of the numbers: layout.process.ts compares them. What a function does is said
+ * where it is defined.
  */
 #pragma once
 
@@ -65,12 +66,14 @@ struct lookup;
  * times. */
 #define WAIT_NS 2000000
 
-/* Addresses of one name at most; ffi/resolve.ts has the twin. */
+/* Addresses of one name at most. */
 #define ADDRESSES_MAX 64
 /* A struct sockaddr_storage and its length. */
 #define ADDRESS_RECORD_SIZE 132
+/* The longest name of the DNS, with a dot at the end and a NUL. */
+#define HOST_SIZE 255
 
-/* Parts of a message in one block of memory: lib/io.ts has the twin. */
+/* Parts of a message in one block of memory: see kio_message_init(). */
 #define MSG_NAME 64
 #define MSG_VECTORS (MSG_NAME + 128)
 

@@ -14,9 +14,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* The longest name of the DNS, with a dot at the end and a NUL. */
-#define HOST_SIZE 255
-
 /* A look-up of a name: in a queue, in the hands of a thread, or answered. */
 struct lookup {
 	/* NULL: nobody wants it any more, and its thread frees it */
