@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Brings a machine to where `deno task demo` and `deno task test` work: a C
-# compiler, the headers of liburing, Deno, and the library built from ffi/kio.c.
+# compiler, the headers of liburing, Deno, and the library built from ffi/shim/.
 # Installs only what is missing, and says nothing when that is nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

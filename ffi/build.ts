@@ -30,22 +30,20 @@ import {
   ASAN_LIBRARY,
   compileShim,
   FAULTS,
-  MASKS,
+  MASKED_FAULTS,
   pathOf,
+  PLAIN,
+  SHIM_FOLDER,
+  type Variant,
 } from "./compile.ts";
-import faultsSource from "./faults.c" with { type: "text" };
-import guardSource from "./guard.c" with { type: "text" };
-import kioSource from "./kio.c" with { type: "text" };
 import { openLibrary, systemComplaint } from "./load.ts";
+import { SOURCES } from "./sources.ts";
 
-const SOURCES = [
-  "kio.c",
-  "faults.c",
-  "masks.c",
-  "asan.c",
-  "guard.c",
-  "compile.ts",
-];
+/** What a library of the checkout is made of, as paths in this folder. */
+function ingredientsOf(variant: Variant): string[] {
+  const names = [...Object.keys(SOURCES), ...variant.sources, "test/masks.h"];
+  return [...names.map((name) => `shim/${name}`), "compile.ts"];
+}
 
 function modified(name: string): number {
   try {
@@ -57,27 +55,30 @@ function modified(name: string): number {
 }
 
 /** A library of the checkout. */
-function buildCheckout(name: string, flags: readonly string[]): void {
-  if (modified(name) > Math.max(...SOURCES.map(modified))) return;
+function buildCheckout(name: string, variant: Variant): void {
+  const newest = Math.max(...ingredientsOf(variant).map(modified));
+  if (modified(name) > newest) return;
   Deno.mkdirSync(pathOf("build"), { recursive: true });
   // Written beside and renamed: whoever has the old one loaded keeps it.
   const output = pathOf(`${name}.${Deno.pid}`);
-  compileShim(pathOf("kio.c"), output, { flags });
+  compileShim(SHIM_FOLDER, output, variant);
   Deno.renameSync(output, pathOf(name));
   console.log(`built ffi/${name}`);
 }
 
 /** Compiles what came with this module; the result has no debug information,
  * as it is read and checked at each start of a program. */
-function compileInstalled(flags: readonly string[]): Uint8Array<ArrayBuffer> {
+function compileInstalled(variant: Variant): Uint8Array<ArrayBuffer> {
   const folder = Deno.makeTempDirSync();
   try {
-    Deno.writeTextFileSync(`${folder}/kio.c`, kioSource);
-    Deno.writeTextFileSync(`${folder}/faults.c`, faultsSource);
-    Deno.writeTextFileSync(`${folder}/guard.c`, guardSource);
-    compileShim(`${folder}/kio.c`, `${folder}/libkio.so`, {
-      guardSource: `${folder}/guard.c`,
+    Deno.mkdirSync(`${folder}/test`);
+    for (const [name, text] of Object.entries(SOURCES)) {
+      Deno.writeTextFileSync(`${folder}/${name}`, text);
+    }
+    const { flags, sources } = variant;
+    compileShim(folder, `${folder}/libkio.so`, {
       flags: ["-s", ...flags],
+      sources,
     });
     return sealed(Deno.readFileSync(`${folder}/libkio.so`));
   } finally {
@@ -160,15 +161,15 @@ function main(args: readonly string[]): void {
   const withFaults = args.includes("--faults");
   if (!isProject && isCheckout) {
     return withFaults
-      ? buildCheckout("build/libkio_faults.so", [...FAULTS, ...MASKS])
-      : buildCheckout("build/libkio.so", []);
+      ? buildCheckout("build/libkio_faults.so", MASKED_FAULTS)
+      : buildCheckout("build/libkio.so", PLAIN);
   }
   const name = withFaults ? FAULTS_LIBRARY_NAME : LIBRARY_NAME;
   // First, so that nobody waits for a compiler in vain.
   const folder = isProject ? projectFolder() : cacheFolder(makeFolder);
   const path = install(
     `${folder}/${name}`,
-    compileInstalled(withFaults ? FAULTS : []),
+    compileInstalled(withFaults ? FAULTS : PLAIN),
   );
   console.log(`built ${path}`);
 }

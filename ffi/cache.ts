@@ -44,6 +44,11 @@ const S_IFREG = 0o100000;
 const S_IFLNK = 0o120000;
 const S_ISVTX = 0o001000;
 const WRITABLE_BY_OTHERS = 0o022;
+/** sizeof(struct statx) and its parts. */
+const STAT_SIZE = 256;
+const STAT_UID_AT = 20;
+const STAT_MODE_AT = 28;
+const STAT_FILE_SIZE_AT = 40;
 /** Many times what a library has. */
 const SIZE_MAX = 2 ** 26;
 
@@ -127,7 +132,7 @@ interface Stat {
 
 /** What is at a path, itself if it is a link; undefined if nothing is. */
 function stat(path: string): Stat | undefined {
-  const out = new DataView(new ArrayBuffer(256));
+  const out = new DataView(new ArrayBuffer(STAT_SIZE));
   const status = libc().statx(
     AT_FDCWD,
     cString(path),
@@ -143,9 +148,9 @@ function stat(path: string): Stat | undefined {
     );
   }
   return {
-    uid: out.getUint32(20, true),
-    mode: out.getUint16(28, true),
-    size: Number(out.getBigUint64(40, true)),
+    uid: out.getUint32(STAT_UID_AT, true),
+    mode: out.getUint16(STAT_MODE_AT, true),
+    size: Number(out.getBigUint64(STAT_FILE_SIZE_AT, true)),
   };
 }
 

@@ -1,4 +1,5 @@
 /** How the C of the library is compiled, by the build and by its tests. */
+import { SOURCES } from "./sources.ts";
 
 const PACKAGES = `
   Debian, Ubuntu:  apt-get install gcc libc6-dev liburing-dev
@@ -74,46 +75,76 @@ export function compile(args: readonly string[]): void {
   );
 }
 
-/** Compiles the guard that kio.c carries; gives the flag that says where. */
-export function compileGuard(
-  folder: string,
-  source = pathOf("guard.c"),
-): string {
+/** Compiles the guard that isolate.c carries; gives the flag that says where. */
+export function compileGuard(folder: string, shim = SHIM_FOLDER): string {
   const image = `${folder}/guard.so`;
-  compile([...LIBRARY, source, "-o", image]);
+  compile([...LIBRARY, `${shim}/guard.c`, "-o", image]);
   return `-DKIO_GUARD_IMAGE="${image}"`;
 }
 
-/** What makes kio.c the one that fails on demand: see faults.c. */
-export const FAULTS: readonly string[] = ["-DKIO_FAULTS"];
+/** Where the C is, in a checkout. */
+export const SHIM_FOLDER: string = pathOf("shim");
 
-/** What has it hide what the kernel has, when it is told to: see masks.c. */
-export const MASKS: readonly string[] = ["-DKIO_MASKS"];
+/** The files that make up the library; the guard is a library of its own. */
+export function sourcesIn(shim: string): string[] {
+  return Object.keys(SOURCES)
+    .filter((name) => /^\w+\.c$/.test(name) && name !== "guard.c")
+    .map((name) => `${shim}/${name}`);
+}
 
-/** What makes it the one that watches over memory: see asan.c. It fails on
- * demand as well. */
-export const ASAN: readonly string[] = [
-  ...FAULTS,
-  "-DKIO_ASAN",
-  ...SANITIZERS,
-  // Its checks would come before those of the sanitizers.
-  "-U_FORTIFY_SOURCE",
-];
+/** What makes the library another one: see shim/seams.h. */
+export interface Variant {
+  flags: readonly string[];
+  /** In the folder of the shim. */
+  sources: readonly string[];
+}
+
+/** The library as it is. */
+export const PLAIN: Variant = { flags: [], sources: [] };
+
+/** The library that fails on demand. */
+export const FAULTS: Variant = {
+  flags: ["-DKIO_FAULTS"],
+  sources: ["test/faults.c"],
+};
+
+/** It fails on demand, and hides what the kernel has when it is told to. */
+export const MASKED_FAULTS: Variant = {
+  flags: [...FAULTS.flags, "-DKIO_MASKS"],
+  sources: [...FAULTS.sources, "test/masks.c"],
+};
+
+/** It fails on demand, and watches over memory. */
+export const ASAN: Variant = {
+  flags: [
+    ...FAULTS.flags,
+    "-DKIO_ASAN",
+    ...SANITIZERS,
+    // Its checks would come before those of the sanitizers.
+    "-U_FORTIFY_SOURCE",
+  ],
+  sources: [...FAULTS.sources, "test/watch.c"],
+};
 export const ASAN_LIBRARY = "build/libkio_asan.so";
 
-/** Compiles kio.c, or a variant of it, to a library. */
+/** Compiles the shim in a folder, or a variant of it, to a library. */
 export function compileShim(
-  source: string,
+  shim: string,
   output: string,
-  { guardSource, flags = [] }: {
-    guardSource?: string;
-    flags?: readonly string[];
-  } = {},
+  { flags, sources }: Variant = PLAIN,
 ): void {
   const folder = Deno.makeTempDirSync();
   try {
-    const guard = compileGuard(folder, guardSource);
-    const args = [...LIBRARY, ...SHIM, ...flags, guard, source, "-o", output];
+    const args = [
+      ...LIBRARY,
+      ...SHIM,
+      ...flags,
+      compileGuard(folder, shim),
+      ...sourcesIn(shim),
+      ...sources.map((name) => `${shim}/${name}`),
+      "-o",
+      output,
+    ];
     try {
       // Where there is a static liburing the result needs libc only.
       compile([...args, "-l:liburing.a"]);
@@ -123,4 +154,28 @@ export function compileShim(
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }
+}
+
+/** Compiles the tests in C with the shim; extra flags are for the compiler. */
+export function compileTests(
+  folder: string,
+  flags: readonly string[],
+): string {
+  const program = `${folder}/shim_test`;
+  const tests = [...Deno.readDirSync(`${SHIM_FOLDER}/test`)]
+    .map(({ name }) => `${SHIM_FOLDER}/test/${name}`)
+    .filter((path) => path.endsWith("_test.c"))
+    .sort();
+  compile([
+    ...["-std=gnu11", "-g", ...WARNINGS, ...flags, "-DKIO_MASKS"],
+    // names_test.c stands in for them.
+    "-Wl,--wrap=getaddrinfo,--wrap=pthread_create",
+    compileGuard(folder),
+    ...sourcesIn(SHIM_FOLDER),
+    `${SHIM_FOLDER}/test/masks.c`,
+    `${SHIM_FOLDER}/test/harness.c`,
+    ...tests,
+    ...["-o", program, "-luring"],
+  ]);
+  return program;
 }

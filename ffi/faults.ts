@@ -1,6 +1,6 @@
 import { loadFaultShim } from "./load.ts";
 
-/** What befalls an operation; see faults.c, which has the same numbers. */
+/** What befalls an operation; see shim/test/faults.c, which has the same numbers. */
 export const FaultKind = {
   SHORT: 0,
   ERROR: 1,

@@ -19,8 +19,8 @@ export type BlockingShim = Deno.DynamicLibrary<
 
 export type FaultShim = Deno.DynamicLibrary<typeof faultSymbols>["symbols"];
 
-/** Has to be `KIO_ABI` of kio.c. */
-const ABI = 8;
+/** Has to be `KIO_ABI` of shim/kio.h. */
+const ABI = 9;
 
 /**
  * For each function that is bound Deno compiles a stub: 0.2 ms of the first

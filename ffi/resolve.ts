@@ -1,7 +1,7 @@
 import { loadShim, shimPath } from "./load.ts";
 import { rareSymbols } from "./symbols.ts";
 
-/** Addresses of one name at most, as in kio.c; further ones are left out. */
+/** Addresses of one name at most, as in shim/kio.h; further ones are left out. */
 const ADDRESSES_MAX = 64;
 /** A struct sockaddr_storage and its length. */
 const RECORD_SIZE = 132;

@@ -1,27 +1,12 @@
 /**
- * Compiles kio_test.c, which includes kio.c, with the address and undefined
- * behaviour sanitizers, and runs it: `deno task test:c [name …]`.
+ * Compiles the tests in C (shim/test/) with the shim, with the address and
+ * undefined behaviour sanitizers, and runs them: `deno task test:c [name …]`.
  */
-import {
-  compile,
-  compileGuard,
-  pathOf,
-  SANITIZERS,
-  WARNINGS,
-} from "./compile.ts";
-
-const FLAGS = [
-  "-std=gnu11",
-  "-g",
-  ...WARNINGS,
-  ...SANITIZERS,
-];
+import { compileTests, SANITIZERS } from "./compile.ts";
 
 const folder = Deno.makeTempDirSync();
 try {
-  const program = `${folder}/kio_test`;
-  const guard = compileGuard(folder);
-  compile([...FLAGS, guard, pathOf("kio_test.c"), "-o", program, "-luring"]);
+  const program = compileTests(folder, SANITIZERS);
   const { code } = new Deno.Command(program, {
     args: Deno.args,
     stdout: "inherit",

@@ -1,135 +1,161 @@
-/** The functions of kio.c, one a line, with the C declaration beside each: first
- * those that may be called 100,000 times a second. */
-// deno-fmt-ignore
+/**
+ * The functions of the shim as Deno calls them. shim/kio.h has their
+ * declarations, with names; a test compares the types.
+ */
+
+/** What parameters are. */
+const K = "pointer"; // struct kio *
+const POINTER = "pointer";
+const BUFFER = "buffer";
+const ID = "f64"; // user_data
+const OP = "u32"; // opcode | IOSQE_* << 8 | ioprio << 16
+const FD = "i32";
+const OFFSET = "f64"; // below 2^53, or a length
+const LENGTH = "u32"; // or a count, an index
+const FLAGS = "u32";
+const INT = "i32";
+const NUMBER = "f64"; // what the caller has in 53 bits
+const MS = "f64";
+const BOOL = "bool";
+const VOID = "void";
+/** Up to sqe->len. */
+const SQE = [K, ID, OP, FD, BUFFER, OFFSET, LENGTH] as const;
+const SQE2 = [...SQE, BUFFER, OFFSET, FLAGS, INT, LENGTH] as const;
+
+function fn<
+  const Parameters extends readonly Deno.NativeType[],
+  const Result extends Deno.NativeResultType,
+>(parameters: Parameters, result: Result) {
+  return { parameters, result };
+}
+
+/** Those that may be called 100,000 times a second. */
 export const symbols = {
-  kio_now_ms: { parameters: [], result: "f64" },
-  kio_step: { parameters: ["pointer" /* struct kio *k */, "buffer" /* int32_t *out */, "u32" /* capacity */, "bool" /* wait */], result: "i32" },
-  kio_arm: { parameters: ["pointer" /* struct kio *k */, "f64" /* deadline_ms */], result: "i32" },
-  kio_read: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* void *buffer */, "f64" /* at */, "u32" /* length */, "f64" /* offset */, "u32" /* flags */], result: "i32" },
-  kio_write: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* const void *buffer */, "f64" /* at */, "u32" /* length */, "f64" /* offset */, "u32" /* flags */], result: "i32" },
-  kio_recv: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* void *buffer */, "f64" /* at */, "u32" /* length */, "i32" /* flags */], result: "i32" },
-  kio_send: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* const void *buffer */, "f64" /* at */, "u32" /* length */, "i32" /* flags */], result: "i32" },
-  kio_recvmsg: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* void *message */, "u32" /* flags */], result: "i32" },
-  kio_sendmsg: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* const void *message */, "u32" /* flags */], result: "i32" },
-  kio_vector_set: { parameters: ["buffer" /* struct iovec *vectors */, "u32" /* index */, "buffer" /* void *data */, "f64" /* length */], result: "void" },
-  kio_poll: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "u32" /* events */, "u32" /* flags */], result: "i32" },
-} as const satisfies Deno.ForeignLibraryInterface;
+  kio_now_ms: fn([], "f64"),
+  kio_step: fn([K, BUFFER, LENGTH, BOOL], INT),
+  kio_arm: fn([K, MS], INT),
+  kio_sqe: fn([...SQE, OFFSET, FLAGS], INT),
+  kio_sqe2: fn(SQE2, INT),
+  kio_read: fn([K, ID, FD, BUFFER, OFFSET, LENGTH, OFFSET, FLAGS], INT),
+  kio_write: fn([K, ID, FD, BUFFER, OFFSET, LENGTH, OFFSET, FLAGS], INT),
+  kio_recv: fn([K, ID, FD, BUFFER, OFFSET, LENGTH, INT], INT),
+  kio_send: fn([K, ID, FD, BUFFER, OFFSET, LENGTH, INT], INT),
+  kio_recvmsg: fn([K, ID, FD, BUFFER, FLAGS], INT),
+  kio_sendmsg: fn([K, ID, FD, BUFFER, FLAGS], INT),
+  kio_vector_set: fn([BUFFER, LENGTH, BUFFER, OFFSET], VOID),
+  kio_poll: fn([K, ID, FD, FLAGS, FLAGS], INT),
+} satisfies Deno.ForeignLibraryInterface;
 
 /** Those whose work takes longer than any call. */
-// deno-fmt-ignore
 export const rareSymbols = {
-  kio_abi: { parameters: [], result: "u32" },
-  kio_abort: { parameters: ["pointer" /* const struct kio *k */, "buffer" /* const char *message */], result: "void" },
+  kio_abi: fn([], "u32"),
+  kio_abort: fn([K, BUFFER], VOID),
 
-  kio_guard_file: { parameters: [], result: "i32" },
-  kio_guarded: { parameters: [], result: "pointer" },
-  kio_context_open: { parameters: ["u32" /* entries */, "u32" /* cq_entries */, "u32" /* kernel_workers */, "buffer" /* int32_t *status */], result: "pointer" },
-  kio_context_close: { parameters: ["pointer" /* struct kio *k */], result: "void" },
-  kio_probe: { parameters: ["pointer" /* struct kio *k */, "buffer" /* uint8_t *opcodes */, "buffer" /* uint32_t *info */], result: "i32" },
-  kio_ring_fd: { parameters: ["pointer" /* const struct kio *k */], result: "i32" },
-  kio_stats: { parameters: ["pointer" /* const struct kio *k */, "buffer" /* double *out */], result: "void" },
-  kio_event_fd: { parameters: ["pointer" /* const struct kio *k */], result: "i32" },
-  kio_loop_find: { parameters: ["pointer" /* struct kio *k */], result: "void" },
-  kio_loop_is_ready: { parameters: ["pointer" /* const struct kio *k */], result: "bool" },
-  kio_loop_forget: { parameters: ["pointer" /* struct kio *k */], result: "void" },
-  kio_wake_self: { parameters: ["pointer" /* struct kio *k */], result: "void" },
-  kio_chain: { parameters: ["pointer" /* struct kio *k */, "bool" /* on */], result: "void" },
-  kio_chain_copy: { parameters: ["pointer" /* const struct kio *k */, "buffer" /* void *copies */, "u32" /* count */], result: "void" },
-  kio_again: { parameters: ["pointer" /* struct kio *k */, "buffer" /* const struct io_uring_sqe *copy */], result: "i32" },
-  kio_retract: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */], result: "bool" },
-  kio_cancel: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */], result: "i32" },
-  kio_take_back: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */], result: "i32" },
-  kio_cancel_all: { parameters: ["pointer" /* struct kio *k */], result: "i32" },
+  kio_guard_file: fn([], INT),
+  kio_guarded: fn([], POINTER),
+  kio_context_open: fn([LENGTH, LENGTH, LENGTH, BUFFER], POINTER),
+  kio_context_close: fn([K], VOID),
+  kio_probe: fn([K, BUFFER, BUFFER], INT),
+  kio_ring_fd: fn([K], INT),
+  kio_stats: fn([K, BUFFER], VOID),
+  kio_event_fd: fn([K], INT),
+  kio_loop_find: fn([K], VOID),
+  kio_loop_is_ready: fn([K], BOOL),
+  kio_loop_forget: fn([K], VOID),
+  kio_wake_self: fn([K], VOID),
+  kio_chain: fn([K, BOOL], VOID),
+  kio_chain_copy: fn([K, BUFFER, LENGTH], VOID),
+  kio_again: fn([K, BUFFER], INT),
+  kio_retract: fn([K, ID], BOOL),
+  kio_cancel: fn([K, ID], INT),
+  kio_take_back: fn([K, ID], INT),
+  kio_cancel_all: fn([K], INT),
 
-  kio_wide_offset: { parameters: ["pointer" /* struct kio *k */, "u64" /* offset */], result: "void" },
-  kio_readv: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* const void *vectors */, "u32" /* count */, "f64" /* offset */], result: "i32" },
-  kio_writev: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* const void *vectors */, "u32" /* count */, "f64" /* offset */], result: "i32" },
-  kio_open: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "buffer" /* const char *path */, "i32" /* flags */, "u32" /* mode */], result: "i32" },
-  kio_openat2: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* directory */, "buffer" /* const char *path */, "buffer" /* struct open_how *how */], result: "i32" },
-  kio_fstat: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* struct statx *stat */], result: "i32" },
-  kio_rename: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "buffer" /* const char *from */, "buffer" /* const char *to */, "u32" /* flags */], result: "i32" },
-  kio_unlink: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "buffer" /* const char *path */, "i32" /* flags */], result: "i32" },
-  kio_splice: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* from */, "f64" /* from_offset */, "i32" /* to */, "f64" /* to_offset */, "u32" /* length */, "u32" /* flags */], result: "i32" },
-  kio_pump: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* file */, "f64" /* offset */, "f64" /* left */, "i32" /* pipe_read */, "i32" /* pipe_write */, "u32" /* held */, "i32" /* to */, "u32" /* size */, "u32" /* steps */], result: "i32" },
-  kio_close: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */], result: "i32" },
-  kio_fsync: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "u32" /* flags */], result: "i32" },
-  kio_fallocate: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "i32" /* mode */, "f64" /* offset */, "f64" /* length */], result: "i32" },
-  kio_ftruncate: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "f64" /* length */], result: "i32" },
-  kio_accept: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* void *address */], result: "i32" },
-  kio_connect: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* const void *address */, "u32" /* length */], result: "i32" },
-  kio_poll_changes: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "u32" /* events */, "u32" /* flags */], result: "i32" },
-  kio_connect_again: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "buffer" /* const void *address */, "u32" /* length */, "u32" /* attempt */], result: "i32" },
-  kio_poll_end: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */], result: "i32" },
-  kio_shutdown: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* fd */, "i32" /* how */], result: "i32" },
-  kio_msg_ring: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "i32" /* target_ring_fd */, "i32" /* result */, "f64" /* user_data */], result: "i32" },
-  kio_message_init: { parameters: ["buffer" /* char *message */, "u32" /* name_length */, "u32" /* count */, "buffer" /* void *control */, "u32" /* control_length */], result: "void" },
+  kio_sqe3: fn([...SQE2, BUFFER, OFFSET], INT),
+  kio_wide_offset: fn([K, "u64"], VOID),
+  kio_readv: fn([K, ID, FD, BUFFER, LENGTH, OFFSET], INT),
+  kio_writev: fn([K, ID, FD, BUFFER, LENGTH, OFFSET], INT),
+  kio_open: fn([K, ID, BUFFER, INT, FLAGS], INT),
+  kio_openat2: fn([K, ID, FD, BUFFER, BUFFER], INT),
+  kio_fstat: fn([K, ID, FD, BUFFER], INT),
+  kio_rename: fn([K, ID, BUFFER, BUFFER, FLAGS], INT),
+  kio_unlink: fn([K, ID, BUFFER, INT], INT),
+  kio_splice: fn([K, ID, FD, OFFSET, FD, OFFSET, LENGTH, FLAGS], INT),
+  kio_pump: fn(
+    [K, ID, FD, OFFSET, OFFSET, FD, FD, LENGTH, FD, LENGTH, LENGTH],
+    INT,
+  ),
+  kio_close: fn([K, ID, FD], INT),
+  kio_fsync: fn([K, ID, FD, FLAGS], INT),
+  kio_fallocate: fn([K, ID, FD, INT, OFFSET, OFFSET], INT),
+  kio_ftruncate: fn([K, ID, FD, OFFSET], INT),
+  kio_accept: fn([K, ID, FD, BUFFER], INT),
+  kio_connect: fn([K, ID, FD, BUFFER, LENGTH], INT),
+  kio_poll_changes: fn([K, ID, FD, FLAGS, FLAGS], INT),
+  kio_connect_again: fn([K, ID, FD, BUFFER, LENGTH, LENGTH], INT),
+  kio_poll_end: fn([K, ID], INT),
+  kio_shutdown: fn([K, ID, FD, INT], INT),
+  kio_msg_ring: fn([K, ID, FD, INT, NUMBER], INT),
+  kio_message_init: fn([BUFFER, LENGTH, LENGTH, BUFFER, LENGTH], VOID),
 
-  kio_ring_message: { parameters: ["i32" /* ring_fd */, "i32" /* result */, "f64" /* user_data */], result: "i32" },
+  kio_ring_message: fn([FD, INT, NUMBER], INT),
 
-  kio_fd_send: { parameters: ["i32" /* ring_fd */, "i32" /* fd */, "f64" /* tag */], result: "i32" },
-  kio_fd_take: { parameters: ["pointer" /* struct kio *k */, "buffer" /* double *tag */], result: "i32" },
+  kio_fd_send: fn([FD, FD, NUMBER], INT),
+  kio_fd_take: fn([K, BUFFER], INT),
 
-  kio_files_register: { parameters: ["pointer" /* struct kio *k */, "buffer" /* const int32_t *fds */, "u32" /* count */], result: "i32" },
-  kio_files_update: { parameters: ["pointer" /* struct kio *k */, "u32" /* offset */, "buffer" /* const int32_t *fds */, "u32" /* count */], result: "i32" },
-  kio_files_unregister: { parameters: ["pointer" /* struct kio *k */], result: "i32" },
-  kio_memory_map: { parameters: ["f64" /* size */], result: "pointer" },
-  kio_memory_unmap: { parameters: ["pointer" /* const void *address */], result: "void" },
+  kio_files_register: fn([K, BUFFER, LENGTH], INT),
+  kio_files_update: fn([K, LENGTH, BUFFER, LENGTH], INT),
+  kio_files_unregister: fn([K], INT),
+  kio_memory_map: fn([OFFSET], POINTER),
+  kio_memory_unmap: fn([POINTER], VOID),
 
-  kio_socket: { parameters: ["i32" /* domain */, "i32" /* type */], result: "i32" },
-  kio_socket_pair: { parameters: ["i32" /* type */, "buffer" /* int32_t *fds */], result: "i32" },
-  kio_socket_bind: { parameters: ["i32" /* fd */, "buffer" /* const void *address */, "u32" /* length */], result: "i32" },
-  kio_socket_listen: { parameters: ["i32" /* fd */, "i32" /* backlog */], result: "i32" },
-  kio_listen: { parameters: ["i32" /* fd */, "buffer" /* const void *address */, "u32" /* length */, "i32" /* backlog */], result: "i32" },
-  kio_accept_now: { parameters: ["i32" /* fd */], result: "i32" },
-  kio_socket_refuse: { parameters: ["i32" /* fd */], result: "i32" },
-  kio_socket_shutdown: { parameters: ["i32" /* fd */, "i32" /* how */], result: "i32" },
-  kio_socket_name: { parameters: ["i32" /* fd */, "bool" /* peer */, "buffer" /* void *address */], result: "i32" },
-  kio_option_set: { parameters: ["i32" /* fd */, "i32" /* level */, "i32" /* name */, "i32" /* value */], result: "i32" },
-  kio_option_get: { parameters: ["i32" /* fd */, "i32" /* level */, "i32" /* name */], result: "i32" },
-  kio_nonblocking_set: { parameters: ["i32" /* fd */, "bool" /* on */], result: "i32" },
-  kio_fd_room: { parameters: ["u32" /* count */], result: "i32" },
-  kio_pipe: { parameters: ["buffer" /* int32_t *fds */, "i32" /* size */], result: "i32" },
-  kio_resolve: { parameters: ["buffer" /* const char *host */, "buffer" /* char *out */, "u32" /* capacity */], result: "i32" },
-  kio_lookup_begin: { parameters: ["pointer" /* struct kio *k */, "f64" /* id */, "buffer" /* const char *host */], result: "pointer" },
-  kio_lookup_take: { parameters: ["pointer" /* struct kio *k */, "buffer" /* double *head */, "buffer" /* char *records */], result: "bool" },
-  kio_lookup_cancel: { parameters: ["pointer" /* struct kio *k */, "pointer" /* struct lookup *lookup */], result: "bool" },
-  kio_lookups_end: { parameters: ["pointer" /* struct kio *k */], result: "void" },
-  kio_fd_target: { parameters: ["i32" /* fd */, "buffer" /* char *out */, "u32" /* capacity */], result: "i32" },
-  kio_fd_close: { parameters: ["i32" /* fd */], result: "i32" },
-  kio_fd_own: { parameters: ["i32" /* fd */], result: "void" },
-  kio_fd_disown: { parameters: ["i32" /* fd */], result: "void" },
-  kio_fd_is_stream: { parameters: ["i32" /* fd */], result: "bool" },
-  kio_fd_is_ring: { parameters: ["i32" /* fd */], result: "bool" },
-  kio_life_begin: { parameters: ["i32" /* fd */], result: "i32" },
+  kio_socket: fn([INT, INT], INT),
+  kio_socket_pair: fn([INT, BUFFER], INT),
+  kio_socket_bind: fn([FD, BUFFER, LENGTH], INT),
+  kio_socket_listen: fn([FD, INT], INT),
+  kio_listen: fn([FD, BUFFER, LENGTH, INT], INT),
+  kio_accept_now: fn([FD], INT),
+  kio_socket_refuse: fn([FD], INT),
+  kio_socket_shutdown: fn([FD, INT], INT),
+  kio_socket_name: fn([FD, BOOL, BUFFER], INT),
+  kio_option_set: fn([FD, INT, INT, INT], INT),
+  kio_option_get: fn([FD, INT, INT], INT),
+  kio_nonblocking_set: fn([FD, BOOL], INT),
+  kio_fd_room: fn([LENGTH], INT),
+  kio_pipe: fn([BUFFER, INT], INT),
+  kio_resolve: fn([BUFFER, BUFFER, LENGTH], INT),
+  kio_lookup_begin: fn([K, ID, BUFFER], POINTER),
+  kio_lookup_take: fn([K, BUFFER, BUFFER], BOOL),
+  kio_lookup_cancel: fn([K, POINTER], BOOL),
+  kio_lookups_end: fn([K], VOID),
+  kio_fd_target: fn([FD, BUFFER, LENGTH], INT),
+  kio_fd_close: fn([FD], INT),
+  kio_fd_own: fn([FD], VOID),
+  kio_fd_disown: fn([FD], VOID),
+  kio_fd_is_stream: fn([FD], BOOL),
+  kio_fd_is_ring: fn([FD], BOOL),
+  kio_life_begin: fn([FD], INT),
 
-  kio_thread_id: { parameters: [], result: "i32" },
-  kio_thread_cpu_ms: { parameters: ["i32" /* thread_id */], result: "f64" },
-  kio_thread_pin: { parameters: ["u32" /* index */], result: "i32" },
-} as const satisfies Deno.ForeignLibraryInterface;
+  kio_thread_id: fn([], INT),
+  kio_thread_cpu_ms: fn([INT], "f64"),
+  kio_thread_pin: fn([LENGTH], INT),
+} satisfies Deno.ForeignLibraryInterface;
 
 /** The one call that blocks: it runs on a thread of Deno's pool. */
 export const blockingSymbols = {
-  kio_event_wait: {
-    parameters: ["i32" /* event_fd */],
-    result: "i32",
-    nonblocking: true,
-  },
+  kio_event_wait: { ...fn([FD], INT), nonblocking: true },
 } as const satisfies Deno.ForeignLibraryInterface;
 
-/** The function of guard.c. */
+/** The function of shim/guard.c. */
 export const guardSymbols = {
-  kio_guard_arm: {
-    parameters: ["pointer" /* void *guarded */],
-    result: "void",
-  },
-} as const satisfies Deno.ForeignLibraryInterface;
+  kio_guard_arm: fn([POINTER], VOID),
+} satisfies Deno.ForeignLibraryInterface;
 
-/** The functions of faults.c, which only the build for tests has. */
-// deno-fmt-ignore
+/** The functions of shim/test/faults.c, which only the build for tests has. */
 export const faultSymbols = {
-  kio_fault_install: { parameters: ["f64" /* seed */], result: "i32" },
-  kio_fault_rule: { parameters: ["u32" /* operation */, "i32" /* fd */, "f64" /* probability */, "u32" /* nth */, "u32" /* times */, "u32" /* kind */, "i32" /* value */], result: "i32" },
-  kio_fault_clear: { parameters: [], result: "void" },
-  kio_fault_count: { parameters: [], result: "u32" },
-  kio_fault_records: { parameters: ["buffer" /* int32_t *out */, "u32" /* capacity */], result: "u32" },
-} as const satisfies Deno.ForeignLibraryInterface;
+  kio_fault_install: fn([NUMBER], INT),
+  kio_fault_rule: fn([FLAGS, FD, NUMBER, LENGTH, LENGTH, FLAGS, INT], INT),
+  kio_fault_clear: fn([], VOID),
+  kio_fault_count: fn([], "u32"),
+  kio_fault_records: fn([BUFFER, LENGTH], "u32"),
+} satisfies Deno.ForeignLibraryInterface;

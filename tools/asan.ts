@@ -1,5 +1,5 @@
 /**
- * Runs the tests with a library that watches over memory (ffi/asan.c), in a Deno
+ * Runs the tests with a library that watches over memory (ffi/shim/test/watch.c), in a Deno
  * whose allocations AddressSanitizer knows. V8 collects garbage at bad moments:
  *
  *     deno task test:asan [--short | number …]

@@ -3,11 +3,11 @@
  * `deno task digest`, before a release. A checkout does not use it.
  */
 import config from "../deno.json" with { type: "json" };
+import { SOURCES } from "../ffi/sources.ts";
 
 const ffi = new URL("../ffi/", import.meta.url);
-const sources = ["kio.c", "faults.c", "guard.c", "compile.ts"].map((name) =>
-  Deno.readTextFileSync(new URL(name, ffi))
-);
+const compile = Deno.readTextFileSync(new URL("compile.ts", ffi));
+const sources = [...Object.entries(SOURCES).flat(), compile];
 const bytes = new TextEncoder().encode(sources.join("\0"));
 const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
 Deno.writeTextFileSync(

@@ -8,7 +8,7 @@
  * fetched if it is not installed. Its system calls take some 50 times as long, so
  * a run takes some minutes.
  */
-import { compile, compileGuard, pathOf, WARNINGS } from "../ffi/compile.ts";
+import { compileTests } from "../ffi/compile.ts";
 import { summariesIn } from "./summary.ts";
 
 const ROOT = decodeURIComponent(new URL("../", import.meta.url).pathname);
@@ -51,17 +51,6 @@ function makeDisk(path: string): void {
   run("/sbin/mkfs.ext4", ["-q", "-O", "^has_journal", path]);
 }
 
-/** The C tests, without sanitizers: `deno task test:c` has them. */
-function compileTests(folder: string): string {
-  const program = `${folder}/kio_test`;
-  compile([
-    ...["-std=gnu11", "-g", "-O1", ...WARNINGS],
-    compileGuard(folder),
-    ...[pathOf("kio_test.c"), "-o", program, "-luring"],
-  ]);
-  return program;
-}
-
 /** Writes the commands for the kernel's init. Returns the number of summaries
  * that they will print. */
 function writeCommand(folder: string, files: readonly string[]): number {
@@ -71,7 +60,8 @@ function writeCommand(folder: string, files: readonly string[]): number {
       files.join(" ")
     }`,
   ];
-  if (files.length === 0) lines.splice(1, 0, compileTests(folder));
+  // Without sanitizers: `deno task test:c` has them.
+  if (files.length === 0) lines.splice(1, 0, compileTests(folder, ["-O1"]));
   Deno.writeTextFileSync(`${folder}/command`, lines.join("\n"));
   return lines.length - 1;
 }

@@ -1,6 +1,6 @@
 /**
  * Runs the tests on kernels that have less than this one: `deno task
- * test:masked [--short] [mask …]`. A mask lists hidden features, see ffi/masks.c.
+ * test:masked [--short] [mask …]`. A mask lists hidden features, see ffi/shim/test/masks.c.
  * A test that fails is a failure. So is a mask that nothing has met: then the
  * fallback did not run.
  */

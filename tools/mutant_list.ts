@@ -24,7 +24,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "an fd that nobody will hear of is closed with the isolate",
-    file: "ffi/kio.c",
+    file: "ffi/shim/driver.c",
     from: "\t\tclose(cqe->res);\n",
     to: "\t\t(void)cqe;\n",
     tests: ["C guard_closes_an_fd_that_nobody_will_hear_of"],
@@ -55,7 +55,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "what the kernel did not take of a submission is submitted again",
-    file: "ffi/kio.c",
+    file: "ffi/shim/driver.c",
     from: "\t\t\t   tail - io_uring_smp_load_acquire(sq->khead),\n",
     to:
       "\t\t\t   tail - io_uring_smp_load_acquire(sq->khead) > 1 ? 1 :\n\t\t\t   tail - io_uring_smp_load_acquire(sq->khead),\n",
@@ -63,7 +63,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "no context before the guard is armed",
-    file: "ffi/kio.c",
+    file: "ffi/shim/isolate.c",
     from: "\tif (isolate || !napi_add_env_cleanup_hook)\n\t\treturn exports;\n",
     to:
       "\tif (!isolate)\n\t\tisolate = isolate_begin();\n\tif (isolate || !napi_add_env_cleanup_hook)\n\t\treturn exports;\n",
@@ -71,14 +71,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "the guard waits for the kernel",
-    file: "ffi/kio.c",
+    file: "ffi/shim/isolate.c",
     from: "\t\tcontext_drain(isolate->contexts);\n",
     to: "\t\t(void)context_drain;\n",
     tests: ["C guard_waits_for_what_cannot_be_cancelled"],
   },
   {
     rule: "the guard counts a pump as one operation",
-    file: "ffi/kio.c",
+    file: "ffi/shim/context.c",
     from:
       "\t\tif (sqe->user_data & UD_INTERNAL ||\n\t\t    sqe->flags & IOSQE_CQE_SKIP_SUCCESS)",
     to: "\t\tif (sqe->user_data & UD_INTERNAL)",
@@ -103,14 +103,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a chain reaches the kernel whole",
-    file: "ffi/kio.c",
+    file: "ffi/shim/sqe.c",
     from: "\t\tret = enter(k, k->chain_length, 0, 0);\n",
     to: "\t\tret = enter(k, 0, 0, 0);\n",
     tests: ["C chain_across_a_full_queue_stays_whole"],
   },
   {
     rule: "the eventfd is armed before the last look",
-    file: "ffi/kio.c",
+    file: "ffi/shim/driver.c",
     from:
       "\tif (enter(k, 0, 0, IORING_ENTER_GETEVENTS) >= 0 &&\n\t    !io_uring_sq_ready(&k->ring) && poll(&ring, 1, 0) == 0)\n",
     to: "\t(void)ring;\n\tif (!io_uring_sq_ready(&k->ring))\n",
@@ -118,7 +118,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "the kernel is asked by poll(2) before the thread sleeps",
-    file: "ffi/kio.c",
+    file: "ffi/shim/driver.c",
     from: " && poll(&ring, 1, 0) == 0)",
     to: " && ring.fd >= 0)",
     tests: ["C arm_refuses_to_sleep_over_a_completion"],
@@ -182,7 +182,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "an overflow of the completion queue is fetched",
-    file: "ffi/kio.c",
+    file: "ffi/shim/driver.c",
     from: "(IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)",
     to: "IORING_SQ_TASKRUN",
     tests: ["C step_fetches_an_overflow_without_being_asked_to_wait"],
@@ -247,7 +247,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a context with operations in flight is not destroyed",
-    file: "ffi/kio.c",
+    file: "ffi/shim/context.c",
     from: "\tif (k->in_flight)\n\t\tkio_abort(",
     to: "\tif (k->in_flight > 1000000)\n\t\tkio_abort(",
     tests: ["C close_with_an_operation_in_flight_aborts"],
@@ -297,7 +297,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "the guard is a hook where it cannot be a library",
-    file: "ffi/kio.c",
+    file: "ffi/shim/isolate.c",
     from: "\tif (napi_add_env_cleanup_hook(env, isolate_end, created)) {",
     to:
       "\tif (!created && napi_add_env_cleanup_hook(env, isolate_end, created)) {",
@@ -312,77 +312,77 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "the end of another isolate is none of this one's",
-    file: "ffi/kio.c",
+    file: "ffi/shim/isolate.c",
     from: "\tif (isolate != argument)\n",
     to: "\tif (!argument)\n",
     tests: ["C guard_ignores_the_end_of_another_isolate"],
   },
   {
     rule: "what was not submitted never happens when an isolate ends",
-    file: "ffi/kio.c",
+    file: "ffi/shim/context.c",
     from: "\tfor (; (sqe = unsubmitted(k, 0)); k->ring.sq.sqe_tail--) {",
     to: "\tfor (; (sqe = NULL); k->ring.sq.sqe_tail--) {",
     tests: ["C guard_drops_what_was_not_submitted"],
   },
   {
     rule: "the guard cancels again what has started since",
-    file: "ffi/kio.c",
+    file: "ffi/shim/context.c",
     from: "\t\tstalled = k->in_flight == before;",
     to: "\t\tstalled = false && before;",
     tests: ["C guard_cancels_what_has_started_since"],
   },
   {
     rule: "the eventfd is closed with the isolate",
-    file: "ffi/kio.c",
+    file: "ffi/shim/isolate.c",
     from: "\t\tclose(isolate->contexts->event_fd);\n",
     to: "",
     tests: ["tests/process/guard.process.ts"],
   },
   {
     rule: "the sockets of an isolate are closed with it",
-    file: "ffi/kio.c",
+    file: "ffi/shim/isolate.c",
     from: "\towned_close();\n",
     to: "\t(void)owned_close;\n",
     tests: ["C guard_closes_what_the_isolate_owns"],
   },
   {
     rule: "a socket that was closed is nobody's any more",
-    file: "ffi/kio.c",
+    file: "ffi/shim/syscalls.c",
     from: "\tkio_fd_disown(fd);\n\treturn result_of(close(fd));",
     to: "\treturn result_of(close(fd));",
     tests: ["C guard_closes_what_the_isolate_owns"],
   },
   {
     rule: "so is one that is closed by the ring",
-    file: "ffi/kio.c",
+    file: "ffi/shim/close.c",
     from: "\tkio_fd_disown(fd);\n\tif (ret) {",
     to: "\tif (ret) {",
     tests: ["C guard_closes_what_the_isolate_owns"],
   },
   {
     rule: "so is one that was handed over",
-    file: "ffi/kio.c",
+    file: "ffi/shim/mailbox.c",
     from: "\telse\n\t\tkio_fd_disown(fd);\n",
     to: "",
     tests: ["C fd_that_was_handed_over_does_not_end_with_its_sender"],
   },
   {
     rule: "an fd that nobody has taken is closed with its context",
-    file: "ffi/kio.c",
+    file: "ffi/shim/mailbox.c",
     from: "\t\t*list = parcel->next;\n\t\tclose(parcel->fd);\n",
     to: "\t\t*list = parcel->next;\n",
     tests: ["C fd_that_is_not_taken_is_closed"],
   },
   {
     rule: "an fd is handed over to the context that is meant, or to none",
-    file: "ffi/kio.c",
+    file: "ffi/shim/mailbox.c",
     from: "\twhile (k && k->ring.ring_fd != ring_fd)\n",
     to: "\twhile (k && k->ring.ring_fd != ring_fd && k->next_of_all)\n",
     tests: ["tests/lib/hand_over_test.ts"],
   },
   {
     rule: "a pool hears of a worker's end when nothing of it is left",
-    file: "ffi/kio.c",
+    file: "ffi/shim/isolate.c",
     from:
       "\tif (isolate->life_fd >= 0)\n\t\tclose(isolate->life_fd);\n\tfree(isolate);",
     to: "\tfree(isolate);",
@@ -425,10 +425,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "the kernel's threads are bounded",
-    file: "ffi/kio.c",
-    from: "\tio_uring_register_iowq_max_workers(&k->ring, workers);\n",
-    to:
-      "\tif (!entries)\n\t\tio_uring_register_iowq_max_workers(&k->ring, workers);\n",
+    file: "ffi/shim/context.c",
+    from: "\tseam_register_workers(&k->ring, workers);\n",
+    to: "\tif (!entries)\n\t\tseam_register_workers(&k->ring, workers);\n",
     tests: ["tests/lib/splice_test.ts"],
   },
   {
@@ -491,7 +490,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "an entry that was interrupted is no error",
-    file: "ffi/kio.c",
+    file: "ffi/shim/driver.c",
     from: "\tif (count || ret == -EINTR)\n",
     to: "\tif (count)\n",
     tests: ["tests/process/kernel.process.ts"],
@@ -526,21 +525,21 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "an accepted connection is not inherited",
-    file: "ffi/kio.c",
+    file: "ffi/shim/sqe.c",
     from: "address, length, SOCK_CLOEXEC)",
     to: "address, length, 0)",
     tests: ["C accept_tells_the_address_and_sets_cloexec"],
   },
   {
     rule: "nor is an fd that comes with a message",
-    file: "ffi/kio.c",
+    file: "ffi/shim/sqe.c",
     from: "\t\t\t\t    flags | MSG_CMSG_CLOEXEC));",
     to: "\t\t\t\t    flags));",
     tests: ["tests/lib/io_message_test.ts"],
   },
   {
     rule: "a message from another ring is no completion",
-    file: "ffi/kio.c",
+    file: "ffi/shim/sqe.c",
     from: "\t\t\t\t     UD_MESSAGE | (uint64_t)user_data, 0));",
     to: "\t\t\t\t     (uint64_t)user_data, 0));",
     tests: ["tests/lib/msg_ring_test.ts"],
@@ -612,7 +611,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a listener that stops keeps clients out, and loses none",
-    file: "ffi/kio.c",
+    file: "ffi/shim/syscalls.c",
     from:
       "\treturn result_of(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,\n\t\t\t\t    sizeof(program)));",
     to: "\treturn program.len - 1;",
@@ -648,28 +647,28 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a close without room waits for what is queued for its fd",
-    file: "ffi/kio.c",
+    file: "ffi/shim/close.c",
     from: "\tif (!parcel) {\n\t\tclose(fd);",
     to: "\tif (parcel || fd) {\n\t\tfree(parcel);\n\t\tclose(fd);",
     tests: ["C close_that_does_not_fit_waits_for_what_is_queued"],
   },
   {
     rule: "what is behind a link that was refused does not happen",
-    file: "ffi/kio.c",
+    file: "ffi/shim/sqe.c",
     from: "\t\t\tk->chain_refused = k->chaining;\n",
     to: "",
     tests: ["C chain_without_its_first_does_not_happen"],
   },
   {
     rule: "a wait ends when Deno has something to do",
-    file: "ffi/kio.c",
+    file: "ffi/shim/driver.c",
     from: " &&\n\t\t       !kio_loop_is_ready(k);",
     to: ";",
     tests: ["C step_does_not_wait_while_the_loop_is_ready"],
   },
   {
     rule: "the poll of Deno's loop is taken back before sleep",
-    file: "ffi/kio.c",
+    file: "ffi/shim/driver.c",
     from: "\tif (k->wait_armed || k->loop_armed) {",
     to: "\tif (k->wait_armed) {",
     tests: ["C arm_ends_the_poll_of_the_loop"],
@@ -690,7 +689,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a write to an eventfd wakes the context each time",
-    file: "ffi/kio.c",
+    file: "ffi/shim/waiters.c",
     from: "if (waiter->pending && is_anonymous(waiter->fd)) {",
     to: "if (waiter->pending && waiter->fd < 0) {",
     tests: ["C an_eventfd_wakes_each_time", "tests/lib/wake_test.ts"],
@@ -704,9 +703,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "an eventfd is watched as long as its operation",
-    file: "ffi/kio.c",
-    from: "\tif (!waiter->polled)\n\t\treturn;\n",
-    to: "\tif (waiter->id == id)\n\t\treturn;\n",
+    file: "ffi/shim/waiters.h",
+    from: "\t\twaiter_unpoll(waiters, id);\n",
+    to: "\t\t(void)waiter_unpoll;\n",
     tests: ["C an_eventfd_is_watched_as_long_as_its_operation"],
   },
   {
@@ -753,14 +752,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "another address of the port is none of this process",
-    file: "ffi/kio.c",
+    file: "ffi/shim/listen.c",
     from: "\treturn a->is_any || b->is_any ||\n",
     to: "\treturn true || a->is_any || b->is_any ||\n",
     tests: ["C listen_shares_with_its_own_process_only", LISTEN],
   },
   {
     rule: "a connection is no listener of this process",
-    file: "ffi/kio.c",
+    file: "ffi/shim/listen.c",
     from:
       " &&\n\t       (kio_option_get(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1 ||\n\t\tkio_option_get(fd, SOL_SOCKET, SO_REUSEADDR) == 0);",
     to: ";",
@@ -768,7 +767,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a port that another process has is not shared",
-    file: "ffi/kio.c",
+    file: "ffi/shim/listen.c",
     from: "ret == -EADDRINUSE && is_our_address(fd, address)",
     to: "ret == -EADDRINUSE && (is_our_address(fd, address) || true)",
     tests: ["C listen_shares_with_its_own_process_only", LISTEN],
@@ -810,14 +809,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a connect to a full unix listener makes longer and longer pauses",
-    file: "ffi/kio.c",
+    file: "ffi/shim/sqe.c",
     from: "attempt < last ? attempt : last",
     to: "attempt > last ? last - last : 0",
     tests: ["tests/net/unix_connect_test.ts"],
   },
   {
     rule: "the thread is not held by the connect of a blocking socket",
-    file: "ffi/kio.c",
+    file: "ffi/shim/sqe.c",
     from: "\tif (!(flags & O_NONBLOCK))\n\t\treturn -EAGAIN;\n",
     to: "",
     tests: ["C connect_again_never_blocks"],
@@ -838,28 +837,28 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "look-ups let go of their context before its isolate ends",
-    file: "ffi/kio.c",
+    file: "ffi/shim/context.c",
     from: "\tkio_loop_forget(k);\n\tkio_lookups_end(k);\n",
     to: "\tkio_loop_forget(k);\n",
     tests: ["C guard_lets_go_of_lookups"],
   },
   {
     rule: "a look-up that is over touches no context that is closed",
-    file: "ffi/kio.c",
+    file: "ffi/shim/names.c",
     from: "\t\tlookup->owner = NULL;\n",
     to: "",
     tests: ["C lookup_may_outlive_its_context"],
   },
   {
     rule: "threads that look names up are bounded",
-    file: "ffi/kio.c",
+    file: "ffi/shim/names.c",
     from: "\tif (lookup_threads >= threads_max || ",
     to: "\tif ((false && threads_max) || ",
     tests: ["C lookups_are_bounded_and_all_answered"],
   },
   {
     rule: "what needs no server does not wait for what does",
-    file: "ffi/kio.c",
+    file: "ffi/shim/names.c",
     from: "\t\tbool local = is_local(host);\n",
     to: "\t\tbool local = is_local(host) && !k;\n",
     tests: ["C lookup_of_what_needs_no_server_does_not_wait"],
@@ -976,7 +975,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "the end of a context does not ask for all again and again",
-    file: "ffi/kio.c",
+    file: "ffi/shim/context.c",
     from: "\t\tif (stalled)\n",
     to: "\t\tif (stalled || before)\n",
     tests: ["C drain_of_thousands_asks_once"],
@@ -990,7 +989,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a close that its isolate's end has cancelled is made up for",
-    file: "ffi/kio.c",
+    file: "ffi/shim/driver.c",
     from: "\t} else if (closing >= 0 && cqe->res == -ECANCELED) {\n",
     to: "\t} else if (closing > 1 << 30 && cqe->res == -ECANCELED) {\n",
     tests: [
@@ -1000,21 +999,21 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "but not one that ran: the number may be another's",
-    file: "ffi/kio.c",
+    file: "ffi/shim/close.c",
     from: "\tclosing->fd_plus_one = 0;\n",
     to: "",
     tests: ["C guard_closes_nothing_for_a_close_that_ran"],
   },
   {
     rule: "a close that is queued again is the kernel's",
-    file: "ffi/kio.c",
+    file: "ffi/shim/chain.c",
     from: "\tif (closes)\n\t\tkio_fd_disown(copy->fd);\n",
     to: "",
     tests: ["C again_of_a_close_takes_the_fd_from_the_isolate"],
   },
   {
     rule: "one that does not fit again is closed all the same",
-    file: "ffi/kio.c",
+    file: "ffi/shim/chain.c",
     from: "\tif (ret && closes)\n\t\tclose_late(k, copy->fd);\n",
     to: "",
     tests: ["C again_without_room_keeps_the_operation_out"],
@@ -1119,5 +1118,49 @@ export const MUTANTS: readonly Mutant[] = [
     from: "else conclude(this.#core, this.#links[at]!, status);",
     to: "else this.#core.queued++;",
     tests: ["tests/process/chain_faults.process.ts"],
+  },
+  {
+    rule: "an operation without a row in opcodes.c is refused",
+    file: "ffi/shim/sqe.c",
+    from: "!row->name || row->own || (op",
+    to: "row->own || (op",
+    tests: ["C sqe_refuses_what_has_no_row_or_a_function_of_its_own"],
+  },
+  {
+    rule: "an operation that has a function of its own has no other way",
+    file: "ffi/shim/sqe.c",
+    from: "!row->name || row->own || (op",
+    to: "!row->name || (op",
+    tests: ["C sqe_refuses_what_has_no_row_or_a_function_of_its_own"],
+  },
+  {
+    rule: "an operation cannot ask for links, or for no completion",
+    file: "ffi/shim/sqe.c",
+    from: "(op >> 8 & 0xff & ~FLAGS_ALLOWED)",
+    to: "(op >> 8 & 0xff & ~(FLAGS_ALLOWED | 0xff))",
+    tests: ["C sqe_refuses_what_has_no_row_or_a_function_of_its_own"],
+  },
+  {
+    rule: "what follows an operation that was refused does not happen",
+    file: "ffi/shim/sqe.c",
+    from: "\t\tk->chain_refused = k->chaining;\n\t\treturn -EINVAL;",
+    to: "\t\treturn -EINVAL;",
+    tests: ["C sqe_that_is_refused_ends_its_chain"],
+  },
+  {
+    rule: "an fd that the ring makes is not inherited",
+    file: "ffi/shim/sqe.c",
+    from: "\t\t\top_flags |= O_CLOEXEC;\n",
+    to: "\t\t\top_flags |= 0;\n",
+    tests: ["C sqe_makes_fds_that_are_not_inherited"],
+  },
+  {
+    rule: "a send to a peer that is gone ends no process",
+    file: "ffi/shim/opcodes.c",
+    from:
+      '[IORING_OP_SEND] = { "send", .addr = LEN_BYTES,\n\t\t\t     .addr2 = EXTRA_BYTES, .force = MSG_NOSIGNAL,',
+    to:
+      '[IORING_OP_SEND] = { "send", .addr = LEN_BYTES,\n\t\t\t     .addr2 = EXTRA_BYTES,',
+    tests: ["C sqe_makes_the_bytes_of_liburing_of_each_row"],
   },
 ];

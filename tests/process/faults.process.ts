@@ -5,7 +5,13 @@
  * where they belong (that is what kioTest() looks at).
  */
 import "./fault_library.ts";
-import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertThrows,
+} from "@std/assert";
 import {
   asyncAccept,
   asyncClose,
@@ -39,6 +45,8 @@ import {
   type UringOp,
 } from "@kio/kio";
 import { FaultPlan, type FaultRule } from "@kio/kio/testing";
+import { SHIM_FOLDER, sourcesIn } from "../../ffi/compile.ts";
+import { SOURCES } from "../../ffi/sources.ts";
 import {
   assertCode,
   kioTest,
@@ -676,20 +684,36 @@ function hasFaults(library: string): boolean {
 Deno.test("the normal library has nothing of the faults and masks", async () => {
   assert(!hasFaults(`${ROOT}ffi/build/libkio.so`));
   assert(hasFaults(`${ROOT}ffi/build/libkio_faults.so`));
-  // The compiler's view of kio.c, without comments: it has no name of the
-  // faults.
+  // What the compiler sees of it, without comments: only seams, which are empty.
   const seen = async (...flags: string[]) =>
     (await run("cc", [
       "-E",
       "-P",
       '-DKIO_GUARD_IMAGE=""',
       ...flags,
-      `${ROOT}ffi/kio.c`,
-    ]))
-      .out.match(
-        /\bfaults?\b|\b(kio_)?fault_\w+|\bFAULT_\w+|\bmask(ed|_\w+)\b/g,
-      );
-  assertEquals(await seen(), null);
-  assert((await seen("-DKIO_FAULTS"))!.length > 50);
-  assert((await seen("-DKIO_MASKS"))!.length > 20);
+      ...sourcesIn(SHIM_FOLDER),
+    ])).out;
+  const plain = await seen();
+  assertEquals(
+    plain.match(/\bfaults?\b|\b(kio_)?fault_\w+|\bmask(ed|_\w+)\b/g),
+    null,
+  );
+  assertEquals(
+    plain.match(/\bstatic inline \w+ \*?seam_(operation|holds|enter)\(/g)
+      ?.length,
+    3 * sourcesIn(SHIM_FOLDER).length,
+  );
+  for (const flag of ["-DKIO_FAULTS", "-DKIO_ASAN", "-DKIO_MASKS"]) {
+    assertNotEquals(await seen(flag), plain);
+  }
+});
+
+Deno.test("seams.h has the only conditionals of the shim", () => {
+  const conditional = Object.entries(SOURCES).filter(([, text]) =>
+    /^\s*#\s*(if|ifdef|ifndef)\b/m.test(text)
+  );
+  assertEquals(conditional.map(([name]) => name), ["seams.h"]);
+  for (const [name, text] of Object.entries(SOURCES)) {
+    assertEquals(text.match(/^#include ".*\.c"/m), null, name);
+  }
 });

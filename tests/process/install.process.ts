@@ -1,6 +1,7 @@
 /** From `jsr:@kio/kio` to a running program, by a registry of the test. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { LIBRARY_NAME } from "../../ffi/cache.ts";
+import { SOURCES } from "../../ffi/sources.ts";
 import { packageOf, publishedFiles, Registry } from "./registry.ts";
 import { type Ended, ROOT, run, temporaryFolder } from "./support.ts";
 
@@ -172,7 +173,7 @@ Deno.test("jsr:@kio/kio works after one build, with --allow-ffi alone", async ()
     [
       next,
       await packageOf({
-        "ffi/kio.c": (text) => `${text}\n/* changed */\n`,
+        "ffi/shim/sqe.c": (text) => `${text}\n/* changed */\n`,
         "ffi/digest.ts": (text) => text.replace(/"\w*"/, `"${"0".repeat(64)}"`),
       }),
     ],
@@ -302,7 +303,7 @@ Deno.test("build says what to install when a header is missing", async () => {
   Deno.writeTextFileSync(
     compiler,
     `#!/bin/sh
-echo "kio.c:12:10: fatal error: liburing.h: No such file or directory" >&2
+echo "internal.h:12:10: fatal error: liburing.h: No such file or directory" >&2
 exit 1`,
     { mode: 0o755 },
   );
@@ -557,9 +558,7 @@ Deno.test("deno publish sends what users need and nothing else", async () => {
     "README.md",
     "deno.json",
     "doctor.ts",
-    "ffi/faults.c",
-    "ffi/guard.c",
-    "ffi/kio.c",
+    ...Object.keys(SOURCES).map((name) => `ffi/shim/${name}`),
     "imports.ts",
     "mod.ts",
     "otel.ts",

@@ -191,7 +191,7 @@ check((await left_over).error?.code === "ECANCELED", "dispose");
 console.log("done");
 `;
 
-/** Features that a kernel may lack (see ffi/masks.c), and kio's statement about
+/** Features that a kernel may lack (see ffi/shim/test/masks.c), and kio's statement about
  * each. */
 const MASKS: Record<string, Record<string, boolean | string>> = {
   DEFER_TASKRUN: {

@@ -1,60 +1,318 @@
+/**
+ * That numbers which TypeScript and C share are the same: constants of the
+ * system, parts of its structures and of the shim's own, and the types of the
+ * shim's functions. The C compiler says what they are.
+ */
 import { assert, assertEquals } from "@std/assert";
-import { compile, compileGuard, pathOf } from "../../ffi/compile.ts";
+import {
+  compile,
+  compileGuard,
+  FAULTS,
+  SHIM_FOLDER,
+  sourcesIn,
+} from "../../ffi/compile.ts";
+import { FaultKind } from "../../ffi/faults.ts";
+import { SOURCES } from "../../ffi/sources.ts";
+import * as symbolTables from "../../ffi/symbols.ts";
 import * as constants from "../../lib/constants.ts";
 import * as errno from "../../lib/errno.ts";
 import * as layout from "../../lib/ops/layout.ts";
+import { ADDRESS_SIZE } from "../../lib/SocketAddress.ts";
+import { ROOT } from "./support.ts";
+
+/** A number of TypeScript: what C calls it, and its value. */
+type Shared = [expression: string, value: number];
 
 /** Each exported number and each of the errno table, by its name in C; a name
  * that is in both is compared twice. */
-function numbers(): [name: string, value: number][] {
+function numbers(): Shared[] {
   const all = Object.entries<unknown>({ ...constants, ...errno, ...layout })
-    .filter((entry): entry is [string, number] =>
-      typeof entry[1] !== "function"
-    );
+    .filter((entry): entry is Shared => typeof entry[1] !== "function");
   for (let number = 1; number < 1100; number++) {
     const [name, meaning] = errno.errnoText(number);
     if (!meaning.startsWith("Unknown error")) all.push([name, number]);
   }
-  return all;
+  return all.map(([name, number]) =>
+    name.startsWith("EAI_") ? [`1000 - (${name})`, number] : [name, number]
+  );
 }
 
-/** The values that the C compiler has for these names. */
-function compiled(names: string[]): [name: string, value: number][] {
+/** Where C has them. */
+const INCLUDES = [
+  "dirent.h",
+  "fcntl.h",
+  "limits.h",
+  "linux/filter.h",
+  "linux/openat2.h",
+  "netdb.h",
+  "netinet/in.h",
+  "netinet/tcp.h",
+  "poll.h",
+  "stddef.h",
+  "stdio.h",
+  "sys/socket.h",
+  "sys/stat.h",
+  "sys/uio.h",
+  "sys/un.h",
+].map((name) => `#include <${name}>\n`).join("");
+
+/** That the C compiler has these values, with the shim's headers and its
+ * faults before it. */
+function assertShared(shared: readonly Shared[]): void {
   const folder = Deno.makeTempDirSync();
   try {
-    const lines = names.map((name) => {
-      const value = name.startsWith("EAI_") ? `1000 - (${name})` : name;
-      return `printf("${name}=%lld\\n", (long long)(${value}));`;
-    });
+    const lines = shared.map(([expression]) =>
+      `printf("%lld\\n", (long long)(${expression}));`
+    );
     Deno.writeTextFileSync(
       `${folder}/layout.c`,
-      `#include "${pathOf("kio.c")}"\nint main(void)\n{\n${
+      `#include "${SHIM_FOLDER}/test/faults.c"\n${INCLUDES}int main(void)\n{\n${
         lines.join("\n")
       }\n}\n`,
     );
     const program = `${folder}/layout`;
-    const guard = compileGuard(folder);
     compile([
       "-std=gnu11",
-      guard,
+      ...FAULTS.flags,
+      compileGuard(folder),
       `${folder}/layout.c`,
-      "-o",
-      program,
-      "-luring",
+      ...sourcesIn(SHIM_FOLDER),
+      ...["-o", program, "-luring"],
     ]);
     const { success, stdout } = new Deno.Command(program).outputSync();
     assert(success);
-    const text = new TextDecoder().decode(stdout).trim();
-    return text.split("\n").map((line) => {
-      const [name = "", value] = line.split("=");
-      return [name, Number(value)];
-    });
+    const values = new TextDecoder().decode(stdout).trim().split("\n");
+    assertEquals(
+      shared,
+      shared.map(([expression], i) => [expression, Number(values[i])]),
+    );
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }
 }
 
 Deno.test("lib/constants.ts, lib/errno.ts, lib/ops/layout.ts have the C compiler's numbers", () => {
-  const expected = numbers();
-  assertEquals(expected, compiled(expected.map(([name]) => name)));
+  assertShared(numbers());
+});
+
+Deno.test("FaultKind has the numbers of the shim", () => {
+  const kinds = Object.entries(FaultKind);
+  assertEquals(kinds.length, 5);
+  assertShared(kinds.map(([name, value]) => [`FAULT_${name}`, value]));
+});
+
+/** Numbers that a module has for itself, whichever that is, under names of its
+ * own: what they are in C. */
+const TWINS: Readonly<Record<string, string | readonly string[]>> = {
+  // The shim.
+  ABI: "KIO_ABI",
+  ADDRESSES_MAX: "ADDRESSES_MAX",
+  HOST_SIZE_MAX: "HOST_SIZE - 1",
+  LULL_MS: "WAIT_NS * 3 / 2 / 1000000",
+  MESSAGE_NAME_AT: "MSG_NAME",
+  MESSAGE_VECTORS_AT: "MSG_VECTORS",
+  OPCODES_MAX: "sizeof(opcodes) / sizeof(*opcodes)",
+  RECORD_FIELDS: "sizeof(struct fault_record) / sizeof(int32_t)",
+  RECORD_LENGTH_AT: "sizeof(struct sockaddr_storage)",
+  RECORD_SIZE: "ADDRESS_RECORD_SIZE",
+  SQE_SIZE: "sizeof(struct io_uring_sqe)",
+  STEPS_MAX: "UD_STEPS_MAX",
+
+  // The high half of user_data.
+  CANCEL_FAILED: "UD_INTERNAL >> 32",
+  GENERATION_MASK: "(UD_MAKES_FD - 1) >> 32",
+  MAIL_HAS_COME: "(UD_INBOX & ~UD_MESSAGE) >> 32",
+  MAKES_FD: "UD_MAKES_FD",
+  MESSAGE_MASK: "(UD_MESSAGE - 1) >> 32",
+  STEP_MASK: "UD_STEPS_MAX - 1",
+  STEP_SHIFT: "UD_STEP_SHIFT - 32",
+  TAKEN_BACK: "UD_TAKE_BACK >> 32",
+
+  // io_uring.
+  FEAT_NO_IOWAIT: "KIO_FEAT_NO_IOWAIT",
+  GOES_ON: "IORING_CQE_F_MORE",
+  SETUP_COOP_TASKRUN: "IORING_SETUP_COOP_TASKRUN",
+  SETUP_DEFER_TASKRUN: "IORING_SETUP_DEFER_TASKRUN",
+  SETUP_SINGLE_ISSUER: "IORING_SETUP_SINGLE_ISSUER",
+  SETUP_SUBMIT_ALL: "IORING_SETUP_SUBMIT_ALL",
+
+  // Addresses.
+  ADDRESS_SIZE: "sizeof(struct sockaddr_storage)",
+  IPV4_AT: "offsetof(struct sockaddr_in, sin_addr)",
+  IPV4_SIZE: "sizeof(struct sockaddr_in)",
+  IPV6_AT: "offsetof(struct sockaddr_in6, sin6_addr)",
+  IPV6_SCOPE_AT: "offsetof(struct sockaddr_in6, sin6_scope_id)",
+  IPV6_SIZE: "sizeof(struct sockaddr_in6)",
+  PATH_AT: "offsetof(struct sockaddr_un, sun_path)",
+  PATH_SIZE: "sizeof(((struct sockaddr_un *)0)->sun_path)",
+  PORT_AT: [
+    "offsetof(struct sockaddr_in, sin_port)",
+    "offsetof(struct sockaddr_in6, sin6_port)",
+  ],
+
+  // Messages and vectors.
+  ALIGNMENT: "CMSG_ALIGN(1)",
+  HEADER_SIZE: "CMSG_LEN(0)",
+  LEVEL_AT: "offsetof(struct cmsghdr, cmsg_level)",
+  MSG_CONTROLLEN_AT: "offsetof(struct msghdr, msg_controllen)",
+  MSG_FLAGS_AT: "offsetof(struct msghdr, msg_flags)",
+  MSG_NAMELEN_AT: "offsetof(struct msghdr, msg_namelen)",
+  TYPE_AT: "offsetof(struct cmsghdr, cmsg_type)",
+  VECTORS_MAX: "IOV_MAX",
+  VECTOR_SIZE: "sizeof(struct iovec)",
+
+  // Files.
+  HOW_FLAGS_AT: "offsetof(struct open_how, flags)",
+  HOW_MODE_AT: "offsetof(struct open_how, mode)",
+  HOW_RESOLVE_AT: "offsetof(struct open_how, resolve)",
+  HOW_SIZE: "sizeof(struct open_how)",
+  MODE_TYPE: "S_IFMT",
+  O_TMPFILE_BIT: "O_TMPFILE & ~O_DIRECTORY",
+  PATH_MAX: "PATH_MAX",
+  STAT_BLOCKS_AT: "offsetof(struct statx, stx_blocks)",
+  STAT_DEVICE_AT: "offsetof(struct statx, stx_dev_major)",
+  STAT_FILE_SIZE_AT: "offsetof(struct statx, stx_size)",
+  STAT_GID_AT: "offsetof(struct statx, stx_gid)",
+  STAT_INODE_AT: "offsetof(struct statx, stx_ino)",
+  STAT_LINKS_AT: "offsetof(struct statx, stx_nlink)",
+  STAT_MODE_AT: "offsetof(struct statx, stx_mode)",
+  STAT_MODIFIED_AT: "offsetof(struct statx, stx_mtime)",
+  STAT_SIZE: "sizeof(struct statx)",
+  STAT_UID_AT: "offsetof(struct statx, stx_uid)",
+};
+
+/** Names that a number of the system has in C too. */
+const SYSTEM =
+  /^(AF|AT|IORING|IOSQE|IPPROTO|IPV6_V6ONLY|MSG|O|S|SCM|SO|SOCK|SOL|STATX|TCP)(_|$)/;
+
+/** The source of all modules. */
+function* modulesIn(folder: string): Generator<string> {
+  for (const { name, isDirectory } of Deno.readDirSync(folder)) {
+    const path = `${folder}/${name}`;
+    if (isDirectory) yield* modulesIn(path);
+    else if (name.endsWith(".ts")) yield Deno.readTextFileSync(path);
+  }
+}
+
+/** The value of a number, or of two; undefined for anything else. */
+function evaluate(
+  text: string,
+  known: ReadonlyMap<string, number>,
+): number | undefined {
+  const match = /^(-?\w+)(?: (<<|\*\*|[*+]) (\w+))?$/.exec(text);
+  if (match === null) return undefined;
+  const [, first = "", operator, second = ""] = match;
+  const valueOf = (it: string) => known.get(it) ?? Number(it || NaN);
+  const [a, b] = [valueOf(first), valueOf(second)];
+  const value = operator === "<<"
+    ? a << b
+    : operator === "**"
+    ? a ** b
+    : operator === "*"
+    ? a * b
+    : operator === "+"
+    ? a + b
+    : a;
+  return Number.isNaN(value) ? undefined : value;
+}
+
+Deno.test("numbers of the system and of the shim are those of the C compiler, in each module", () => {
+  const shared: Shared[] = [];
+  const missing = new Set(Object.keys(TWINS));
+  const untested: string[] = [];
+  for (const folder of ["ffi", "lib", "net", "helpers", "testing"]) {
+    for (const text of modulesIn(ROOT + folder)) {
+      const known = new Map(Object.entries({ ADDRESS_SIZE }));
+      for (
+        const [, name = "", value = ""] of text.matchAll(
+          /^(?:export )?const ([A-Z][A-Z0-9_]*)(?:: number)? = ([^;"]+);/gm,
+        )
+      ) {
+        const number = evaluate(value.replaceAll(/\s+/g, " "), known);
+        const twins = TWINS[name] ?? (SYSTEM.test(name) ? name : undefined);
+        if (number === undefined) continue;
+        known.set(name, number);
+        missing.delete(name);
+        if (twins !== undefined) {
+          for (const twin of [twins].flat()) shared.push([twin, number]);
+        } else if (name.endsWith("_AT")) {
+          untested.push(name);
+        }
+      }
+    }
+  }
+  assertEquals([...missing], [], "no module has them");
+  assertEquals(untested, [], "they are not compared");
+  assertShared(shared);
+});
+
+/** What a parameter or result is for Deno; a pointer is either kind. */
+function typesOf(declaration: string): string[] {
+  if (/\*/.test(declaration)) return ["buffer", "pointer"];
+  const [type = ""] = /\b(u?int\d*(_t)?|double|bool|void)\b/.exec(
+    declaration,
+  ) ?? [];
+  return {
+    int: ["i32"],
+    int32_t: ["i32"],
+    uint32_t: ["u32"],
+    uint64_t: ["u64"],
+    double: ["f64"],
+    bool: ["bool"],
+    void: ["void"],
+  }[type] ?? [`no type: ${declaration}`];
+}
+
+Deno.test("symbols.ts has the functions of the shim, with their types", () => {
+  const declared = new Map<string, string[][]>();
+  for (
+    const [, result = "", name = "", parameters = ""] of Object
+      .values(SOURCES).join("\n").matchAll(
+        /^(?:EXPORT|__attribute__\(\(visibility\("default"\)\)\)) ([^();#]*?)(\w+)\(([^()]*)\)(?:;|\n\{)/gm,
+      )
+  ) {
+    const each = parameters === "void" ? [] : parameters.split(",");
+    declared.set(name, [result, ...each].map(typesOf));
+  }
+  // Deno's Node-API calls it.
+  declared.delete("napi_register_module_v1");
+  const tables: Record<string, Deno.ForeignFunction> = Object.assign(
+    {},
+    ...Object.values(symbolTables),
+  );
+  assertEquals(Object.keys(tables).sort(), [...declared.keys()].sort());
+  for (const [name, definition] of Object.entries(tables)) {
+    const bound = [definition.result, ...definition.parameters];
+    const types = declared.get(name)!;
+    assertEquals(bound.length, types.length, name);
+    bound.forEach((type, i) =>
+      assert(types[i]!.includes(`${type}`), `${name}: ${i}: ${type}`)
+    );
+  }
+});
+
+/** Operations of a fault plan whose name is not the kernel's. */
+const OPCODES: Readonly<Record<string, string>> = {
+  any: "FAULT_OF_ANY",
+  enter: "FAULT_OF_ENTER",
+  fstat: "IORING_OP_STATX",
+  ftruncate: "KIO_OP_FTRUNCATE",
+  msgRing: "IORING_OP_MSG_RING",
+  open: "IORING_OP_OPENAT",
+  poll: "IORING_OP_POLL_ADD",
+  rename: "IORING_OP_RENAMEAT",
+  unlink: "IORING_OP_UNLINKAT",
+};
+
+Deno.test("FaultPlan names operations by the kernel's numbers", () => {
+  const text = Deno.readTextFileSync(`${ROOT}testing/fault_plan.ts`);
+  const [, table = ""] = /const OPCODES[^{]*\{([^}]*)\}/.exec(text) ?? [];
+  const shared = [...table.matchAll(/^ +(\w+): (\d+),$/gm)].map((
+    [, name = "", opcode],
+  ): Shared => [
+    OPCODES[name] ?? `IORING_OP_${name.toUpperCase()}`,
+    Number(opcode),
+  ]);
+  assertEquals(shared.length, 25);
+  assertShared(shared);
 });

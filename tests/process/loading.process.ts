@@ -7,6 +7,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { LIBRARY_NAME } from "../../ffi/cache.ts";
+import { compile } from "../../ffi/compile.ts";
 import {
   blockingSymbols,
   faultSymbols,
@@ -16,8 +17,7 @@ import {
 } from "../../ffi/symbols.ts";
 import {
   assertPrinted,
-  compile,
-  mutantOf,
+  compileMutant,
   ROOT,
   run,
   runScript,
@@ -210,7 +210,7 @@ Deno.test("digest.ts changes with the sources of the library", async () => {
   const digest = await digestOf();
   assertMatch(digest, /"[0-9a-f]{64}"/);
   assertEquals(await digestOf(), digest);
-  const source = `${folder.path}/ffi/guard.c`;
+  const source = `${folder.path}/ffi/shim/guard.c`;
   Deno.writeTextFileSync(source, "/* changed */\n", { append: true });
   assertNotEquals(await digestOf(), digest);
 });
@@ -261,11 +261,18 @@ Deno.test("KIO_LIB names the only library that is tried", async () => {
   );
 });
 
+/** A library of a few lines of C. */
+function compileText(source: string, library: string): void {
+  using folder = temporaryFolder();
+  Deno.writeTextFileSync(`${folder.path}/text.c`, source);
+  compile(["-shared", "-fPIC", `${folder.path}/text.c`, "-o", library]);
+}
+
 Deno.test("IoContext names the library that its library lacks", async () => {
   using folder = temporaryFolder();
   const library = `${folder.path}/libkio.so`;
   const needed = `${folder.path}/libneeded.so`;
-  compile("int needed(void) { return 0; }", needed);
+  compileText("int needed(void) { return 0; }", needed);
   const link = [
     "-shared",
     "-Wl,--no-as-needed",
@@ -351,13 +358,18 @@ Deno.test("KIO_LIB means nothing without permission to read it", async () => {
 Deno.test("IoContext refuses a library of another version", async () => {
   using folder = temporaryFolder();
   const library = `${folder.path}/libkio.so`;
-  const sources = [
-    mutantOf("#define KIO_ABI 8\n", "#define KIO_ABI 99\n"),
-    '__attribute__((visibility("default"))) int kio_abi(void) { return 99; }',
-    '__attribute__((visibility("default"))) int other(void) { return 0; }',
+  const makers = [
+    () =>
+      compileMutant(
+        folder.path,
+        "#define KIO_ABI 9\n",
+        "#define KIO_ABI 99\n",
+      ),
+    () => compileText("int kio_abi(void) { return 99; }", library),
+    () => compileText("int other(void) { return 0; }", library),
   ];
-  for (const source of sources) {
-    compile(source, library);
+  for (const make of makers) {
+    make();
     assertMatch(
       await complaintOf(withLibrary(library)),
       /^Error Cannot use KIO_LIB=\/.*\/libkio\.so: it was built from another version of kio; unset KIO_LIB, or /,

@@ -3,7 +3,7 @@
  * and end them whatever happens. Run them with `deno task test:process`.
  */
 import { assert, assertEquals } from "@std/assert";
-import { compileShim } from "../../ffi/compile.ts";
+import { compileShim, SHIM_FOLDER, type Variant } from "../../ffi/compile.ts";
 
 /** The folder of the checkout, with a slash at its end. */
 export const ROOT = decodeURIComponent(
@@ -203,31 +203,39 @@ export function temporaryFolder(): Disposable & { path: string } {
   };
 }
 
-/** Compiles kio.c, or what stands for it, to a shared library. */
-export function compile(
-  source: string,
-  library: string,
-  flags: readonly string[] = [],
-): void {
-  using folder = temporaryFolder();
-  Deno.writeTextFileSync(`${folder.path}/kio.c`, source);
-  compileShim(`${folder.path}/kio.c`, library, { flags });
+/** The files of the shim, tests of it left out, by their paths in ffi/shim/. */
+function shimFiles(): [name: string, text: string][] {
+  return ["", "test/"].flatMap((folder) =>
+    [...Deno.readDirSync(`${SHIM_FOLDER}/${folder}`)]
+      .map(({ name }) => folder + name)
+      .filter((name) => /\.[ch]$/.test(name) && !/_test\.c$/.test(name))
+      .map((name): [string, string] => [
+        name,
+        Deno.readTextFileSync(`${SHIM_FOLDER}/${name}`),
+      ])
+  );
 }
 
-/** Gives kio.c with some of its text replaced. Tests must notice the change. */
-export function mutantOf(from: string, to: string): string {
-  const source = Deno.readTextFileSync(`${ROOT}ffi/kio.c`);
-  assertEquals(source.split(from).length, 2, `not once in kio.c: ${from}`);
-  return source.replace(from, () => to);
-}
-
-/** A library of that in a folder. */
+/**
+ * Compiles the shim with some of its text replaced, which the tests have to
+ * notice. The text has to be once in its files.
+ */
 export function compileMutant(
   folder: string,
   from: string,
   to: string,
+  variant?: Variant,
 ): string {
   const library = `${folder}/libkio.so`;
-  compile(mutantOf(from, to), library);
+  using copy = temporaryFolder();
+  Deno.mkdirSync(`${copy.path}/test`);
+  let count = 0;
+  for (const [name, text] of shimFiles()) {
+    count += text.split(from).length - 1;
+    const mutant = text.replace(from, () => to);
+    Deno.writeTextFileSync(`${copy.path}/${name}`, mutant);
+  }
+  assertEquals(count, 1, `not once in ffi/shim: ${from}`);
+  compileShim(copy.path, library, variant);
   return library;
 }

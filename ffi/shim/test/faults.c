@@ -1,6 +1,6 @@
 /*
- * faults.c - a part of kio.c in the build for tests (-DKIO_FAULTS), which plays
- * a kernel on a bad day: transfers that are short, operations that fail,
+ * faults.c - the seams of a kernel on a bad day, in builds for tests
+ * (-DKIO_FAULTS): transfers that are short, operations that fail,
  * completions that come late or in another order, and entries that are refused.
  * A plan belongs to a thread; with the same seed and the same order of
  * operations it does the same again.
@@ -8,6 +8,13 @@
  * What is reported is what happened: a short transfer is cut before the kernel
  * sees it, an operation that fails by a rule never reaches the kernel.
  */
+#include "../internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
 enum fault_kind {
 	FAULT_SHORT, /* value: bytes, 0 for any number */
 	FAULT_ERROR, /* value: a negative errno */
@@ -54,6 +61,16 @@ struct fault_held {
 	double due_ms;
 };
 
+/* What a context has of it; made with the first operation. */
+struct seam_faults {
+	struct fault_mark *marks;
+	uint32_t mark_count;
+	struct fault_held *held;
+	uint32_t held_count;
+	/* the operation before ends its chain */
+	bool chain_ended;
+};
+
 static __thread struct {
 	struct fault_rule rules[FAULT_RULES_MAX];
 	uint32_t rule_count;
@@ -62,7 +79,7 @@ static __thread struct {
 	uint32_t record_count;
 } fault_plan;
 
-/* ---- the plan ------------------------------------------------------------- */
+/* ---- the plan ---------------------------------------------------------- */
 
 EXPORT void kio_fault_clear(void)
 {
@@ -170,11 +187,20 @@ static void fault_inject(struct fault_rule *rule, uint32_t operation, int fd,
 	fault_plan.record_count++;
 }
 
-/* ---- operations ------------------------------------------------------------ */
+/* ---- operations -------------------------------------------------------- */
+
+static struct seam_faults *faults_of(struct kio *k)
+{
+	if (!k->seam_faults)
+		k->seam_faults = calloc(1, sizeof(*k->seam_faults));
+	if (!k->seam_faults)
+		kio_abort(k, "no memory for faults");
+	return k->seam_faults;
+}
 
 static struct fault_mark *fault_mark_add(struct kio *k, uint64_t user_data)
 {
-	struct faults *f = &k->faults;
+	struct seam_faults *f = faults_of(k);
 	struct fault_mark *marks = reallocarray(f->marks, f->mark_count + 1,
 						sizeof(*marks));
 
@@ -195,7 +221,7 @@ static uint64_t fault_operation_of(uint64_t user_data)
 
 static struct fault_mark *fault_mark_of(struct kio *k, uint64_t user_data)
 {
-	struct faults *f = &k->faults;
+	struct seam_faults *f = faults_of(k);
 
 	for (uint32_t i = 0; i < f->mark_count; i++)
 		if (fault_operation_of(f->marks[i].user_data) ==
@@ -266,55 +292,37 @@ static uint32_t fault_cut_vectors(struct iovec *vectors, size_t *count,
 /* Asks the kernel for less than the program has; returns how much, or 0. */
 static uint32_t fault_cut(struct io_uring_sqe *sqe, int32_t bytes)
 {
-	struct msghdr *message;
+	const struct opcode *row = &opcodes[sqe->opcode];
+	struct msghdr *message = (struct msghdr *)sqe->addr;
+	size_t count = sqe->len;
 	uint32_t length;
-	size_t count;
 
-	switch (sqe->opcode) {
-	case IORING_OP_RECV:
-	case IORING_OP_SEND:
-		/* a datagram is never cut by the kernel */
-		if (!fault_is_stream(sqe->fd))
-			return 0;
-		/* fallthrough */
-	case IORING_OP_READ:
-	case IORING_OP_WRITE:
-	case IORING_OP_SPLICE:
-		length = fault_length(sqe->len, bytes);
-		if (length)
-			sqe->len = length;
-		return length;
-	case IORING_OP_READV:
-	case IORING_OP_WRITEV:
-		count = sqe->len;
+	/* a datagram is never cut by the kernel */
+	if (row->cut == CUT_NEVER ||
+	    (row->cut == CUT_STREAM && !fault_is_stream(sqe->fd)))
+		return 0;
+	switch (row->addr) {
+	case VECTORS:
 		length = fault_cut_vectors((struct iovec *)sqe->addr, &count,
 					   bytes);
 		sqe->len = (uint32_t)count;
 		return length;
-	case IORING_OP_RECVMSG:
-	case IORING_OP_SENDMSG:
-		if (!fault_is_stream(sqe->fd))
-			return 0;
-		message = (struct msghdr *)sqe->addr;
+	case MESSAGE:
 		return fault_cut_vectors(message->msg_iov,
 					 &message->msg_iovlen, bytes);
 	default:
-		return 0;
+		length = fault_length(sqe->len, bytes);
+		if (length)
+			sqe->len = length;
+		return length;
 	}
 }
 
 /* Whether a short result of it ends a chain. */
 static bool fault_short_ends(const struct io_uring_sqe *sqe)
 {
-	switch (sqe->opcode) {
-	case IORING_OP_RECV:
-	case IORING_OP_SEND:
-	case IORING_OP_RECVMSG:
-	case IORING_OP_SENDMSG:
-		return sqe->msg_flags & MSG_WAITALL;
-	default:
-		return true;
-	}
+	return opcodes[sqe->opcode].cut != CUT_STREAM ||
+	       sqe->msg_flags & MSG_WAITALL;
 }
 
 /*
@@ -324,14 +332,15 @@ static bool fault_short_ends(const struct io_uring_sqe *sqe)
  */
 static bool fault_operation(struct kio *k, struct io_uring_sqe *sqe)
 {
+	struct seam_faults *f = faults_of(k);
 	int other_fd = -1, fd = sqe->fd;
 	uint32_t operation = sqe->opcode;
 	struct fault_rule *rule;
 	struct fault_mark *mark;
 	int32_t value;
 
-	if (k->faults.chain_ended) {
-		k->faults.chain_ended = false;
+	if (f->chain_ended) {
+		f->chain_ended = false;
 		fault_fail(k, sqe, -ECANCELED);
 		return false;
 	}
@@ -367,8 +376,25 @@ static bool fault_operation(struct kio *k, struct io_uring_sqe *sqe)
 	return false;
 }
 
-/* Whether the kernel is not to be entered this time, and why. */
-static bool fault_enter(int *ret)
+void seam_operation(struct kio *k, struct io_uring_sqe *sqe)
+{
+	/* it reads and writes the flag itself */
+	bool ends = fault_operation(k, sqe);
+
+	faults_of(k)->chain_ended = ends;
+}
+
+bool seam_ends_chain(struct kio *k)
+{
+	return faults_of(k)->chain_ended;
+}
+
+void seam_chain(struct kio *k)
+{
+	faults_of(k)->chain_ended = false;
+}
+
+bool seam_enter(int *ret)
 {
 	struct fault_rule *rule = fault_pick(FAULT_OF_ENTER, -1, -1);
 
@@ -379,12 +405,12 @@ static bool fault_enter(int *ret)
 	return true;
 }
 
-/* ---- completions ----------------------------------------------------------- */
+/* ---- completions ------------------------------------------------------- */
 
 static bool fault_hold(struct kio *k, const struct io_uring_cqe *cqe,
 		       const struct fault_mark *mark)
 {
-	struct faults *f = &k->faults;
+	struct seam_faults *f = faults_of(k);
 	struct fault_held *held = reallocarray(f->held, f->held_count + 1,
 					       sizeof(*held));
 	double due_ms = kio_now_ms() + mark->delay_ms;
@@ -401,10 +427,9 @@ static bool fault_hold(struct kio *k, const struct io_uring_cqe *cqe,
 	return true;
 }
 
-/* Does to a completion what was planned; true if it is to be held back. */
-static bool fault_holds(struct kio *k, struct io_uring_cqe *cqe)
+bool seam_holds(struct kio *k, struct io_uring_cqe *cqe)
 {
-	struct faults *f = &k->faults;
+	struct seam_faults *f = faults_of(k);
 	struct fault_mark mark, *found;
 
 	/* a poll that goes on: in order with its end */
@@ -425,10 +450,9 @@ static bool fault_holds(struct kio *k, struct io_uring_cqe *cqe)
 	return false;
 }
 
-/* Hands out the completions whose time has come; all of them without `out`. */
-static uint32_t fault_release(struct kio *k, int32_t *out, uint32_t capacity)
+uint32_t seam_release(struct kio *k, int32_t *out, uint32_t capacity)
 {
-	struct faults *f = &k->faults;
+	struct seam_faults *f = faults_of(k);
 	double now_ms = f->held_count ? kio_now_ms() : 0;
 	uint32_t count = 0;
 
@@ -451,18 +475,25 @@ static uint32_t fault_release(struct kio *k, int32_t *out, uint32_t capacity)
 	return count;
 }
 
-/* The thread must not sleep beyond what is held back. */
-static void fault_deadline(const struct kio *k, double *deadline_ms)
+void seam_deadline(struct kio *k, double *deadline_ms)
 {
-	const struct faults *f = &k->faults;
+	const struct seam_faults *f = faults_of(k);
 
 	for (uint32_t i = 0; i < f->held_count; i++)
 		if (*deadline_ms == 0 || f->held[i].due_ms < *deadline_ms)
 			*deadline_ms = f->held[i].due_ms;
 }
 
-static void fault_free(struct kio *k)
+void seam_isolate_end(void)
 {
-	free(k->faults.marks);
-	free(k->faults.held);
+	kio_fault_clear();
+}
+
+void seam_context_end(struct kio *k)
+{
+	struct seam_faults *f = faults_of(k);
+
+	free(f->marks);
+	free(f->held);
+	free(f);
 }

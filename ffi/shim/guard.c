@@ -1,7 +1,7 @@
 /*
  * guard.c - a library whose only purpose is to be closed: Deno does that when
  * the isolate that opened it ends, in whatever way, and before it frees the
- * isolate's buffers. kio.c carries it, and hands each worker a copy of its own,
+ * isolate's buffers. isolate.c carries it, and hands each worker a copy of its own,
  * as the loader unmaps a file only when nobody else has it open.
  */
 #include <stddef.h>

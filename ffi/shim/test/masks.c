@@ -1,27 +1,22 @@
 /*
- * masks.c - a part of kio.c in the builds for tests (-DKIO_MASKS), which hides
- * what the kernel has, so that what is done without it runs. KIO_MASK in the
+ * masks.c - the seams that hide what the kernel has, in builds for tests
+ * (-DKIO_MASKS), so that what is done without it runs. KIO_MASK in the
  * environment says what is hidden, separated by commas.
  *
- * It stands between kio.c and the kernel, and answers as a kernel does that has
- * never heard of it: also to who uses it without having asked. What was hidden,
- * and how often that was met, is told when the process ends.
+ * They answer as a kernel does that has never heard of it: also to who uses it
+ * without having asked. What was hidden, and how often that was met, is told
+ * when the process ends.
  */
-#define MASKS(EACH)              \
-	EACH(DEFER_TASKRUN)      \
-	EACH(SUBMIT_ALL)         \
-	EACH(NO_IOWAIT)          \
-	EACH(SYNC_MSG_RING)      \
-	EACH(FTRUNCATE)          \
-	EACH(REGISTERED_RING)    \
-	EACH(IOWQ_MAX_WORKERS)
+#include "masks.h"
 
-#define MASK_NUMBER(NAME) MASK_##NAME,
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #define MASK_NAME(NAME) #NAME,
-enum mask { MASKS(MASK_NUMBER) MASKS_COUNT };
 static const char *const mask_names[] = { MASKS(MASK_NAME) };
 
-static bool mask_hides[MASKS_COUNT];
+bool mask_hides[MASKS_COUNT];
 static atomic_uint mask_met[MASKS_COUNT];
 
 /* Whether it is hidden, to be asked when it would be used. */
@@ -32,9 +27,6 @@ static bool masked(enum mask mask)
 	return mask_hides[mask];
 }
 
-/* A number of the kernel, or one that no kernel has. */
-#define KIO_NUMBER(NAME, NUMBER) (masked(MASK_##NAME) ? 255 : (NUMBER))
-
 static void mask_tell(void)
 {
 	for (uint32_t i = 0; i < MASKS_COUNT; i++)
@@ -43,7 +35,7 @@ static void mask_tell(void)
 				mask_names[i], mask_met[i]);
 }
 
-static void mask_hide(const char *names)
+void mask_hide(const char *names)
 {
 	for (size_t length; *names; names += length + !!names[length]) {
 		uint32_t i = 0;
@@ -71,10 +63,20 @@ __attribute__((constructor)) static void mask_read(void)
 	atexit(mask_tell);
 }
 
-/* ---- what asks the kernel --------------------------------------------------- */
+/* ---- what asks the kernel ---------------------------------------------- */
 
-static int masked_queue_init_params(unsigned entries, struct io_uring *ring,
-				    struct io_uring_params *params)
+/* A number that no kernel has. */
+#define UNKNOWN 255
+
+uint8_t seam_opcode(uint8_t opcode)
+{
+	return opcode > IORING_OP_SENDMSG_ZC && masked(MASK_FTRUNCATE) ?
+		       UNKNOWN :
+		       opcode;
+}
+
+int seam_ring_init(unsigned entries, struct io_uring *ring,
+		   struct io_uring_params *params)
 {
 	int ret;
 
@@ -88,9 +90,8 @@ static int masked_queue_init_params(unsigned entries, struct io_uring *ring,
 		ring->features = params->features &= ~KIO_FEAT_NO_IOWAIT;
 	return ret;
 }
-#define io_uring_queue_init_params masked_queue_init_params
 
-static struct io_uring_probe *masked_get_probe_ring(struct io_uring *ring)
+struct io_uring_probe *seam_probe(struct io_uring *ring)
 {
 	struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
 
@@ -101,20 +102,25 @@ static struct io_uring_probe *masked_get_probe_ring(struct io_uring *ring)
 		probe->ops[probe->last_op--].flags = 0;
 	return probe;
 }
-#define io_uring_get_probe_ring masked_get_probe_ring
 
-static int masked_register_ring_fd(struct io_uring *ring)
+int seam_register_ring_fd(struct io_uring *ring)
 {
 	return masked(MASK_REGISTERED_RING) ? -EINVAL :
 					      io_uring_register_ring_fd(ring);
 }
-#define io_uring_register_ring_fd masked_register_ring_fd
 
-static int masked_register_iowq_max_workers(struct io_uring *ring,
-					    unsigned *workers)
+int seam_register_workers(struct io_uring *ring, unsigned *workers)
 {
 	return masked(MASK_IOWQ_MAX_WORKERS) ?
 		       -EINVAL :
 		       io_uring_register_iowq_max_workers(ring, workers);
 }
-#define io_uring_register_iowq_max_workers masked_register_iowq_max_workers
+
+int seam_register_message(struct io_uring_sqe *message)
+{
+	return (int)syscall(__NR_io_uring_register, -1,
+			    masked(MASK_SYNC_MSG_RING) ?
+				    UNKNOWN :
+				    KIO_REGISTER_SEND_MSG_RING,
+			    message, 1);
+}

@@ -1,0 +1,71 @@
+/*
+ * close.c - closing an fd through the ring. Who called has given the fd up, so
+ * it is closed whatever happens to the operation: it had no place in the queue,
+ * its chain ended before it, its isolate did.
+ */
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void close_late(struct kio *k, int fd)
+{
+	struct parcel *parcel = malloc(sizeof(*parcel));
+
+	if (!parcel) {
+		close(fd);
+		return;
+	}
+	*parcel = (struct parcel){ .next = k->late, .fd = fd };
+	k->late = parcel;
+}
+
+void closing_begin(struct kio *k, uint64_t id, int fd)
+{
+	uint32_t slot = (uint32_t)id, slots = k->closing_slots;
+	struct closing *closings = k->closings;
+
+	if (slot >= slots) {
+		slots = slot + slot / 2 + 8;
+		closings = reallocarray(closings, slots, sizeof(*closings));
+		if (!closings)
+			return;
+		memset(closings + k->closing_slots, 0,
+		       (slots - k->closing_slots) * sizeof(*closings));
+		k->closings = closings;
+		k->closing_slots = slots;
+	}
+	closings[slot] = (struct closing){ .id = id, .fd_plus_one = fd + 1 };
+	k->closing_count++;
+}
+
+int closing_end(struct kio *k, uint64_t id)
+{
+	struct closing *closing;
+	int fd;
+
+	if ((uint32_t)id >= k->closing_slots)
+		return -1;
+	closing = &k->closings[(uint32_t)id];
+	if (closing->id != id)
+		return -1;
+	fd = closing->fd_plus_one - 1;
+	k->closing_count -= fd >= 0;
+	closing->fd_plus_one = 0;
+	return fd;
+}
+
+int kio_close(struct kio *k, double id, int fd)
+{
+	struct io_uring_sqe *sqe;
+	int ret = sqe_begin(k, &sqe);
+
+	kio_fd_disown(fd);
+	if (ret) {
+		close_late(k, fd);
+		return ret;
+	}
+	closing_begin(k, (uint64_t)id, fd);
+	io_uring_prep_close(sqe, fd);
+	return sqe_end(k, sqe, id, 0);
+}

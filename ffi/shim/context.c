@@ -1,0 +1,277 @@
+/*
+ * context.c - a context from its opening to its end: a ring with the best
+ * flags that the kernel takes, its eventfd, what the kernel is asked about,
+ * and the drain that takes everything back before memory goes away.
+ */
+#include "internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+
+uint32_t kio_abi(void)
+{
+	return KIO_ABI;
+}
+
+/*
+ * Ends the process: a broken invariant must not become corruption. What is
+ * known of the ring goes with the message: the queues as from..to, the
+ * submission queue twice, as it is prepared and as the kernel sees it.
+ */
+void kio_abort(const struct kio *k, const char *message)
+{
+	const struct io_uring_sq *sq = &k->ring.sq;
+	const struct io_uring_cq *cq = &k->ring.cq;
+
+	fprintf(stderr,
+		"kio: %s\n"
+		"ring fd %d: %u in flight, prepared %u..%u, submitted %u..%u "
+		"of %u, completed %u..%u of %u, flags %#x%s%s\n",
+		message, k->ring.ring_fd, k->in_flight, sq->sqe_head,
+		sq->sqe_tail, IO_URING_READ_ONCE(*sq->khead), *sq->ktail,
+		sq->ring_entries, *cq->khead, IO_URING_READ_ONCE(*cq->ktail),
+		cq->ring_entries, IO_URING_READ_ONCE(*sq->kflags),
+		k->armed ? ", armed" : "", k->chaining ? ", in a chain" : "");
+	abort();
+}
+
+double kio_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
+}
+
+/* From the best to what any kernel with io_uring takes. */
+static const uint32_t setup_flags[] = {
+	IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+		IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
+	IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+		IORING_SETUP_SUBMIT_ALL,
+	0,
+};
+
+static int ring_init(struct kio *k, uint32_t entries, uint32_t cq_entries)
+{
+	int ret = -EINVAL;
+
+	for (size_t i = 0; i < sizeof(setup_flags) / sizeof(*setup_flags) &&
+			   ret == -EINVAL;
+	     i++) {
+		struct io_uring_params params = {
+			.flags = setup_flags[i] | IORING_SETUP_CQSIZE |
+				 IORING_SETUP_CLAMP,
+			.cq_entries = cq_entries,
+		};
+
+		ret = seam_ring_init(entries, &k->ring, &params);
+		if (!ret && params.features & KIO_FEAT_NO_IOWAIT)
+			k->enter_flags |= KIO_ENTER_NO_IOWAIT;
+	}
+	return ret;
+}
+
+static void ring_probe(struct kio *k)
+{
+	struct io_uring_probe *probe = seam_probe(&k->ring);
+
+	if (!probe)
+		return;
+	k->ring_ftruncate = probe->last_op >= KIO_OP_FTRUNCATE &&
+			    probe->ops[KIO_OP_FTRUNCATE].flags &
+				    IO_URING_OP_SUPPORTED;
+	io_uring_free_probe(probe);
+}
+
+/*
+ * Opens a context; status[0] says why when the result is NULL. Refused
+ * unless the isolate's guard is armed: the kernel must never own a buffer
+ * that nobody would wait for when the isolate dies.
+ */
+struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
+			     uint32_t kernel_workers, int32_t *status)
+{
+	/* bounded workers keep the kernel's own limit (0) */
+	uint32_t workers[2] = { 0, kernel_workers };
+	struct kio *k = isolate ? calloc(1, sizeof(*k)) : NULL;
+
+	status[0] = isolate ? -ENOMEM : -EOPNOTSUPP;
+	if (!k)
+		return NULL;
+	status[0] = ring_init(k, entries, cq_entries);
+	if (status[0])
+		goto fail_memory;
+	k->chain_copies = calloc(k->ring.sq.ring_entries,
+				 sizeof(*k->chain_copies));
+	if (!k->chain_copies) {
+		status[0] = -ENOMEM;
+		goto fail_ring;
+	}
+	/* Saves the fd lookup at each entry; there are 16 places a thread. */
+	if (seam_register_ring_fd(&k->ring) == 1)
+		k->enter_flags |= IORING_ENTER_REGISTERED_RING;
+	k->loop_fd = -1;
+	k->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (k->event_fd < 0) {
+		status[0] = -errno;
+		goto fail_ring;
+	}
+	status[0] = io_uring_register_eventfd(&k->ring, k->event_fd);
+	if (status[0])
+		goto fail_event_fd;
+	io_uring_cq_eventfd_toggle(&k->ring, false);
+	seam_register_workers(&k->ring, workers);
+	ring_probe(k);
+	k->next = isolate->contexts;
+	isolate->contexts = k;
+	k->inbox_end = &k->inbox;
+	TAILQ_INIT(&k->lookups);
+	TAILQ_INIT(&k->answers);
+	context_publish(k);
+	return k;
+
+fail_event_fd:
+	close(k->event_fd);
+fail_ring:
+	free(k->chain_copies);
+	free(k->closings);
+	free(k->closings);
+	io_uring_queue_exit(&k->ring);
+fail_memory:
+	free(k);
+	return NULL;
+}
+
+/*
+ * Asks the kernel what it has, by a context or (NULL) a ring of its own.
+ * opcodes: 256 places, 1 where it has the operation of that number.
+ * info: how the ring was set up, IORING_FEAT_*, and whether messages need no
+ * ring to be sent from.
+ */
+int kio_probe(struct kio *k, uint8_t *opcodes, uint32_t *info)
+{
+	struct io_uring_sqe message;
+	struct io_uring_probe *probe;
+	struct kio own = { 0 };
+
+	if (!k) {
+		int ret = ring_init(&own, 1, 2);
+
+		if (ret)
+			return ret;
+	}
+	probe = seam_probe(k ? &k->ring : &own.ring);
+	for (uint32_t i = 0; probe && i < probe->ops_len; i++)
+		opcodes[probe->ops[i].op] =
+			!!(probe->ops[i].flags & IO_URING_OP_SUPPORTED);
+	info[0] = (k ? k : &own)->ring.flags;
+	info[1] = (k ? k : &own)->ring.features;
+	/* to nobody: EBADF where it is known */
+	memset(&message, 0, sizeof(message));
+	io_uring_prep_msg_ring(&message, -1, 0, 0, 0);
+	info[2] = message_without_ring(&message) != -EINVAL;
+	if (!k)
+		io_uring_queue_exit(&own.ring);
+	if (!probe)
+		return -ENOMEM;
+	io_uring_free_probe(probe);
+	return 0;
+}
+
+int kio_ring_fd(const struct kio *k)
+{
+	return k->ring.ring_fd;
+}
+
+/* What the kernel was asked and has answered; overflows are entries that left
+ * completions waiting for room. */
+void kio_stats(const struct kio *k, double *out)
+{
+	*out++ = (double)k->entries;
+	*out++ = (double)k->submissions;
+	*out++ = (double)k->completions;
+	*out = (double)k->overflows;
+}
+
+int kio_event_fd(const struct kio *k)
+{
+	return k->event_fd;
+}
+
+void context_destroy(struct kio *k)
+{
+	struct kio **at = &isolate->contexts;
+
+	while (*at != k)
+		at = &(*at)->next;
+	*at = k->next;
+	context_withdraw(k);
+	/* no other thread finds it any more */
+	close_parcels(&k->inbox);
+	close_parcels(&k->late);
+	io_uring_queue_exit(&k->ring);
+	waiters_close(k);
+	seam_context_end(k);
+	seam_unwatch_all(k);
+	free(k->chain_copies);
+	free(k->closings);
+	free(k);
+}
+
+/*
+ * Destroys a context that the caller has drained. The kernel goes on with
+ * what is in flight when a ring is closed, so that is not survivable here.
+ * The eventfd is the caller's to close.
+ */
+void kio_context_close(struct kio *k)
+{
+	if (k->in_flight)
+		kio_abort(k, "a context was closed with operations in flight");
+	if (!TAILQ_EMPTY(&k->lookups))
+		kio_abort(k, "a context was closed with look-ups in flight");
+	context_destroy(k);
+}
+
+void context_drain(struct kio *k)
+{
+	bool told = false, stalled = true;
+	double progress_ms = kio_now_ms();
+	struct io_uring_sqe *sqe;
+
+	kio_loop_forget(k);
+	kio_lookups_end(k);
+	for (; (sqe = unsubmitted(k, 0)); k->ring.sq.sqe_tail--) {
+		/* or a step of a pump, which counts once */
+		if (sqe->user_data & UD_INTERNAL ||
+		    sqe->flags & IOSQE_CQE_SKIP_SUCCESS)
+			continue;
+		k->in_flight--;
+		/* its fd was given up when it was queued */
+		if (sqe->opcode == IORING_OP_CLOSE)
+			close(sqe->fd);
+	}
+	kio_chain(k, false);
+	while (k->in_flight) {
+		uint32_t before = k->in_flight;
+
+		/* It walks all of them: repeated only when nothing comes. */
+		if (stalled)
+			kio_cancel_all(k);
+		enter_and_wait(k);
+		harvest(k, NULL, UINT32_MAX);
+		stalled = k->in_flight == before;
+		if (!stalled)
+			progress_ms = kio_now_ms();
+		if (!told && kio_now_ms() - progress_ms > 5000) {
+			fprintf(stderr,
+				"kio: waiting for %u operations that the "
+				"kernel cannot cancel\n",
+				k->in_flight);
+			told = true;
+		}
+	}
+}

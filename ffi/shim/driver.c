@@ -1,0 +1,284 @@
+/*
+ * driver.c - enters the kernel and takes completions out of the ring: a step,
+ * the wait within one, and what is done before and after the thread sleeps in
+ * Deno's event loop, which an eventfd wakes. It knows nothing of operations.
+ */
+#include "internal.h"
+
+#include <string.h>
+
+/* Whether the kernel says that it has something for the ring to run. */
+static bool has_work(const struct kio *k)
+{
+	return IO_URING_READ_ONCE(*k->ring.sq.kflags) &
+	       (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+int enter(struct kio *k, uint32_t keep, uint32_t wait_count, uint32_t flags)
+{
+	struct io_uring_sq *sq = &k->ring.sq;
+	uint32_t tail = *sq->ktail;
+	int ret;
+
+	for (uint32_t end = sq->sqe_tail - keep; sq->sqe_head != end;
+	     sq->sqe_head++, tail++)
+		sq->array[tail & *sq->kring_mask] =
+			sq->sqe_head & *sq->kring_mask;
+	io_uring_smp_store_release(sq->ktail, tail);
+
+	if (seam_enter(&ret))
+		return ret;
+	ret = (int)syscall(__NR_io_uring_enter, k->ring.enter_ring_fd,
+			   tail - io_uring_smp_load_acquire(sq->khead),
+			   wait_count, flags | k->enter_flags, NULL, 0);
+	k->entries++;
+	if (ret < 0)
+		return -errno;
+	k->submissions += (uint32_t)ret;
+	if (IO_URING_READ_ONCE(*k->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW)
+		k->overflows++;
+	if (k->late && !io_uring_sq_ready(&k->ring))
+		close_parcels(&k->late);
+	return ret;
+}
+
+/*
+ * Whether TypeScript gets to see the completion of a request of the shim's
+ * own: of a cancel that found nothing, as it may have come too early
+ * (-EALREADY: it is completing anyway), and of each kio_take_back().
+ */
+static bool internal_reported(struct kio *k, const struct io_uring_cqe *cqe)
+{
+	if (cqe->user_data == UD_TIMER)
+		k->timer_armed = false;
+	if (cqe->user_data == UD_WAIT)
+		k->wait_armed = false;
+	if (cqe->user_data == UD_LOOP)
+		k->loop_armed = false;
+	return cqe->user_data < UD_TIMER &&
+	       (cqe->user_data & UD_TAKE_BACK || cqe->res == -ENOENT);
+}
+
+bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out)
+{
+	uint64_t user_data = cqe->user_data;
+	int closing = -1;
+
+	if (!(user_data & UD_MESSAGE)) {
+		if (user_data & UD_INTERNAL) {
+			if (!internal_reported(k, cqe))
+				return false;
+		} else if (!(cqe->flags & IORING_CQE_F_MORE)) {
+			seam_unwatch(k, cqe);
+			waiter_end(&k->waiters, user_data);
+			if (k->closing_count)
+				closing = closing_end(k, user_data);
+			k->in_flight--;
+		}
+	}
+	if (out) {
+		out[0] = (int32_t)user_data;
+		out[1] = (int32_t)(user_data >> 32);
+		out[2] = cqe->res;
+		out[3] = (int32_t)cqe->flags;
+	} else if (user_data < UD_INTERNAL && user_data & UD_MAKES_FD &&
+		   cqe->res >= 0) {
+		close(cqe->res);
+	} else if (closing >= 0 && cqe->res == -ECANCELED) {
+		close(closing);
+	}
+	return true;
+}
+
+uint32_t harvest(struct kio *k, int32_t *out, uint32_t capacity)
+{
+	struct io_uring_cq *cq = &k->ring.cq;
+	uint32_t head = *cq->khead;
+	uint32_t tail = io_uring_smp_load_acquire(cq->ktail);
+	uint32_t count = 0;
+
+	for (; head != tail && count < capacity; head++) {
+		struct io_uring_cqe *cqe = &cq->cqes[head & *cq->kring_mask];
+
+		if (!seam_holds(k, cqe))
+			count += take(k, cqe, out ? out + 4 * count : NULL);
+	}
+	k->completions += head - *cq->khead;
+	io_uring_smp_store_release(cq->khead, head);
+	return count + seam_release(k, out ? out + 4 * count : NULL,
+				    capacity - count);
+}
+
+int enter_and_wait(struct kio *k)
+{
+	static struct __kernel_timespec period = { .tv_nsec = WAIT_NS };
+	struct io_uring_sqe *sqe;
+
+	if (!k->wait_armed && !sqe_begin(k, &sqe)) {
+		io_uring_prep_timeout(sqe, &period, 0, 0);
+		sqe->user_data = UD_WAIT;
+		k->wait_armed = true;
+	}
+	if (k->loop_fd >= 0 && !k->loop_armed && !sqe_begin(k, &sqe)) {
+		io_uring_prep_poll_add(sqe, k->loop_fd, POLLIN);
+		sqe->user_data = UD_LOOP;
+		k->loop_armed = true;
+	}
+	return enter(k, 0, k->wait_armed, IORING_ENTER_GETEVENTS);
+}
+
+/*
+ * One turn of the ring: submits what is queued, lets the kernel post what is
+ * done and copies up to `capacity` completions. With `wait` it sleeps a while
+ * for the first one. Returns their number, or an error when there are none;
+ * what could not be submitted stays queued.
+ */
+int kio_step(struct kio *k, int32_t *out, uint32_t capacity, bool wait)
+{
+	double start_ms = wait ? kio_now_ms() : 0;
+	uint32_t count = 0, fresh;
+	int ret = 0;
+
+	if (k->armed) {
+		io_uring_cq_eventfd_toggle(&k->ring, false);
+		k->armed = false;
+		waiters_rest(k);
+	}
+	/*
+	 * Without work to run for the ring GETEVENTS is left out: what completes
+	 * while it is submitted is posted by that, and the call is shorter. The
+	 * flag is a hint both ways: it may stay up with nothing to do (so only
+	 * progress repeats the loop), and be down with work left over from a
+	 * longer batch (so kio_arm() asks the kernel itself).
+	 */
+	do {
+		if (wait)
+			ret = enter_and_wait(k);
+		else if (has_work(k))
+			ret = enter(k, 0, 0, IORING_ENTER_GETEVENTS);
+		else if (io_uring_sq_ready(&k->ring))
+			ret = enter(k, 0, 0, 0);
+		fresh = harvest(k, out + 4 * count, capacity - count);
+		count += fresh;
+		/*
+		 * The timeout may be one that was nearly over at the start,
+		 * and the loop have had its turn since the poll was armed.
+		 */
+		wait = wait && !count && ret >= 0 &&
+		       (kio_now_ms() - start_ms) * 1e6 < WAIT_NS / 2 &&
+		       !kio_loop_is_ready(k);
+	} while (wait ||
+		 (ret >= 0 && fresh && count < capacity && has_work(k)));
+	if (count < capacity &&
+	    atomic_load_explicit(&k->answered, memory_order_relaxed)) {
+		atomic_store(&k->answered, false);
+		memset(out + 4 * count, 0, 4 * sizeof(*out));
+		out[4 * count++ + 1] = (int32_t)(UD_INBOX >> 32);
+	}
+	if (count || ret == -EINTR)
+		return (int)count;
+	return ret < 0 ? ret : 0;
+}
+
+static int arm_timer(struct kio *k, double deadline_ms)
+{
+	double seconds = (double)(long long)(deadline_ms / 1e3);
+	struct io_uring_sqe *sqe;
+	int ret;
+
+	if (k->timer_armed && k->timer_deadline_ms <= deadline_ms)
+		return 0;
+	ret = sqe_begin(k, &sqe);
+	if (ret)
+		return ret;
+	k->timer_at.tv_sec = (long long)seconds;
+	k->timer_at.tv_nsec = (long long)((deadline_ms - seconds * 1e3) * 1e6);
+	if (k->timer_armed) {
+		io_uring_prep_timeout_update(sqe, &k->timer_at, UD_TIMER,
+					     IORING_TIMEOUT_ABS);
+		ignore(sqe);
+	} else {
+		io_uring_prep_timeout(sqe, &k->timer_at, 0,
+				      IORING_TIMEOUT_ABS);
+		sqe->user_data = UD_TIMER;
+	}
+	k->timer_armed = true;
+	k->timer_deadline_ms = deadline_ms;
+	return 0;
+}
+
+/*
+ * Takes back what ends a wait: the timeout would end a sleep for nothing, and
+ * the poll would wake the event loop about the eventfd that tells of it.
+ */
+static void disarm_wait(struct kio *k)
+{
+	struct io_uring_sqe *sqe;
+
+	if (k->wait_armed && !sqe_begin(k, &sqe)) {
+		io_uring_prep_timeout_remove(sqe, UD_WAIT, 0);
+		ignore(sqe);
+	}
+	if (k->loop_armed && !sqe_begin(k, &sqe)) {
+		io_uring_prep_poll_remove(sqe, UD_LOOP);
+		ignore(sqe);
+	}
+}
+
+/*
+ * Before the thread sleeps in an event loop of its own: from now on a
+ * completion makes the eventfd readable, and so does deadline_ms (0: none)
+ * on the clock of kio_now_ms(). Returns 1, 0 when there is something to do at
+ * once, or 2 when a completion may go unnoticed, see waiters_poll(): the
+ * caller has to look again soon. (A timeout in the ring would not do: it is not
+ * signalled behind a completion that was not.)
+ *
+ * The flag is raised before the kernel is entered once more: a completion is
+ * either seen by that or signalled, on every architecture. Then the kernel is
+ * asked whether it has anything left. GETEVENTS runs no more than 20 pieces of
+ * work; if those gave no completion, nobody would signal for the rest again.
+ */
+int kio_arm(struct kio *k, double deadline_ms)
+{
+	struct pollfd ring = { .fd = k->ring.ring_fd, .events = POLLIN };
+	bool is_heard;
+
+	if (k->wait_armed || k->loop_armed) {
+		disarm_wait(k);
+		return 0;
+	}
+	is_heard = waiters_poll(k);
+	seam_deadline(k, &deadline_ms);
+	if (deadline_ms > 0 && arm_timer(k, deadline_ms))
+		return 0;
+	io_uring_cq_eventfd_toggle(&k->ring, true);
+	k->armed = true;
+	atomic_thread_fence(memory_order_seq_cst);
+	if (enter(k, 0, 0, IORING_ENTER_GETEVENTS) >= 0 &&
+	    !io_uring_sq_ready(&k->ring) && poll(&ring, 1, 0) == 0)
+		return is_heard ? 1 : 2;
+	io_uring_cq_eventfd_toggle(&k->ring, false);
+	k->armed = false;
+	waiters_rest(k);
+	return 0;
+}
+
+/* Makes the eventfd readable: the event loop comes back here by itself. */
+void kio_wake_self(struct kio *k)
+{
+	uint64_t one = 1;
+	ssize_t written = write(k->event_fd, &one, sizeof(one));
+
+	(void)written; /* EAGAIN: it is readable already */
+}
+
+/* Blocks a helper thread until the eventfd is readable, and empties it. */
+int kio_event_wait(int event_fd)
+{
+	struct pollfd poll_fd = { .fd = event_fd, .events = POLLIN };
+	uint64_t value;
+
+	while (poll(&poll_fd, 1, -1) < 0 && errno == EINTR)
+		;
+	return read(event_fd, &value, sizeof(value)) < 0 ? -errno : 0;
+}

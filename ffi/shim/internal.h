@@ -1,0 +1,265 @@
+/*
+ * internal.h - the shim from within: the layout of a context and of an isolate,
+ * and what each file offers the others. Nothing of it is seen from outside.
+ */
+#pragma once
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <liburing.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "kio.h"
+
+/* No header of the system below: what it declares would be hidden. */
+#pragma GCC visibility push(hidden)
+
+/* What a field of an SQE points to; SIZED(T) is one T. */
+enum memory {
+	NUMBER, /* nothing: the field is a number */
+	LEN_BYTES, /* sqe->len bytes */
+	OFF_BYTES, /* sqe->off bytes */
+	EXTRA_BYTES, /* sqe->addr_len bytes */
+	VECTORS, /* sqe->len struct iovec, and what these point to */
+	MESSAGE, /* a struct msghdr, and what that points to */
+	PATH, /* up to a NUL */
+	SIZED_MIN,
+};
+#define SIZED(T) (SIZED_MIN + sizeof(T))
+
+/* A row of opcodes.c. */
+struct opcode {
+	/* NULL: there is no such row */
+	const char *name;
+	/* enum memory, or SIZED() */
+	uint16_t addr, addr2, addr3;
+	/* POLLIN or POLLOUT, of what may be an eventfd; see waiters.h */
+	uint16_t waits;
+#define AS_FLAGS_SAY UINT16_MAX
+	/* always in the flags of the operation */
+	uint32_t force;
+	/* where CLOEXEC goes, unless the result is a registered file */
+	enum { CLOEXEC_NOWHERE, CLOEXEC_IN_FLAGS, CLOEXEC_IN_OFF } cloexec : 8;
+	/* whether the kernel may do less than it is asked for */
+	enum { CUT_NEVER, CUT_ANY, CUT_STREAM } cut : 8;
+	/* a function of its own queues it, not kio_sqe() */
+	bool own;
+	/* off is the offset in a file: `extra` is the low part of it */
+	bool wide;
+};
+extern const struct opcode opcodes[256];
+
+#include "waiters.h"
+
+/* An fd on its way from one thread to another. */
+struct parcel {
+	struct parcel *next;
+	int fd;
+	double tag;
+};
+
+/* A look-up of a name: see names.c. */
+struct lookup;
+TAILQ_HEAD(lookup_list, lookup);
+
+/* A close under way: its operation, and its fd + 1, 0 for none. */
+struct closing {
+	uint64_t id;
+	int32_t fd_plus_one;
+};
+
+struct kio {
+	struct io_uring ring;
+	struct kio *next;
+	/* Under contexts_lock, as other threads use them. */
+	struct kio *next_of_all;
+	struct parcel *inbox, **inbox_end;
+	/* Under lookups_lock; a flag to look at without it. */
+	struct lookup_list lookups, answers;
+	atomic_bool answered;
+	/* To be closed when what is in the queue, maybe for them, was submitted. */
+	struct parcel *late;
+	/* The closes that the kernel still owns, by slot, and their number. */
+	struct closing *closings;
+	uint32_t closing_slots, closing_count;
+	/* Operations of the table that the kernel still owns. */
+	uint32_t in_flight;
+	int32_t event_fd;
+	uint32_t enter_flags;
+	bool ring_ftruncate;
+	bool armed;
+	/* Linked operations: SQEs since kio_chain_begin(), the last of them. */
+	bool chaining;
+	/* One was refused: those behind it must not happen either. */
+	bool chain_refused;
+	uint32_t chain_length;
+	struct io_uring_sqe *chain_last;
+	/* What they were queued as: room for as many as the queue has. */
+	struct io_uring_sqe *chain_copies;
+	/* Set by kio_wide_offset() for the next operation whose offset is NaN. */
+	uint64_t wide_offset;
+	/* for kio_stats() */
+	uint64_t entries, submissions, completions, overflows;
+	struct waiters waiters;
+	/* The epoll instance of the event loop, -1 when it is not known. */
+	int32_t loop_fd;
+	bool wait_armed, loop_armed;
+	bool timer_armed;
+	double timer_deadline_ms;
+	struct __kernel_timespec timer_at;
+	/* NULL but in builds for tests: see seams.h */
+	struct seam_faults *seam_faults;
+	struct seam_watch *seam_watch;
+};
+
+struct mapping {
+	void *address;
+	size_t size;
+	struct mapping *next;
+};
+
+/* What one JavaScript isolate has open; its thread is the only user. */
+struct isolate {
+	/* first: guard.c calls it */
+	void (*end)(void *);
+	struct kio *contexts;
+	struct mapping *mappings;
+	/* fds to be closed with the isolate, a bit each */
+	uint64_t *owned;
+	uint32_t owned_words;
+	/* closed last of all: whoever reads from its pipe knows */
+	int life_fd;
+};
+
+/* NULL before the guard is armed: see isolate.c. */
+extern __thread struct isolate *isolate;
+
+#include "seams.h"
+
+/* ---- sqe.c ------------------------------------------------------------- */
+
+/*
+ * Brackets of an operation: sqe_begin() hands out the next SQE, submitting
+ * earlier ones when the queue is full; sqe_end() stamps it after the prep
+ * (liburing's prep functions clear flags and, before 2.4, leave a stale
+ * user_data behind). In a chain each SQE links its predecessor, so that the
+ * last one never links to a stranger.
+ */
+int sqe_begin(struct kio *k, struct io_uring_sqe **sqe);
+int sqe_end(struct kio *k, struct io_uring_sqe *sqe, double id, uint32_t flags);
+/* ---- close.c ----------------------------------------------------------- */
+
+/*
+ * The fd is gone whatever happens: who called has given it up. Without room in
+ * the queue that has to wait, as what is there may be for this fd, and would
+ * meet the next one of that number.
+ */
+void close_late(struct kio *k, int fd);
+/* Notes the fd of a close, which may be cancelled before it starts. */
+void closing_begin(struct kio *k, uint64_t id, int fd);
+/* The fd of an operation that is complete, if that is a close; else -1. */
+int closing_end(struct kio *k, uint64_t id);
+
+/* A request of the shim's own of which only a failure is told, to nobody. */
+static inline void ignore(struct io_uring_sqe *sqe)
+{
+	sqe->user_data = UD_IGNORED;
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+}
+
+/* ---- cancel.c, chain.c ------------------------------------------------- */
+
+/* The i-th SQE that is prepared and not submitted, from the last (0). */
+struct io_uring_sqe *unsubmitted(const struct kio *k, uint32_t i);
+
+/* ---- driver.c ---------------------------------------------------------- */
+
+/*
+ * Publishes the prepared SQEs, all but the last `keep` (a chain that is still
+ * being built must reach the kernel whole), and enters it once.
+ */
+int enter(struct kio *k, uint32_t keep, uint32_t wait_count, uint32_t flags);
+/*
+ * Enters the kernel and sleeps until a completion is there, or the event loop
+ * has something to do, or for about WAIT_NS. The end is set by a timeout in the
+ * ring that serves several waits: one of its own for each, armed and cancelled
+ * again, makes a wait of 150 us longer by half where timers are virtual.
+ */
+int enter_and_wait(struct kio *k);
+/*
+ * Takes a completion over, into `out` if there is one: four int32, user_data
+ * low and high, result, flags. Else it is dropped, and so is an fd that nobody
+ * will ever hear of, or that a close was cancelled for: who called it has given
+ * it up. Returns whether it is one that counts.
+ */
+bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out);
+/* Moves up to `capacity` completions from the ring to `out`. */
+uint32_t harvest(struct kio *k, int32_t *out, uint32_t capacity);
+
+/* ---- loop.c, waiters.c ------------------------------------------------- */
+
+/*
+ * Before the thread sleeps. A write to an eventfd signals the ring's own
+ * eventfd late and once, and never again: from within such a write the kernel
+ * puts the signal off, and does not arm that anew (Linux 6.18, and before). So
+ * a second ring polls the eventfds that operations wait for, and what may be
+ * written to by way of one. Its completions are posted by this thread, which
+ * the kernel wakes for that, so they are signalled; they mean nothing else.
+ * Returns whether all is polled.
+ */
+bool waiters_poll(struct kio *k);
+/* The thread is awake: takes note of polls that the kernel has ended. */
+void waiters_rest(struct kio *k);
+/* Some places of the registered files have other files now; -1 is none. */
+void waiters_updated(struct kio *k, uint32_t place, const int32_t *fds,
+		     uint32_t count);
+int waiters_registered(struct kio *k, const int32_t *fds, uint32_t count);
+void waiters_unregistered(struct kio *k);
+void waiters_close(struct kio *k);
+
+/* ---- mailbox.c, names.c ------------------------------------------------ */
+
+/* A context can be found by its ring from now on, or no longer. */
+void context_publish(struct kio *k);
+void context_withdraw(struct kio *k);
+/* Closes the fds of a list, which is empty after that. */
+void close_parcels(struct parcel **list);
+/* Linux 6.13; EINVAL before. */
+int message_without_ring(struct io_uring_sqe *message);
+
+/*
+ * Threads that look names up, of the whole process: one each, as getaddrinfo(3)
+ * blocks and cannot be interrupted. Beyond LOOKUP_THREADS_MAX look-ups wait. A
+ * few more are for what needs no server: that must not wait for what does.
+ */
+#define LOOKUP_THREADS_MAX 64
+#define LOOKUP_THREADS_LOCAL 4
+extern pthread_mutex_t lookups_lock;
+/* Under lookups_lock. */
+extern uint32_t lookup_threads;
+
+/* ---- context.c, isolate.c ---------------------------------------------- */
+
+/*
+ * Takes everything back from the kernel: what was not submitted never
+ * happens, the rest is cancelled, and every completion is awaited. Asked
+ * again when a wait brought nothing: a linked operation may have started.
+ */
+void context_drain(struct kio *k);
+void context_destroy(struct kio *k);
+
+/* ---- syscalls.c -------------------------------------------------------- */
+
+static inline int result_of(int ret)
+{
+	return ret < 0 ? -errno : ret;
+}
+
+#pragma GCC visibility pop

@@ -1,0 +1,287 @@
+/*
+ * kio.h - the shim from outside. It does what TypeScript cannot do itself: own
+ * an io_uring, fill its SQEs, enter the kernel, and take a ring apart before
+ * its buffers are freed.
+ *
+ * Every function that can fail returns a negative errno and leaves errno
+ * alone. All calls on a context come from the thread that opened it.
+ * ffi/symbols.ts has the same functions, for Deno, and other modules have some
+ * of the numbers: layout.process.ts compares them. What a function does is said
+ * where it is defined.
+ */
+#pragma once
+
+#include <liburing.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct iovec;
+struct kio;
+struct lookup;
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* Raised whenever a signature changes; ffi/load.ts compares it. */
+#define KIO_ABI 9
+
+/* Values that liburing 2.3 (Debian 12) does not name yet. */
+#define KIO_OP_READ_MULTISHOT 49 /* Linux 6.7 */
+#define KIO_OP_WAITID 50 /* 6.7 */
+#define KIO_OP_FUTEX_WAIT 51 /* 6.7 */
+#define KIO_OP_FUTEX_WAKE 52 /* 6.7 */
+#define KIO_OP_FIXED_FD_INSTALL 54 /* 6.8 */
+#define KIO_OP_FTRUNCATE 55 /* 6.9 */
+#define KIO_OP_BIND 56 /* 6.11 */
+#define KIO_OP_LISTEN 57 /* 6.11 */
+#define KIO_OP_PIPE 62 /* 6.16 */
+#define KIO_REGISTER_SEND_MSG_RING 31 /* 6.13 */
+#define KIO_ENTER_NO_IOWAIT (1U << 7) /* 6.15 */
+#define KIO_FEAT_NO_IOWAIT (1U << 17)
+
+/*
+ * user_data of a completion:
+ *   bit 63      a message from another ring; bits 0-61 are the sender's
+ *   bit 62      the shim's own request: the timer, or a cancel of the operation
+ *               in the bits below, which is reported when it found nothing
+ *   bit 58      with bit 62: the answer to kio_take_back(), whatever it is
+ *   bits 53-57  step of a pump that ended it
+ *   bit 52      the result is a new fd: whoever drops it has to close it
+ *   bits 32-51  generation of the slot
+ *   bits 0-31   slot in the operation table
+ */
+#define UD_MESSAGE (1ULL << 63)
+#define UD_INTERNAL (1ULL << 62)
+#define UD_TAKE_BACK (1ULL << 58)
+#define UD_MAKES_FD (1ULL << 52)
+#define UD_STEP_SHIFT 53
+#define UD_STEPS_MAX 32
+#define UD_TIMER (UD_INTERNAL | (1ULL << 60))
+#define UD_IGNORED (UD_INTERNAL | (2ULL << 60))
+#define UD_WAIT (UD_INTERNAL | (3ULL << 60))
+#define UD_LOOP (UD_WAIT | 1)
+/* there is an fd in the inbox, or a look-up is answered */
+#define UD_INBOX (UD_MESSAGE | UD_INTERNAL)
+
+/* How long a step waits for a completion: at least half of that, at most 1.5
+ * times. */
+#define WAIT_NS 2000000
+
+/* Addresses of one name at most. */
+#define ADDRESSES_MAX 64
+/* A struct sockaddr_storage and its length. */
+#define ADDRESS_RECORD_SIZE 132
+/* The longest name of the DNS, with a dot at the end and a NUL. */
+#define HOST_SIZE 255
+
+/* Parts of a message in one block of memory: see kio_message_init(). */
+#define MSG_NAME 64
+#define MSG_VECTORS (MSG_NAME + 128)
+
+/* ---- sqe.c ------------------------------------------------------------- */
+
+/*
+ * Queue one operation: fill the fields of a struct io_uring_sqe, under their
+ * names there, and clear the others.
+ *
+ * id        user_data: see above, bits 0 to 52
+ * op        opcode | IOSQE_* << 8 | ioprio << 16. Of IOSQE_*: FIXED_FILE, ASYNC
+ *           and BUFFER_SELECT. Links are made by kio_chain().
+ * fd        an fd, a place of the registered files, a directory, or what the
+ *           operation has there (socket: the domain)
+ * addr, at  sqe->addr is addr + at. Without addr the field is `at`.
+ * len       sqe->len
+ * addr2,    sqe->addr2, which is sqe->off, is addr2 + off. Without addr2 the
+ *   off     field is `off`.
+ * op_flags  the union with rw_flags, msg_flags, open_flags ... The row of the
+ *           operation in opcodes.c adds flags to it, or to off: CLOEXEC unless
+ *           the result goes to the registered files, NOSIGNAL, CMSG_CLOEXEC.
+ *           openat2 has its flags in memory: the caller sets O_CLOEXEC.
+ * extra     the union with splice_fd_in, file_index and addr_len. Operations
+ *           with a file offset have no such field: it is added to off as 32 bits
+ *           without a sign. An offset above 2^53 is given in these two parts.
+ * buf       buf_index or buf_group, 16 bits
+ * addr3,    sqe->addr3 is addr3 + at3. Without addr3 the field is at3.
+ *   at3
+ *
+ * A value below 0 in at, off or at3 makes its field UINT64_MAX: the position of
+ * the file itself, for example.
+ *
+ * 0: it is queued, and has one completion without IORING_CQE_F_MORE. Until then
+ * the memory that its fields point to, and what that points to, stays as it is.
+ * An operation that the kernel lacks is completed with -EINVAL.
+ * -EINVAL: the operation has no row, or a function of its own (close, ftruncate,
+ * msg_ring, timeout), or IOSQE_* has others; what follows in a chain is refused.
+ * -ECANCELED: the chain has a link that was refused. -E2BIG: the chain is longer
+ * than the queue. Or an error of io_uring_enter(2), as the queue was full.
+ * After an error nothing is queued.
+ */
+EXPORT int kio_sqe(struct kio *k, double id, uint32_t op, int fd,
+		   const void *addr, double at, uint32_t len, double off,
+		   uint32_t op_flags);
+EXPORT int kio_sqe2(struct kio *k, double id, uint32_t op, int fd,
+		    const void *addr, double at, uint32_t len,
+		    const void *addr2, double off, uint32_t op_flags,
+		    int32_t extra, uint32_t buf);
+EXPORT int kio_sqe3(struct kio *k, double id, uint32_t op, int fd,
+		    const void *addr, double at, uint32_t len,
+		    const void *addr2, double off, uint32_t op_flags,
+		    int32_t extra, uint32_t buf, const void *addr3, double at3);
+
+EXPORT void kio_wide_offset(struct kio *k, uint64_t offset);
+EXPORT int kio_read(struct kio *k, double id, int fd, void *buffer, double at,
+		    uint32_t length, double offset, uint32_t flags);
+EXPORT int kio_write(struct kio *k, double id, int fd, const void *buffer,
+		     double at, uint32_t length, double offset, uint32_t flags);
+EXPORT int kio_readv(struct kio *k, double id, int fd, const void *vectors,
+		     uint32_t count, double offset);
+EXPORT int kio_writev(struct kio *k, double id, int fd, const void *vectors,
+		      uint32_t count, double offset);
+EXPORT int kio_open(struct kio *k, double id, const char *path, int flags,
+		    uint32_t mode);
+EXPORT int kio_openat2(struct kio *k, double id, int directory,
+		       const char *path, void *how);
+EXPORT int kio_fstat(struct kio *k, double id, int fd, void *stat);
+EXPORT int kio_rename(struct kio *k, double id, const char *from,
+		      const char *to, uint32_t flags);
+EXPORT int kio_unlink(struct kio *k, double id, const char *path, int flags);
+EXPORT int kio_splice(struct kio *k, double id, int from, double from_offset,
+		      int to, double to_offset, uint32_t length, uint32_t flags);
+EXPORT int kio_close(struct kio *k, double id, int fd);
+EXPORT int kio_fsync(struct kio *k, double id, int fd, uint32_t flags);
+EXPORT int kio_fallocate(struct kio *k, double id, int fd, int mode,
+			 double offset, double length);
+EXPORT int kio_ftruncate(struct kio *k, double id, int fd, double length);
+EXPORT int kio_accept(struct kio *k, double id, int fd, void *address);
+EXPORT int kio_connect(struct kio *k, double id, int fd, const void *address,
+		       uint32_t length);
+EXPORT int kio_connect_again(struct kio *k, double id, int fd,
+			     const void *address, uint32_t length,
+			     uint32_t attempt);
+EXPORT int kio_recv(struct kio *k, double id, int fd, void *buffer, double at,
+		    uint32_t length, int flags);
+EXPORT int kio_send(struct kio *k, double id, int fd, const void *buffer,
+		    double at, uint32_t length, int flags);
+EXPORT int kio_recvmsg(struct kio *k, double id, int fd, void *message,
+		       uint32_t flags);
+EXPORT int kio_sendmsg(struct kio *k, double id, int fd, const void *message,
+		       uint32_t flags);
+EXPORT int kio_poll(struct kio *k, double id, int fd, uint32_t events,
+		    uint32_t flags);
+EXPORT int kio_poll_changes(struct kio *k, double id, int fd, uint32_t events,
+			    uint32_t flags);
+EXPORT int kio_poll_end(struct kio *k, double id);
+EXPORT int kio_shutdown(struct kio *k, double id, int fd, int how);
+EXPORT int kio_msg_ring(struct kio *k, double id, int target_ring_fd,
+			int result, double user_data);
+
+/* ---- message.c --------------------------------------------------------- */
+
+EXPORT void kio_vector_set(struct iovec *vectors, uint32_t index, void *data,
+			   double length);
+EXPORT void kio_message_init(char *message, uint32_t name_length,
+			     uint32_t count, void *control,
+			     uint32_t control_length);
+
+/* ---- chain.c ----------------------------------------------------------- */
+
+EXPORT void kio_chain(struct kio *k, bool on);
+EXPORT void kio_chain_copy(const struct kio *k, void *copies, uint32_t count);
+EXPORT int kio_again(struct kio *k, const struct io_uring_sqe *copy);
+EXPORT int kio_pump(struct kio *k, double id, int file, double offset,
+		    double left, int pipe_read, int pipe_write, uint32_t held,
+		    int to, uint32_t size, uint32_t steps);
+
+/* ---- cancel.c ---------------------------------------------------------- */
+
+EXPORT bool kio_retract(struct kio *k, double id);
+EXPORT int kio_cancel(struct kio *k, double id);
+EXPORT int kio_take_back(struct kio *k, double id);
+EXPORT int kio_cancel_all(struct kio *k);
+
+/* ---- driver.c ---------------------------------------------------------- */
+
+EXPORT int kio_step(struct kio *k, int32_t *out, uint32_t capacity, bool wait);
+EXPORT int kio_arm(struct kio *k, double deadline_ms);
+EXPORT void kio_wake_self(struct kio *k);
+EXPORT int kio_event_wait(int event_fd);
+
+/* ---- loop.c ------------------------------------------------------------ */
+
+EXPORT void kio_loop_forget(struct kio *k);
+EXPORT bool kio_loop_is_ready(const struct kio *k);
+EXPORT void kio_loop_find(struct kio *k);
+
+/* ---- context.c --------------------------------------------------------- */
+
+EXPORT uint32_t kio_abi(void);
+EXPORT void kio_abort(const struct kio *k, const char *message);
+EXPORT double kio_now_ms(void);
+EXPORT struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
+				    uint32_t kernel_workers, int32_t *status);
+EXPORT int kio_probe(struct kio *k, uint8_t *opcodes, uint32_t *info);
+EXPORT int kio_ring_fd(const struct kio *k);
+EXPORT void kio_stats(const struct kio *k, double *out);
+EXPORT int kio_event_fd(const struct kio *k);
+EXPORT void kio_context_close(struct kio *k);
+
+/* ---- isolate.c --------------------------------------------------------- */
+
+EXPORT void kio_fd_own(int fd);
+EXPORT void kio_fd_disown(int fd);
+EXPORT int kio_life_begin(int fd);
+EXPORT void *napi_register_module_v1(void *env, void *exports);
+EXPORT int kio_guard_file(void);
+EXPORT void *kio_guarded(void);
+EXPORT void *kio_memory_map(double size);
+EXPORT void kio_memory_unmap(const void *address);
+
+/* ---- register.c -------------------------------------------------------- */
+
+EXPORT int kio_files_register(struct kio *k, const int32_t *fds,
+			      uint32_t count);
+EXPORT int kio_files_update(struct kio *k, uint32_t offset, const int32_t *fds,
+			    uint32_t count);
+EXPORT int kio_files_unregister(struct kio *k);
+
+/* ---- mailbox.c --------------------------------------------------------- */
+
+EXPORT int kio_ring_message(int ring_fd, int result, double user_data);
+EXPORT bool kio_fd_is_ring(int fd);
+EXPORT int kio_fd_send(int ring_fd, int fd, double tag);
+EXPORT int kio_fd_take(struct kio *k, double *tag);
+
+/* ---- names.c ----------------------------------------------------------- */
+
+EXPORT int kio_resolve(const char *host, char *out, uint32_t capacity);
+EXPORT struct lookup *kio_lookup_begin(struct kio *k, double id,
+				       const char *host);
+EXPORT bool kio_lookup_take(struct kio *k, double *head, char *records);
+EXPORT bool kio_lookup_cancel(struct kio *k, struct lookup *lookup);
+EXPORT void kio_lookups_end(struct kio *k);
+
+/* ---- syscalls.c -------------------------------------------------------- */
+
+EXPORT int kio_socket(int domain, int type);
+EXPORT int kio_socket_pair(int type, int32_t *fds);
+EXPORT int kio_socket_bind(int fd, const void *address, uint32_t length);
+EXPORT int kio_socket_listen(int fd, int backlog);
+EXPORT int kio_option_set(int fd, int level, int name, int value);
+EXPORT int kio_option_get(int fd, int level, int name);
+EXPORT int kio_socket_refuse(int fd);
+EXPORT int kio_nonblocking_set(int fd, bool on);
+EXPORT int kio_accept_now(int fd);
+EXPORT int kio_socket_shutdown(int fd, int how);
+EXPORT int kio_socket_name(int fd, bool peer, void *address);
+EXPORT int kio_pipe(int32_t *fds, int size);
+EXPORT int kio_fd_target(int fd, char *out, uint32_t capacity);
+EXPORT int kio_fd_room(uint32_t count);
+EXPORT bool kio_fd_is_stream(int fd);
+EXPORT int kio_fd_close(int fd);
+EXPORT int kio_thread_id(void);
+EXPORT double kio_thread_cpu_ms(int thread_id);
+EXPORT int kio_thread_pin(uint32_t index);
+
+/* ---- listen.c ---------------------------------------------------------- */
+
+EXPORT int kio_listen(int fd, const void *address, uint32_t length,
+		      int backlog);

@@ -1,0 +1,105 @@
+/*
+ * opcodes.c - one row for each operation: what the fields of its SQE point to,
+ * which flags it always has, what it waits for and how it may be short. The
+ * shim, the faults and the watch over memory read these rows, so an operation
+ * without one is refused: nothing can be forgotten. C's own copy of a number
+ * that liburing 2.3 lacks is in kio.h.
+ */
+#include "internal.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+_Static_assert(SOCK_CLOEXEC == O_CLOEXEC, "one flag for both");
+
+const struct opcode opcodes[256] = {
+	[IORING_OP_NOP] = { "nop" },
+
+	/* files, by fd */
+	[IORING_OP_READ] = { "read", .addr = LEN_BYTES, .waits = POLLIN,
+			     .cut = CUT_ANY, .wide = true },
+	[IORING_OP_WRITE] = { "write", .addr = LEN_BYTES, .waits = POLLOUT,
+			      .cut = CUT_ANY, .wide = true },
+	[IORING_OP_READV] = { "readv", .addr = VECTORS, .waits = POLLIN,
+			      .cut = CUT_ANY, .wide = true },
+	[IORING_OP_WRITEV] = { "writev", .addr = VECTORS, .waits = POLLOUT,
+			       .cut = CUT_ANY, .wide = true },
+	[IORING_OP_READ_FIXED] = { "read_fixed", .addr = LEN_BYTES,
+				   .waits = POLLIN, .cut = CUT_ANY,
+				   .wide = true },
+	[IORING_OP_WRITE_FIXED] = { "write_fixed", .addr = LEN_BYTES,
+				    .waits = POLLOUT, .cut = CUT_ANY,
+				    .wide = true },
+	[KIO_OP_READ_MULTISHOT] = { "read_multishot", .waits = POLLIN,
+				    .wide = true },
+	[IORING_OP_FSYNC] = { "fsync", .wide = true },
+	[IORING_OP_SYNC_FILE_RANGE] = { "sync_file_range", .wide = true },
+	[IORING_OP_FALLOCATE] = { "fallocate", .wide = true },
+	[KIO_OP_FTRUNCATE] = { "ftruncate", .own = true },
+	[IORING_OP_FADVISE] = { "fadvise", .wide = true },
+	[IORING_OP_MADVISE] = { "madvise", .addr = LEN_BYTES },
+	[IORING_OP_SPLICE] = { "splice", .cut = CUT_ANY },
+	[IORING_OP_TEE] = { "tee", .cut = CUT_ANY },
+	[IORING_OP_CLOSE] = { "close", .own = true },
+	[IORING_OP_FSETXATTR] = { "fsetxattr", .addr = PATH,
+				  .addr2 = LEN_BYTES },
+	[IORING_OP_FGETXATTR] = { "fgetxattr", .addr = PATH,
+				  .addr2 = LEN_BYTES },
+	[KIO_OP_FIXED_FD_INSTALL] = { "fixed_fd_install" },
+
+	/* files, by path */
+	[IORING_OP_OPENAT] = { "openat", .addr = PATH,
+			       .cloexec = CLOEXEC_IN_FLAGS },
+	[IORING_OP_OPENAT2] = { "openat2", .addr = PATH, .addr2 = LEN_BYTES },
+	[IORING_OP_STATX] = { "statx", .addr = PATH,
+			      .addr2 = SIZED(struct statx) },
+	[IORING_OP_RENAMEAT] = { "renameat", .addr = PATH, .addr2 = PATH },
+	[IORING_OP_UNLINKAT] = { "unlinkat", .addr = PATH },
+	[IORING_OP_MKDIRAT] = { "mkdirat", .addr = PATH },
+	[IORING_OP_LINKAT] = { "linkat", .addr = PATH, .addr2 = PATH },
+	[IORING_OP_SYMLINKAT] = { "symlinkat", .addr = PATH, .addr2 = PATH },
+	[IORING_OP_SETXATTR] = { "setxattr", .addr = PATH, .addr2 = LEN_BYTES,
+				 .addr3 = PATH },
+	[IORING_OP_GETXATTR] = { "getxattr", .addr = PATH, .addr2 = LEN_BYTES,
+				 .addr3 = PATH },
+
+	/* sockets and pipes; Deno ignores SIGPIPE, other hosts may not */
+	[IORING_OP_SOCKET] = { "socket", .cloexec = CLOEXEC_IN_OFF },
+	[KIO_OP_BIND] = { "bind", .addr = OFF_BYTES },
+	[KIO_OP_LISTEN] = { "listen" },
+	[IORING_OP_ACCEPT] = { "accept",
+			       .addr = SIZED(struct sockaddr_storage),
+			       .addr2 = SIZED(socklen_t),
+			       .cloexec = CLOEXEC_IN_FLAGS },
+	[IORING_OP_CONNECT] = { "connect", .addr = OFF_BYTES },
+	[IORING_OP_SHUTDOWN] = { "shutdown" },
+	[IORING_OP_RECV] = { "recv", .addr = LEN_BYTES, .cut = CUT_STREAM },
+	[IORING_OP_SEND] = { "send", .addr = LEN_BYTES,
+			     .addr2 = EXTRA_BYTES, .force = MSG_NOSIGNAL,
+			     .cut = CUT_STREAM },
+	[IORING_OP_SEND_ZC] = { "send_zc", .addr = LEN_BYTES,
+				.addr2 = EXTRA_BYTES, .force = MSG_NOSIGNAL,
+				.cut = CUT_STREAM },
+	[IORING_OP_RECVMSG] = { "recvmsg", .addr = MESSAGE,
+				.force = MSG_CMSG_CLOEXEC, .cut = CUT_STREAM },
+	[IORING_OP_SENDMSG] = { "sendmsg", .addr = MESSAGE,
+				.force = MSG_NOSIGNAL, .cut = CUT_STREAM },
+	[IORING_OP_SENDMSG_ZC] = { "sendmsg_zc", .addr = MESSAGE,
+				   .force = MSG_NOSIGNAL, .cut = CUT_STREAM },
+	[KIO_OP_PIPE] = { "pipe", .addr = SIZED(int[2]),
+			  .cloexec = CLOEXEC_IN_FLAGS },
+
+	/* what is waited for */
+	[IORING_OP_POLL_ADD] = { "poll", .waits = AS_FLAGS_SAY },
+	[IORING_OP_EPOLL_CTL] = { "epoll_ctl",
+				  .addr = SIZED(struct epoll_event) },
+	[KIO_OP_WAITID] = { "waitid", .addr2 = SIZED(siginfo_t) },
+	[KIO_OP_FUTEX_WAIT] = { "futex_wait", .addr = SIZED(uint32_t) },
+	[KIO_OP_FUTEX_WAKE] = { "futex_wake", .addr = SIZED(uint32_t) },
+	[IORING_OP_TIMEOUT] = { "timeout", .own = true,
+				.addr = SIZED(struct __kernel_timespec) },
+	[IORING_OP_MSG_RING] = { "msg_ring", .own = true },
+};

@@ -1,0 +1,143 @@
+/*
+ * seams.h - where tests stand between the shim and the kernel. In the normal
+ * build each seam is an inline function that does nothing, or hands on; in a
+ * build for tests it is one of test/faults.c (-DKIO_FAULTS), test/watch.c
+ * (-DKIO_ASAN) or test/masks.c (-DKIO_MASKS). Nothing else of the project is
+ * compiled on a condition, and struct kio is the same in all builds.
+ */
+#pragma once
+
+#ifdef KIO_FAULTS
+/* An operation is prepared and stamped: it may fail, or be cut. */
+void seam_operation(struct kio *k, struct io_uring_sqe *sqe);
+/* The operation before ends its chain, though the kernel does not know. */
+bool seam_ends_chain(struct kio *k);
+void seam_chain(struct kio *k);
+/* The kernel is not to be entered this time; why. */
+bool seam_enter(int *ret);
+/* Does to a completion what was planned; true if it is to be held back. */
+bool seam_holds(struct kio *k, struct io_uring_cqe *cqe);
+/* Hands out the completions whose time has come; all of them without `out`. */
+uint32_t seam_release(struct kio *k, int32_t *out, uint32_t capacity);
+/* The thread must not sleep beyond what is held back. */
+void seam_deadline(struct kio *k, double *deadline_ms);
+void seam_isolate_end(void);
+void seam_context_end(struct kio *k);
+#else
+static inline void seam_operation(struct kio *k, struct io_uring_sqe *sqe)
+{
+	(void)k, (void)sqe;
+}
+
+static inline bool seam_ends_chain(struct kio *k)
+{
+	(void)k;
+	return false;
+}
+
+static inline void seam_chain(struct kio *k)
+{
+	(void)k;
+}
+
+static inline bool seam_enter(int *ret)
+{
+	(void)ret;
+	return false;
+}
+
+static inline bool seam_holds(struct kio *k, struct io_uring_cqe *cqe)
+{
+	(void)k, (void)cqe;
+	return false;
+}
+
+static inline uint32_t seam_release(struct kio *k, int32_t *out,
+				    uint32_t capacity)
+{
+	(void)k, (void)out, (void)capacity;
+	return 0;
+}
+
+static inline void seam_deadline(struct kio *k, double *deadline_ms)
+{
+	(void)k, (void)deadline_ms;
+}
+
+static inline void seam_isolate_end(void)
+{
+}
+
+static inline void seam_context_end(struct kio *k)
+{
+	(void)k;
+}
+#endif
+
+#ifdef KIO_ASAN
+/* An operation is prepared and stamped: its memory has to be there. */
+void seam_watch(struct kio *k, const struct io_uring_sqe *sqe);
+/* Its completion is taken over: the kernel is done with its memory. */
+void seam_unwatch(struct kio *k, const struct io_uring_cqe *cqe);
+void seam_unwatch_all(struct kio *k);
+#else
+static inline void seam_watch(struct kio *k, const struct io_uring_sqe *sqe)
+{
+	(void)k, (void)sqe;
+}
+
+static inline void seam_unwatch(struct kio *k, const struct io_uring_cqe *cqe)
+{
+	(void)k, (void)cqe;
+}
+
+static inline void seam_unwatch_all(struct kio *k)
+{
+	(void)k;
+}
+#endif
+
+#ifdef KIO_MASKS
+uint8_t seam_opcode(uint8_t opcode);
+int seam_ring_init(unsigned entries, struct io_uring *ring,
+		   struct io_uring_params *params);
+struct io_uring_probe *seam_probe(struct io_uring *ring);
+int seam_register_ring_fd(struct io_uring *ring);
+int seam_register_workers(struct io_uring *ring, unsigned *workers);
+int seam_register_message(struct io_uring_sqe *message);
+#else
+/* The number of an operation, or one that no kernel has. */
+static inline uint8_t seam_opcode(uint8_t opcode)
+{
+	return opcode;
+}
+
+static inline int seam_ring_init(unsigned entries, struct io_uring *ring,
+				 struct io_uring_params *params)
+{
+	return io_uring_queue_init_params(entries, ring, params);
+}
+
+static inline struct io_uring_probe *seam_probe(struct io_uring *ring)
+{
+	return io_uring_get_probe_ring(ring);
+}
+
+static inline int seam_register_ring_fd(struct io_uring *ring)
+{
+	return io_uring_register_ring_fd(ring);
+}
+
+static inline int seam_register_workers(struct io_uring *ring,
+					unsigned *workers)
+{
+	return io_uring_register_iowq_max_workers(ring, workers);
+}
+
+/* Sends a message to a ring without one of the sender's own (Linux 6.13). */
+static inline int seam_register_message(struct io_uring_sqe *message)
+{
+	return (int)syscall(__NR_io_uring_register, -1,
+			    KIO_REGISTER_SEND_MSG_RING, message, 1);
+}
+#endif

@@ -1,0 +1,221 @@
+/*
+ * syscalls.c - system calls that need no ring, as they never block: sockets,
+ * pipes, fds, threads. Each gives a negative errno where the call says -1.
+ */
+#include "internal.h"
+
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+
+/* ---- sockets: the calls that never block ------------------------------- */
+
+int kio_socket(int domain, int type)
+{
+	return result_of(socket(domain, type | SOCK_CLOEXEC, 0));
+}
+
+int kio_socket_pair(int type, int32_t *fds)
+{
+	return result_of(
+		socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds));
+}
+
+int kio_socket_bind(int fd, const void *address, uint32_t length)
+{
+	return result_of(bind(fd, address, length));
+}
+
+int kio_socket_listen(int fd, int backlog)
+{
+	return result_of(listen(fd, backlog));
+}
+
+int kio_option_set(int fd, int level, int name, int value)
+{
+	return result_of(setsockopt(fd, level, name, &value, sizeof(value)));
+}
+
+/* Options whose value is never negative. */
+int kio_option_get(int fd, int level, int name)
+{
+	int value = 0;
+	socklen_t length = sizeof(value);
+	int ret = getsockopt(fd, level, name, &value, &length);
+
+	return ret < 0 ? -errno : value;
+}
+
+/*
+ * A listener takes no new connections from now on, and those that wait can
+ * still be accepted. Closing it or shutdown(2) would reset them. A filter that
+ * drops all packets keeps the others out: who connects tries again, and finds
+ * another listener or none.
+ */
+int kio_socket_refuse(int fd)
+{
+	struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
+	struct sock_fprog program = { .len = 1, .filter = &drop };
+	int listens = kio_option_get(fd, SOL_SOCKET, SO_ACCEPTCONN);
+
+	if (listens <= 0)
+		return listens < 0 ? listens : -EINVAL;
+	if (kio_option_get(fd, SOL_SOCKET, SO_DOMAIN) == AF_UNIX)
+		return result_of(shutdown(fd, SHUT_RD));
+	return result_of(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
+				    sizeof(program)));
+}
+
+int kio_nonblocking_set(int fd, bool on)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	return result_of(fcntl(fd, F_SETFL,
+			       on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK));
+}
+
+/*
+ * Accepts what waits in the queue of a listener, -EAGAIN if there is nothing.
+ * Not by the ring: it would retry without end on a unix listener that is shut
+ * down, which is always ready.
+ */
+int kio_accept_now(int fd)
+{
+	int ret = kio_nonblocking_set(fd, true);
+
+	return ret < 0 ? ret :
+			 result_of(accept4(fd, NULL, NULL, SOCK_CLOEXEC));
+}
+
+int kio_socket_shutdown(int fd, int how)
+{
+	return result_of(shutdown(fd, how));
+}
+
+/* Fills a struct sockaddr_storage; returns the length of the address. */
+int kio_socket_name(int fd, bool peer, void *address)
+{
+	socklen_t length = sizeof(struct sockaddr_storage);
+	int ret = peer ? getpeername(fd, address, &length) :
+			 getsockname(fd, address, &length);
+
+	return ret < 0 ? -errno : (int)length;
+}
+
+/*
+ * Makes a pipe of about `size` bytes: fds[0] to read, fds[1] to write. Returns
+ * the size that it has: the system may grant less (pipe-max-size, and the
+ * pages that a user may have in pipes). It ends with the isolate.
+ */
+int kio_pipe(int32_t *fds, int size)
+{
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	kio_fd_own(fds[0]);
+	kio_fd_own(fds[1]);
+	fcntl(fds[1], F_SETPIPE_SZ, size);
+	return fcntl(fds[1], F_GETPIPE_SZ);
+}
+
+/* ---- fds, as /proc tells of them --------------------------------------- */
+
+/* What an fd is, as /proc says it; returns the length. */
+int kio_fd_target(int fd, char *out, uint32_t capacity)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return result_of((int)readlink(path, out, capacity));
+}
+
+/* Whether so many fds can be opened, -EMFILE or -ENFILE if not. */
+int kio_fd_room(uint32_t count)
+{
+	int *fds = calloc(count, sizeof(*fds));
+	uint32_t opened = 0;
+	int ret = 0;
+
+	if (!fds)
+		return -ENOMEM;
+	while (opened < count && ret == 0) {
+		fds[opened] = eventfd(0, EFD_CLOEXEC);
+		if (fds[opened] < 0)
+			ret = -errno;
+		else
+			opened++;
+	}
+	while (opened > 0)
+		close(fds[--opened]);
+	free(fds);
+	return ret;
+}
+
+/* Whether an fd gives or takes bytes in their order, whatever the offset. */
+bool kio_fd_is_stream(int fd)
+{
+	struct stat stat;
+
+	return !fstat(fd, &stat) && !S_ISREG(stat.st_mode) &&
+	       !S_ISBLK(stat.st_mode) && !S_ISDIR(stat.st_mode);
+}
+
+/* Never retried: the fd is gone whatever close(2) says. */
+int kio_fd_close(int fd)
+{
+	kio_fd_disown(fd);
+	return result_of(close(fd));
+}
+
+/* ---- threads ----------------------------------------------------------- */
+
+int kio_thread_id(void)
+{
+	return (int)syscall(SYS_gettid);
+}
+
+/* What a thread of this process has spent on a processor; below 0 (-errno) if
+ * there is none. */
+double kio_thread_cpu_ms(int thread_id)
+{
+	/* as the kernel makes the clock of a thread: man clock_getcpuclockid */
+	clockid_t clock = (clockid_t)(~(unsigned)thread_id << 3 | 6);
+	struct timespec ts;
+
+	if (clock_gettime(clock, &ts) < 0)
+		return -errno;
+	return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
+}
+
+/* CPUs of a mask; the kernel has 8192 at most. */
+union cpus {
+	cpu_set_t set;
+	char bits[8192 / 8];
+};
+
+/*
+ * Keeps this thread on one CPU: the index-th of those that the process may use,
+ * counted round and round. Returns its number.
+ */
+int kio_thread_pin(uint32_t index)
+{
+	union cpus all = { 0 }, one = { 0 };
+	int cpu = 0;
+
+	if (sched_getaffinity(getpid(), sizeof(all), &all.set) < 0)
+		return -errno;
+	index %= (uint32_t)CPU_COUNT_S(sizeof(all), &all.set);
+	while (!CPU_ISSET_S(cpu, sizeof(all), &all.set) || index-- > 0)
+		cpu++;
+	CPU_SET_S(cpu, sizeof(one), &one.set);
+	if (sched_setaffinity(0, sizeof(one), &one.set) < 0)
+		return -errno;
+	return cpu;
+}

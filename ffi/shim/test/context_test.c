@@ -1,0 +1,141 @@
+/*
+ * context_test.c - tests of opening and closing a context, and what it asks the kernel.
+ */
+#include "harness.h"
+#include "masks.h"
+
+#include <string.h>
+#include <sys/socket.h>
+
+TEST(open_without_guard_is_refused)
+{
+	int32_t status = 0;
+
+	CHECK(kio_context_open(8, 32, 8, &status) == NULL);
+	CHECK(status == -EOPNOTSUPP);
+}
+
+TEST(open_is_refused_when_the_host_takes_no_hook)
+{
+	int32_t status = 0;
+
+	hook_status = 1;
+	guard_arm();
+	CHECK(kio_context_open(8, 32, 8, &status) == NULL);
+	CHECK(status == -EOPNOTSUPP);
+}
+
+TEST(close_leaves_no_fd)
+{
+	int fds = count_fds();
+	struct kio *k = context_open(8);
+
+	CHECK(fcntl(kio_ring_fd(k), F_GETFD) == FD_CLOEXEC);
+	CHECK(fcntl(kio_event_fd(k), F_GETFD) == FD_CLOEXEC);
+	context_close(k);
+	CHECK(count_fds() == fds);
+	guard_fire();
+}
+
+TEST(open_that_fails_leaves_no_fd)
+{
+	int fds = count_fds();
+	int32_t status = 0;
+
+	guard_arm();
+	CHECK(kio_context_open(0, 32, 8, &status) == NULL);
+	CHECK(status == -EINVAL);
+	CHECK(count_fds() == fds);
+	guard_fire();
+}
+
+/* What a context uses on a kernel that has, or lacks, some of it. */
+static void check_open_uses(const char *masks, uint32_t setup_flags,
+			    uint32_t enter_flags)
+{
+	static const uint32_t all = IORING_SETUP_SINGLE_ISSUER |
+				    IORING_SETUP_DEFER_TASKRUN |
+				    IORING_SETUP_COOP_TASKRUN |
+				    IORING_SETUP_TASKRUN_FLAG |
+				    IORING_SETUP_SUBMIT_ALL;
+	struct completion completion;
+	struct kio *k;
+
+	mask_hide(masks);
+	k = context_open(8);
+	CHECK((k->ring.flags & all) == setup_flags);
+	CHECK(k->enter_flags == enter_flags);
+	CHECK(kio_close(k, 1, temporary_file()) == 0);
+	collect(k, &completion, 1);
+	CHECK(completion.result == 0);
+	context_close(k);
+}
+
+TEST(open_does_without_what_the_kernel_lacks)
+{
+	memset(mask_hides, 0, sizeof(mask_hides));
+	/* each hides what it says besides what was hidden before */
+	check_open_uses("NO_IOWAIT",
+			IORING_SETUP_SINGLE_ISSUER |
+				IORING_SETUP_DEFER_TASKRUN |
+				IORING_SETUP_TASKRUN_FLAG |
+				IORING_SETUP_SUBMIT_ALL,
+			IORING_ENTER_REGISTERED_RING);
+	check_open_uses("DEFER_TASKRUN",
+			IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+				IORING_SETUP_SUBMIT_ALL,
+			IORING_ENTER_REGISTERED_RING);
+	check_open_uses("SUBMIT_ALL", 0, IORING_ENTER_REGISTERED_RING);
+	check_open_uses("REGISTERED_RING,IOWQ_MAX_WORKERS", 0, 0);
+	guard_fire();
+}
+
+TEST(contexts_of_an_isolate_are_independent)
+{
+	struct kio *first = context_open(8);
+	struct kio *second = context_open(8);
+	struct kio *third = context_open(8);
+	int fd = temporary_file();
+
+	context_close(second);
+	CHECK(kio_fsync(first, 1, fd, 0) == 0);
+	CHECK(kio_fsync(third, 2, fd, 0) == 0);
+	CHECK(result_of_one(third, 2) == 0);
+	CHECK(result_of_one(first, 1) == 0);
+	context_close(third);
+	context_close(first);
+	guard_fire();
+}
+
+TEST(probe_tells_the_same_with_and_without_a_context)
+{
+	uint8_t own[256] = { 0 }, of_context[256] = { 0 };
+	uint32_t own_info[3], info_of_context[3];
+	int fds = count_fds();
+	struct kio *k;
+
+	/* No guard is armed yet: the kernel gets no buffer. */
+	CHECK(kio_probe(NULL, own, own_info) == 0);
+	CHECK(count_fds() == fds);
+	k = context_open(8);
+	CHECK(kio_probe(k, of_context, info_of_context) == 0);
+	CHECK(memcmp(own, of_context, sizeof(own)) == 0);
+	CHECK(memcmp(own_info, info_of_context, sizeof(own_info)) == 0);
+	CHECK(own[IORING_OP_READ] == 1 && own[255] == 0);
+	CHECK(own[KIO_OP_FTRUNCATE] == k->ring_ftruncate);
+	CHECK(own_info[0] & IORING_SETUP_CQSIZE);
+	context_close(k);
+	guard_fire();
+}
+
+TEST_DYING(close_with_an_operation_in_flight_aborts, SIGABRT)
+{
+	struct kio *k = context_open(8);
+	char byte;
+	int32_t fds[2];
+
+	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 0, 1, 0) == 0);
+	CHECK(step_at_once(k) == 0);
+	kio_context_close(k);
+}

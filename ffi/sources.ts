@@ -1,0 +1,50 @@
+/** The C of the library, as text: an installed package compiles it from here,
+ * and `deno task digest` names the library by it. */
+import cancel from "./shim/cancel.c" with { type: "text" };
+import chain from "./shim/chain.c" with { type: "text" };
+import close from "./shim/close.c" with { type: "text" };
+import context from "./shim/context.c" with { type: "text" };
+import driver from "./shim/driver.c" with { type: "text" };
+import guard from "./shim/guard.c" with { type: "text" };
+import internal from "./shim/internal.h" with { type: "text" };
+import isolate from "./shim/isolate.c" with { type: "text" };
+import kio from "./shim/kio.h" with { type: "text" };
+import listen from "./shim/listen.c" with { type: "text" };
+import loop from "./shim/loop.c" with { type: "text" };
+import mailbox from "./shim/mailbox.c" with { type: "text" };
+import message from "./shim/message.c" with { type: "text" };
+import names from "./shim/names.c" with { type: "text" };
+import opcodes from "./shim/opcodes.c" with { type: "text" };
+import register from "./shim/register.c" with { type: "text" };
+import seams from "./shim/seams.h" with { type: "text" };
+import sqe from "./shim/sqe.c" with { type: "text" };
+import syscalls from "./shim/syscalls.c" with { type: "text" };
+import faults from "./shim/test/faults.c" with { type: "text" };
+import waiters from "./shim/waiters.c" with { type: "text" };
+import waitersHeader from "./shim/waiters.h" with { type: "text" };
+
+/** By their paths in the folder shim/. */
+export const SOURCES: Readonly<Record<string, string>> = {
+  "cancel.c": cancel,
+  "chain.c": chain,
+  "close.c": close,
+  "context.c": context,
+  "driver.c": driver,
+  "guard.c": guard,
+  "internal.h": internal,
+  "isolate.c": isolate,
+  "kio.h": kio,
+  "listen.c": listen,
+  "loop.c": loop,
+  "mailbox.c": mailbox,
+  "message.c": message,
+  "names.c": names,
+  "opcodes.c": opcodes,
+  "register.c": register,
+  "seams.h": seams,
+  "sqe.c": sqe,
+  "syscalls.c": syscalls,
+  "test/faults.c": faults,
+  "waiters.c": waiters,
+  "waiters.h": waitersHeader,
+};
