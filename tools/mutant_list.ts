@@ -1121,4 +1121,18 @@ export const MUTANTS: readonly Mutant[] = [
     to: "else this.#owner.requeued();",
     tests: ["tests/process/chain_faults.process.ts"],
   },
+  {
+    rule: "progress counts: what was in vain before is forgotten",
+    file: "lib/ring/start.ts",
+    from: "        this.#vain = 0;\n        return goesOn;",
+    to: "        return goesOn;",
+    tests: [FAULTS],
+  },
+  {
+    rule: "continuations of Deno's come before a wait in the kernel",
+    file: "lib/ring/ring.ts",
+    from: "for (let left = LULL_HOPS; left > 0; left--) await HOP;",
+    to: "",
+    tests: ["tests/process/lull.process.ts"],
+  },
 ];
