@@ -1086,21 +1086,6 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ["tests/process/chain_faults.process.ts"],
   },
   {
-    rule: "a front that the kernel did not find goes on",
-    file: "lib/ring/chain.ts",
-    from: "if (result === -ENOENT) return this.#letGo();",
-    to: "",
-    tests: ["tests/process/chain_faults.process.ts"],
-  },
-  {
-    rule: "a front that is given up meanwhile is not queued again",
-    file: "lib/ring/chain.ts",
-    from:
-      "return (result === -ECANCELED || result === -EINTR) &&\n      !this.#do.isGivenUp(this.#links[at]!);",
-    to: "return result === -ECANCELED || result === -EINTR;",
-    tests: ["tests/process/chain_faults.process.ts"],
-  },
-  {
     rule: "a buffer that was taken away is not given to the kernel again",
     file: "lib/ring/chain.ts",
     from: "      this.#do.checkPinned(this.#links[at]!);\n",
@@ -1134,5 +1119,12 @@ export const MUTANTS: readonly Mutant[] = [
     from: "for (let left = LULL_HOPS; left > 0; left--) await HOP;",
     to: "",
     tests: ["tests/process/lull.process.ts"],
+  },
+  {
+    rule: "the end of an isolate that hangs says why",
+    file: "ffi/kio.c",
+    from: "\t\tif (!told && kio_now_ms() - progress_ms > 5000) {\n",
+    to: "\t\tif (!told && kio_now_ms() - progress_ms > 5e9) {\n",
+    tests: ["tests/process/guard_wait.process.ts"],
   },
 ];

@@ -315,6 +315,7 @@ await new Promise((resolve) => setTimeout(resolve, 5));
 buffer.buffer.transfer();
 await kio.asyncSleep(ctx, 2000);
 console.log("it goes on");
+Deno.exit();
 `,
     { flags: ["-A"] },
   );
