@@ -5,9 +5,10 @@ import { openingError } from "./ring/ring.ts";
 
 /**
  * How an operation is done here: `"ring"` by the kernel's io_uring,
- * `"syscall"` by a system call that the calling thread makes, as the kernel's
- * io_uring has no such operation yet (in `link()` it fails with EOPNOTSUPP),
- * `"none"` not at all.
+ * `"syscall"` by a system call that the calling thread makes, `"none"` not at
+ * all. A system call is no part of a chain. `asyncFtruncate()` is one before
+ * Linux 6.9, and fails in `link()` with EOPNOTSUPP. `asyncPipe()` always is, as
+ * pipe2(2) never waits.
  */
 export type Support = "ring" | "syscall" | "none";
 
@@ -71,6 +72,7 @@ const OPCODES = new Map<Operation, number>([
   [operations.MSG_RING, 40],
   [operations.WAKE, 40],
   [operations.FTRUNCATE, 55],
+  [operations.PIPE, 62],
 ]);
 
 const OPCODES_MAX = 256;
@@ -108,6 +110,7 @@ export function probe(handle: Deno.PointerObject | null): Capabilities {
 }
 
 function supportOf(operation: Operation, isInRing: boolean): Support {
+  if (operation === operations.PIPE) return "syscall";
   if (isInRing) return "ring";
   return operation === operations.FTRUNCATE ? "syscall" : "none";
 }
