@@ -1083,21 +1083,6 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ["tests/process/chain_faults.process.ts"],
   },
   {
-    rule: "a front that the kernel did not find goes on",
-    file: "lib/ring/chain.ts",
-    from: "if (result === -ENOENT) return this.#letGo();",
-    to: "",
-    tests: ["tests/process/chain_faults.process.ts"],
-  },
-  {
-    rule: "a front that is given up meanwhile is not queued again",
-    file: "lib/ring/chain.ts",
-    from:
-      "return (result === -ECANCELED || result === -EINTR) &&\n      !this.#links[at]!.isGivenUp;",
-    to: "return result === -ECANCELED || result === -EINTR;",
-    tests: ["tests/process/chain_faults.process.ts"],
-  },
-  {
     rule: "a buffer that was taken away is not given to the kernel again",
     file: "lib/ring/chain.ts",
     from: "      checkRetained(this.#core, this.#links[at]!);\n",
@@ -1118,6 +1103,27 @@ export const MUTANTS: readonly Mutant[] = [
     from: "else conclude(this.#core, this.#links[at]!, status);",
     to: "else this.#core.queued++;",
     tests: ["tests/process/chain_faults.process.ts"],
+  },
+  {
+    rule: "progress counts: what was in vain before is forgotten",
+    file: "lib/ring/steps.ts",
+    from: "        this.#vain = 0;\n        return goesOn;",
+    to: "        return goesOn;",
+    tests: [FAULTS],
+  },
+  {
+    rule: "continuations of Deno's come before a wait in the kernel",
+    file: "lib/ring/driver.ts",
+    from: "for (let left = WAIT_TICKS; left > 0; left--) await TICK;",
+    to: "",
+    tests: ["tests/process/lull.process.ts"],
+  },
+  {
+    rule: "the end of an isolate that hangs says why",
+    file: "ffi/shim/context.c",
+    from: "\t\tif (!told && kio_now_ms() - progress_ms > 5000) {\n",
+    to: "\t\tif (!told && kio_now_ms() - progress_ms > 5e9) {\n",
+    tests: ["tests/process/guard_wait.process.ts"],
   },
   {
     rule: "an operation without a row in opcodes.c is refused",

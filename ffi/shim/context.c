@@ -138,8 +138,6 @@ fail_event_fd:
 	close(k->event_fd);
 fail_ring:
 	free(k->chain_copies);
-	free(k->closings);
-	free(k->closings);
 	io_uring_queue_exit(&k->ring);
 fail_memory:
 	free(k);

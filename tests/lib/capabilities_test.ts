@@ -21,6 +21,10 @@ kioTest("IoContext.probe() finds what every kernel has", () => {
   }
 });
 
+kioTest("IoContext.probe() knows what is a system call", () => {
+  assertEquals(IoContext.probe().operations.asyncPipe, "syscall");
+});
+
 kioTest("IoContext.capabilities is what IoContext.probe() finds", (ctx) => {
   assertEquals(ctx.capabilities, IoContext.probe());
   assertEquals(ctx.capabilities, ctx.capabilities);

@@ -29,7 +29,7 @@ import {
   text,
   turn,
   unixPair,
-  value,
+  within,
 } from "../support.ts";
 import { runScript } from "./support.ts";
 
@@ -222,9 +222,11 @@ kioTest(
 
 /** What is done to a chain behind a connect that was taken back, and waits. */
 const whileConnecting: Record<string, [act: (ops: Ops) => unknown, string]> = {
-  "cancel() of the one behind it": [(ops) => {
+  "cancel() of the one behind it": [async (ops) => {
     ops[1]!.cancel();
-    ops[0]!.withTimeout(30);
+    // At once, and not when the connect is over.
+    assertCode(await within(10_000, ops[1]!, "the link"), "ECANCELED");
+    ops[0]!.withTimeout(1);
   }, "ETIMEDOUT,ECANCELED,ECANCELED"],
   "cancel()": [(ops) => ops[0]!.cancel(), "ECANCELED,ECANCELED,ECANCELED"],
   "withTimeout()": [
@@ -252,7 +254,7 @@ for (const [name, [act, expected]] of Object.entries(whileConnecting)) {
     assertCode(await ops[2]!, "ECANCELED");
     await turn(10);
     assertEquals(ctx.pending, 2);
-    act(ops);
+    await act(ops);
     assertEquals(codes(await Promise.all(ops)), expected);
     assertEquals(await received(ctx, target), "");
   });
@@ -313,6 +315,7 @@ await new Promise((resolve) => setTimeout(resolve, 5));
 buffer.buffer.transfer();
 await kio.asyncSleep(ctx, 2000);
 console.log("it goes on");
+Deno.exit();
 `,
     { flags: ["-A"] },
   );

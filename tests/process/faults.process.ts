@@ -436,6 +436,33 @@ kioTest("transfers and messages wait after an EAGAIN", async (ctx) => {
   assertEquals(buffer, LONG.subarray(0, 2));
 });
 
+kioTest(
+  "transfers that made progress poll again before they wait by the clock",
+  async (ctx) => {
+    using pair = unixPair();
+    value(await asyncSend(ctx, pair.left, LONG.subarray(0, 8)));
+    // Twice in vain, a byte, twice in vain again: four polls and no pause.
+    const vain = [1, 2, 4, 5].map((nth): FaultRule => ({
+      operation: "recv",
+      fault: "error",
+      code: "EAGAIN",
+      nth,
+    }));
+    using plan = FaultPlan.install({
+      rules: [
+        ...vain,
+        { operation: "recv", fault: "short", bytes: 1, nth: 3 },
+        { operation: "poll", fault: "delay", ms: 1 },
+      ],
+    });
+    const buffer = new Uint8Array(8);
+    assertEquals(value(await asyncRecvExact(ctx, pair.right, buffer)), 8);
+    assertEquals(buffer, LONG.subarray(0, 8));
+    const polls = plan.injected.filter(({ fault }) => fault === "delay");
+    assertEquals(polls.length, 4);
+  },
+);
+
 /** Reads and writes that lose every race for a while. */
 const racing: Record<
   string,

@@ -304,3 +304,36 @@ Deno.test("leaks", () => {
     /asyncSleep for \d+ ms .*\n +at forgets \(.*leak_test\.ts:3/,
   );
 });
+
+Deno.test("withSignal() of AbortSignal.timeout() lets the process end", async () => {
+  // Of an operation that is complete, and of one that nobody waits for.
+  const ended = await runScript(
+    `
+    const ctx = new kio.IoContext(16);
+    const [left, right] = kio.unwrap(kio.Socket.pair());
+    const data = new Uint8Array(4);
+    const received = kio.asyncRecv(ctx, right, data)
+      .withSignal(AbortSignal.timeout(600_000));
+    await kio.asyncSleep(ctx, 5).withSignal(AbortSignal.timeout(600_000));
+    await kio.asyncSend(ctx, left, data)
+      .withSignal(AbortSignal.timeout(600_000));
+    console.log(await received.orThrow(), ctx.pending);
+    `,
+    { limitMs: 60_000 },
+  );
+  assertPrinted(ended, "4 0\n");
+});
+
+Deno.test("withSignal() of AbortSignal.timeout() ends what the process waits for", async () => {
+  const ended = await runScript(
+    `
+    const ctx = new kio.IoContext(16);
+    const [left] = kio.unwrap(kio.Socket.pair());
+    const received = await kio.asyncRecv(ctx, left, new Uint8Array(1))
+      .withSignal(AbortSignal.timeout(20));
+    console.log(received.error.code);
+    `,
+    { limitMs: 60_000 },
+  );
+  assertPrinted(ended, "ECANCELED\n");
+});
