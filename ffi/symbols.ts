@@ -88,7 +88,7 @@ export const rareSymbols = {
   kio_close: fn([K, ID, FD], INT),
   kio_fsync: fn([K, ID, FD, FLAGS], INT),
   kio_fallocate: fn([K, ID, FD, INT, OFFSET, OFFSET], INT),
-  kio_ftruncate: fn([K, ID, FD, OFFSET], INT),
+  kio_ftruncate: fn([K, ID, FD, "i64"], INT),
   kio_accept: fn([K, ID, FD, BUFFER], INT),
   kio_connect: fn([K, ID, FD, BUFFER, LENGTH], INT),
   kio_poll_changes: fn([K, ID, FD, FLAGS, FLAGS], INT),

@@ -1,10 +1,9 @@
-import type { Shim } from "../ffi/load.ts";
-import type { BoundOptions } from "../lib/ring/bounds.ts";
 import {
   type Buffer,
   checkFd,
   checkMemory,
   checkOffset,
+  CURRENT_POSITION,
   type Fd,
   type Offset,
   TRANSFER_MAX,
@@ -14,10 +13,17 @@ import { EAGAIN, EINTR, ESPIPE } from "../lib/errno.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import { SO_TYPE, SOL_SOCKET } from "../lib/ops/layout.ts";
-import * as operations from "../lib/ops/table.ts";
-import type { Operation } from "../lib/ring/operation.ts";
+import {
+  READ_EXACT,
+  RECV_EXACT,
+  SEND_EXACT,
+  WRITE_EXACT,
+} from "../lib/ops/table.ts";
+import type { BoundOptions } from "../lib/ring/bounds.ts";
 import type { Transfer } from "../lib/ring/entry.ts";
+import type { Operation } from "../lib/ring/operation.ts";
 import type { Ring } from "../lib/ring/Ring.ts";
+import { Sqe } from "../lib/ring/sqe.ts";
 import { startTransfer } from "../lib/ring/start.ts";
 import { NO_POSITION, Waiting } from "../lib/ring/steps.ts";
 import type { UringOp } from "../lib/UringOp.ts";
@@ -72,26 +78,13 @@ export function asyncRecvExact(
   buffer: Buffer,
   options: BoundOptions = {},
 ): UringOp<number> {
-  const operation = operations.RECV_EXACT;
-  const ring = ringOf(ctx, operation);
-  const socket = checkFd(fd, operation);
-  const total = checkMemory(buffer, operation);
+  const ring = ringOf(ctx, RECV_EXACT);
+  const sqe = sqeFor(RECV_EXACT, fd, buffer);
   // With MSG_WAITALL the kernel waits for the rest. Not at first: it would join
   // the records of a seqpacket socket, and cut the last of them.
-  const prepare: Prepare = (shim, handle, id, moved, length) => {
-    const flags = moved === 0 ? 0 : MSG_WAITALL;
-    return shim.kio_recv(handle, id, socket, buffer, moved, length, flags);
-  };
-  return exact(
-    ring,
-    operation,
-    socket,
-    POLLIN,
-    buffer,
-    total,
-    prepare,
-    options,
-  );
+  return exact(ring, RECV_EXACT, sqe, POLLIN, options, (moved) => {
+    sqe.opFlags = moved === 0 ? 0 : MSG_WAITALL;
+  });
 }
 
 /**
@@ -115,13 +108,10 @@ export function asyncSendExact(
   data: Buffer,
   options: BoundOptions = {},
 ): UringOp<number> {
-  const operation = operations.SEND_EXACT;
-  const ring = ringOf(ctx, operation);
-  const socket = checkFd(fd, operation);
-  const total = checkMemory(data, operation);
-  const prepare: Prepare = (shim, handle, id, moved, length) =>
-    shim.kio_send(handle, id, socket, data, moved, length, MSG_WAITALL);
-  return exact(ring, operation, socket, POLLOUT, data, total, prepare, options);
+  const ring = ringOf(ctx, SEND_EXACT);
+  const sqe = sqeFor(SEND_EXACT, fd, data);
+  sqe.opFlags = MSG_WAITALL;
+  return exact(ring, SEND_EXACT, sqe, POLLOUT, options, () => {});
 }
 
 /**
@@ -147,18 +137,12 @@ export function asyncReadExact(
   offset: Offset = 0,
   options: BoundOptions = {},
 ): UringOp<number> {
-  const operation = operations.READ_EXACT;
-  const ring = ringOf(ctx, operation);
-  const file = checkFd(fd, operation);
-  const total = checkMemory(buffer, operation);
-  checkRange(ring, offset, total, operation);
-  const prepare: Prepare = (shim, handle, id, moved, length, isStream) => {
-    const at = isStream
-      ? NO_POSITION
-      : offsetAfter(ring, offset, moved, operation);
-    return shim.kio_read(handle, id, file, buffer, moved, length, at, 0);
-  };
-  return exact(ring, operation, file, POLLIN, buffer, total, prepare, options);
+  const ring = ringOf(ctx, READ_EXACT);
+  const sqe = sqeFor(READ_EXACT, fd, buffer);
+  checkRange(offset, buffer.byteLength, READ_EXACT);
+  return exact(ring, READ_EXACT, sqe, POLLIN, options, (moved, isStream) => {
+    sqe.offset = isStream ? NO_POSITION : offsetAfter(offset, moved);
+  });
 }
 
 /**
@@ -183,66 +167,42 @@ export function asyncWriteExact(
   offset: Offset = 0,
   options: BoundOptions = {},
 ): UringOp<number> {
-  const operation = operations.WRITE_EXACT;
-  const ring = ringOf(ctx, operation);
-  const file = checkFd(fd, operation);
-  const total = checkMemory(data, operation);
-  checkRange(ring, offset, total, operation);
-  const prepare: Prepare = (shim, handle, id, moved, length, isStream) => {
-    const at = isStream
-      ? NO_POSITION
-      : offsetAfter(ring, offset, moved, operation);
-    return shim.kio_write(handle, id, file, data, moved, length, at, 0);
-  };
-  return exact(ring, operation, file, POLLOUT, data, total, prepare, options);
+  const ring = ringOf(ctx, WRITE_EXACT);
+  const sqe = sqeFor(WRITE_EXACT, fd, data);
+  checkRange(offset, data.byteLength, WRITE_EXACT);
+  return exact(ring, WRITE_EXACT, sqe, POLLOUT, options, (moved, isStream) => {
+    sqe.offset = isStream ? NO_POSITION : offsetAfter(offset, moved);
+  });
 }
 
-/** Queues one operation of an exact transfer. */
-type Prepare = (
-  shim: Shim,
-  handle: Deno.PointerObject,
-  id: number,
-  moved: number,
-  length: number,
-  isStream: boolean,
-) => number;
+/** Sets the fields of the next submission but for those of the buffer. */
+type Prepare = (moved: number, isStream: boolean) => void;
 
 const SOCK_STREAM = 1;
 
-/** Moves a buffer, operation by operation. */
+/** A transfer that fills or sends a buffer. */
 class ExactTransfer extends Waiting implements Transfer {
   moved = 0;
   readonly total: number;
-  readonly #shim: Shim;
-  readonly #fd: number;
+  readonly #shim: Ring["shim"];
+  readonly #sqe: Sqe;
   readonly #prepare: Prepare;
-  /** The file has no position: the kernel refused to go on at one. */
+  /** It has no position: the kernel refused to go on at one. */
   #isStream = false;
 
-  constructor(
-    shim: Shim,
-    fd: number,
-    events: number,
-    total: number,
-    prepare: Prepare,
-  ) {
-    super(fd, 0, events);
+  constructor({ shim }: Ring, sqe: Sqe, events: number, prepare: Prepare) {
+    super(sqe.fd, 0, events);
+    this.total = sqe.addr!.byteLength;
     this.#shim = shim;
-    this.#fd = fd;
-    this.total = total;
+    this.#sqe = sqe;
     this.#prepare = prepare;
   }
 
-  submit(shim: Shim, handle: Deno.PointerObject, id: number): number {
-    const length = Math.min(this.total - this.moved, TRANSFER_MAX);
-    return this.#prepare(
-      shim,
-      handle,
-      id,
-      this.moved,
-      length,
-      this.#isStream,
-    );
+  submit(...to: Parameters<Sqe["submit"]>): number {
+    this.#sqe.at = this.moved;
+    this.#sqe.len = Math.min(this.total - this.moved, TRANSFER_MAX);
+    this.#prepare(this.moved, this.#isStream);
+    return this.#sqe.submit(...to);
   }
 
   take(result: number): boolean {
@@ -253,57 +213,51 @@ class ExactTransfer extends Waiting implements Transfer {
     if (result <= 0) return result === -EINTR || result === -EAGAIN;
     const isFirst = this.moved === 0;
     this.moved += result;
-    return this.moved < this.total && !(isFirst && this.#isDatagram());
+    return this.moved < this.total && !(isFirst && this.#isMessage());
   }
 
-  /** Tells if the socket has messages: the end of one is that of the transfer,
-   * as the next one would be cut. */
-  #isDatagram(): boolean {
-    const type = this.#shim.kio_option_get(this.#fd, SOL_SOCKET, SO_TYPE);
-    return type > SOCK_STREAM;
+  /** Tells that a message came: its end is that of the transfer, as the next
+   * one would be cut. */
+  #isMessage(): boolean {
+    const { fd } = this.#sqe;
+    return this.#shim.kio_option_get(fd, SOL_SOCKET, SO_TYPE) > SOCK_STREAM;
   }
+}
+
+function sqeFor(row: Operation, fd: Fd, buffer: Buffer): Sqe {
+  const sqe = new Sqe(row.opcode);
+  sqe.fd = checkFd(fd, row);
+  checkMemory(buffer, row);
+  sqe.addr = buffer;
+  return sqe;
 }
 
 function exact(
   ring: Ring,
   operation: Operation,
-  fd: number,
+  sqe: Sqe,
   events: number,
-  buffer: Buffer,
-  total: number,
-  prepare: Prepare,
   options: BoundOptions,
+  prepare: Prepare,
 ): UringOp<number> {
-  const transfer = new ExactTransfer(ring.shim, fd, events, total, prepare);
-  return startTransfer(ring, operation, fd, buffer, { transfer }, options);
+  const transfer = new ExactTransfer(ring, sqe, events, prepare);
+  const { fd, retained } = sqe;
+  return startTransfer(ring, operation, fd, retained, transfer, options);
 }
 
-/** Throws unless the offset is in range until the end of the transfer. */
-function checkRange(
-  ring: Ring,
-  offset: Offset,
-  total: number,
-  operation: Operation,
-): void {
-  offsetAfter(ring, offset, 0, operation);
-  offsetAfter(ring, offset, total, operation);
+/** Checks that the offset is one, and stays one until the end. */
+function checkRange(offset: Offset, total: number, operation: Operation): void {
+  checkOffset(offset, operation);
+  if (offset !== CURRENT_POSITION) {
+    checkOffset(sum(offset, total), operation);
+  }
 }
 
-/** Gives the offset of the rest, in the form that the shim takes. */
-function offsetAfter(
-  ring: Ring,
-  offset: Offset,
-  moved: number,
-  operation: Operation,
-): number {
-  const at = typeof offset === "number"
-    ? offset + moved
-    : typeof offset === "bigint"
-    ? offset + BigInt(moved)
-    : offset;
-  return checkOffset(
-    at,
-    operation,
-    (wide) => ring.shim.kio_wide_offset(ring.handle, wide),
-  );
+/** The offset for the rest, as a submission takes it. */
+function offsetAfter(offset: Offset, moved: number): number | bigint {
+  return offset === CURRENT_POSITION ? NO_POSITION : sum(offset, moved);
+}
+
+function sum(offset: number | bigint, moved: number): number | bigint {
+  return typeof offset === "number" ? offset + moved : offset + BigInt(moved);
 }

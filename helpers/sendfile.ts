@@ -82,8 +82,9 @@ export function asyncSendfile(
   }
   const pool = pipePoolOf(ring);
   const transfer = new Sendfile(pool, fileFd, toFd, from, total);
-  const extra = { transfer, otherFd: toFd };
-  return startTransfer(ring, operation, fileFd, null, extra, options);
+  return startTransfer(ring, operation, fileFd, null, transfer, options, {
+    otherFd: toFd,
+  });
 }
 
 /** Moves bytes from a file to a socket, chain of splices by chain. */

@@ -58,7 +58,7 @@ export function probe(handle: Deno.PointerObject | null): Capabilities {
   const [setup = 0, features = 0, hasSyncMessages = 0] = info;
   return Object.freeze({
     operations: Object.freeze(Object.fromEntries(
-      ROWS.map((row) => [row.name, supportOf(row, opcodes[row.opcode] !== 0)])
+      ROWS.map((row) => [row.name, supportOf(row, opcodes)])
         .sort(),
     )),
     features: Object.freeze({
@@ -72,7 +72,10 @@ export function probe(handle: Deno.PointerObject | null): Capabilities {
   });
 }
 
-function supportOf({ isEmulated }: table.Row, isInRing: boolean): Support {
-  if (isInRing) return "ring";
+function supportOf(
+  { opcode, isEmulated }: table.Row,
+  opcodes: Uint8Array,
+): Support {
+  if (opcode >= 0 && opcodes[opcode] !== 0) return "ring";
   return isEmulated ? "syscall" : "none";
 }

@@ -209,15 +209,12 @@ export function checkFlags(flags: number, operation: Operation): number {
   return checkInteger(flags, 2 ** 31 - 1, "flags", operation.verb);
 }
 
-/**
- * An offset as the shim takes it: a number, -1 for the current position, NaN
- * for one that `setWide` has taken because a number would round it.
- */
+/** An offset: -1 for the current position, a bigint where a number would round
+ * it. */
 export function checkOffset(
   offset: Offset,
   operation: Operation,
-  setWide: (offset: bigint) => void,
-): number {
+): number | bigint {
   if (typeof offset === "number") {
     if (offset >= 0 && offset <= Number.MAX_SAFE_INTEGER && offset % 1 === 0) {
       return offset;
@@ -226,8 +223,7 @@ export function checkOffset(
     return -1;
   } else if (typeof offset === "bigint") {
     if (offset >= 0n && offset <= OFFSET_MAX) {
-      setWide(offset);
-      return NaN;
+      return offset <= Number.MAX_SAFE_INTEGER ? Number(offset) : offset;
     }
   } else {
     throw new TypeError(

@@ -1,7 +1,7 @@
 import {
   asyncClose,
   asyncFstat,
-  asyncOpenat2,
+  asyncOpen,
   asyncReadExact,
   type FileStat,
   type IoContext,
@@ -129,13 +129,12 @@ export class FileCache {
   }
 
   async #look(path: string): Task<Found> {
-    const opened = await asyncOpenat2(
+    const opened = await asyncOpen(
       this.#ctx,
-      this.#root,
       path,
       // It may be a FIFO, which would make one wait.
       O_RDONLY | O_NONBLOCK,
-      { resolve: RESOLVE },
+      { dir: this.#root, resolve: RESOLVE },
     );
     const before = this.#files.get(path);
     if (!opened.ok) {

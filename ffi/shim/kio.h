@@ -150,7 +150,7 @@ EXPORT int kio_close(struct kio *k, double id, int fd);
 EXPORT int kio_fsync(struct kio *k, double id, int fd, uint32_t flags);
 EXPORT int kio_fallocate(struct kio *k, double id, int fd, int mode,
 			 double offset, double length);
-EXPORT int kio_ftruncate(struct kio *k, double id, int fd, double length);
+EXPORT int kio_ftruncate(struct kio *k, double id, int fd, int64_t length);
 EXPORT int kio_accept(struct kio *k, double id, int fd, void *address);
 EXPORT int kio_connect(struct kio *k, double id, int fd, const void *address,
 		       uint32_t length);

@@ -248,20 +248,20 @@ int kio_fallocate(struct kio *k, double id, int fd, int mode, double offset,
  * Before Linux 6.9 the call itself is made here and a NOP brings its result
  * through the ring; in a chain that would be out of order, so it is refused.
  */
-int kio_ftruncate(struct kio *k, double id, int fd, double length)
+int kio_ftruncate(struct kio *k, double id, int fd, int64_t length)
 {
 	if (!k->ring_ftruncate) {
 		if (k->chaining) {
 			k->chain_refused = true;
 			return -EOPNOTSUPP;
 		}
-		if (ftruncate(fd, (off_t)offset_of(k, length)) < 0)
+		if (ftruncate(fd, length) < 0)
 			return -errno;
 		QUEUE(k, id, 0, io_uring_prep_nop(sqe));
 	}
 	QUEUE(k, id, 0,
 	      io_uring_prep_rw(seam_opcode(KIO_OP_FTRUNCATE), sqe, fd,
-			       NULL, 0, offset_of(k, length)));
+			       NULL, 0, (uint64_t)length));
 }
 
 /* address: room for a struct sockaddr_storage and a socklen_t, or NULL. */

@@ -7,3 +7,48 @@
 export const SOL_SOCKET = 1;
 /** An option: the type of a socket. */
 export const SO_TYPE = 3;
+
+/** sizeof(struct sockaddr_storage). */
+export const ADDRESS_SIZE = 128;
+
+/** Parts of the block that kio_message_init() fills. */
+export const MESSAGE_NAME_AT = 64;
+export const MESSAGE_VECTORS_AT: number = MESSAGE_NAME_AT + ADDRESS_SIZE;
+
+/** Parts of struct msghdr. */
+export const MSG_NAMELEN_AT = 8;
+export const MSG_CONTROLLEN_AT = 40;
+export const MSG_FLAGS_AT = 48;
+
+/** Set by the shim: fds that are received are not inherited. */
+export const MSG_CMSG_CLOEXEC = 0x40000000;
+
+/** A path is relative to the current directory; it may be empty. */
+export const AT_FDCWD = -100;
+export const AT_EMPTY_PATH = 0x1000;
+
+export const O_CLOEXEC = 0o2000000;
+/** O_TMPFILE without O_DIRECTORY, which is a part of it. */
+export const O_TMPFILE_BIT = 0o20000000;
+
+/** sizeof(struct open_how) and its parts. */
+export const HOW_SIZE = 24;
+export const HOW_FLAGS_AT = 0;
+export const HOW_MODE_AT = 8;
+export const HOW_RESOLVE_AT = 16;
+
+/** sizeof(struct statx), its parts, and the mask for all that stat(2) has. */
+export const STAT_SIZE = 256;
+export const STAT_LINKS_AT = 16;
+export const STAT_UID_AT = 20;
+export const STAT_GID_AT = 24;
+export const STAT_MODE_AT = 28;
+export const STAT_INODE_AT = 32;
+export const STAT_FILE_SIZE_AT = 40;
+export const STAT_BLOCKS_AT = 48;
+export const STAT_MODIFIED_AT = 112;
+export const STAT_DEVICE_AT = 136;
+export const STATX_BASIC_STATS = 0x7ff;
+
+/** The part of a mode that is the type. */
+export const S_IFMT = 0o170000;

@@ -1,3 +1,4 @@
+/** Paths: opening, looking, renaming, removing. */
 import {
   checkFd,
   checkFlags,
@@ -9,34 +10,34 @@ import {
 import { O_CREAT } from "../constants.ts";
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
-import * as operations from "./table.ts";
-import { RetainedGroup } from "../ring/retained.ts";
+import { Sqe } from "../ring/sqe.ts";
 import { start } from "../ring/start.ts";
 import type { UringOp } from "../UringOp.ts";
+import {
+  AT_EMPTY_PATH,
+  AT_FDCWD,
+  HOW_FLAGS_AT,
+  HOW_MODE_AT,
+  HOW_RESOLVE_AT,
+  HOW_SIZE,
+  O_CLOEXEC,
+  O_TMPFILE_BIT,
+  S_IFMT,
+  STAT_BLOCKS_AT,
+  STAT_DEVICE_AT,
+  STAT_FILE_SIZE_AT,
+  STAT_GID_AT,
+  STAT_INODE_AT,
+  STAT_LINKS_AT,
+  STAT_MODE_AT,
+  STAT_MODIFIED_AT,
+  STAT_SIZE,
+  STAT_UID_AT,
+  STATX_BASIC_STATS,
+} from "./layout.ts";
+import { FSTAT, OPEN, OPEN_HOW, RENAME, UNLINK } from "./table.ts";
 
-/** sizeof(struct open_how) and its parts. */
-const HOW_SIZE = 24;
-const HOW_FLAGS_AT = 0;
-const HOW_MODE_AT = 8;
-const HOW_RESOLVE_AT = 16;
-
-const O_TMPFILE_BIT = 0o20000000;
-const O_CLOEXEC = 0o2000000;
-
-/** sizeof(struct statx) and its parts. */
-const STAT_SIZE = 256;
-const STAT_LINKS_AT = 16;
-const STAT_UID_AT = 20;
-const STAT_GID_AT = 24;
-const STAT_MODE_AT = 28;
-const STAT_INODE_AT = 32;
-const STAT_FILE_SIZE_AT = 40;
-const STAT_BLOCKS_AT = 48;
-const STAT_MODIFIED_AT = 112;
-const STAT_DEVICE_AT = 136;
 const BLOCK_SIZE = 512;
-
-const MODE_TYPE = 0o170000;
 const MODE_PERMISSIONS = 0o7777;
 const TYPES: ReadonlyMap<number, FileType> = new Map([
   [0o100000, "file"],
@@ -49,65 +50,97 @@ const TYPES: ReadonlyMap<number, FileType> = new Map([
   [0, "anonymous"],
 ]);
 
-/** What `asyncOpenat2()` is told besides flags. */
-export interface OpenHow {
-  /** Permissions of a file that is created, less the umask.
+/** Options of `asyncOpen()`. */
+export interface OpenOptions {
+  /** Permissions of a file that is created, less the umask: 0 to 0o7777.
    * @default {0o644} */
   mode?: number | undefined;
-  /** How the path may be resolved: `RESOLVE_BENEATH` and others, with `|`.
+  /** The directory that a relative path starts from; the current one if left
+   * out. */
+  dir?: Fd | undefined;
+  /** Restricts how the path may be resolved: `RESOLVE_BENEATH` and others, with
+   * `|`. The call is then openat2(2), which refuses flags that it does not know.
    * @default {0} */
   resolve?: number | undefined;
 }
 
 /**
- * Opens a file relative to a directory, and says how the path may be resolved:
- * with `RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS` nothing outside of the
- * directory can be reached, whatever the path and the symbolic links say. The
- * fd is never inherited by other programs. See openat2(2).
+ * Opens a file by openat(2). The fd is never inherited by other programs
+ * (`O_CLOEXEC`).
+ *
+ * With `resolve: RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS` nothing outside of the
+ * directory can be reached, whatever the path and the symbolic links say. See
+ * openat2(2).
  *
  * @param ctx The context.
- * @param directory The directory that a relative path starts from.
- * @param path The path.
- * @param flags `O_RDONLY`, `O_RDWR | O_CREAT` … Unlike open(2) it refuses what
- * it does not know, with `EINVAL`.
- * @param how Permissions and the way to resolve.
- * @returns The new fd; the caller has to close it. `EXDEV` for a path that
- * leaves the directory, `ELOOP` for a link that is not allowed, `ENOENT`,
- * `EACCES` …
- * @throws {TypeError} If `path` is no string or has a NUL, or the context is
- * closed; {RangeError} if a number is out of range.
+ * @param path The path, absolute or relative to `dir`.
+ * @param flags `O_RDONLY`, `O_RDWR | O_CREAT` …
+ * @param options Permissions, directory and restrictions; a number is `mode`.
+ * @returns The new fd, which the caller owns and must close. `ENOENT`, `EACCES`,
+ * `EEXIST`, `EISDIR`, `EMFILE` … With `resolve` also `EXDEV` for a path that
+ * leaves the directory, `ELOOP` for a link that is not allowed.
+ * @throws {TypeError} If `path` is no string or has a NUL, an option has the
+ * wrong type, or the context is closed; {RangeError} if a number is out of
+ * range.
+ *
+ * @example Open below a directory
+ * ```ts
+ * import {
+ *   asyncClose, asyncOpen, IoContext, O_DIRECTORY, O_RDONLY, RESOLVE_BENEATH,
+ * } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const dir = await asyncOpen(ctx, "/etc", O_DIRECTORY | O_RDONLY).orThrow();
+ * const resolve = RESOLVE_BENEATH;
+ * const passwd = await asyncOpen(ctx, "passwd", O_RDONLY, { dir, resolve });
+ * const outside = await asyncOpen(ctx, "../tmp", O_RDONLY, { dir, resolve });
+ * console.log(passwd.ok, outside.ok ? "" : outside.error.code); // true EXDEV
+ * if (passwd.ok) await asyncClose(ctx, passwd.value);
+ * await asyncClose(ctx, dir);
+ * ```
  */
-export function asyncOpenat2(
+export function asyncOpen(
   ctx: IoContext,
-  directory: Fd,
   path: string,
   flags: number,
-  how: OpenHow = {},
+  options: number | OpenOptions = {},
 ): UringOp<number> {
-  const operation = operations.OPENAT2;
-  const ring = ringOf(ctx, operation);
-  checkOptions(how, operation.verb);
-  const { mode = 0o644, resolve = 0 } = how;
-  const at = checkFd(directory, operation);
-  const name = checkPath(path, operation);
-  const bits = checkFlags(flags, operation);
-  const permissions = checkInteger(mode, 0o7777, "mode", operation.verb);
-  const rules = checkInteger(resolve, 0xff, "resolve", operation.verb);
+  const ring = ringOf(ctx, OPEN);
+  const given = typeof options === "number" ? { mode: options } : options;
+  checkOptions(given, OPEN.verb);
+  const { mode = 0o644, dir, resolve = 0 } = given;
+  const name = checkPath(path, OPEN);
+  const bits = checkFlags(flags, OPEN);
+  const permissions = checkInteger(mode, 0o7777, "mode", OPEN.verb);
+  const rules = checkInteger(resolve, 0xff, "resolve", OPEN.verb);
+  const row = rules === 0 ? OPEN : OPEN_HOW;
+  const sqe = new Sqe(row.opcode);
+  sqe.fd = dir === undefined ? AT_FDCWD : checkFd(dir, OPEN);
+  sqe.addr = name;
+  if (row === OPEN) {
+    sqe.len = permissions;
+    sqe.opFlags = bits;
+  } else {
+    sqe.len = HOW_SIZE;
+    sqe.addr2 = openHow(bits, permissions, rules);
+  }
+  return start(ring, row, sqe, { action: `${OPEN.verb} ${path}` });
+}
+
+/** A struct open_how. */
+function openHow(
+  flags: number,
+  mode: number,
+  resolve: number,
+): Uint8Array<ArrayBuffer> {
   const memory = new Uint8Array(HOW_SIZE);
   const view = new DataView(memory.buffer);
-  view.setUint32(HOW_FLAGS_AT, (bits | O_CLOEXEC) >>> 0, true);
+  view.setUint32(HOW_FLAGS_AT, (flags | O_CLOEXEC) >>> 0, true);
   // The kernel refuses permissions where nothing is created.
-  const creates = (bits & (O_CREAT | O_TMPFILE_BIT)) !== 0;
-  view.setUint32(HOW_MODE_AT, creates ? permissions : 0, true);
-  view.setUint32(HOW_RESOLVE_AT, rules, true);
-  return start(
-    ring,
-    operation,
-    at,
-    new RetainedGroup(memory, [name]),
-    (shim, handle, id) => shim.kio_openat2(handle, id, at, name, memory),
-    { action: `${operation.verb} ${path}` },
-  );
+  const creates = (flags & (O_CREAT | O_TMPFILE_BIT)) !== 0;
+  view.setUint32(HOW_MODE_AT, creates ? mode : 0, true);
+  view.setUint32(HOW_RESOLVE_AT, resolve, true);
+  return memory;
 }
 
 /** The kind of a file; `"anonymous"` is what has none: an eventfd, an epoll, a
@@ -157,19 +190,20 @@ export interface FileStat {
  * the context is closed.
  */
 export function asyncFstat(ctx: IoContext, fd: Fd): UringOp<FileStat> {
-  const operation = operations.FSTAT;
-  const ring = ringOf(ctx, operation);
-  const file = checkFd(fd, operation);
+  const ring = ringOf(ctx, FSTAT);
   const memory = new Uint8Array(STAT_SIZE);
-  return start(
-    ring,
-    operation,
-    file,
-    memory,
-    (shim, handle, id) => shim.kio_fstat(handle, id, file, memory),
-    { decode: () => decodeStat(new DataView(memory.buffer)) },
-  );
+  const sqe = new Sqe(FSTAT.opcode);
+  sqe.fd = checkFd(fd, FSTAT);
+  sqe.addr = NO_PATH;
+  sqe.len = STATX_BASIC_STATS;
+  sqe.addr2 = memory;
+  sqe.opFlags = AT_EMPTY_PATH;
+  const decode = () => decodeStat(new DataView(memory.buffer));
+  return start(ring, FSTAT, sqe, { decode });
 }
+
+/** A string that ends at once. */
+const NO_PATH = new Uint8Array(1);
 
 function decodeStat(view: DataView): FileStat {
   const mode = view.getUint16(STAT_MODE_AT, true);
@@ -177,7 +211,7 @@ function decodeStat(view: DataView): FileStat {
   const seconds = Number(view.getBigInt64(STAT_MODIFIED_AT, true));
   const nanoseconds = view.getUint32(STAT_MODIFIED_AT + 8, true);
   return {
-    type: TYPES.get(mode & MODE_TYPE)!,
+    type: TYPES.get(mode & S_IFMT)!,
     mode: mode & MODE_PERMISSIONS,
     size: number(STAT_FILE_SIZE_AT),
     allocated: number(STAT_BLOCKS_AT) * BLOCK_SIZE,
@@ -211,19 +245,16 @@ export function asyncRename(
   to: string,
   flags = 0,
 ): UringOp<void> {
-  const operation = operations.RENAME;
-  const ring = ringOf(ctx, operation);
-  const source = checkPath(from, operation);
-  const target = checkPath(to, operation);
-  const bits = checkFlags(flags, operation);
-  return start(
-    ring,
-    operation,
-    -1,
-    new RetainedGroup(source, [target]),
-    (shim, handle, id) => shim.kio_rename(handle, id, source, target, bits),
-    { action: `${operation.verb} ${from} to ${to}` },
-  );
+  const ring = ringOf(ctx, RENAME);
+  const sqe = new Sqe(RENAME.opcode);
+  sqe.fd = AT_FDCWD;
+  sqe.addr = checkPath(from, RENAME);
+  sqe.len = AT_FDCWD >>> 0;
+  sqe.addr2 = checkPath(to, RENAME);
+  sqe.opFlags = checkFlags(flags, RENAME);
+  return start(ring, RENAME, sqe, {
+    action: `${RENAME.verb} ${from} to ${to}`,
+  });
 }
 
 /**
@@ -242,16 +273,10 @@ export function asyncUnlink(
   path: string,
   flags = 0,
 ): UringOp<void> {
-  const operation = operations.UNLINK;
-  const ring = ringOf(ctx, operation);
-  const name = checkPath(path, operation);
-  const bits = checkFlags(flags, operation);
-  return start(
-    ring,
-    operation,
-    -1,
-    name,
-    (shim, handle, id) => shim.kio_unlink(handle, id, name, bits),
-    { action: `${operation.verb} ${path}` },
-  );
+  const ring = ringOf(ctx, UNLINK);
+  const sqe = new Sqe(UNLINK.opcode);
+  sqe.fd = AT_FDCWD;
+  sqe.addr = checkPath(path, UNLINK);
+  sqe.opFlags = checkFlags(flags, UNLINK);
+  return start(ring, UNLINK, sqe, { action: `${UNLINK.verb} ${path}` });
 }

@@ -104,8 +104,9 @@ export const OPEN = row({
   since: "5.6",
   fault: "open",
 });
-export const OPENAT2 = row({
-  name: "asyncOpenat2",
+/** `asyncOpen()` with restrictions. */
+export const OPEN_HOW = row({
+  name: "asyncOpen",
   verb: "open",
   yields: FD,
   opcode: 28,

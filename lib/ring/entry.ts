@@ -8,6 +8,7 @@ import type { Result } from "../result.ts";
 import type { AbortGroup, AbortTarget } from "./abort.ts";
 import type { Operation } from "./operation.ts";
 import type { Retained } from "./retained.ts";
+import type { Sqe } from "./sqe.ts";
 
 /** Who is going to end an operation. */
 export const State = {
@@ -89,6 +90,8 @@ export interface Extra {
   /** Called when an external operation is cancelled or timed out. */
   onCancel?: () => void;
   steps?: Steps | undefined;
+  /** Its submission, where it may have to be done again. */
+  sqe?: Sqe;
   /** The same steps again, where they move bytes. */
   transfer?: Transfer;
   /** Of a link. */

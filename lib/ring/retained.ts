@@ -3,14 +3,14 @@ import { type Buffer, isDetached } from "../check.ts";
 /** Memory that the kernel may touch until the completion. */
 export type Retained = Buffer | RetainedGroup | null;
 
-/** Several buffers of one operation, and the memory that points to them. */
+/** The buffers of one operation, and the library's memory that points to them. */
 export class RetainedGroup {
-  readonly memory: Uint8Array;
   readonly buffers: readonly Buffer[];
+  readonly memory: readonly Buffer[];
 
-  constructor(memory: Uint8Array, buffers: readonly Buffer[]) {
-    this.memory = memory;
+  constructor(buffers: readonly Buffer[], memory: readonly Buffer[]) {
     this.buffers = buffers;
+    this.memory = memory;
   }
 
   /** Bytes of the buffers. */

@@ -3,21 +3,25 @@
  * waiting, and tries again.
  */
 import type { Shim } from "../../ffi/load.ts";
-import { TRANSFER_MAX } from "../check.ts";
+import { type Buffer, TRANSFER_MAX } from "../check.ts";
 import { POLLERR, POLLHUP, POLLIN, POLLOUT } from "../constants.ts";
 import { EAGAIN, ECANCELED, EINTR } from "../errno.ts";
 import type { Core } from "./core.ts";
 import type { Entry, Steps } from "./entry.ts";
-import { type Retained, RetainedGroup } from "./retained.ts";
+import { Sqe } from "./sqe.ts";
 
 /** As an offset: the file's own position, and the only one for what has none. */
 export const NO_POSITION = -1;
 
-/** IORING_OP_* of plain reads and writes. */
-const READV = 1;
-const WRITEV = 2;
-const READ = 22;
-const WRITE = 23;
+/** IORING_OP_POLL_ADD, and its flag for one completion a change. */
+const POLL_ADD = 6;
+const POLL_ADD_MULTI = 1;
+
+/** What READV, WRITEV, READ and WRITE wait for. */
+const EVENTS = new Map([[1, POLLIN], [2, POLLOUT], [22, POLLIN], [
+  23,
+  POLLOUT,
+]]);
 
 /** How it waits: not, by a poll for one event, by one for each change, by the
  * clock. */
@@ -75,27 +79,16 @@ export abstract class Waiting implements Steps {
   }
 
   prepare(shim: Shim, handle: Deno.PointerObject, id: number): number {
-    switch (this.#wait) {
-      case Wait.POLL:
-        return shim.kio_poll(
-          handle,
-          id,
-          this.#fd,
-          this.#events,
-          this.#sqeFlags,
-        );
-      case Wait.CHANGES:
-        return shim.kio_poll_changes(
-          handle,
-          id,
-          this.#fd,
-          this.#events,
-          this.#sqeFlags,
-        );
-      default:
-        this.#wait = Wait.NONE;
-        return this.submit(shim, handle, id);
+    if (this.#wait === Wait.NONE || this.#wait === Wait.PAUSE) {
+      this.#wait = Wait.NONE;
+      return this.submit(shim, handle, id);
     }
+    const poll = new Sqe(POLL_ADD);
+    poll.flags = this.#sqeFlags;
+    poll.fd = this.#fd;
+    poll.len = this.#wait === Wait.CHANGES ? POLL_ADD_MULTI : 0;
+    poll.opFlags = this.#events;
+    return poll.submit(shim, handle, id);
   }
 
   advance(result: number, step: number): boolean {
@@ -118,18 +111,17 @@ export abstract class Waiting implements Steps {
   }
 }
 
-/** A single operation that waits. */
+/** One submission that waits, and is then done again. */
 export class WaitingOperation extends Waiting {
-  readonly submit: Waiting["submit"];
+  readonly #sqe: Sqe;
 
-  constructor(
-    fd: number,
-    sqeFlags: number,
-    events: number,
-    submit: Waiting["submit"],
-  ) {
-    super(fd, sqeFlags, events);
-    this.submit = submit;
+  constructor(sqe: Sqe, events: number) {
+    super(sqe.fd, sqe.flags, events);
+    this.#sqe = sqe;
+  }
+
+  submit(shim: Shim, handle: Deno.PointerObject, id: number): number {
+    return this.#sqe.submit(shim, handle, id);
   }
 
   take(result: number): boolean {
@@ -144,44 +136,19 @@ export class WaitingOperation extends Waiting {
  */
 export function waitingAgain(
   { shim }: Core,
-  { operation, fd, retained }: Entry,
+  { operation: { opcode }, fd, retained, extra }: Entry,
 ): Steps | undefined {
-  const submit = submitOf(operation.opcode, fd, retained);
-  if (submit === undefined || !shim.kio_fd_is_stream(fd)) return undefined;
-  const { opcode } = operation;
-  const events = opcode === READ || opcode === READV ? POLLIN : POLLOUT;
-  const steps = new WaitingOperation(fd, 0, events, submit);
+  const events = EVENTS.get(opcode);
+  if (events === undefined || !shim.kio_fd_is_stream(fd)) return undefined;
+  const sqe = extra?.sqe ?? new Sqe(opcode);
+  if (extra?.sqe === undefined) {
+    const buffer = retained as Buffer;
+    sqe.fd = fd;
+    sqe.addr = buffer;
+    sqe.len = Math.min(buffer.byteLength, TRANSFER_MAX);
+  }
+  sqe.offset = NO_POSITION;
+  const steps = new WaitingOperation(sqe, events);
   steps.advance(-EAGAIN, 0);
   return steps;
-}
-
-/** Queues a plain read or write of a stream again. */
-function submitOf(
-  opcode: number,
-  fd: number,
-  retained: Retained,
-): Waiting["submit"] | undefined {
-  const at = NO_POSITION;
-  if (retained instanceof RetainedGroup) {
-    const { memory, buffers: { length } } = retained;
-    switch (opcode) {
-      case READV:
-        return (shim, ring, id) =>
-          shim.kio_readv(ring, id, fd, memory, length, at);
-      case WRITEV:
-        return (shim, ring, id) =>
-          shim.kio_writev(ring, id, fd, memory, length, at);
-    }
-  } else if (retained !== null) {
-    const length = Math.min(retained.byteLength, TRANSFER_MAX);
-    switch (opcode) {
-      case READ:
-        return (shim, ring, id) =>
-          shim.kio_read(ring, id, fd, retained, 0, length, at, 0);
-      case WRITE:
-        return (shim, ring, id) =>
-          shim.kio_write(ring, id, fd, retained, 0, length, at, 0);
-    }
-  }
-  return undefined;
 }

@@ -21,7 +21,6 @@ import {
   asyncFtruncate,
   asyncMsgRing,
   asyncOpen,
-  asyncOpenat2,
   asyncPipe,
   asyncPoll,
   asyncRead,
@@ -847,7 +846,10 @@ export class World {
     } else {
       const base = name.slice("/tmp/".length);
       const how = { resolve: RESOLVE_BENEATH };
-      const op = asyncOpenat2(ctx, this.#directory, base, O_RDONLY, how);
+      const op = asyncOpen(ctx, base, O_RDONLY, {
+        dir: this.#directory,
+        ...how,
+      });
       this.#start(kind, action, context, codes, op, close);
     }
   }

@@ -9,7 +9,6 @@ import {
   asyncClose,
   asyncConnect,
   asyncOpen,
-  asyncOpenat2,
   asyncPoll,
   asyncSend,
   asyncSleep,
@@ -53,7 +52,7 @@ async function forEachMaker(
 ): Promise<void> {
   await use(() => asyncOpen(ctx, "/dev/null", O_RDONLY));
   const folder = value(await asyncOpen(ctx, "/dev", O_RDONLY));
-  await use(() => asyncOpenat2(ctx, folder, "null", O_RDONLY));
+  await use(() => asyncOpen(ctx, "null", O_RDONLY, { dir: folder }));
   value(await asyncClose(ctx, folder));
   for (const accept of [asyncAccept, asyncAcceptFrom]) {
     const { listener, at } = listen();

@@ -11,7 +11,6 @@ import {
   asyncFtruncate,
   asyncMsgRing,
   asyncOpen,
-  asyncOpenat2,
   asyncPipe,
   asyncPoll,
   asyncRead,
@@ -298,21 +297,26 @@ refuses("asyncOpen()", (ctx) => ({
   ctx: [NO_CONTEXTS, (x) => asyncOpen(x, "/no/such", 0)],
   path: [NO_PATHS, (x) => asyncOpen(ctx, x, 0)],
   flags: [NO_NUMBER_31, (x) => asyncOpen(ctx, "/no/such", x)],
-  mode: [NO_MODES, (x) => asyncOpen(ctx, "/no/such", 0, x)],
+  mode: [
+    NO_MODES.filter((x) => typeof x !== "object"),
+    (x) => asyncOpen(ctx, "/no/such", 0, x),
+  ],
 }));
 
 // ---- lib/ops/path.ts ---------------------------------------------------------------------
 
-const openat2Attempts: Attempts = (ctx) => ({
-  ctx: [NO_CONTEXTS, (x) => asyncOpenat2(x, NO_FD, "no", 0)],
-  directory: [NO_FDS, (x) => asyncOpenat2(ctx, x, "no", 0)],
-  path: [NO_PATHS, (x) => asyncOpenat2(ctx, NO_FD, x, 0)],
-  flags: [NO_NUMBER_31, (x) => asyncOpenat2(ctx, NO_FD, "no", x)],
-  how: [NO_OPTIONS, (x) => asyncOpenat2(ctx, NO_FD, "no", 0, x)],
-  mode: [NO_MODES, (x) => asyncOpenat2(ctx, NO_FD, "no", 0, { mode: x })],
+const openInAttempts: Attempts = (ctx) => ({
+  ctx: [NO_CONTEXTS, (x) => asyncOpen(x, "no", 0, { dir: NO_FD })],
+  directory: [
+    NO_FDS.filter((x) => x !== undefined),
+    (x) => asyncOpen(ctx, "no", 0, { dir: x }),
+  ],
+  path: [NO_PATHS, (x) => asyncOpen(ctx, x, 0, { dir: NO_FD })],
+  flags: [NO_NUMBER_31, (x) => asyncOpen(ctx, "no", x, { dir: NO_FD })],
+  mode: [NO_MODES, (x) => asyncOpen(ctx, "no", 0, { dir: NO_FD, mode: x })],
   resolve: [
     [...NO_UINT31, 256],
-    (x) => asyncOpenat2(ctx, NO_FD, "no", 0, { resolve: x }),
+    (x) => asyncOpen(ctx, "no", 0, { dir: NO_FD, resolve: x }),
   ],
 });
 const fstatAttempts: Attempts = (ctx) => ({
@@ -331,7 +335,7 @@ const unlinkAttempts: Attempts = (ctx) => ({
   flags: [NO_UINT31, (x) => asyncUnlink(ctx, "/no/such", x)],
 });
 
-refuses("asyncOpenat2()", openat2Attempts);
+refuses("asyncOpen() in a directory", openInAttempts);
 refuses("asyncFstat()", fstatAttempts);
 refuses("asyncRename()", renameAttempts);
 refuses("asyncUnlink()", unlinkAttempts);
@@ -772,9 +776,9 @@ const hot: Record<
     (ctx) => asyncSleep(ctx, 0),
     (ctx) => ({ delayMs: [NO_DELAYS, (x) => asyncSleep(ctx, x)] }),
   ],
-  asyncOpenat2: [
-    (ctx) => asyncOpenat2(ctx, NO_FD, "no", 0, { mode: 0, resolve: 8 }),
-    openat2Attempts,
+  "asyncOpen() in a directory": [
+    (ctx) => asyncOpen(ctx, "no", 0, { dir: NO_FD, mode: 0, resolve: 8 }),
+    openInAttempts,
     SLOW_CALLS,
   ],
   asyncFstat: [(ctx) => asyncFstat(ctx, NO_FD), fstatAttempts, SLOW_CALLS],

@@ -10,7 +10,6 @@ import {
   asyncFstat,
   asyncFtruncate,
   asyncOpen,
-  asyncOpenat2,
   asyncRead,
   asyncRename,
   asyncUnlink,
@@ -29,7 +28,7 @@ import {
   O_TMPFILE,
   O_TRUNC,
   O_WRONLY,
-  type OpenHow,
+  type OpenOptions,
   RENAME_EXCHANGE,
   RENAME_NOREPLACE,
   RESOLVE_BENEATH,
@@ -118,53 +117,76 @@ async function read(ctx: IoContext, path: string): Promise<string | undefined> {
   return text(await contentOf(ctx, file));
 }
 
-// ---- asyncOpenat2 -------------------------------------------------------------------
+// ---- asyncOpen() in a directory --------------------------------------------------------
 
-kioTest("asyncOpenat2() opens relative to a directory", async (ctx) => {
-  await using proc = await directory(ctx, "/proc");
-  const opened = await asyncOpenat2(ctx, proc, "version", O_RDONLY);
-  await using file = new TempFile(ctx, value(opened));
-  assert(text(await contentOf(ctx, file)).startsWith("Linux version "));
-});
-
-kioTest("asyncOpenat2() takes an absolute path without rules", async (ctx) => {
-  const opened = await asyncOpenat2(ctx, NO_FD, "/proc/version", O_RDONLY);
-  await using _ = new TempFile(ctx, value(opened));
-});
-
-kioTest("asyncOpenat2() gives fds that are not inherited", async (ctx) => {
-  await using tmp = await directory(ctx, "/tmp");
-  const opened = await asyncOpenat2(ctx, tmp, ".", O_TMPFILE | O_RDWR);
-  await using file = new TempFile(ctx, value(opened));
-  const info = await procText(`/proc/self/fdinfo/${file.fd}`);
-  const flags = parseInt(/^flags:\s*(\d+)/m.exec(info!)![1]!, 8);
-  assertEquals(flags & 0o2000000, 0o2000000);
-});
-
-kioTest("asyncOpenat2() creates with the mode given, or 0644", async (ctx) => {
-  await using tmp = await directory(ctx, "/tmp");
-  const made = async (how?: OpenHow) => {
-    const opened = await asyncOpenat2(ctx, tmp, ".", O_TMPFILE | O_RDWR, how);
+kioTest(
+  "asyncOpen() in a directory opens relative to a directory",
+  async (ctx) => {
+    await using proc = await directory(ctx, "/proc");
+    const opened = await asyncOpen(ctx, "version", O_RDONLY, { dir: proc });
     await using file = new TempFile(ctx, value(opened));
-    return value(await asyncFstat(ctx, file)).mode;
-  };
-  assertEquals(await made({ mode: 0o400 }), 0o400);
-  // The umask may take something of it.
-  const usual = await made();
-  assertEquals(usual & ~0o644, 0);
-  assertEquals(await made({ mode: 0o644 }), usual);
-});
+    assert(text(await contentOf(ctx, file)).startsWith("Linux version "));
+  },
+);
 
-kioTest("asyncOpenat2() ignores the mode of what exists", async (ctx) => {
-  await using names = new Names(ctx);
-  await using tmp = await directory(ctx, "/tmp");
-  const name = (await names.file("x")).slice("/tmp/".length);
-  for (const flags of [O_RDONLY, O_RDWR | O_CREAT, O_WRONLY | O_TRUNC]) {
-    const opened = await asyncOpenat2(ctx, tmp, name, flags, { mode: 0o777 });
+kioTest(
+  "asyncOpen() in a directory takes an absolute path without rules",
+  async (ctx) => {
+    const opened = await asyncOpen(ctx, "/proc/version", O_RDONLY, {
+      dir: NO_FD,
+    });
+    await using _ = new TempFile(ctx, value(opened));
+  },
+);
+
+kioTest(
+  "asyncOpen() in a directory gives fds that are not inherited",
+  async (ctx) => {
+    await using tmp = await directory(ctx, "/tmp");
+    const opened = await asyncOpen(ctx, ".", O_TMPFILE | O_RDWR, { dir: tmp });
     await using file = new TempFile(ctx, value(opened));
-    assertEquals(value(await asyncFstat(ctx, file)).mode, 0o600);
-  }
-});
+    const info = await procText(`/proc/self/fdinfo/${file.fd}`);
+    const flags = parseInt(/^flags:\s*(\d+)/m.exec(info!)![1]!, 8);
+    assertEquals(flags & 0o2000000, 0o2000000);
+  },
+);
+
+kioTest(
+  "asyncOpen() in a directory creates with the mode given, or 0644",
+  async (ctx) => {
+    await using tmp = await directory(ctx, "/tmp");
+    const made = async (how?: OpenOptions) => {
+      const opened = await asyncOpen(ctx, ".", O_TMPFILE | O_RDWR, {
+        dir: tmp,
+        ...how,
+      });
+      await using file = new TempFile(ctx, value(opened));
+      return value(await asyncFstat(ctx, file)).mode;
+    };
+    assertEquals(await made({ mode: 0o400 }), 0o400);
+    // The umask may take something of it.
+    const usual = await made();
+    assertEquals(usual & ~0o644, 0);
+    assertEquals(await made({ mode: 0o644 }), usual);
+  },
+);
+
+kioTest(
+  "asyncOpen() in a directory ignores the mode of what exists",
+  async (ctx) => {
+    await using names = new Names(ctx);
+    await using tmp = await directory(ctx, "/tmp");
+    const name = (await names.file("x")).slice("/tmp/".length);
+    for (const flags of [O_RDONLY, O_RDWR | O_CREAT, O_WRONLY | O_TRUNC]) {
+      const opened = await asyncOpen(ctx, name, flags, {
+        dir: tmp,
+        mode: 0o777,
+      });
+      await using file = new TempFile(ctx, value(opened));
+      assertEquals(value(await asyncFstat(ctx, file)).mode, 0o600);
+    }
+  },
+);
 
 /** Paths from /proc, by what they may do with which rules. */
 const RESOLUTIONS: [path: string, resolve: number, code: string | undefined][] =
@@ -205,93 +227,112 @@ const RESOLUTIONS: [path: string, resolve: number, code: string | undefined][] =
 for (const [path, resolve, code] of RESOLUTIONS) {
   const shown = path.length > 40 ? `${path.slice(0, 8)}…` : path;
   kioTest(
-    `asyncOpenat2() of "${shown}" by the rules 0x${resolve.toString(16)}: ${
-      code ?? "opened"
-    }`,
+    `asyncOpen() in a directory of "${shown}" by the rules 0x${
+      resolve.toString(16)
+    }: ${code ?? "opened"}`,
     async (ctx) => {
       await using proc = await directory(ctx, "/proc");
-      const result = await asyncOpenat2(ctx, proc, path, O_RDONLY, { resolve });
+      const result = await asyncOpen(ctx, path, O_RDONLY, {
+        dir: proc,
+        resolve,
+      });
       if (result.ok) await asyncClose(ctx, result.value);
       assertEquals(result.ok ? undefined : result.error.code, code);
     },
   );
 }
 
-kioTest("asyncOpenat2() reports what is wrong with a file", async (ctx) => {
-  await using names = new Names(ctx);
-  await using tmp = await directory(ctx, "/tmp");
-  const name = (await names.file("x")).slice("/tmp/".length);
-  await using file = await tempFile(ctx);
-  const codes: [at: number, path: string, flags: number, code: string][] = [
-    [tmp.fd, name, O_WRONLY | O_CREAT | O_EXCL, "EEXIST"],
-    [tmp.fd, name, O_RDONLY | O_DIRECTORY, "ENOTDIR"],
-    [tmp.fd, ".", O_WRONLY, "EISDIR"],
-    [tmp.fd, ".", O_RDONLY | O_CREAT, "EISDIR"],
-    [NO_FD, "x", O_RDONLY, "EBADF"],
-    [file.fd, "x", O_RDONLY, "ENOTDIR"],
-    // open(2) would not say anything about these.
-    [tmp.fd, name, 0x40000000, "EINVAL"],
-    [tmp.fd, name, O_PATH | O_TRUNC, "EINVAL"],
-  ];
-  for (const [at, path, flags, code] of codes) {
-    assertCode(await asyncOpenat2(ctx, at, path, flags), code);
-  }
-});
-
-kioTest("asyncOpenat2() keeps its path until it is submitted", async (ctx) => {
-  await using proc = await directory(ctx, "/proc");
-  const flags = O_RDONLY;
-  const ops = Array.from(
-    { length: 40 },
-    (_, i) => asyncOpenat2(ctx, proc, i % 2 ? "version" : "no/such", flags),
-  );
-  // Has garbage collected, and its place taken.
-  for (let i = 0; i < 200; i++) new Uint8Array(1 << 20);
-  const others = Array.from({ length: 1000 }, () => bytes("XXXXXXXX"));
-  const results = await Promise.all(ops);
-  for (const [i, result] of results.entries()) {
-    assertEquals(result.ok, i % 2 === 1);
-    if (result.ok) value(await asyncClose(ctx, result.value));
-  }
-  assertEquals(others.length, 1000);
-});
-
-kioTest("asyncOpenat2() that is cancelled leaks no fd", async (ctx) => {
-  await using proc = await directory(ctx, "/proc");
-  await using tmp = await directory(ctx, "/tmp");
-  const cancels: ((op: UringOp<number>) => unknown)[] = [
-    (op) => op.cancel(),
-    (op) => op.withTimeout(0),
-    (op) => op.withSignal(AbortSignal.abort()),
-    (op) => queueMicrotask(() => op.cancel()),
-    (op) => turn().then(() => op.cancel()),
-  ];
-  for (let round = 0; round < 20; round++) {
-    const ops = cancels.flatMap((cancel) =>
-      [
-        asyncOpenat2(ctx, proc, "version", O_RDONLY),
-        // An open that creates is not tried inline: a kernel worker does it.
-        asyncOpenat2(ctx, tmp, ".", O_TMPFILE | O_RDWR),
-      ].map((op) => {
-        cancel(op);
-        return op;
-      })
-    );
-    for (const op of ops) {
-      const result = await op;
-      if (result.ok) value(await asyncClose(ctx, result.value));
-      else assertCode(result, "ECANCELED", "ETIMEDOUT");
+kioTest(
+  "asyncOpen() in a directory reports what is wrong with a file",
+  async (ctx) => {
+    await using names = new Names(ctx);
+    await using tmp = await directory(ctx, "/tmp");
+    const name = (await names.file("x")).slice("/tmp/".length);
+    await using file = await tempFile(ctx);
+    const codes: [at: number, path: string, flags: number, code: string][] = [
+      [tmp.fd, name, O_WRONLY | O_CREAT | O_EXCL, "EEXIST"],
+      [tmp.fd, name, O_RDONLY | O_DIRECTORY, "ENOTDIR"],
+      [tmp.fd, ".", O_WRONLY, "EISDIR"],
+      [tmp.fd, ".", O_RDONLY | O_CREAT, "EISDIR"],
+      [NO_FD, "x", O_RDONLY, "EBADF"],
+      [file.fd, "x", O_RDONLY, "ENOTDIR"],
+      // open(2) would not say anything about these.
+      [tmp.fd, name, 0x40000000, "EINVAL"],
+      [tmp.fd, name, O_PATH | O_TRUNC, "EINVAL"],
+    ];
+    for (const [at, path, flags, code] of codes) {
+      assertCode(
+        await asyncOpen(ctx, path, flags, {
+          dir: at,
+          resolve: RESOLVE_NO_MAGICLINKS,
+        }),
+        code,
+      );
     }
-  }
-});
+  },
+);
 
 kioTest(
-  "asyncOpenat2() of a context that is closed meanwhile leaks no fd",
+  "asyncOpen() in a directory keeps its path until it is submitted",
+  async (ctx) => {
+    await using proc = await directory(ctx, "/proc");
+    const flags = O_RDONLY;
+    const ops = Array.from(
+      { length: 40 },
+      (_, i) =>
+        asyncOpen(ctx, i % 2 ? "version" : "no/such", flags, { dir: proc }),
+    );
+    // Has garbage collected, and its place taken.
+    for (let i = 0; i < 200; i++) new Uint8Array(1 << 20);
+    const others = Array.from({ length: 1000 }, () => bytes("XXXXXXXX"));
+    const results = await Promise.all(ops);
+    for (const [i, result] of results.entries()) {
+      assertEquals(result.ok, i % 2 === 1);
+      if (result.ok) value(await asyncClose(ctx, result.value));
+    }
+    assertEquals(others.length, 1000);
+  },
+);
+
+kioTest(
+  "asyncOpen() in a directory that is cancelled leaks no fd",
+  async (ctx) => {
+    await using proc = await directory(ctx, "/proc");
+    await using tmp = await directory(ctx, "/tmp");
+    const cancels: ((op: UringOp<number>) => unknown)[] = [
+      (op) => op.cancel(),
+      (op) => op.withTimeout(0),
+      (op) => op.withSignal(AbortSignal.abort()),
+      (op) => queueMicrotask(() => op.cancel()),
+      (op) => turn().then(() => op.cancel()),
+    ];
+    for (let round = 0; round < 20; round++) {
+      const ops = cancels.flatMap((cancel) =>
+        [
+          asyncOpen(ctx, "version", O_RDONLY, { dir: proc }),
+          // An open that creates is not tried inline: a kernel worker does it.
+          asyncOpen(ctx, ".", O_TMPFILE | O_RDWR, { dir: tmp }),
+        ].map((op) => {
+          cancel(op);
+          return op;
+        })
+      );
+      for (const op of ops) {
+        const result = await op;
+        if (result.ok) value(await asyncClose(ctx, result.value));
+        else assertCode(result, "ECANCELED", "ETIMEDOUT");
+      }
+    }
+  },
+);
+
+kioTest(
+  "asyncOpen() in a directory of a context that is closed meanwhile leaks no fd",
   async (outer) => {
     await using tmp = await directory(outer, "/tmp");
     for (let round = 0; round < 50; round++) {
       const ctx = new IoContext();
-      const op = asyncOpenat2(ctx, tmp, ".", O_TMPFILE | O_RDWR);
+      const op = asyncOpen(ctx, ".", O_TMPFILE | O_RDWR, { dir: tmp });
       if (round % 2) await Promise.resolve();
       ctx[Symbol.dispose]();
       const result = await op;
@@ -601,11 +642,11 @@ kioTest("operations on files run in the order of their chain", async (ctx) => {
   assertEquals(await read(ctx, from), "x");
 });
 
-kioTest("asyncOpenat2() that fails ends its chain", async (ctx) => {
+kioTest("asyncOpen() in a directory that fails ends its chain", async (ctx) => {
   await using names = new Names(ctx);
   const path = await names.file("x");
   const [opened, removed] = link(ctx, () => [
-    asyncOpenat2(ctx, NO_FD, "x", O_RDONLY),
+    asyncOpen(ctx, "x", O_RDONLY, { dir: NO_FD }),
     asyncUnlink(ctx, path),
   ]);
   assertCode(await opened, "EBADF");
@@ -620,7 +661,7 @@ kioTest("operations on files of a closed context throw", (outer) => {
   ctx[Symbol.dispose]();
   for (
     const operation of [
-      () => asyncOpenat2(ctx, 0, "/x", O_RDONLY),
+      () => asyncOpen(ctx, "/x", O_RDONLY, { dir: 0 }),
       () => asyncFstat(ctx, 0),
       () => asyncRename(ctx, "/x", "/y"),
       () => asyncUnlink(ctx, "/x"),
@@ -634,7 +675,7 @@ kioTest("operations on files of a closed context throw", (outer) => {
 kioTest("operations on files are exceptions where wanted", async (ctx) => {
   const free = freeName();
   const failing: [() => UringOp<unknown>, name: string, action: string][] = [
-    [() => asyncOpenat2(ctx, NO_FD, "x", 0), "asyncOpenat2", "open x"],
+    [() => asyncOpen(ctx, "x", 0, { dir: NO_FD }), "asyncOpen", "open x"],
     [() => asyncFstat(ctx, NO_FD), "asyncFstat", `stat (fd ${NO_FD})`],
     [
       () => asyncRename(ctx, free, "/tmp/x"),
@@ -650,15 +691,18 @@ kioTest("operations on files are exceptions where wanted", async (ctx) => {
   }
 });
 
-kioTest("an fd that asyncOpenat2() gave is the caller's", async (ctx) => {
-  await using proc = await directory(ctx, "/proc");
-  const fd = value(await asyncOpenat2(ctx, proc, "version", O_RDONLY));
-  assert(isOpen(fd));
-  const buffer = new Uint8Array(16);
-  assertEquals(value(await asyncRead(ctx, fd, buffer)), 16);
-  value(await asyncClose(ctx, fd));
-  assert(!isOpen(fd));
-});
+kioTest(
+  "an fd that asyncOpen() in a directory gave is the caller's",
+  async (ctx) => {
+    await using proc = await directory(ctx, "/proc");
+    const fd = value(await asyncOpen(ctx, "version", O_RDONLY, { dir: proc }));
+    assert(isOpen(fd));
+    const buffer = new Uint8Array(16);
+    assertEquals(value(await asyncRead(ctx, fd, buffer)), 16);
+    value(await asyncClose(ctx, fd));
+    assert(!isOpen(fd));
+  },
+);
 
 kioTest(
   "paths with a lone surrogate are refused, as they would name another file",
@@ -666,7 +710,7 @@ kioTest(
     for (const bad of ["/tmp/\ud800", "/tmp/\udc00x", "\ud83d/\ude00"]) {
       const attempts: (() => unknown)[] = [
         () => asyncOpen(ctx, bad, O_RDONLY),
-        () => asyncOpenat2(ctx, 0, bad, O_RDONLY),
+        () => asyncOpen(ctx, bad, O_RDONLY, { dir: 0 }),
         () => asyncRename(ctx, bad, "/tmp/kio-x"),
         () => asyncRename(ctx, "/tmp/kio-x", bad),
         () => asyncUnlink(ctx, bad),

@@ -19,7 +19,6 @@ import {
   asyncFtruncate,
   asyncMsgRing,
   asyncOpen,
-  asyncOpenat2,
   asyncPipe,
   asyncPoll,
   asyncRead,
@@ -405,9 +404,9 @@ function cancelled<T>(op: UringOp<T>): UringOp<T> {
 const named: [string, string, Fails][] = [
   ["asyncOpen", "open /no/such", (ctx) => asyncOpen(ctx, "/no/such", O_RDONLY)],
   [
-    "asyncOpenat2",
+    "asyncOpen",
     "open no/such",
-    (ctx) => asyncOpenat2(ctx, 4000, "no/such", O_RDONLY),
+    (ctx) => asyncOpen(ctx, "no/such", O_RDONLY, { dir: 4000 }),
   ],
   [
     "asyncRename",
@@ -565,7 +564,7 @@ kioTest("orThrow() names the fd, or else the path or address", async (ctx) => {
   const cases: [string, () => UringOp<unknown>][] = [
     ["read (fd 4000)", () => asyncRead(ctx, 4000, buffer())],
     ["receive (fd 4000)", () => asyncRecvExact(ctx, 4000, buffer())],
-    ["open no/such", () => asyncOpenat2(ctx, 4000, "no/such", O_RDONLY)],
+    ["open no/such", () => asyncOpen(ctx, "no/such", O_RDONLY, { dir: 4000 })],
     [`connect to ${closed}`, () => asyncConnect(ctx, 4000, closed)],
     ["sleep", () => asyncSleep(ctx, 1000).withTimeout(1)],
   ];

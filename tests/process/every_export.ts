@@ -15,7 +15,6 @@ import {
   asyncFtruncate,
   asyncMsgRing,
   asyncOpen,
-  asyncOpenat2,
   asyncPipe,
   asyncPoll,
   asyncRead,
@@ -111,7 +110,8 @@ await asyncRename(ctx, path, `${path}.renamed`).orThrow();
 await asyncUnlink(ctx, `${path}.renamed`).orThrow();
 const folder = await asyncOpen(ctx, "/tmp", O_RDONLY | O_DIRECTORY).orThrow();
 const how = { resolve: 0 };
-const again = await asyncOpenat2(ctx, folder, ".", O_RDONLY, how).orThrow();
+const again = await asyncOpen(ctx, ".", O_RDONLY, { dir: folder, ...how })
+  .orThrow();
 await Promise.all([asyncClose(ctx, again), asyncClose(ctx, folder)]);
 await asyncFallocate(ctx, file, 0, 0, 8).orThrow();
 await asyncFtruncate(ctx, file, 4096).orThrow();

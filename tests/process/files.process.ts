@@ -3,7 +3,6 @@ import { assertEquals } from "@std/assert";
 import {
   asyncClose,
   asyncOpen,
-  asyncOpenat2,
   asyncUnlink,
   asyncWrite,
   AT_REMOVEDIR,
@@ -41,7 +40,7 @@ Deno.test("asyncUnlink() removes an empty directory", async () => {
   }
 });
 
-Deno.test("asyncOpenat2() opens nothing outside by a link", async () => {
+Deno.test("asyncOpen() in a directory opens nothing outside by a link", async () => {
   using folder = temporaryFolder();
   using ctx = new IoContext();
   const root = `${folder.path}/root`;
@@ -54,7 +53,7 @@ Deno.test("asyncOpenat2() opens nothing outside by a link", async () => {
   const directory = await asyncOpen(ctx, root, O_RDONLY | O_DIRECTORY)
     .orThrow();
   const open = async (path: string, resolve: number) => {
-    const op = asyncOpenat2(ctx, directory, path, O_RDONLY, { resolve });
+    const op = asyncOpen(ctx, path, O_RDONLY, { dir: directory, resolve });
     const result = await op;
     if (result.ok) await asyncClose(ctx, result.value);
     return codeOf(result);
@@ -74,21 +73,21 @@ const ENDS: Record<string, (op: UringOp<number>) => unknown> = {
 };
 
 for (const [code, end] of Object.entries(ENDS)) {
-  Deno.test(`asyncOpenat2() that waits for a FIFO ends with ${code}`, async () => {
+  Deno.test(`asyncOpen() in a directory that waits for a FIFO ends with ${code}`, async () => {
     using folder = temporaryFolder();
     await run("mkfifo", [`${folder.path}/fifo`]);
     const path = `${folder.path}/fifo`;
     using ctx = new IoContext();
     const before = fdCount();
     // A kernel worker does an open that may create. It waits.
-    const op = asyncOpenat2(ctx, 0, path, O_WRONLY | O_CREAT);
+    const op = asyncOpen(ctx, path, O_WRONLY | O_CREAT, { dir: 0 });
     end(op);
     assertEquals(codeOf(await op), code);
     assertEquals(fdCount(), before);
     // It waits for nothing any more: both sides can still come together.
     const ends = await Promise.all([
-      asyncOpenat2(ctx, 0, path, O_RDONLY),
-      asyncOpenat2(ctx, 0, path, O_WRONLY | O_CREAT),
+      asyncOpen(ctx, path, O_RDONLY, { dir: 0 }),
+      asyncOpen(ctx, path, O_WRONLY | O_CREAT, { dir: 0 }),
     ]);
     for (const result of ends) {
       assertEquals(codeOf(result), "ok");
