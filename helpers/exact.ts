@@ -1,5 +1,5 @@
 import {
-  type Buffer,
+  type BufferLike,
   checkFd,
   checkMemory,
   checkOffset,
@@ -75,7 +75,7 @@ import type { UringOp } from "../lib/UringOp.ts";
 export function asyncRecvExact(
   ctx: IoContext,
   fd: Fd,
-  buffer: Buffer,
+  buffer: BufferLike,
   options: BoundOptions = {},
 ): UringOp<number> {
   const ring = ringOf(ctx, RECV_EXACT);
@@ -105,7 +105,7 @@ export function asyncRecvExact(
 export function asyncSendExact(
   ctx: IoContext,
   fd: Fd,
-  data: Buffer,
+  data: BufferLike,
   options: BoundOptions = {},
 ): UringOp<number> {
   const ring = ringOf(ctx, SEND_EXACT);
@@ -133,7 +133,7 @@ export function asyncSendExact(
 export function asyncReadExact(
   ctx: IoContext,
   fd: Fd,
-  buffer: Buffer,
+  buffer: BufferLike,
   offset: Offset = 0,
   options: BoundOptions = {},
 ): UringOp<number> {
@@ -163,7 +163,7 @@ export function asyncReadExact(
 export function asyncWriteExact(
   ctx: IoContext,
   fd: Fd,
-  data: Buffer,
+  data: BufferLike,
   offset: Offset = 0,
   options: BoundOptions = {},
 ): UringOp<number> {
@@ -224,7 +224,7 @@ class ExactTransfer extends Waiting implements Transfer {
   }
 }
 
-function sqeFor(row: Operation, fd: Fd, buffer: Buffer): Sqe {
+function sqeFor(row: Operation, fd: Fd, buffer: BufferLike): Sqe {
   const sqe = new Sqe(row.opcode);
   sqe.fd = checkFd(fd, row);
   checkMemory(buffer, row);

@@ -378,7 +378,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "ffi/shim/mailbox.c",
     from: "\twhile (k && k->ring.ring_fd != ring_fd)\n",
     to: "\twhile (k && k->ring.ring_fd != ring_fd && k->next_of_all)\n",
-    tests: ["tests/lib/hand_over_test.ts"],
+    tests: ["tests/lib/pass_fd_test.ts"],
   },
   {
     rule: "a pool hears of a worker's end when nothing of it is left",
@@ -1030,14 +1030,14 @@ export const MUTANTS: readonly Mutant[] = [
     file: "lib/ring/Ring.ts",
     from: "if (offered.get(fd) === offer) this.shim.kio_fd_close(fd);",
     to: "",
-    tests: ["tests/lib/hand_over_test.ts"],
+    tests: ["tests/lib/pass_fd_test.ts"],
   },
   {
     rule: "but not one that it has taken",
     file: "lib/ring/Ring.ts",
     from: "if (offered.get(fd) === offer) this.shim.kio_fd_close(fd);",
     to: "this.shim.kio_fd_close(fd);",
-    tests: ["tests/lib/hand_over_test.ts"],
+    tests: ["tests/lib/pass_fd_test.ts"],
   },
   {
     rule: "an exact receive joins no records",

@@ -1,6 +1,6 @@
 /** Messages: several buffers at once, addresses, ancillary data. */
 import {
-  type Buffer,
+  type BufferLike,
   checkBuffer,
   checkFd,
   checkFlags,
@@ -31,10 +31,10 @@ import { vectorsFor } from "./vectors.ts";
 const NO_NAME = new Uint8Array(0);
 
 /** What `asyncSendmsg()` sends. */
-export interface OutgoingMessage {
+export interface SendmsgHeader {
   /** Up to 1024 buffers, sent as one; none, or empty ones, for an empty
    * datagram. */
-  buffers: readonly Buffer[];
+  buffers: readonly BufferLike[];
   /** Where to, for a socket that is not connected. */
   address?: SocketAddress | undefined;
   /** Ancillary data as in cmsg(3): headers and data, aligned. */
@@ -60,7 +60,7 @@ export interface OutgoingMessage {
 export function asyncSendmsg(
   ctx: IoContext,
   fd: Fd,
-  message: OutgoingMessage,
+  message: SendmsgHeader,
   flags = 0,
 ): UringOp<number> {
   const ring = ringOf(ctx, SENDMSG);
@@ -73,9 +73,9 @@ export function asyncSendmsg(
 }
 
 /** Where `asyncRecvmsg()` puts what it receives. */
-export interface IncomingMessage {
+export interface RecvmsgHeader {
   /** Up to 1024 buffers, filled one after the other. */
-  buffers: readonly Buffer[];
+  buffers: readonly BufferLike[];
   /** Room for ancillary data. */
   control?: Uint8Array | undefined;
 }
@@ -107,7 +107,7 @@ export interface ReceivedMessage {
 export function asyncRecvmsg(
   ctx: IoContext,
   fd: Fd,
-  message: IncomingMessage,
+  message: RecvmsgHeader,
   flags = 0,
 ): UringOp<ReceivedMessage> {
   const ring = ringOf(ctx, RECVMSG);
@@ -153,7 +153,7 @@ function sqeFor(
   ring: Ring,
   row: Row,
   fd: number,
-  { buffers, control }: IncomingMessage,
+  { buffers, control }: RecvmsgHeader,
   name: Uint8Array,
   flags: number,
 ): Sqe {

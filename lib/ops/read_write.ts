@@ -1,6 +1,6 @@
 /** Reading and writing at an offset: files, and streams that ignore it. */
 import {
-  type Buffer,
+  type BufferLike,
   checkBuffer,
   checkFd,
   checkInteger,
@@ -49,7 +49,7 @@ const FIXED_FILE_MAX = 65535;
 export function asyncRead(
   ctx: IoContext,
   fd: Fd,
-  buffer: Buffer,
+  buffer: BufferLike,
   offset: Offset = 0,
 ): UringOp<number> {
   const ring = ringOf(ctx, READ);
@@ -92,7 +92,7 @@ export function asyncRead(
 export function asyncWrite(
   ctx: IoContext,
   fd: Fd,
-  data: Buffer,
+  data: BufferLike,
   offset: Offset = 0,
 ): UringOp<number> {
   const ring = ringOf(ctx, WRITE);
@@ -134,7 +134,7 @@ export function asyncWrite(
 export function asyncReadFixed(
   ctx: IoContext,
   index: number,
-  buffer: Buffer,
+  buffer: BufferLike,
   offset: Offset = 0,
 ): UringOp<number> {
   const ring = ringOf(ctx, READ_FIXED);
@@ -155,7 +155,7 @@ export function asyncReadFixed(
 export function asyncWriteFixed(
   ctx: IoContext,
   index: number,
-  data: Buffer,
+  data: BufferLike,
   offset: Offset = 0,
 ): UringOp<number> {
   const ring = ringOf(ctx, WRITE_FIXED);
@@ -179,7 +179,7 @@ export function asyncWriteFixed(
 export function asyncReadv(
   ctx: IoContext,
   fd: Fd,
-  buffers: readonly Buffer[],
+  buffers: readonly BufferLike[],
   offset: Offset = 0,
 ): UringOp<number> {
   const ring = ringOf(ctx, READV);
@@ -202,7 +202,7 @@ export function asyncReadv(
 export function asyncWritev(
   ctx: IoContext,
   fd: Fd,
-  buffers: readonly Buffer[],
+  buffers: readonly BufferLike[],
   offset: Offset = 0,
 ): UringOp<number> {
   const ring = ringOf(ctx, WRITEV);
@@ -212,7 +212,7 @@ export function asyncWritev(
 function sqeFor(
   { opcode }: Row,
   fd: number,
-  buffer: Buffer,
+  buffer: BufferLike,
   length: number,
   offset: number | bigint,
 ): Sqe {
@@ -228,7 +228,7 @@ function startFixed(
   ring: Ring,
   row: Row,
   index: number,
-  buffer: Buffer,
+  buffer: BufferLike,
   offset: Offset,
   events: number,
 ): UringOp<number> {
@@ -244,7 +244,7 @@ function startVectors(
   ring: Ring,
   row: Row,
   fd: number,
-  buffers: readonly Buffer[],
+  buffers: readonly BufferLike[],
   offset: Offset,
 ): UringOp<number> {
   const vectors = vectorsFor(ring, buffers, 0, row);

@@ -7,7 +7,7 @@ import { DONE, failure, type Result } from "../result.ts";
 import { WAKE_TAG } from "../ring/Ring.ts";
 import type { UringOp } from "../UringOp.ts";
 import { offered } from "../ring/offered.ts";
-import { HAND_OVER, MSG_RING, type Row, WAKE } from "./table.ts";
+import { MSG_RING, PASS_FD, type Row, WAKE } from "./table.ts";
 
 /**
  * Sends a message to another ring of this process: its context, in whatever
@@ -88,26 +88,26 @@ export function wake(
  *
  * @example From one context to another
  * ```ts
- * import { handOver, IoContext, Socket, unwrap } from "@kio/kio";
+ * import { passFd, IoContext, Socket, unwrap } from "@kio/kio";
  *
  * using target = new IoContext();
  * const { promise: arrived, resolve } = Promise.withResolvers<Socket>();
  * target.onFd = (fd) => resolve(new Socket(fd));
  * const running = target.run();
  * const [left, right] = unwrap(Socket.pair());
- * unwrap(handOver(target.ringFd, left.release()));
+ * unwrap(passFd(target.ringFd, left.release()));
  * await Promise.all([arrived.then((socket) => socket.close()), right.close()]);
  * target.stop();
  * await running;
  * ```
  */
-export function handOver(ringFd: number, fd: number, tag = 0): Result<void> {
-  const { verb } = HAND_OVER;
-  const target = checkFd(ringFd, HAND_OVER);
+export function passFd(ringFd: number, fd: number, tag = 0): Result<void> {
+  const { verb } = PASS_FD;
+  const target = checkFd(ringFd, PASS_FD);
   const given = checkOwned(checkInteger(fd, 2 ** 31 - 1, "fd", verb), verb);
   const number = checkInteger(tag, Number.MAX_SAFE_INTEGER, "tag", verb);
   const status = loadShim().kio_fd_send(target, given, number);
-  if (status < 0) return failure(-status, `hand fd ${given} over`);
+  if (status < 0) return failure(-status, `pass fd ${given}`);
   offered.delete(given);
   return DONE;
 }

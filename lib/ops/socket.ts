@@ -1,6 +1,6 @@
 /** Sockets: connections, and bytes over them. */
 import {
-  type Buffer,
+  type BufferLike,
   checkBuffer,
   checkFd,
   checkFlags,
@@ -41,7 +41,7 @@ export function asyncAccept(ctx: IoContext, fd: Fd): UringOp<number> {
 }
 
 /** A connection, and who is at the other end. */
-export interface Accepted {
+export interface AcceptedConnection {
   /** The fd, to be closed by the caller. */
   fd: number;
   /** The address of the peer. */
@@ -56,7 +56,10 @@ export interface Accepted {
  * @returns The fd of the connection and the address of the peer.
  * @throws As `asyncClose()`.
  */
-export function asyncAcceptFrom(ctx: IoContext, fd: Fd): UringOp<Accepted> {
+export function asyncAcceptFrom(
+  ctx: IoContext,
+  fd: Fd,
+): UringOp<AcceptedConnection> {
   const ring = ringOf(ctx, ACCEPT_FROM);
   // The address, and behind it its length: first the room for it.
   const memory = new Uint8Array(ADDRESS_SIZE + 4);
@@ -140,7 +143,7 @@ export function asyncConnect(
 export function asyncRecv(
   ctx: IoContext,
   fd: Fd,
-  buffer: Buffer,
+  buffer: BufferLike,
   flags = 0,
 ): UringOp<number> {
   const ring = ringOf(ctx, RECV);
@@ -182,7 +185,7 @@ export function asyncRecv(
 export function asyncSend(
   ctx: IoContext,
   fd: Fd,
-  data: Buffer,
+  data: BufferLike,
   flags = 0,
 ): UringOp<number> {
   const ring = ringOf(ctx, SEND);

@@ -332,9 +332,9 @@ export const RESOLVE_ALL = row({
   verb: "resolve a name",
   yields: DECODED,
 });
-export const HAND_OVER = row({
-  name: "handOver",
-  verb: "hand an fd over",
+export const PASS_FD = row({
+  name: "passFd",
+  verb: "pass an fd",
   yields: NOTHING,
 });
 export const JOIN_POOL = row({

@@ -1,4 +1,4 @@
-import { type Buffer, checkArray, checkPart } from "../check.ts";
+import { type BufferLike, checkArray, checkPart } from "../check.ts";
 import type { Operation } from "../ring/operation.ts";
 import type { Ring } from "../ring/Ring.ts";
 
@@ -10,7 +10,7 @@ export const VECTOR_SIZE = 16;
 /** Memory for a number of struct iovec behind `head` bytes, filled. */
 export function vectorsFor(
   ring: Ring,
-  buffers: readonly Buffer[],
+  buffers: readonly BufferLike[],
   head: number,
   operation: Operation,
 ): Uint8Array<ArrayBuffer> {

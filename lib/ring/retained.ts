@@ -1,14 +1,14 @@
-import { type Buffer, isDetached } from "../check.ts";
+import { type BufferLike, isDetached } from "../check.ts";
 
 /** Memory that the kernel may touch until the completion. */
-export type Retained = Buffer | RetainedGroup | null;
+export type Retained = BufferLike | RetainedGroup | null;
 
 /** The buffers of one operation, and the library's memory that points to them. */
 export class RetainedGroup {
-  readonly buffers: readonly Buffer[];
-  readonly memory: readonly Buffer[];
+  readonly buffers: readonly BufferLike[];
+  readonly memory: readonly BufferLike[];
 
-  constructor(buffers: readonly Buffer[], memory: readonly Buffer[]) {
+  constructor(buffers: readonly BufferLike[], memory: readonly BufferLike[]) {
     this.buffers = buffers;
     this.memory = memory;
   }
@@ -26,7 +26,7 @@ export class RetainedGroup {
 
 /** Tells whether something without bytes had some: a group had, if one of its
  * buffers was taken. */
-export function isTaken(retained: Buffer | RetainedGroup): boolean {
+export function isTaken(retained: BufferLike | RetainedGroup): boolean {
   return retained instanceof RetainedGroup || isDetached(retained);
 }
 

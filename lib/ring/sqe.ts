@@ -1,5 +1,5 @@
 import type { Shim } from "../../ffi/load.ts";
-import type { Buffer } from "../check.ts";
+import type { BufferLike } from "../check.ts";
 import { type Retained, RetainedGroup } from "./retained.ts";
 
 export const IOSQE_FIXED_FILE = 1;
@@ -20,14 +20,14 @@ export class Sqe {
   fd = -1;
   /** Memory that the field `addr` points to, from byte `at` on. Without memory
    * `at` is the field itself, and -1 stands for all bits set. */
-  addr: Buffer | null = null;
+  addr: BufferLike | null = null;
   at = 0;
   len = 0;
   /** The same for the field that is `off` or `addr2`. */
-  addr2: Buffer | null = null;
+  addr2: BufferLike | null = null;
   off = 0;
   /** The same for the field `addr3`. */
-  addr3: Buffer | null = null;
+  addr3: BufferLike | null = null;
   /** rw_flags, msg_flags, open_flags …: one field under many names. */
   opFlags = 0;
   /** splice_fd_in, file_index or addr_len. */
@@ -35,7 +35,7 @@ export class Sqe {
   /** buf_index or buf_group. */
   buf = 0;
   /** Buffers that the memory of `addr` points to in turn. */
-  #parts: readonly Buffer[] | null = null;
+  #parts: readonly BufferLike[] | null = null;
 
   constructor(opcode: number) {
     this.opcode = opcode;
@@ -54,7 +54,7 @@ export class Sqe {
   }
 
   /** Keeps buffers that `addr` points to by way of an iovec or a msghdr. */
-  retain(parts: readonly Buffer[]): void {
+  retain(parts: readonly BufferLike[]): void {
     this.#parts = parts;
   }
 

@@ -3,7 +3,7 @@
  * waiting, and tries again.
  */
 import type { Shim } from "../../ffi/load.ts";
-import { type Buffer, TRANSFER_MAX } from "../check.ts";
+import { type BufferLike, TRANSFER_MAX } from "../check.ts";
 import { POLLERR, POLLHUP, POLLIN, POLLOUT } from "../constants.ts";
 import { EAGAIN, ECANCELED, EINTR } from "../errno.ts";
 import type { Core } from "./core.ts";
@@ -142,7 +142,7 @@ export function waitingAgain(
   if (events === undefined || !shim.kio_fd_is_stream(fd)) return undefined;
   const sqe = extra?.sqe ?? new Sqe(opcode);
   if (extra?.sqe === undefined) {
-    const buffer = retained as Buffer;
+    const buffer = retained as BufferLike;
     sqe.fd = fd;
     sqe.addr = buffer;
     sqe.len = Math.min(buffer.byteLength, TRANSFER_MAX);

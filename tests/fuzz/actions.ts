@@ -48,7 +48,7 @@ export const KINDS = [
   "pipeSplice",
   "pipe",
   "message",
-  "handOver",
+  "passFd",
   "wake",
   "turn",
   "turn",

@@ -35,7 +35,7 @@ for (const how of ["fd", "message"]) {
   const count = how === "fd" ? 4 : 1;
   for (let i = 0; i < count; i++) {
     const [left, right] = kio.unwrap(kio.Socket.pair());
-    kio.unwrap(kio.handOver(ringFd, left.release(), i));
+    kio.unwrap(kio.passFd(ringFd, left.release(), i));
     peers.push(right);
   }
   if (how === "message") kio.unwrap(kio.wake(ringFd, 1, 1));
@@ -63,7 +63,7 @@ Deno.test("onFd that throws ends the main program", async () => {
       throw new Error("on purpose");
     };
     const [left] = kio.unwrap(kio.Socket.pair());
-    kio.unwrap(kio.handOver(ctx.ringFd, left.release(), 1));
+    kio.unwrap(kio.passFd(ctx.ringFd, left.release(), 1));
     await kio.asyncSleep(ctx, 10_000);
     console.log("it goes on");
     `,
