@@ -49,7 +49,7 @@ export {
 export type { ContextStats, PendingOperation } from "./lib/ring/stats.ts";
 export type { UringOp } from "./lib/UringOp.ts";
 export {
-  type Buffer,
+  type BufferLike,
   CURRENT_POSITION,
   type Fd,
   type Offset,

@@ -38,7 +38,7 @@ await serveUntilSignal(pool, listener.localAddress, async () => {
 });
 
 function handOn(fd: number): void {
-  const given = pool.handOver(fd);
+  const given = pool.passFd(fd);
   // No worker serves at the moment: the client is told so at once.
   if (!given.ok) new Socket(fd)[Symbol.dispose]();
 }

@@ -1,7 +1,7 @@
 import type { Shim } from "../ffi/load.ts";
 import type { BoundOptions } from "../lib/ring/bounds.ts";
 import {
-  type Buffer,
+  type BufferLike,
   checkFd,
   checkMemory,
   checkOffset,
@@ -66,7 +66,7 @@ import type { UringOp } from "../lib/UringOp.ts";
 export function asyncRecvExact(
   ctx: IoContext,
   fd: Fd,
-  buffer: Buffer,
+  buffer: BufferLike,
   options: BoundOptions = {},
 ): UringOp<number> {
   const operation = operations.RECV_EXACT;
@@ -106,7 +106,7 @@ export function asyncRecvExact(
 export function asyncSendExact(
   ctx: IoContext,
   fd: Fd,
-  data: Buffer,
+  data: BufferLike,
   options: BoundOptions = {},
 ): UringOp<number> {
   const operation = operations.SEND_EXACT;
@@ -137,7 +137,7 @@ export function asyncSendExact(
 export function asyncReadExact(
   ctx: IoContext,
   fd: Fd,
-  buffer: Buffer,
+  buffer: BufferLike,
   offset: Offset = 0,
   options: BoundOptions = {},
 ): UringOp<number> {
@@ -173,7 +173,7 @@ export function asyncReadExact(
 export function asyncWriteExact(
   ctx: IoContext,
   fd: Fd,
-  data: Buffer,
+  data: BufferLike,
   offset: Offset = 0,
   options: BoundOptions = {},
 ): UringOp<number> {
@@ -263,7 +263,7 @@ function exact(
   operation: Operation,
   fd: number,
   events: number,
-  buffer: Buffer,
+  buffer: BufferLike,
   total: number,
   prepare: Prepare,
   options: BoundOptions,

@@ -198,7 +198,7 @@ export class IoContext implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Called for each fd that `handOver()` has given to this context, with its
+   * Called for each fd that `passFd()` has given to this context, with its
    * tag. The handler owns the fd and must close it; the end of the thread does
    * at the latest. Without a handler fds wait. Those that still wait are closed
    * with the context, or when its thread ends in whatever way. It does not keep

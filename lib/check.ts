@@ -6,7 +6,7 @@ import type { Operation } from "./ops/table.ts";
 export type Fd = number | { readonly fd: number };
 
 /** Memory that the kernel reads or fills: a view or an `ArrayBuffer`. */
-export type Buffer = ArrayBufferView | ArrayBuffer;
+export type BufferLike = ArrayBufferView | ArrayBuffer;
 
 /** A place in a file: a number of bytes, or `CURRENT_POSITION`. */
 export type Offset = number | bigint | typeof CURRENT_POSITION;
@@ -55,13 +55,13 @@ export function checkOwned(fd: number, verb: string): number {
 }
 
 /** Checks a buffer, and gives the most bytes that one operation moves of it. */
-export function checkBuffer(buffer: Buffer, operation: Operation): number {
+export function checkBuffer(buffer: BufferLike, operation: Operation): number {
   const length = checkMemory(buffer, operation);
   return length <= TRANSFER_MAX ? length : TRANSFER_MAX;
 }
 
 /** Checks a buffer, and gives its length. */
-export function checkMemory(buffer: Buffer, operation: Operation): number {
+export function checkMemory(buffer: BufferLike, operation: Operation): number {
   if (!ArrayBuffer.isView(buffer) && !(buffer instanceof ArrayBuffer)) {
     const hint = typeof buffer === "string" ? "; encode it as bytes" : "";
     throw new TypeError(
@@ -82,12 +82,12 @@ export function checkMemory(buffer: Buffer, operation: Operation): number {
 
 /** Checks a buffer among several, which may be empty, and gives the most bytes
  * that one operation moves of it. */
-export function checkPart(buffer: Buffer, operation: Operation): number {
+export function checkPart(buffer: BufferLike, operation: Operation): number {
   return isEmpty(buffer) ? 0 : checkBuffer(buffer, operation);
 }
 
 /** Tells if a buffer has no bytes and never had any. */
-function isEmpty(buffer: Buffer): boolean {
+function isEmpty(buffer: BufferLike): boolean {
   if (!ArrayBuffer.isView(buffer) && !(buffer instanceof ArrayBuffer)) {
     return false;
   }
@@ -97,12 +97,12 @@ function isEmpty(buffer: Buffer): boolean {
 }
 
 /** Tells if the memory of a buffer was transferred elsewhere. */
-export function isDetached(buffer: Buffer): boolean {
+export function isDetached(buffer: BufferLike): boolean {
   const memory = memoryOf(buffer);
   return memory instanceof ArrayBuffer && memory.detached;
 }
 
-function memoryOf(buffer: Buffer): ArrayBufferLike {
+function memoryOf(buffer: BufferLike): ArrayBufferLike {
   return ArrayBuffer.isView(buffer) ? buffer.buffer : buffer;
 }
 

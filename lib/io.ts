@@ -1,5 +1,5 @@
 import {
-  type Buffer,
+  type BufferLike,
   checkArray,
   checkBuffer,
   checkDelay,
@@ -137,7 +137,7 @@ export function asyncOpen(
 export function asyncRead(
   ctx: IoContext,
   fd: Fd,
-  buffer: Buffer,
+  buffer: BufferLike,
   offset: Offset = 0,
 ): UringOp<number> {
   const operation = operations.READ;
@@ -176,7 +176,7 @@ export function asyncRead(
 export function asyncWrite(
   ctx: IoContext,
   fd: Fd,
-  data: Buffer,
+  data: BufferLike,
   offset: Offset = 0,
 ): UringOp<number> {
   const operation = operations.WRITE;
@@ -214,7 +214,7 @@ export function asyncWrite(
 export function asyncReadFixed(
   ctx: IoContext,
   index: number,
-  buffer: Buffer,
+  buffer: BufferLike,
   offset: Offset = 0,
 ): UringOp<number> {
   const operation = operations.READ_FIXED;
@@ -252,7 +252,7 @@ export function asyncReadFixed(
 export function asyncWriteFixed(
   ctx: IoContext,
   index: number,
-  data: Buffer,
+  data: BufferLike,
   offset: Offset = 0,
 ): UringOp<number> {
   const operation = operations.WRITE_FIXED;
@@ -292,7 +292,7 @@ export function asyncWriteFixed(
 export function asyncReadv(
   ctx: IoContext,
   fd: Fd,
-  buffers: readonly Buffer[],
+  buffers: readonly BufferLike[],
   offset: Offset = 0,
 ): UringOp<number> {
   const operation = operations.READV;
@@ -326,7 +326,7 @@ export function asyncReadv(
 export function asyncWritev(
   ctx: IoContext,
   fd: Fd,
-  buffers: readonly Buffer[],
+  buffers: readonly BufferLike[],
   offset: Offset = 0,
 ): UringOp<number> {
   const operation = operations.WRITEV;
@@ -607,7 +607,7 @@ export function asyncAccept(ctx: IoContext, fd: Fd): UringOp<number> {
 }
 
 /** A connection, and who is at the other end. */
-export interface Accepted {
+export interface AcceptedConnection {
   /** The fd, to be closed by the caller. */
   fd: number;
   /** The address of the peer. */
@@ -622,7 +622,10 @@ export interface Accepted {
  * @returns The fd of the connection and the address of the peer.
  * @throws As `asyncClose()`.
  */
-export function asyncAcceptFrom(ctx: IoContext, fd: Fd): UringOp<Accepted> {
+export function asyncAcceptFrom(
+  ctx: IoContext,
+  fd: Fd,
+): UringOp<AcceptedConnection> {
   const operation = operations.ACCEPT_FROM;
   const ring = ringOf(ctx, operation);
   const socket = checkFd(fd, operation);
@@ -707,7 +710,7 @@ export function asyncConnect(
 export function asyncRecv(
   ctx: IoContext,
   fd: Fd,
-  buffer: Buffer,
+  buffer: BufferLike,
   flags = 0,
 ): UringOp<number> {
   const operation = operations.RECV;
@@ -748,7 +751,7 @@ export function asyncRecv(
 export function asyncSend(
   ctx: IoContext,
   fd: Fd,
-  data: Buffer,
+  data: BufferLike,
   flags = 0,
 ): UringOp<number> {
   const operation = operations.SEND;
@@ -771,10 +774,10 @@ export function asyncSend(
 }
 
 /** What `asyncSendmsg()` sends. */
-export interface OutgoingMessage {
+export interface SendmsgHeader {
   /** Up to 1024 buffers, sent as one; none, or empty ones, for an empty
    * datagram. */
-  buffers: readonly Buffer[];
+  buffers: readonly BufferLike[];
   /** Where to, for a socket that is not connected. */
   address?: SocketAddress | undefined;
   /** Ancillary data as in cmsg(3): headers and data, aligned. */
@@ -798,7 +801,7 @@ export interface OutgoingMessage {
 export function asyncSendmsg(
   ctx: IoContext,
   fd: Fd,
-  message: OutgoingMessage,
+  message: SendmsgHeader,
   flags = 0,
 ): UringOp<number> {
   const operation = operations.SENDMSG;
@@ -821,9 +824,9 @@ export function asyncSendmsg(
 }
 
 /** Where `asyncRecvmsg()` puts what it receives. */
-export interface IncomingMessage {
+export interface RecvmsgHeader {
   /** Up to 1024 buffers, filled one after the other. */
-  buffers: readonly Buffer[];
+  buffers: readonly BufferLike[];
   /** Room for ancillary data. */
   control?: Uint8Array | undefined;
 }
@@ -855,7 +858,7 @@ export interface ReceivedMessage {
 export function asyncRecvmsg(
   ctx: IoContext,
   fd: Fd,
-  message: IncomingMessage,
+  message: RecvmsgHeader,
   flags = 0,
 ): UringOp<ReceivedMessage> {
   const operation = operations.RECVMSG;
@@ -1048,26 +1051,26 @@ export function wake(
  *
  * @example From one context to another
  * ```ts
- * import { handOver, IoContext, Socket, unwrap } from "@kio/kio";
+ * import { passFd, IoContext, Socket, unwrap } from "@kio/kio";
  *
  * using target = new IoContext();
  * const { promise: arrived, resolve } = Promise.withResolvers<Socket>();
  * target.onFd = (fd) => resolve(new Socket(fd));
  * const running = target.run();
  * const [left, right] = unwrap(Socket.pair());
- * unwrap(handOver(target.ringFd, left.release()));
+ * unwrap(passFd(target.ringFd, left.release()));
  * await Promise.all([arrived.then((socket) => socket.close()), right.close()]);
  * target.stop();
  * await running;
  * ```
  */
-export function handOver(ringFd: number, fd: number, tag = 0): Result<void> {
-  const { verb } = operations.HAND_OVER;
-  const target = checkFd(ringFd, operations.HAND_OVER);
+export function passFd(ringFd: number, fd: number, tag = 0): Result<void> {
+  const { verb } = operations.PASS_FD;
+  const target = checkFd(ringFd, operations.PASS_FD);
   const given = checkOwned(checkInteger(fd, 2 ** 31 - 1, "fd", verb), verb);
   const number = checkInteger(tag, Number.MAX_SAFE_INTEGER, "tag", verb);
   const status = loadShim().kio_fd_send(target, given, number);
-  if (status < 0) return failure(-status, `hand fd ${given} over`);
+  if (status < 0) return failure(-status, `pass fd ${given}`);
   offered.delete(given);
   return DONE;
 }
@@ -1161,7 +1164,7 @@ function checkAddress(
 /** Memory for a number of struct iovec behind `head` bytes, filled. */
 function vectorsFor(
   ring: Ring,
-  buffers: readonly Buffer[],
+  buffers: readonly BufferLike[],
   head: number,
   operation: Operation,
 ): Uint8Array<ArrayBuffer> {
@@ -1193,7 +1196,7 @@ function vectorsFor(
 /** A struct msghdr, what it points to, and what has to stay. */
 function messageFor(
   ring: Ring,
-  { buffers, control }: IncomingMessage,
+  { buffers, control }: RecvmsgHeader,
   name: Uint8Array,
   operation: Operation,
 ): { memory: Uint8Array<ArrayBuffer>; pinned: PinnedGroup } {

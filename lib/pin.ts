@@ -1,5 +1,5 @@
 import { isAligned } from "../ffi/memory.ts";
-import type { Buffer } from "./check.ts";
+import type { BufferLike } from "./check.ts";
 import { workerThreads } from "./worker_threads.ts";
 
 /**
@@ -24,7 +24,7 @@ import { workerThreads } from "./worker_threads.ts";
  * const buffer = pin(new Uint8Array(4096));
  * ```
  */
-export function pin<T extends Buffer>(buffer: T): T {
+export function pin<T extends BufferLike>(buffer: T): T {
   const memory = ArrayBuffer.isView(buffer) ? buffer.buffer : buffer;
   if (memory instanceof SharedArrayBuffer) return buffer;
   if (!(memory instanceof ArrayBuffer)) {

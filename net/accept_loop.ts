@@ -61,7 +61,7 @@ export interface AcceptLoopOptions {
  * @param listener The listener.
  * @param onConnection Called with the fd of each connection, owns it and must
  * close it. It takes the fd by `new Socket()`, `Connections.add()`,
- * `handOver()` or `asyncClose()`. If it throws or its promise rejects, the
+ * `passFd()` or `asyncClose()`. If it throws or its promise rejects, the
  * error goes to `onError`, and an fd that was not taken is closed.
  * @param signal Ends the loop.
  * @param options The handler of exceptions.

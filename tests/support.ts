@@ -13,7 +13,7 @@ import {
   asyncRead,
   asyncWrite,
   BlockingPool,
-  type Buffer,
+  type BufferLike,
   CURRENT_POSITION,
   IoContext,
   O_RDONLY,
@@ -435,7 +435,7 @@ export class TempFile implements AsyncDisposable {
 /** Opens a file without a name that holds `content`. */
 export async function tempFile(
   ctx: IoContext,
-  content?: Buffer,
+  content?: BufferLike,
   flags = 0,
 ): Promise<TempFile> {
   const fd = value(

@@ -378,7 +378,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "ffi/kio.c",
     from: "\twhile (k && k->ring.ring_fd != ring_fd)\n",
     to: "\twhile (k && k->ring.ring_fd != ring_fd && k->next_of_all)\n",
-    tests: ["tests/lib/hand_over_test.ts"],
+    tests: ["tests/lib/pass_fd_test.ts"],
   },
   {
     rule: "a pool hears of a worker's end when nothing of it is left",

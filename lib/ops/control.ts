@@ -17,7 +17,7 @@ const FDS_MAX = 253;
  * `asyncSendmsg()`. The message needs at least one byte besides. The receiver
  * gets fds of its own for the same files; these here are still to be closed by
  * their owner, once they are sent. Stands for SCM_RIGHTS of unix(7); within
- * this process `handOver()` is simpler.
+ * this process `passFd()` is simpler.
  *
  * @param fds One to 253 fds.
  * @returns What to pass as `control`.
@@ -27,28 +27,28 @@ const FDS_MAX = 253;
  * @example From one end of a socket to the other
  * ```ts
  * import {
- *   asyncRecvmsg, asyncSendmsg, fdsFromControl, fdsToControl, IoContext,
- *   roomForFds, Socket, unwrap,
+ *   asyncRecvmsg, asyncSendmsg, parseScmRights, scmRights, IoContext,
+ *   scmRightsSpace, Socket, unwrap,
  * } from "@kio/kio";
  *
  * using ctx = new IoContext();
  * const [left, right] = unwrap(Socket.pair());
  * const buffers = [new Uint8Array(1)];
- * await asyncSendmsg(ctx, left, { buffers, control: fdsToControl([left]) });
+ * await asyncSendmsg(ctx, left, { buffers, control: scmRights([left]) });
  * const received = await asyncRecvmsg(ctx, right, {
  *   buffers,
- *   control: roomForFds(1),
+ *   control: scmRightsSpace(1),
  * }).orThrow();
- * const copies = fdsFromControl(received.control).map((fd) => new Socket(fd));
+ * const copies = parseScmRights(received.control).map((fd) => new Socket(fd));
  * await Promise.all([left, right, ...copies].map((socket) => socket.close()));
  * ```
  */
-export function fdsToControl(fds: readonly Fd[]): Uint8Array<ArrayBuffer> {
+export function scmRights(fds: readonly Fd[]): Uint8Array<ArrayBuffer> {
   const verb = "send fds";
   checkArray(fds, "fds", verb);
   checkInteger(fds.length, FDS_MAX, "their number", verb, 1);
   const numbers = Array.from(fds, (fd) => checkFd(fd, { verb }));
-  const control = roomForFds(numbers.length);
+  const control = scmRightsSpace(numbers.length);
   const view = new DataView(control.buffer);
   view.setBigUint64(0, BigInt(HEADER_SIZE + 4 * numbers.length), true);
   view.setInt32(LEVEL_AT, SOL_SOCKET, true);
@@ -65,7 +65,7 @@ export function fdsToControl(fds: readonly Fd[]): Uint8Array<ArrayBuffer> {
  * @returns What to pass as `control`.
  * @throws {RangeError} If `count` is out of range.
  */
-export function roomForFds(count: number): Uint8Array<ArrayBuffer> {
+export function scmRightsSpace(count: number): Uint8Array<ArrayBuffer> {
   checkInteger(count, FDS_MAX, "count", "receive fds", 1);
   return new Uint8Array(aligned(HEADER_SIZE + 4 * count));
 }
@@ -79,7 +79,7 @@ export function roomForFds(count: number): Uint8Array<ArrayBuffer> {
  * out.
  * @throws {TypeError} If `control` is no `Uint8Array`.
  */
-export function fdsFromControl(control: Uint8Array): number[] {
+export function parseScmRights(control: Uint8Array): number[] {
   if (!(control instanceof Uint8Array)) {
     throw new TypeError(
       `Cannot receive fds: control must be a Uint8Array, got ${typeof control}`,

@@ -91,9 +91,9 @@ export const MSG_RING = operation(
   "message a ring",
   Yields.NOTHING,
 );
-export const HAND_OVER = operation(
-  "handOver",
-  "hand an fd over",
+export const PASS_FD = operation(
+  "passFd",
+  "pass an fd",
   Yields.NOTHING,
 );
 export const WAKE = operation("wake", "wake a ring", Yields.NOTHING);

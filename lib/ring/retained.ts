@@ -1,14 +1,14 @@
-import { type Buffer, isDetached } from "../check.ts";
+import { type BufferLike, isDetached } from "../check.ts";
 
 /** What the kernel may touch until the completion. */
-export type Pinned = Buffer | PinnedGroup | null;
+export type Pinned = BufferLike | PinnedGroup | null;
 
 /** Several buffers of one operation, and the memory that points to them. */
 export class PinnedGroup {
   readonly memory: Uint8Array;
-  readonly buffers: readonly Buffer[];
+  readonly buffers: readonly BufferLike[];
 
-  constructor(memory: Uint8Array, buffers: readonly Buffer[]) {
+  constructor(memory: Uint8Array, buffers: readonly BufferLike[]) {
     this.memory = memory;
     this.buffers = buffers;
   }
@@ -25,7 +25,7 @@ export class PinnedGroup {
 }
 
 /** Whether what has no bytes had some: a group has, if one of it was taken. */
-export function isTaken(pinned: Buffer | PinnedGroup): boolean {
+export function isTaken(pinned: BufferLike | PinnedGroup): boolean {
   return pinned instanceof PinnedGroup || isDetached(pinned);
 }
 

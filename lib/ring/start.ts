@@ -1,6 +1,6 @@
 import type { Shim } from "../../ffi/load.ts";
 import { bound, type BoundOptions } from "./bounds.ts";
-import { type Buffer, checkBounds, TRANSFER_MAX } from "../check.ts";
+import { type BufferLike, checkBounds, TRANSFER_MAX } from "../check.ts";
 import {
   MSG_DONTWAIT,
   POLLERR,
@@ -72,7 +72,7 @@ export function startOnFixed(
   ring: Ring,
   operation: Operation,
   place: number,
-  buffer: Buffer,
+  buffer: BufferLike,
   events: number,
   prepare: Waiting["submit"],
 ): UringOp<number> {

@@ -11,9 +11,9 @@ import {
   checkOptions,
 } from "../check.ts";
 import { ESRCH } from "../errno.ts";
-import { handOver } from "../io.ts";
+import { passFd } from "../io.ts";
 import { checkEntries, IoContext } from "../IoContext.ts";
-import { HAND_OVER } from "../ops/table.ts";
+import { PASS_FD } from "../ops/table.ts";
 import { errorOf, exceptionOf, failureOf, type Result } from "../result.ts";
 import { SharedCounters } from "./messages.ts";
 import { NO_ROOM_HINT, roomForThreads } from "./room.ts";
@@ -82,7 +82,7 @@ export interface ShutdownOptions {
  * Runs a module in worker threads, each with a context of its own: thread per
  * core, without locks between them. The module calls `joinPool()`. Workers
  * share a listening socket by its fd, have one each by `SO_REUSEPORT`, or get
- * connections by `handOver()`. A pool keeps the process alive until all of its
+ * connections by `passFd()`. A pool keeps the process alive until all of its
  * workers have ended.
  *
  * Deno needs `--allow-read` to load a module of the file system in a worker.
@@ -222,7 +222,7 @@ export class WorkerPool implements AsyncDisposable {
 
   /**
    * Gives an fd, mostly of a connection, to the next worker in turn that
-   * serves: its `ctx.onFd` is called with it and owns it. See `handOver()`.
+   * serves: its `ctx.onFd` is called with it and owns it. See `passFd()`.
    *
    * @param fd The fd.
    * @param tag An integer from 0 to 2^53 - 1 that comes with it.
@@ -230,16 +230,16 @@ export class WorkerPool implements AsyncDisposable {
    * open. After an error the caller still owns the fd.
    * @throws {RangeError} If an argument is out of range.
    */
-  handOver(fd: number, tag = 0): Result<void> {
+  passFd(fd: number, tag = 0): Result<void> {
     for (let tries = this.#slots.length; tries > 0; tries--) {
       const { worker } = this.#slots[this.#next]!;
       this.#next = (this.#next + 1) % this.#slots.length;
       if (worker.state !== "serving") continue;
-      const given = handOver(worker.ringFd, fd, tag);
+      const given = passFd(worker.ringFd, fd, tag);
       if (given.ok || given.error.code === "EBADF") return given;
       // Its worker is about to die: the next one.
     }
-    return failureOf(HAND_OVER, ESRCH);
+    return failureOf(PASS_FD, ESRCH);
   }
 
   /** Reads the counts of the pool and of each worker out of shared memory, at

@@ -47,7 +47,7 @@ export const KINDS = [
   "pipeWrite",
   "pipeSplice",
   "message",
-  "handOver",
+  "passFd",
   "wake",
   "turn",
   "turn",

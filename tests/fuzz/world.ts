@@ -45,7 +45,6 @@ import {
   asyncWritev,
   FALLOC_FL_KEEP_SIZE,
   FALLOC_FL_PUNCH_HOLE,
-  handOver,
   IoContext,
   type IoError,
   link,
@@ -56,6 +55,7 @@ import {
   O_RDONLY,
   O_RDWR,
   O_TMPFILE,
+  passFd,
   pin,
   POLLIN,
   POLLOUT,
@@ -399,8 +399,8 @@ export class World {
       case "ftruncate":
       case "fallocate":
         return this.#space(action);
-      case "handOver":
-        return this.#handOver(action);
+      case "passFd":
+        return this.#passFd(action);
       case "wake":
         return void value(wake(this.#context(action).ctx.ringFd));
       case "connect":
@@ -889,12 +889,12 @@ export class World {
     });
   }
 
-  #handOver(action: Action): void {
+  #passFd(action: Action): void {
     const { ctx, handed } = this.#context(action);
     const { left, right } = unixPair();
     const tag = this.#tag++;
     handed.set(tag, right);
-    value(handOver(ctx.ringFd, left.release(), tag));
+    value(passFd(ctx.ringFd, left.release(), tag));
   }
 
   /** Closes a file that nothing is pending on, and opens another. */

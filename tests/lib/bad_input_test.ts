@@ -30,9 +30,9 @@ import {
   asyncWritev,
   Connections,
   CURRENT_POSITION,
-  handOver,
   IoContext,
   link,
+  passFd,
   pin,
   POLLIN,
   POLLOUT,
@@ -891,7 +891,7 @@ kioTest("the ring of a context cannot be closed as an fd", async (ctx) => {
       () => asyncClose(ctx, ringFd),
       () => asyncClose(ctx, { fd: ringFd }),
       () => new Socket(ringFd),
-      () => handOver(other.ringFd, ringFd),
+      () => passFd(other.ringFd, ringFd),
       () => new Connections(ctx, async () => {}).add(ringFd),
     ];
     for (const attempt of attempts) {

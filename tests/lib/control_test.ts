@@ -5,11 +5,11 @@ import {
   asyncRecvmsg,
   asyncSend,
   asyncSendmsg,
-  fdsFromControl,
-  fdsToControl,
   type IoContext,
   MSG_CTRUNC,
-  roomForFds,
+  parseScmRights,
+  scmRights,
+  scmRightsSpace,
   Socket,
 } from "@kio/kio";
 import { assertCode, kioTest, type Pair, unixPair, value } from "../support.ts";
@@ -22,21 +22,21 @@ async function passed(
   room: Uint8Array,
 ): Promise<{ sockets: Socket[]; flags: number }> {
   const buffers = [new Uint8Array(1)];
-  const control = fdsToControl(fds);
+  const control = scmRights(fds);
   assertEquals(value(await asyncSendmsg(ctx, left, { buffers, control })), 1);
   const received = value(
     await asyncRecvmsg(ctx, right, { buffers, control: room }),
   );
-  const sockets = fdsFromControl(received.control).map((fd) => new Socket(fd));
+  const sockets = parseScmRights(received.control).map((fd) => new Socket(fd));
   return { sockets, flags: received.flags };
 }
 
-kioTest("fdsToControl() passes fds that mean the same files", async (ctx) => {
+kioTest("scmRights() passes fds that mean the same files", async (ctx) => {
   using pair = unixPair();
   for (const count of [1, 2, 3, 100]) {
     using other = unixPair();
     const fds = Array.from({ length: count }, () => other.left);
-    const { sockets } = await passed(ctx, pair, fds, roomForFds(count));
+    const { sockets } = await passed(ctx, pair, fds, scmRightsSpace(count));
     assertEquals(sockets.length, count);
     for (const socket of sockets) {
       value(await asyncSend(ctx, socket, new Uint8Array([count])));
@@ -49,11 +49,11 @@ kioTest("fdsToControl() passes fds that mean the same files", async (ctx) => {
   }
 });
 
-kioTest("roomForFds() that is too small loses no fd here", async (ctx) => {
+kioTest("scmRightsSpace() that is too small loses no fd here", async (ctx) => {
   using pair = unixPair();
   using other = unixPair();
   const fds = [other.left, other.left, other.left, other.left, other.left];
-  const { sockets, flags } = await passed(ctx, pair, fds, roomForFds(2));
+  const { sockets, flags } = await passed(ctx, pair, fds, scmRightsSpace(2));
   assertEquals(sockets.length, 2);
   assertEquals(flags & MSG_CTRUNC, MSG_CTRUNC);
   for (const socket of sockets) {
@@ -61,16 +61,16 @@ kioTest("roomForFds() that is too small loses no fd here", async (ctx) => {
   }
 });
 
-kioTest("fdsToControl() of an fd that is not open is EBADF", async (ctx) => {
+kioTest("scmRights() of an fd that is not open is EBADF", async (ctx) => {
   using pair = unixPair();
   const message = {
     buffers: [new Uint8Array(1)],
-    control: fdsToControl([4000]),
+    control: scmRights([4000]),
   };
   assertCode(await asyncSendmsg(ctx, pair.left, message), "EBADF");
 });
 
-kioTest("fdsFromControl() finds the fds among other control data", () => {
+kioTest("parseScmRights() finds the fds among other control data", () => {
   const other = new Uint8Array(24);
   const view = new DataView(other.buffer);
   view.setBigUint64(0, 20n, true);
@@ -79,37 +79,37 @@ kioTest("fdsFromControl() finds the fds among other control data", () => {
   view.setInt32(16, 99, true);
   const control = new Uint8Array([
     ...other,
-    ...fdsToControl([5]),
-    ...fdsToControl([6, 7]),
+    ...scmRights([5]),
+    ...scmRights([6, 7]),
   ]);
-  assertEquals(fdsFromControl(control), [5, 6, 7]);
+  assertEquals(parseScmRights(control), [5, 6, 7]);
   const shifted = new Uint8Array([0, ...control]).subarray(1);
-  assertEquals(fdsFromControl(shifted), [5, 6, 7]);
+  assertEquals(parseScmRights(shifted), [5, 6, 7]);
 });
 
-kioTest("fdsFromControl() reads nothing beyond what there is", () => {
-  assertEquals(fdsFromControl(new Uint8Array(0)), []);
-  assertEquals(fdsFromControl(new Uint8Array(15)), []);
-  assertEquals(fdsFromControl(new Uint8Array(64)), []);
-  const whole = fdsToControl([1, 2]);
+kioTest("parseScmRights() reads nothing beyond what there is", () => {
+  assertEquals(parseScmRights(new Uint8Array(0)), []);
+  assertEquals(parseScmRights(new Uint8Array(15)), []);
+  assertEquals(parseScmRights(new Uint8Array(64)), []);
+  const whole = scmRights([1, 2]);
   for (let length = 0; length < whole.length; length++) {
-    assertEquals(fdsFromControl(whole.subarray(0, length)), []);
+    assertEquals(parseScmRights(whole.subarray(0, length)), []);
   }
-  const huge = fdsToControl([1, 2]);
+  const huge = scmRights([1, 2]);
   new DataView(huge.buffer).setBigUint64(0, 2n ** 64n - 1n, true);
-  assertEquals(fdsFromControl(huge), []);
+  assertEquals(parseScmRights(huge), []);
 });
 
-kioTest("fdsToControl() refuses what makes no sense", () => {
+kioTest("scmRights() refuses what makes no sense", () => {
   const number = "their number must be an integer from 1 to 253";
-  assertThrows(() => fdsToControl([]), RangeError, number);
-  assertThrows(() => fdsToControl(Array(254).fill(0)), RangeError, number);
-  assertThrows(() => fdsToControl([-1]), RangeError, "Cannot send fds: fd");
-  assertThrows(() => fdsToControl(["1"] as unknown as number[]), TypeError);
-  assertThrows(() => fdsToControl(1 as unknown as number[]), TypeError);
+  assertThrows(() => scmRights([]), RangeError, number);
+  assertThrows(() => scmRights(Array(254).fill(0)), RangeError, number);
+  assertThrows(() => scmRights([-1]), RangeError, "Cannot send fds: fd");
+  assertThrows(() => scmRights(["1"] as unknown as number[]), TypeError);
+  assertThrows(() => scmRights(1 as unknown as number[]), TypeError);
   for (const count of [0, 254, 1.5, NaN]) {
-    assertThrows(() => roomForFds(count), RangeError, "count must be");
+    assertThrows(() => scmRightsSpace(count), RangeError, "count must be");
   }
   const wrong = [1] as unknown as Uint8Array;
-  assertThrows(() => fdsFromControl(wrong), TypeError, "must be a Uint8Array");
+  assertThrows(() => parseScmRights(wrong), TypeError, "must be a Uint8Array");
 });

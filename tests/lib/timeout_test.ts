@@ -213,7 +213,7 @@ kioTest(
     assertThrows(
       () => op.withTimeout(-1),
       RangeError,
-      "Cannot set a timeoutMs: ",
+      "Cannot set a timeout: ",
     );
     // Its slot is taken by another, which must not be hit.
     const next = asyncRecv(ctx, pair.left, buffer());

@@ -6,9 +6,9 @@ import {
   asyncSend,
   asyncSleep,
   Connections,
-  handOver,
   type IoContext,
   IoContext as Context,
+  passFd,
   Socket,
   SocketAddress,
   TcpListener,
@@ -337,9 +337,9 @@ const takers: [string, (ctx: IoContext, fd: number) => unknown][] = [
       await asyncRecv(ctx, socket, new Uint8Array(1));
     }).add(fd);
   }],
-  ["handOver()", (ctx, fd) => {
+  ["passFd()", (ctx, fd) => {
     ctx.onFd = (fd) => void new Socket(fd);
-    return unwrap(handOver(ctx.ringFd, fd));
+    return unwrap(passFd(ctx.ringFd, fd));
   }],
 ];
 

@@ -92,13 +92,13 @@ for (const [what, [script, message]] of Object.entries(CAUGHT)) {
   });
 }
 
-const HAND_OVER = `
+const PASS_FD = `
 const target = new kio.IoContext();
 const { promise: arrived, resolve } = Promise.withResolvers();
 target.onFd = (fd) => resolve(new kio.Socket(fd));
 const running = target.run();
 const [left, right] = kio.unwrap(kio.Socket.pair());
-kio.unwrap(kio.handOver(target.ringFd, left.release()));
+kio.unwrap(kio.passFd(target.ringFd, left.release()));
 await Promise.all([arrived.then((socket) => socket.close()), right.close()]);
 target.stop();
 await running;
@@ -107,7 +107,7 @@ console.log("done");
 `;
 
 Deno.test("a program that does nothing wrong ends well", async () => {
-  const { code, out, err } = await runSanitized(HAND_OVER);
+  const { code, out, err } = await runSanitized(PASS_FD);
   assertEquals([code, out, err], [0, "done\n", ""]);
 });
 
@@ -117,7 +117,7 @@ Deno.test("memory that the library loses is reported", async () => {
   const from = "\t\t*tag = parcel->tag;\n\t\tfree(parcel);\n";
   const leaking = mutantOf(from, "\t\t*tag = parcel->tag;\n");
   compile(leaking, library, [...ASAN, `-I${ROOT}ffi`]);
-  const { signal, err } = await runSanitized(HAND_OVER, { KIO_LIB: library });
+  const { signal, err } = await runSanitized(PASS_FD, { KIO_LIB: library });
   assertEquals(signal, "SIGABRT");
   assertMatch(err, /LeakSanitizer: detected memory leaks[^]*in kio_fd_send/);
 });

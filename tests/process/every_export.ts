@@ -39,9 +39,6 @@ import {
   asyncWritev,
   BlockingPool,
   Connections,
-  fdsFromControl,
-  fdsToControl,
-  handOver,
   IoContext,
   link,
   O_CREAT,
@@ -49,9 +46,12 @@ import {
   O_RDONLY,
   O_RDWR,
   offload,
+  parseScmRights,
+  passFd,
   pin,
   POLLOUT,
-  roomForFds,
+  scmRights,
+  scmRightsSpace,
   Socket,
   SocketAddress,
   TcpListener,
@@ -92,14 +92,14 @@ await asyncSend(ctx, left, new Uint8Array(4)).orThrow();
 await asyncRecv(ctx, right, one).orThrow();
 await asyncRecvExact(ctx, right, new Uint8Array(3)).orThrow();
 await asyncSendExact(ctx, left, one).orThrow();
-const control = fdsToControl([left]);
+const control = scmRights([left]);
 await asyncSendmsg(ctx, left, { buffers: [one], control }).orThrow();
 await asyncRecv(ctx, right, one).orThrow();
 const message = await asyncRecvmsg(ctx, right, {
   buffers: [one],
-  control: roomForFds(1),
+  control: scmRightsSpace(1),
 }).orThrow();
-for (const fd of fdsFromControl(message.control)) {
+for (const fd of parseScmRights(message.control)) {
   await asyncClose(ctx, fd).orThrow();
 }
 await asyncMsgRing(ctx, ctx.ringFd, 1, given).orThrow();
@@ -133,7 +133,7 @@ await asyncSendfile(ctx, left, file, 0, 100).orThrow();
 // Neither is a pipe: it is refused by the kernel.
 await asyncSplice(ctx, file, left, 1);
 await asyncClose(ctx, file).orThrow();
-unwrap(handOver(ctx.ringFd, left.release()));
+unwrap(passFd(ctx.ringFd, left.release()));
 await asyncShutdown(ctx, right, 2).orThrow();
 await right.close();
 

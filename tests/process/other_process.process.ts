@@ -8,11 +8,11 @@ import {
   asyncRecvmsg,
   asyncSendExact,
   asyncSendmsg,
-  fdsFromControl,
-  fdsToControl,
   IoContext,
   O_RDONLY,
-  roomForFds,
+  parseScmRights,
+  scmRights,
+  scmRightsSpace,
   Socket,
   SocketAddress,
   TcpListener,
@@ -30,9 +30,9 @@ const channel = kio.unwrap(kio.Socket.open("unix"));
 await kio.asyncConnect(ctx, channel, kio.SocketAddress.unix(PATH)).orThrow();
 const { control, flags } = await kio.asyncRecvmsg(ctx, channel, {
   buffers: [new Uint8Array(1)],
-  control: kio.roomForFds(2),
+  control: kio.scmRightsSpace(2),
 }).orThrow();
-const fds = kio.fdsFromControl(control);
+const fds = kio.parseScmRights(control);
 const O_CLOEXEC = 0o2000000;
 for (const fd of fds) {
   const info = Deno.readTextFileSync("/proc/self/fdinfo/" + fd);
@@ -52,7 +52,7 @@ await kio.asyncClose(ctx, fds[1]).orThrow();
 const [mine, theirs] = kio.unwrap(kio.Socket.pair());
 await kio.asyncSendmsg(ctx, channel, {
   buffers: [new Uint8Array(1)],
-  control: kio.fdsToControl([theirs]),
+  control: kio.scmRights([theirs]),
 }).orThrow();
 await kio.asyncClose(ctx, theirs.release()).orThrow();
 await kio.asyncSendExact(ctx, mine, new TextEncoder().encode("back")).orThrow();
@@ -79,7 +79,7 @@ Deno.test("asyncSendmsg() and asyncRecvmsg() pass fds to another process, and ba
   const [near, far] = unwrap(Socket.pair());
   await using _near = near;
   const fileFd = await asyncOpen(ctx, filePath, O_RDONLY).orThrow();
-  const control = fdsToControl([far, fileFd]);
+  const control = scmRights([far, fileFd]);
   const buffers = [new Uint8Array(1)];
   assertEquals(
     await asyncSendmsg(ctx, channel, { buffers, control }).orThrow(),
@@ -95,9 +95,9 @@ Deno.test("asyncSendmsg() and asyncRecvmsg() pass fds to another process, and ba
 
   const back = await asyncRecvmsg(ctx, channel, {
     buffers,
-    control: roomForFds(1),
+    control: scmRightsSpace(1),
   }).withTimeout(20_000).orThrow();
-  const [fd = -1, ...rest] = fdsFromControl(back.control);
+  const [fd = -1, ...rest] = parseScmRights(back.control);
   assert(fd >= 0 && rest.length === 0);
   await using socket = new Socket(fd);
   const text = answer.subarray(0, 4);

@@ -121,7 +121,7 @@ async function startTraffic(module, data) {
       kio.asyncAccept(ctx, listener),
     ]);
     kio.unwrap(connected);
-    kio.unwrap(pool.handOver(kio.unwrap(accepted)));
+    kio.unwrap(pool.passFd(kio.unwrap(accepted)));
     peers.push(peer(client));
   }
   return { pool, peers };

@@ -521,7 +521,7 @@ poolTest("shutdown() cuts off 200 connections that go on", async () => {
       asyncConnect(ctx, socket, listener.localAddress!).orThrow(),
       asyncAccept(ctx, listener).orThrow(),
     ]);
-    unwrap(pool.handOver(accepted));
+    unwrap(pool.passFd(accepted));
     const buffer = new Uint8Array(1000);
     for (let rounds = 0;; rounds++) {
       if (rounds === 1) served++;
@@ -759,13 +759,13 @@ const TELLER = moduleOf(`
   await stopped;
 `);
 
-poolTest("handOver() takes turns", async () => {
+poolTest("passFd() takes turns", async () => {
   using ctx = new IoContext(8);
   const pool = await start(TELLER, { workers: 3, counters: ["fds"] });
   const told: number[][] = [];
   for (let tag = 0; tag < 6; tag++) {
     const [mine, theirs] = unwrap(Socket.pair());
-    unwrap(pool.handOver(theirs.release(), tag));
+    unwrap(pool.passFd(theirs.release(), tag));
     const buffer = new Uint8Array(8);
     const count = await asyncRecv(ctx, mine, buffer).orThrow();
     told.push([...buffer.subarray(0, count)]);
@@ -774,21 +774,21 @@ poolTest("handOver() takes turns", async () => {
   assertEquals(told, [[0, 0], [1, 1], [2, 2], [0, 3], [1, 4], [2, 5]]);
   await pool.shutdown();
   const [mine, theirs] = unwrap(Socket.pair());
-  const refused = pool.handOver(theirs.fd);
+  const refused = pool.passFd(theirs.fd);
   assertEquals(refused.ok ? "" : refused.error.code, "ESRCH");
   await Promise.all([mine.close(), theirs.close()]);
   assertEquals(pool.stats().counters.fds, 6);
 });
 
-poolTest("handOver() of what is no fd is an error", async () => {
+poolTest("passFd() of what is no fd is an error", async () => {
   await using pool = await start(TELLER, { counters: ["fds"] });
-  const refused = pool.handOver(3999);
+  const refused = pool.passFd(3999);
   assertEquals(refused.ok ? "" : refused.error.code, "EBADF");
-  assertThrows(() => pool.handOver(-1), RangeError, "Cannot hand an fd over");
-  assertThrows(() => pool.handOver(0, -1), RangeError, "tag must be");
+  assertThrows(() => pool.passFd(-1), RangeError, "Cannot pass an fd");
+  assertThrows(() => pool.passFd(0, -1), RangeError, "tag must be");
 });
 
-poolTest("handOver() loses no fd when workers die meanwhile", async () => {
+poolTest("passFd() loses no fd when workers die meanwhile", async () => {
   using ctx = new IoContext(64);
   const pool = await start(TELLER, {
     workers: 4,
@@ -801,7 +801,7 @@ poolTest("handOver() loses no fd when workers die meanwhile", async () => {
     const [mine, theirs] = unwrap(Socket.pair());
     peers.push(mine);
     // Every 20th kills who gets it, with others behind it in the inbox.
-    const given = pool.handOver(theirs.fd, i % 20 === 7 ? 13 : 1);
+    const given = pool.passFd(theirs.fd, i % 20 === 7 ? 13 : 1);
     if (given.ok) theirs.release();
     else await theirs.close();
     if (i % 50 === 0) await sleep(5);
@@ -833,7 +833,7 @@ poolTest("shutdown() serves what was handed over before", async () => {
   for (let i = 0; i < 200; i++) {
     const [mine, theirs] = unwrap(Socket.pair());
     peers.push(mine);
-    unwrap(pool.handOver(theirs.release()));
+    unwrap(pool.passFd(theirs.release()));
   }
   const over = pool.shutdown();
   for (const peer of peers) {

@@ -2,8 +2,8 @@ import { assertEquals, assertThrows } from "@std/assert";
 import {
   asyncClose,
   asyncRecv,
-  handOver,
   IoContext,
+  passFd,
   Socket,
   unwrap,
 } from "@kio/kio";
@@ -17,7 +17,7 @@ import {
   within,
 } from "../support.ts";
 
-kioTest("handOver() gives fd and tag to onFd of the target", async () => {
+kioTest("passFd() gives fd and tag to onFd of the target", async () => {
   using target = new IoContext(4);
   const { promise: all, resolve } = Promise.withResolvers<void>();
   const got: [fd: number, tag: number][] = [];
@@ -30,7 +30,7 @@ kioTest("handOver() gives fd and tag to onFd of the target", async () => {
   for (const tag of [0, 7, Number.MAX_SAFE_INTEGER]) {
     using pair = unixPair();
     fds.push(pair.right.release());
-    unwrap(handOver(target.ringFd, fds.at(-1)!, tag));
+    unwrap(passFd(target.ringFd, fds.at(-1)!, tag));
   }
   assertEquals(got, [], "not within the call");
   await within(10_000, all, "the fds");
@@ -42,10 +42,10 @@ kioTest("handOver() gives fd and tag to onFd of the target", async () => {
   for (const fd of fds) await new Socket(fd).close();
 });
 
-kioTest("handOver() waits until there is a handler", async () => {
+kioTest("passFd() waits until there is a handler", async () => {
   using target = new IoContext(4);
   using pair = unixPair();
-  unwrap(handOver(target.ringFd, pair.right.release()));
+  unwrap(passFd(target.ringFd, pair.right.release()));
   await turn(10);
   const { promise: arrived, resolve } = Promise.withResolvers<number>();
   let isWithin = true;
@@ -55,7 +55,7 @@ kioTest("handOver() waits until there is a handler", async () => {
   await new Socket(fd).close();
 });
 
-kioTest("handOver() of 1000 fds keeps their order", async () => {
+kioTest("passFd() of 1000 fds keeps their order", async () => {
   using target = new IoContext(1);
   const got: number[] = [];
   const { promise: all, resolve } = Promise.withResolvers<void>();
@@ -66,7 +66,7 @@ kioTest("handOver() of 1000 fds keeps their order", async () => {
   };
   for (let tag = 0; tag < 1000; tag++) {
     using pair = unixPair();
-    unwrap(handOver(target.ringFd, pair.right.release(), tag));
+    unwrap(passFd(target.ringFd, pair.right.release(), tag));
     if (tag % 100 === 0) await turn();
   }
   await within(10_000, all, "the fds");
@@ -74,14 +74,14 @@ kioTest("handOver() of 1000 fds keeps their order", async () => {
 });
 
 kioTest(
-  "handOver() closes with the context what nobody has taken",
+  "passFd() closes with the context what nobody has taken",
   async (ctx) => {
     const target = new IoContext(4);
     const peers: Socket[] = [];
     for (let i = 0; i < 3; i++) {
       const { left, right } = unixPair();
       peers.push(left);
-      unwrap(handOver(target.ringFd, right.release()));
+      unwrap(passFd(target.ringFd, right.release()));
     }
     target[Symbol.dispose]();
     for (const peer of peers) {
@@ -91,7 +91,7 @@ kioTest(
   },
 );
 
-kioTest("handOver() reports what onFd throws, and goes on", async () => {
+kioTest("passFd() reports what onFd throws, and goes on", async () => {
   using target = new IoContext(4);
   const reported: string[] = [];
   const { promise: all, resolve } = Promise.withResolvers<void>();
@@ -107,38 +107,38 @@ kioTest("handOver() reports what onFd throws, and goes on", async () => {
   };
   for (const tag of [1, 2]) {
     using pair = unixPair();
-    unwrap(handOver(target.ringFd, pair.right.release(), tag));
+    unwrap(passFd(target.ringFd, pair.right.release(), tag));
   }
   await within(10_000, all, "the errors");
   globalThis.removeEventListener("error", onError);
   assertEquals(reported, ["of 1", "of 2"]);
 });
 
-kioTest("handOver() that fails leaves the fd with the caller", (ctx) => {
+kioTest("passFd() that fails leaves the fd with the caller", (ctx) => {
   using pair = unixPair();
   const { fd } = pair.right;
   const target = new IoContext(4);
   const { ringFd } = target;
   target[Symbol.dispose]();
-  assertCode(handOver(ringFd, fd), "EBADFD");
-  assertCode(handOver(4000, fd), "EBADFD");
-  assertCode(handOver(pair.left.fd, fd), "EBADFD");
-  assertCode(handOver(ctx.ringFd, 4000), "EBADF");
+  assertCode(passFd(ringFd, fd), "EBADFD");
+  assertCode(passFd(4000, fd), "EBADFD");
+  assertCode(passFd(pair.left.fd, fd), "EBADFD");
+  assertCode(passFd(ctx.ringFd, 4000), "EBADF");
   assertEquals(isOpen(fd), true);
 });
 
-kioTest("handOver() refuses what is no fd and no tag", (ctx) => {
+kioTest("passFd() refuses what is no fd and no tag", (ctx) => {
   const { ringFd } = ctx;
   for (const wrong of [-1, 1.5, NaN, 2 ** 31, 2 ** 32 + 5]) {
     assertThrows(
-      () => handOver(wrong, 0),
+      () => passFd(wrong, 0),
       RangeError,
-      "Cannot hand an fd over",
+      "Cannot pass an fd",
     );
-    assertThrows(() => handOver(ringFd, wrong), RangeError, "fd must be");
+    assertThrows(() => passFd(ringFd, wrong), RangeError, "fd must be");
   }
   for (const tag of [-1, 0.5, NaN, 2 ** 53]) {
-    assertThrows(() => handOver(ringFd, 0, tag), RangeError, "tag must be");
+    assertThrows(() => passFd(ringFd, 0, tag), RangeError, "tag must be");
   }
 });
 
