@@ -451,7 +451,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "jobs that wait are bounded",
     file: "lib/threads/blocking_pool.ts",
     from: "    if (this.#isFull) job.refuse(EAGAIN, BUSY);",
-    to: "    if (this.#isFull && !job) job.refuse(EAGAIN, BUSY);",
+    to: "    if (this.#isFull && this.#closing) job.refuse(EAGAIN, BUSY);",
     tests: ["tests/lib/blocking_pool_test.ts"],
   },
   {
@@ -988,5 +988,12 @@ export const MUTANTS: readonly Mutant[] = [
     from: "if (count <= 0 && this.#pending > 0) {",
     to: "if (count < Infinity && this.#pending > 0) {",
     tests: ["tests/lib/IoContext_test.ts"],
+  },
+  {
+    rule: "a pool is closed when all jobs are done, also those that throw",
+    file: "lib/threads/blocking_pool.ts",
+    from: "    await Promise.allSettled(ops);",
+    to: "    await Promise.all(ops);",
+    tests: ["tests/lib/blocking_pool_test.ts"],
   },
 ];
