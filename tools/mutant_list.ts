@@ -268,9 +268,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "so is a path",
-    file: "lib/io.ts",
-    from: "    -1,\n    name,\n    (shim",
-    to: "    -1,\n    null,\n    (shim",
+    file: "lib/ring/sqe.ts",
+    from: "if (isOne && this.#parts === null) return addr;",
+    to: "if (isOne && this.#parts === null) return null;",
     tests: ["tests/lib/io_file_test.ts"],
   },
   {
@@ -802,7 +802,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "what a callback of link() had queued is cancelled if it throws",
-    file: "lib/io.ts",
+    file: "lib/ops/link.ts",
     from: "    ring.abandonChain();\n",
     to: "",
     tests: ["tests/lib/io_link_test.ts"],
@@ -910,8 +910,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "an exact transfer ends with a datagram",
     file: "helpers/exact.ts",
-    from: " && !(isFirst && this.#isDatagram())",
-    to: " && !(isFirst && this.#isDatagram() && this.moved < 0)",
+    from: "!(isFirst && this.#isMessage())",
+    to: "!(isFirst && false)",
     tests: ["tests/helpers/exact_test.ts"],
   },
   {
@@ -924,11 +924,10 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a read of a registered file that lost a race waits on",
-    file: "lib/ring/start.ts",
-    from:
-      "    : new WaitingOperation(place, IOSQE_FIXED_FILE, events, prepare);",
+    file: "lib/ops/read_write.ts",
+    from: "  return startWaiting(ring, row, sqe, events);",
     to:
-      "    : events < 0\n    ? new WaitingOperation(place, IOSQE_FIXED_FILE, events, prepare)\n    : undefined;",
+      "  return events < 0\n    ? startWaiting(ring, row, sqe, events)\n    : start(ring, row, sqe);",
     tests: [FAULTS],
   },
   {
@@ -1168,5 +1167,12 @@ export const MUTANTS: readonly Mutant[] = [
     to:
       '[IORING_OP_SEND] = { "send", .addr = LEN_BYTES,\n\t\t\t     .addr2 = EXTRA_BYTES,',
     tests: ["C sqe_makes_the_bytes_of_liburing_of_each_row"],
+  },
+  {
+    rule: "a pool is closed when all jobs are done, also those that throw",
+    file: "lib/threads/blocking_pool.ts",
+    from: "    await Promise.allSettled(ops);",
+    to: "    await Promise.all(ops);",
+    tests: ["tests/lib/blocking_pool_test.ts"],
   },
 ];

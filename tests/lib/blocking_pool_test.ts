@@ -117,10 +117,6 @@ kioThreadTest(
     const thrown = offload(ctx, pool, job).orThrow();
     await assertRejects(() => thrown, RangeError, "far");
     assertEquals([ctx.pending, ctx.stats().errors], [0, {}]);
-    // Nothing else waits for it: closing the pool must not reject.
-    const ignored = offload(ctx, pool, job);
-    ignored.catch(() => {});
-    await pool.close();
   },
 );
 
@@ -869,6 +865,22 @@ kioThreadTest(
     assertEquals(await Promise.all(jobs), ["through", "through"]);
     await closed;
     await pool.close();
+  },
+);
+
+kioThreadTest(
+  "BlockingPool.close() waits for jobs that throw, and does not",
+  async (ctx) => {
+    const pool = new BlockingPool(1);
+    const rejected = [1, 2].map(() => {
+      const op = offload(ctx, pool, () => {
+        throw new RangeError("far");
+      });
+      return assertRejects(() => op, RangeError, "far");
+    });
+    await pool.close();
+    assertEquals(pool.pending, 0);
+    await Promise.all(rejected);
   },
 );
 
