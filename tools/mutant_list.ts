@@ -1006,16 +1006,16 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a close that is queued again is the kernel's",
     file: "ffi/shim/chain.c",
-    from: "\tif (closes)\n\t\tkio_fd_disown(copy->fd);\n",
+    from: "\t\tkio_fd_disown(copy->fd);\n",
     to: "",
     tests: ["C again_of_a_close_takes_the_fd_from_the_isolate"],
   },
   {
     rule: "one that does not fit again is closed all the same",
-    file: "ffi/shim/chain.c",
-    from: "\tif (ret && closes)\n\t\tclose_late(k, copy->fd);\n",
-    to: "",
-    tests: ["C again_without_room_keeps_the_operation_out"],
+    file: "lib/ring/chain.ts",
+    from: "    if (closesFd) this.closeBehind(fd);\n",
+    to: "    void closesFd;\n    void fd;\n",
+    tests: ["tests/process/chain_faults.process.ts"],
   },
   {
     rule: "an fd that nobody has in hand is closed",
@@ -1174,5 +1174,19 @@ export const MUTANTS: readonly Mutant[] = [
     from: "    await Promise.allSettled(ops);",
     to: "    await Promise.all(ops);",
     tests: ["tests/lib/blocking_pool_test.ts"],
+  },
+  {
+    rule: "a close that its chain has no room for closes all the same",
+    file: "lib/ring/Ring.ts",
+    from: "      if (entry.operation.closesFd) this.#chain?.closeBehind(fd);\n",
+    to: "",
+    tests: ["tests/lib/io_link_test.ts"],
+  },
+  {
+    rule: "but not before the links that were queued before it",
+    file: "lib/ring/chain.ts",
+    from: "    if (left === 0) shim.kio_fd_close(fd);\n",
+    to: "    shim.kio_fd_close(fd);\n",
+    tests: ["tests/lib/io_link_test.ts"],
   },
 ];

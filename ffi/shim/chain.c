@@ -34,14 +34,12 @@ int kio_again(struct kio *k, const struct io_uring_sqe *copy)
 	struct io_uring_sqe *sqe;
 	int ret = sqe_begin(k, &sqe);
 
-	if (closes)
-		kio_fd_disown(copy->fd);
-	if (ret && closes)
-		close_late(k, copy->fd);
 	if (ret)
 		return ret;
-	if (closes)
+	if (closes) {
+		kio_fd_disown(copy->fd);
 		closing_begin(k, copy->user_data, copy->fd);
+	}
 	*sqe = *copy;
 	return sqe_end(k, sqe, (double)copy->user_data, 0);
 }

@@ -60,6 +60,11 @@ int kio_close(struct kio *k, double id, int fd)
 	struct io_uring_sqe *sqe;
 	int ret = sqe_begin(k, &sqe);
 
+	if (ret && k->chaining) {
+		/* The caller closes it, when the links before it are over. */
+		kio_fd_own(fd);
+		return ret;
+	}
 	kio_fd_disown(fd);
 	if (ret) {
 		close_late(k, fd);

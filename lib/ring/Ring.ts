@@ -21,7 +21,7 @@ import { offered } from "./offered.ts";
 import { openingError } from "./opening.ts";
 import type { Operation } from "./operation.ts";
 import type { Retained } from "./retained.ts";
-import { conclude, concludeWith } from "./settle.ts";
+import { conclude, concludeWith, whenSettled } from "./settle.ts";
 import { type ContextStats, type PendingOperation, Tally } from "./stats.ts";
 import { Table } from "./table.ts";
 import { Timers } from "./timers.ts";
@@ -176,6 +176,7 @@ export class Ring implements Core {
     if (status < 0) {
       this.#countPending();
       conclude(this, entry, status);
+      if (entry.operation.closesFd) this.#chain?.closeBehind(fd);
       return op;
     }
     if (this.#chain !== null) this.#chain.add(entry);
@@ -399,7 +400,7 @@ export class Ring implements Core {
 
   #cancelLive(fd?: number): Promise<unknown>[] {
     const entries = this.table.live(fd);
-    const ends = entries.map((entry) => ended(entry));
+    const ends = entries.map(whenSettled);
     for (const entry of entries) cancel(this, entry);
     return ends;
   }
@@ -439,17 +440,6 @@ export class Ring implements Core {
     this.shim.kio_context_close(this.handle);
     for (const close of this.onClose) close();
   }
-}
-
-/** Resolves when the operation that has the entry now is complete. */
-function ended(entry: Entry): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const { settle } = entry;
-  entry.settle = (result) => {
-    settle(result);
-    resolve();
-  };
-  return promise;
 }
 
 /**

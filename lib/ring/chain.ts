@@ -67,6 +67,23 @@ export class Chain implements Links {
     this.#states.push(LinkState.PENDING);
   }
 
+  /** Closes the fd of a close that could not be queued, after the links before
+   * it: one that has not started looks its fd up only then, and would meet the
+   * next file of that number. */
+  closeBehind(fd: number): void {
+    const { shim } = this.#core;
+    const links = this.#links.filter(({ extra }) => extra?.chain === this);
+    let left = links.length;
+    if (left === 0) shim.kio_fd_close(fd);
+    for (const link of links) {
+      const { settle } = link;
+      link.settle = (result) => {
+        if (--left === 0) shim.kio_fd_close(fd);
+        settle(result);
+      };
+    }
+  }
+
   /** Keeps what is needed to queue the links again. */
   end(): void {
     const count = this.#links.length;
@@ -200,9 +217,15 @@ export class Chain implements Links {
   #isQueued(at: number, status: number): boolean {
     const isQueued = status >= 0;
     this.#states[at] = isQueued ? LinkState.PENDING : LinkState.DONE;
-    if (isQueued) this.#core.queued++;
-    else conclude(this.#core, this.#links[at]!, status);
-    return isQueued;
+    const link = this.#links[at]!;
+    if (isQueued) {
+      this.#core.queued++;
+      return true;
+    }
+    const { operation: { closesFd }, fd } = link;
+    conclude(this.#core, link, status);
+    if (closesFd) this.closeBehind(fd);
+    return false;
   }
 
   /** Another link is the first: it can be cancelled now. */

@@ -69,6 +69,17 @@ export function end(core: Core, entry: Entry, result: number): void {
   onCancel?.();
 }
 
+/** Resolves when the operation that has the entry now is complete. */
+export function whenSettled(entry: Entry): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const { settle } = entry;
+  entry.settle = (result) => {
+    settle(result);
+    resolve();
+  };
+  return promise;
+}
+
 /** The kernel's result, with the reason where the library ended the wait. */
 export function resultFor(entry: Entry, result: number): number {
   if (result >= 0) return result;

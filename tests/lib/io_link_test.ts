@@ -613,6 +613,29 @@ kioTest(
   },
 );
 
+kioTest(
+  "link() without room for an asyncClose() closes behind links that have not started",
+  async () => {
+    using other = new IoContext(2);
+    using pair = unixPair();
+    const fd = value(
+      await asyncOpen(other, "/tmp", O_TMPFILE | O_RDWR, 0o600),
+    );
+    const ops = link(other, () => [
+      asyncRecv(other, pair.left, buffer()),
+      asyncFsync(other, fd),
+      asyncClose(other, fd),
+    ]);
+    assertCode(await ops[2]!, "E2BIG");
+    await turn(5);
+    // The sync has not looked the fd up yet.
+    assert(isOpen(fd), "it is still to be synced");
+    value(await asyncSend(other, pair.right, bytes("x")));
+    value(await ops[1]!);
+    assert(!isOpen(fd), "the fd is gone whatever the result");
+  },
+);
+
 kioTest("link() of a full chain can be cancelled", async (ctx) => {
   using pair = unixPair();
   const ops = link(
