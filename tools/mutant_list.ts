@@ -1099,8 +1099,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a link that cannot be queued again says so",
     file: "lib/ring/chain.ts",
-    from: "else conclude(this.#core, this.#links[at]!, status);",
-    to: "else this.#core.queued++;",
+    from: "    conclude(this.#core, link, status);\n    if (closesFd)",
+    to: "    this.#core.queued++;\n    if (closesFd)",
     tests: ["tests/process/chain_faults.process.ts"],
   },
   {
