@@ -650,7 +650,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "ffi/shim/close.c",
     from: "\tif (!parcel) {\n\t\tclose(fd);",
     to: "\tif (parcel || fd) {\n\t\tfree(parcel);\n\t\tclose(fd);",
-    tests: ["C close_that_does_not_fit_waits_for_what_is_queued"],
+    tests: [FAULTS],
   },
   {
     rule: "what is behind a link that was refused does not happen",

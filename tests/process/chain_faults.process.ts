@@ -6,6 +6,7 @@
 import "./fault_library.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import {
+  asyncClose,
   asyncConnect,
   asyncPoll,
   asyncRecv,
@@ -24,6 +25,7 @@ import {
   assertCode,
   bytes,
   fullListener,
+  isOpen,
   kioTest,
   type Pair,
   text,
@@ -212,6 +214,45 @@ kioTest(
         if (got.includes("ENOMEM")) refused++;
       }
       for (const target of targets) target[Symbol.dispose]();
+    }
+    assert(refused > 0, "it is always queued again");
+  },
+  { entries: 4 },
+);
+
+kioTest(
+  "asyncClose() that cannot be queued again closes all the same",
+  async (ctx) => {
+    let refused = 0;
+    for (let nth = 1; nth <= 30; nth++) {
+      using _ = FaultPlan.install({
+        rules: [
+          { operation: "enter", fault: "error", code: "ENOMEM", nth },
+        ],
+      });
+      using waiting = unixPair();
+      const chains = [1, 2].map(() => {
+        const { left, right } = unixPair();
+        const fd = right.release();
+        const ops = link(ctx, () => [
+          asyncRecv(ctx, waiting.left, new Uint8Array(1)),
+          asyncClose(ctx, fd),
+          asyncSend(ctx, left, bytes("1")),
+          asyncSend(ctx, left, bytes("2")),
+        ]);
+        return { left, fd, ops };
+      });
+      await turn(1);
+      for (const { ops } of chains) ops[3]!.cancel();
+      await turn(20);
+      await asyncSend(ctx, waiting.right, bytes("x")).orThrow();
+      await asyncSend(ctx, waiting.right, bytes("x")).orThrow();
+      for (const { left, fd, ops } of chains) {
+        const got = codes(await Promise.all(ops)).split(",");
+        assert(!isOpen(fd), `${nth}: ${got}`);
+        if (got[1] === "ENOMEM") refused++;
+        await left.close();
+      }
     }
     assert(refused > 0, "it is always queued again");
   },

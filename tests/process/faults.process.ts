@@ -18,6 +18,7 @@ import {
   asyncConnect,
   asyncFdatasync,
   asyncOpen,
+  asyncPipe,
   asyncRead,
   asyncReadExact,
   asyncReadFixed,
@@ -34,7 +35,7 @@ import {
   asyncWriteExact,
   asyncWriteFixed,
   asyncWritev,
-  type IoContext,
+  IoContext,
   link,
   MSG_DONTWAIT,
   O_RDWR,
@@ -49,6 +50,8 @@ import { SHIM_FOLDER, sourcesIn } from "../../ffi/compile.ts";
 import { SOURCES } from "../../ffi/sources.ts";
 import {
   assertCode,
+  bytes,
+  isOpen,
   kioTest,
   listen,
   pattern,
@@ -346,6 +349,22 @@ for (let seed = 1; seed <= 20; seed++) {
     ctx[Symbol.dispose]();
   });
 }
+
+// ---- a close without room --------------------------------------------------------
+
+kioTest("asyncClose() without room waits for what is queued", async () => {
+  using ctx = new IoContext(1);
+  const { readFd, writeFd } = value(await asyncPipe(ctx));
+  using _ = FaultPlan.install({
+    rules: [{ operation: "enter", fault: "error", code: "ENOMEM", nth: 1 }],
+  });
+  const written = asyncWrite(ctx, writeFd, bytes("x"));
+  assertCode(await asyncClose(ctx, writeFd), "ENOMEM");
+  // It would have met no file, or the next of that number.
+  assertEquals(value(await written), 1);
+  assert(!isOpen(writeFd), "the fd is gone whatever the result");
+  value(await asyncClose(ctx, readFd));
+});
 
 // ---- the plan itself -----------------------------------------------------------
 
