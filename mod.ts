@@ -49,6 +49,7 @@ export {
 } from "./lib/result.ts";
 export type { ContextStats, PendingOperation } from "./lib/ring/stats.ts";
 export type { UringOp } from "./lib/UringOp.ts";
+export type { UringStream } from "./lib/UringStream.ts";
 export {
   type BufferLike,
   CURRENT_POSITION,

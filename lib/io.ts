@@ -2,6 +2,7 @@
 export * from "./ops/file.ts";
 export * from "./ops/link.ts";
 export * from "./ops/message.ts";
+export * from "./ops/multishot.ts";
 export * from "./ops/read_write.ts";
 export * from "./ops/ring_message.ts";
 export * from "./ops/socket.ts";

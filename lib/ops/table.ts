@@ -348,3 +348,20 @@ export const OBSERVE = row({
   yields: NOTHING,
 });
 export const LINK = row({ name: "link", verb: "link", yields: NOTHING });
+
+export const ACCEPT_MULTISHOT = row({
+  name: "asyncAcceptMultishot",
+  verb: "accept",
+  yields: FD,
+  opcode: 13,
+  since: "5.19",
+  fault: "accept",
+});
+export const POLL_MULTISHOT = row({
+  name: "asyncPollMultishot",
+  verb: "poll",
+  yields: COUNT,
+  opcode: 6,
+  since: "5.13",
+  fault: "poll",
+});

@@ -169,6 +169,19 @@ export class Ring implements Core {
     extra: Extra | null = null,
   ): UringOp<T> {
     const op = new Op<T>(this, entry);
+    this.enterSubmitted(entry, op, fd, retained, status, extra);
+    return op;
+  }
+
+  /** The same, where the result goes to something else than a promise (null). */
+  enterSubmitted(
+    entry: Entry,
+    op: Op<unknown> | null,
+    fd: number,
+    retained: Retained,
+    status: number,
+    extra: Extra | null,
+  ): void {
     entry.state = State.SUBMITTED;
     entry.fd = fd;
     entry.retained = retained;
@@ -177,12 +190,11 @@ export class Ring implements Core {
       this.#countPending();
       conclude(this, entry, status);
       if (entry.operation.closesFd) this.#chain?.closeBehind(fd);
-      return op;
+      return;
     }
     if (this.#chain !== null) this.#chain.add(entry);
     this.queued++;
     this.#started(entry, op);
-    return op;
   }
 
   /** Enters an operation that only waits for its time. */
@@ -220,9 +232,9 @@ export class Ring implements Core {
 
   /** Sees to it that an operation is looked after, and notes when and where it
    * was started. */
-  #started(entry: Entry, op: Op<unknown>): void {
+  #started(entry: Entry, op: Op<unknown> | null): void {
     this.#countPending();
-    if (this.#chain !== null) this.#links.push(op);
+    if (this.#chain !== null && op !== null) this.#links.push(op);
     // First, as it looks at the clock where that is needed.
     this.#driver.schedule();
     entry.startedMs = this.#driver.nowMs;
@@ -327,7 +339,9 @@ export class Ring implements Core {
     if (high & CANCEL_FAILED) {
       if (!same) return;
       if (high & TAKEN_BACK) entry.extra?.chain?.answer(entry, result);
-      else this.timers.set(low, this.shim.kio_now_ms() + CANCEL_RETRY_MS);
+      else if (entry.isGivenUp || entry.extra?.shots === undefined) {
+        this.timers.set(low, this.shim.kio_now_ms() + CANCEL_RETRY_MS);
+      }
       return;
     }
     if (!same) {

@@ -1,5 +1,6 @@
 /** Cancelling: a request. What the kernel says to it is the truth. */
 import { ECANCELED } from "../errno.ts";
+import { AbortGroup, type AbortTarget } from "./abort.ts";
 import type { Core } from "./core.ts";
 import { type Entry, Mark, State } from "./entry.ts";
 import { end } from "./settle.ts";
@@ -22,6 +23,23 @@ export function abandon(core: Core, entry: Entry): void {
   if (entry.state === State.FREE) return;
   entry.marks |= Mark.ABANDONED;
   cancel(core, entry);
+}
+
+/** Cancels an operation, by way of its promise or its stream, when the signal is
+ * aborted. */
+export function cancelOnAbort(
+  entry: Entry,
+  target: AbortTarget,
+  signal: AbortSignal,
+): void {
+  if (signal.aborted) return target.cancel();
+  const group = AbortGroup.of(signal);
+  group.add(target);
+  const extra = entry.extra ??= {};
+  extra.abortTarget = target;
+  extra.signals = extra.signals === undefined
+    ? group
+    : [extra.signals, group].flat();
 }
 
 /** Has the next step ask the kernel; a chain is not interrupted by it. */
@@ -63,7 +81,8 @@ function retract(core: Core, entry: Entry): boolean {
 function sendCancel({ shim, handle }: Core, entry: Entry): boolean {
   const chain = entry.extra?.chain;
   if (chain !== undefined) return chain.cancel();
-  const status = entry.isGivenUp
+  const isWhole = entry.isGivenUp || entry.extra?.shots !== undefined;
+  const status = isWhole
     ? shim.kio_cancel(handle, entry.id)
     : shim.kio_poll_end(handle, entry.id);
   return status >= 0;

@@ -51,8 +51,10 @@ function expireOne(core: Core, entry: Entry): void {
   } else if (entry.deadlineMs < entry.wakeMs) {
     markTimedOut(core, entry);
     end(core, entry, -ETIMEDOUT);
-  } else if (entry.state === State.BACKING_OFF) goOnAfterPause(core, entry);
-  else conclude(core, entry, -entry.heldErrno);
+  } else if (entry.state === State.BACKING_OFF) {
+    const { shots, steps } = entry.extra!;
+    goOn(core, entry, (shots ?? steps)!);
+  } else conclude(core, entry, -entry.heldErrno);
 }
 
 function markTimedOut(core: Core, entry: Entry): void {
@@ -60,17 +62,20 @@ function markTimedOut(core: Core, entry: Entry): void {
   core.tally.timeouts++;
 }
 
-function goOnAfterPause(core: Core, entry: Entry): void {
+/** Goes on with an operation that the kernel has no part in now. */
+export function goOn(core: Core, entry: Entry, next: Next): void {
   entry.state = State.SUBMITTED;
   if (entry.deadlineMs !== Infinity) {
     core.timers.set(entry.slot, entry.deadlineMs);
   }
-  queueNext(core, entry, entry.extra!.steps!);
+  queueNext(core, entry, next);
 }
 
+type Next = Pick<Steps, "prepare">;
+
 /** Queues the next submission of an operation. */
-export function queueNext(core: Core, entry: Entry, steps: Steps): void {
-  const status = steps.prepare(core.shim, core.handle, entry.id);
+export function queueNext(core: Core, entry: Entry, next: Next): void {
+  const status = next.prepare(core.shim, core.handle, entry.id);
   if (status < 0) conclude(core, entry, status);
   else core.queued++;
 }

@@ -62,6 +62,11 @@ function completeRare(
     // Its chain has ended, but who called it has given up the fd.
     core.shim.kio_fd_close(entry.fd);
   }
+  const shots = extra?.shots;
+  if (shots !== undefined) {
+    if (!shots.goesOn(result)) conclude(core, entry, ended(entry, result));
+    return;
+  }
   const steps = extra?.steps;
   if (steps !== undefined) {
     const { isWaiting } = steps;
@@ -79,9 +84,26 @@ function completeRare(
   conclude(core, entry, resultFor(entry, result));
 }
 
-/** A completion has come that is not the last one: of a poll that goes on. */
-export function report(core: Core, entry: Entry, events: number): void {
-  if ((events & ~POLLRDHUP) !== 0) requestCancel(core, entry);
+/** The last result of a stream: never a value, which it has taken in. */
+function ended(entry: Entry, result: number): number {
+  return resultFor(entry, result < 0 ? result : -ECANCELED);
+}
+
+/** Takes in a completion that is not the last one of its operation. */
+export function report(core: Core, entry: Entry, result: number): void {
+  const { extra, operation } = entry;
+  if (extra?.shots !== undefined) {
+    if (core.closing || entry.marks & Mark.ABANDONED) {
+      if (operation.makesFd) core.shim.kio_fd_close(result);
+    } else extra.shots.more(result);
+    return;
+  }
+  if (extra?.steps?.isWaiting) {
+    // Its poll for changes: it goes on when there is more than the peer's end.
+    if ((result & ~POLLRDHUP) !== 0) requestCancel(core, entry);
+    return;
+  }
+  abort(core, `${operation.name}: more than one completion`);
 }
 
 /** Queues what is next, unless the operation was given up. */

@@ -68,6 +68,14 @@ export interface Transfer extends Steps {
   end?(): void;
 }
 
+/** The shots of a multishot operation. */
+export interface Shots extends Pick<Steps, "prepare"> {
+  /** Takes in a result that is not the last of its shot. */
+  more(result: number): void;
+  /** Takes in the last result of a shot. Returns true if the operation goes on. */
+  goesOn(result: number): boolean;
+}
+
 /** The chain of a link, as far as its entries need it. */
 export interface Links {
   /** Takes in a completion. Returns true if it must not be given out. */
@@ -94,6 +102,7 @@ export interface Extra {
   sqe?: Sqe;
   /** The same steps again, where they move bytes. */
   transfer?: Transfer;
+  shots?: Shots;
   /** Of a link. */
   chain?: Links;
   /** The signals that end it: one, or several; and what they call. */

@@ -1,8 +1,7 @@
 import { checkDelay, checkSignal } from "../check.ts";
 import { actionOf, exceptionOf, type Result } from "../result.ts";
 import type { UringOp } from "../UringOp.ts";
-import { AbortGroup } from "./abort.ts";
-import { abandon, cancel } from "./cancel.ts";
+import { abandon, cancel, cancelOnAbort } from "./cancel.ts";
 import { limit } from "./clock.ts";
 import type { Core } from "./core.ts";
 import type { Entry, Settle } from "./entry.ts";
@@ -55,18 +54,7 @@ export class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     } catch (error) {
       throw this.#givenUp(error);
     }
-    if (!this.isPending) return this;
-    if (signal.aborted) {
-      this.cancel();
-      return this;
-    }
-    const group = AbortGroup.of(signal);
-    group.add(this);
-    const extra = this.#entry.extra ??= {};
-    extra.abortTarget = this;
-    extra.signals = extra.signals === undefined
-      ? group
-      : [extra.signals, group].flat();
+    if (this.isPending) cancelOnAbort(this.#entry, this, signal);
     return this;
   }
 

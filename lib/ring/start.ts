@@ -1,6 +1,7 @@
 /** How operations begin that have no functions of their own in the shim. */
 import { checkBounds } from "../check.ts";
 import type { UringOp } from "../UringOp.ts";
+import type { UringStream } from "../UringStream.ts";
 import { bound, type BoundOptions } from "./bounds.ts";
 import type { Extra, Transfer } from "./entry.ts";
 import type { Operation } from "./operation.ts";
@@ -8,6 +9,7 @@ import type { Retained } from "./retained.ts";
 import type { Ring } from "./Ring.ts";
 import { IOSQE_FIXED_FILE, type Sqe } from "./sqe.ts";
 import { WaitingOperation } from "./steps.ts";
+import { Stream, type Values } from "./stream.ts";
 
 /** Starts an operation of one submission. */
 export function start<T>(
@@ -35,6 +37,27 @@ export function startWaiting<T>(
 ): UringOp<T> {
   const steps = ring.chaining ? undefined : new WaitingOperation(sqe, events);
   return start(ring, operation, sqe, { ...extra, steps });
+}
+
+/** Starts a multishot operation. */
+export function startStream<T>(
+  ring: Ring,
+  operation: Operation,
+  sqe: Sqe,
+  values: Values<T>,
+  queueMax: number,
+): UringStream<T> {
+  if (ring.chaining) {
+    throw new TypeError(
+      `Cannot ${operation.verb} many times in link(): the chain would never go on; start it before`,
+    );
+  }
+  const entry = ring.take(operation);
+  const shots = new Stream(ring, entry, sqe, values, queueMax);
+  const status = sqe.submit(ring.shim, ring.handle, entry.id);
+  const { retained } = sqe;
+  ring.enterSubmitted(entry, null, fdOf(sqe), retained, status, { shots });
+  return shots;
 }
 
 /** Starts a transfer that goes on by itself until all is moved. */

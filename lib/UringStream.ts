@@ -1,0 +1,69 @@
+import type { Result } from "./result.ts";
+
+/**
+ * An operation that gives many results: a multishot. It starts at once, and
+ * arms itself again until it ends. It keeps the process alive until then.
+ *
+ * Results that are not taken yet wait in a queue. When that is full the kernel
+ * is asked to stop, and goes on when half of the queue was taken.
+ *
+ * It ends with an error that it cannot go on after, which is its last result:
+ * `ECANCELED` after `cancel()`, an aborted signal, or the end of its fd or of its
+ * context. To leave the loop (`break`, `return`, an exception) ends it too. What
+ * nobody has taken by then is let go: the fds are closed.
+ *
+ * There is one consumer: all iterators take from the same queue.
+ *
+ * @typeParam T The value of a result: an fd, events …
+ */
+export interface UringStream<T>
+  extends AsyncIterable<Result<T>>, AsyncDisposable {
+  /**
+   * Gives values instead of results, and throws for an error.
+   *
+   * @returns The same stream, as values. Its iterator rejects with the class of
+   * `Deno.errors` that fits the errno (else `Error`), and has ended the stream
+   * by then.
+   */
+  orThrow(): AsyncIterable<T>;
+
+  /**
+   * Takes a result that is there already, without a promise.
+   *
+   * @returns The next result in order; undefined if none waits.
+   */
+  take(): Result<T> | undefined;
+
+  /**
+   * Asks the kernel to end the operation. The last result is `ECANCELED`, when
+   * the kernel has let go of it. Does nothing once it has ended.
+   */
+  cancel(): void;
+
+  /**
+   * Ends the operation when the signal is aborted, as `cancel()` does.
+   *
+   * @param signal The signal. Of several signals each counts.
+   * @returns The same stream.
+   * @throws {TypeError} If `signal` is not an `AbortSignal`; the operation is
+   * cancelled then.
+   */
+  withSignal(signal: AbortSignal): this;
+
+  /**
+   * Ends the operation when the time is over: its last result is `ETIMEDOUT`.
+   *
+   * @param timeoutMs Milliseconds from now, 0 or more and finite, for the whole
+   * stream. Of several timeouts the earliest counts.
+   * @returns The same stream.
+   * @throws {RangeError} If `timeoutMs` is negative, NaN or infinite; the
+   * operation is cancelled then.
+   */
+  withTimeout(timeoutMs: number): this;
+
+  /**
+   * Ends the operation, and waits until the kernel has let go of it. What was
+   * not taken is let go.
+   */
+  [Symbol.asyncDispose](): Promise<void>;
+}
