@@ -20,7 +20,7 @@ export type BlockingShim = Deno.DynamicLibrary<
 export type FaultShim = Deno.DynamicLibrary<typeof faultSymbols>["symbols"];
 
 /** Has to be `KIO_ABI` of shim/kio.h. */
-const ABI = 9;
+const ABI = 10;
 
 /**
  * For each function that is bound Deno compiles a stub: 0.2 ms of the first

@@ -14,7 +14,7 @@ import { Sqe } from "./sqe.ts";
 export const NO_POSITION = -1;
 
 /** IORING_OP_POLL_ADD, and its flag for one completion a change. */
-const POLL_ADD = 6;
+export const POLL_ADD = 6;
 const POLL_ADD_MULTI = 1;
 
 /** What READV, WRITEV, READ and WRITE wait for. */

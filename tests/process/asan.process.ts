@@ -63,7 +63,7 @@ const CAUGHT = {
     const vectors = new Uint8Array(32);
     shim.kio_vector_set(vectors, 0, new Uint8Array(64), 64);
     shim.kio_vector_set(vectors, 1, new Uint8Array(64), 65);
-    shim.kio_readv(handle, 0, right.fd, vectors, 2, 0);
+    shim.kio_sqe(handle, 0, 1, right.fd, vectors, 0, 2, 0, 0);
     `,
     "readv of fd \\d+, when it is queued: of 65 bytes",
   ],

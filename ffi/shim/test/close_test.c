@@ -95,14 +95,14 @@ TEST(again_without_room_keeps_the_operation_out)
 	CHECK(pipe2(pipe_fds, O_CLOEXEC) == 0);
 	CHECK(write(pipe_fds[1], "x", 1) == 1);
 	kio_chain(k, true);
-	CHECK(kio_fsync(k, 1, fd, 0) == 0);
+	CHECK(queue_fsync(k, 1, fd) == 0);
 	CHECK(kio_close(k, 2, fd) == 0);
 	kio_chain_copy(k, copies, 2);
 	k->ring.sq.sqe_tail -= 2;
 	k->in_flight = 0;
 	kio_chain(k, true);
-	CHECK(kio_poll(k, 3, fd, POLLIN, 0) == 0);
-	CHECK(kio_poll(k, 4, pipe_fds[0], POLLIN, 0) == 0);
+	CHECK(queue_poll(k, 3, fd, POLLIN, 0) == 0);
+	CHECK(queue_poll(k, 4, pipe_fds[0], POLLIN, 0) == 0);
 	CHECK(kio_again(k, &copies[0]) == -E2BIG);
 	/* Its fd is gone all the same, but not before what is queued for it. */
 	CHECK(kio_again(k, &copies[1]) == -E2BIG);

@@ -98,8 +98,8 @@ TEST(contexts_of_an_isolate_are_independent)
 	int fd = temporary_file();
 
 	context_close(second);
-	CHECK(kio_fsync(first, 1, fd, 0) == 0);
-	CHECK(kio_fsync(third, 2, fd, 0) == 0);
+	CHECK(queue_fsync(first, 1, fd) == 0);
+	CHECK(queue_fsync(third, 2, fd) == 0);
 	CHECK(result_of_one(third, 2) == 0);
 	CHECK(result_of_one(first, 1) == 0);
 	context_close(third);

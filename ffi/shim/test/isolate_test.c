@@ -116,7 +116,8 @@ TEST(guard_closes_an_fd_that_nobody_will_hear_of)
 
 	CHECK(connect(client, (struct sockaddr *)&address, sizeof(address)) ==
 	      0);
-	CHECK(kio_accept(k, 1 | UD_MAKES_FD, listener, NULL) == 0);
+	CHECK(kio_sqe(k, 1 | UD_MAKES_FD, IORING_OP_ACCEPT, listener, NULL, 0, 0,
+		      0, 0) == 0);
 	CHECK(enter(k, 0, 0, IORING_ENTER_GETEVENTS) == 1);
 	CHECK(count_fds() == fds + 1);
 	guard_fire();

@@ -84,8 +84,8 @@ TEST(chain_longer_than_the_queue_is_refused)
 
 	kio_chain(k, true);
 	for (int i = 0; i < 4; i++)
-		CHECK(kio_fsync(k, i, fd, 0) == 0);
-	CHECK(kio_fsync(k, 4, fd, 0) == -E2BIG);
+		CHECK(queue_fsync(k, i, fd) == 0);
+	CHECK(queue_fsync(k, 4, fd) == -E2BIG);
 	CHECK(k->in_flight == 4);
 	kio_chain(k, false);
 	collect(k, completions, 4);
@@ -102,10 +102,10 @@ TEST(chain_without_its_first_does_not_happen)
 	struct completion completions[2];
 	int fd = temporary_file(), ring = k->ring.enter_ring_fd;
 
-	CHECK(kio_fsync(k, 1, fd, 0) == 0);
+	CHECK(queue_fsync(k, 1, fd) == 0);
 	kio_chain(k, true);
 	k->ring.enter_ring_fd = -1;
-	CHECK(kio_fsync(k, 2, fd, 0) < 0);
+	CHECK(queue_fsync(k, 2, fd) < 0);
 	k->ring.enter_ring_fd = ring;
 	CHECK(kio_write(k, 3, fd, "x", 0, 1, 0, 0) == -ECANCELED);
 	kio_chain(k, false);
@@ -265,7 +265,7 @@ TEST(cancel_all_leaves_nothing_in_flight)
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
 	CHECK(kio_recv(k, 1, fds[0], &bytes[0], 0, 1, 0) == 0);
 	CHECK(kio_recv(k, 2, fds[1], &bytes[1], 0, 1, 0) == 0);
-	CHECK(kio_poll(k, 3, fds[0], POLLIN, 0) == 0);
+	CHECK(queue_poll(k, 3, fds[0], POLLIN, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	CHECK(kio_cancel_all(k) == 0);
 	collect(k, completions, 3);
@@ -288,7 +288,7 @@ TEST(drain_of_thousands_asks_once)
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
 	for (int i = 1; i <= POLLS; i++)
-		CHECK(kio_poll(k, i, fds[0], POLLIN, 0) == 0);
+		CHECK(queue_poll(k, i, fds[0], POLLIN, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	CHECK(k->in_flight == POLLS);
 	before = k->submissions;
@@ -313,10 +313,11 @@ TEST(poll_of_changes_waits_for_room)
 	while (write(fds[0], bytes, sizeof(bytes)) > 0)
 		;
 	CHECK(shutdown(fds[1], SHUT_WR) == 0);
-	CHECK(kio_poll(k, 1, fds[0], POLLOUT, 0) == 0);
+	CHECK(queue_poll(k, 1, fds[0], POLLOUT, 0) == 0);
 	CHECK(result_of_one(k, 1) == POLLRDHUP);
 
-	CHECK(kio_poll_changes(k, 2, fds[0], POLLOUT, 0) == 0);
+	CHECK(queue_poll(k, 2, fds[0], POLLOUT,
+			 IORING_POLL_ADD_MULTI) == 0);
 	collect(k, &completion, 1);
 	CHECK(completion.user_data == 2 && completion.result == POLLRDHUP);
 	CHECK(step_at_once(k) == 0);

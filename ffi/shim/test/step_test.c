@@ -187,7 +187,7 @@ TEST(step_fills_no_more_than_its_capacity)
 	int32_t out[4 * 5];
 
 	for (int i = 0; i < 10; i++)
-		CHECK(kio_fsync(k, i, fd, 0) == 0);
+		CHECK(queue_fsync(k, i, fd) == 0);
 	for (int left = 10; left > 0;) {
 		int got;
 
@@ -243,7 +243,7 @@ TEST(step_ends_though_the_taskrun_flag_is_stale)
 	struct kio *k = context_open(8);
 	int fd = temporary_file();
 
-	CHECK(kio_fsync(k, 1, fd, 0) == 0);
+	CHECK(queue_fsync(k, 1, fd) == 0);
 	*k->ring.sq.kflags |= IORING_SQ_TASKRUN;
 	CHECK(result_of_one(k, 1) == 0);
 	*k->ring.sq.kflags |= IORING_SQ_TASKRUN;
