@@ -1149,8 +1149,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "what follows an operation that was refused does not happen",
     file: "ffi/shim/sqe.c",
-    from: "\t\tk->chain_refused = k->chaining;\n\t\treturn -EINVAL;",
-    to: "\t\treturn -EINVAL;",
+    from: "\t\tk->chain_refused = k->chaining;\n\t\treturn -ENOSYS;",
+    to: "\t\treturn -ENOSYS;",
     tests: ["C sqe_that_is_refused_ends_its_chain"],
   },
   {
@@ -1175,5 +1175,13 @@ export const MUTANTS: readonly Mutant[] = [
     from: "    await Promise.allSettled(ops);",
     to: "    await Promise.all(ops);",
     tests: ["tests/lib/blocking_pool_test.ts"],
+  },
+  {
+    rule: "a read is polled for, and watched, by its row",
+    file: "ffi/shim/opcodes.c",
+    from:
+      '[IORING_OP_READ] = { "read", .addr = LEN_BYTES, .waits = POLLIN,\n\t\t\t     .cut = CUT_ANY, .wide = true },',
+    to: "",
+    tests: ["C hot_functions_make_the_bytes_of_their_rows"],
   },
 ];

@@ -109,7 +109,7 @@ struct lookup;
  * 0: it is queued, and has one completion without IORING_CQE_F_MORE. Until then
  * the memory that its fields point to, and what that points to, stays as it is.
  * An operation that the kernel lacks is completed with -EINVAL.
- * -EINVAL: the operation has no row, or a function of its own (close, ftruncate,
+ * -ENOSYS: the operation has no row, or a function of its own (close, ftruncate,
  * msg_ring, timeout), or IOSQE_* has others; what follows in a chain is refused.
  * -ECANCELED: the chain has a link that was refused. -E2BIG: the chain is longer
  * than the queue. Or an error of io_uring_enter(2), as the queue was full.

@@ -80,7 +80,7 @@ queue_fields(struct kio *k, double id, uint32_t op, int fd, uint64_t addr,
 
 	if (!row->name || row->own || (op >> 8 & 0xff & ~FLAGS_ALLOWED)) {
 		k->chain_refused = k->chaining;
-		return -EINVAL;
+		return -ENOSYS;
 	}
 	ret = sqe_begin(k, &sqe);
 	if (ret)
