@@ -36,10 +36,10 @@ export const symbols = {
   kio_arm: fn([K, MS], INT),
   kio_sqe: fn([...SQE, OFFSET, FLAGS], INT),
   kio_sqe2: fn(SQE2, INT),
-  kio_read: fn([K, ID, FD, BUFFER, OFFSET, LENGTH, OFFSET, FLAGS], INT),
-  kio_write: fn([K, ID, FD, BUFFER, OFFSET, LENGTH, OFFSET, FLAGS], INT),
-  kio_recv: fn([K, ID, FD, BUFFER, OFFSET, LENGTH, INT], INT),
-  kio_send: fn([K, ID, FD, BUFFER, OFFSET, LENGTH, INT], INT),
+  kio_read: fn([K, ID, FD, BUFFER, LENGTH, OFFSET], INT),
+  kio_write: fn([K, ID, FD, BUFFER, LENGTH, OFFSET], INT),
+  kio_recv: fn([K, ID, FD, BUFFER, LENGTH, INT], INT),
+  kio_send: fn([K, ID, FD, BUFFER, LENGTH, INT], INT),
   kio_vector_set: fn([BUFFER, LENGTH, BUFFER, OFFSET], VOID),
 } satisfies Deno.ForeignLibraryInterface;
 

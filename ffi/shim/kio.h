@@ -127,16 +127,16 @@ EXPORT int kio_sqe3(struct kio *k, double id, uint32_t op, int fd,
 		    const void *addr2, double off, uint32_t op_flags,
 		    int32_t extra, uint32_t buf, const void *addr3, double at3);
 
-EXPORT int kio_read(struct kio *k, double id, int fd, void *buffer, double at,
-		    uint32_t length, double offset, uint32_t flags);
+EXPORT int kio_read(struct kio *k, double id, int fd, void *buffer,
+		    uint32_t length, double offset);
 EXPORT int kio_write(struct kio *k, double id, int fd, const void *buffer,
-		     double at, uint32_t length, double offset, uint32_t flags);
-EXPORT int kio_close(struct kio *k, double id, int fd);
-EXPORT int kio_ftruncate(struct kio *k, double id, int fd, int64_t length);
-EXPORT int kio_recv(struct kio *k, double id, int fd, void *buffer, double at,
+		     uint32_t length, double offset);
+EXPORT int kio_recv(struct kio *k, double id, int fd, void *buffer,
 		    uint32_t length, int flags);
 EXPORT int kio_send(struct kio *k, double id, int fd, const void *buffer,
-		    double at, uint32_t length, int flags);
+		    uint32_t length, int flags);
+EXPORT int kio_close(struct kio *k, double id, int fd);
+EXPORT int kio_ftruncate(struct kio *k, double id, int fd, int64_t length);
 EXPORT int kio_poll_end(struct kio *k, double id);
 EXPORT int kio_msg_ring(struct kio *k, double id, int target_ring_fd,
 			int result, double user_data);

@@ -138,22 +138,37 @@ int kio_sqe3(struct kio *k, double id, uint32_t op, int fd, const void *addr,
 
 /* ---- operations -------------------------------------------------------- */
 
-/* at: where in the buffer; a transfer goes on there without a new view. */
+/* The hot four have no more parameters than they need. */
 
-int kio_read(struct kio *k, double id, int fd, void *buffer, double at,
-	     uint32_t length, double offset, uint32_t flags)
+int kio_read(struct kio *k, double id, int fd, void *buffer, uint32_t length,
+	     double offset)
 {
-	QUEUE(k, id, flags,
-	      io_uring_prep_read(sqe, fd, (char *)buffer + (size_t)at, length,
+	QUEUE(k, id, 0,
+	      io_uring_prep_read(sqe, fd, buffer, length,
 				 field_of(NULL, offset)));
 }
 
-int kio_write(struct kio *k, double id, int fd, const void *buffer, double at,
-	      uint32_t length, double offset, uint32_t flags)
+int kio_write(struct kio *k, double id, int fd, const void *buffer,
+	      uint32_t length, double offset)
 {
-	QUEUE(k, id, flags,
-	      io_uring_prep_write(sqe, fd, (const char *)buffer + (size_t)at,
-				  length, field_of(NULL, offset)));
+	QUEUE(k, id, 0,
+	      io_uring_prep_write(sqe, fd, buffer, length,
+				  field_of(NULL, offset)));
+}
+
+int kio_recv(struct kio *k, double id, int fd, void *buffer, uint32_t length,
+	     int flags)
+{
+	QUEUE(k, id, 0, io_uring_prep_recv(sqe, fd, buffer, length, flags));
+}
+
+/* Deno ignores SIGPIPE, other hosts may not. */
+int kio_send(struct kio *k, double id, int fd, const void *buffer,
+	     uint32_t length, int flags)
+{
+	QUEUE(k, id, 0,
+	      io_uring_prep_send(sqe, fd, buffer, length,
+				 flags | MSG_NOSIGNAL));
 }
 
 /*
@@ -174,23 +189,6 @@ int kio_ftruncate(struct kio *k, double id, int fd, int64_t length)
 	QUEUE(k, id, 0,
 	      io_uring_prep_rw(seam_opcode(KIO_OP_FTRUNCATE), sqe, fd,
 			       NULL, 0, (uint64_t)length));
-}
-
-int kio_recv(struct kio *k, double id, int fd, void *buffer, double at,
-	     uint32_t length, int flags)
-{
-	QUEUE(k, id, 0,
-	      io_uring_prep_recv(sqe, fd, (char *)buffer + (size_t)at, length,
-				 flags));
-}
-
-/* Deno ignores SIGPIPE, other hosts may not. */
-int kio_send(struct kio *k, double id, int fd, const void *buffer, double at,
-	     uint32_t length, int flags)
-{
-	QUEUE(k, id, 0,
-	      io_uring_prep_send(sqe, fd, (const char *)buffer + (size_t)at,
-				 length, flags | MSG_NOSIGNAL));
 }
 
 /* Ends a poll, and nothing else that has its id by now. */

@@ -12,8 +12,8 @@ static void chain_begin(struct kio *k, int from, char *byte, int to,
 			struct io_uring_sqe *copies)
 {
 	kio_chain(k, true);
-	CHECK(kio_recv(k, 1, from, byte, 0, 1, 0) == 0);
-	CHECK(kio_write(k, 2, to, "w", 0, 1, 0, 0) == 0);
+	CHECK(kio_recv(k, 1, from, byte, 1, 0) == 0);
+	CHECK(kio_write(k, 2, to, "w", 1, 0) == 0);
 	kio_chain_copy(k, copies, 2);
 	kio_chain(k, false);
 	CHECK(step_at_once(k) == 0);
@@ -129,7 +129,7 @@ TEST(again_of_a_close_takes_the_fd_from_the_isolate)
 	CHECK(kio_socket_pair(SOCK_STREAM, sockets) == 0);
 	CHECK(kio_socket_pair(SOCK_STREAM, doomed) == 0);
 	kio_chain(k, true);
-	CHECK(kio_recv(k, 1, sockets[0], &byte, 0, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, sockets[0], &byte, 1, 0) == 0);
 	CHECK(kio_close(k, 2, doomed[0]) == 0);
 	kio_chain_copy(k, copies, 2);
 	kio_chain(k, false);
@@ -165,7 +165,7 @@ TEST(guard_closes_for_a_close_that_never_ran)
 	for (int i = 0; i < 3; i++)
 		CHECK(kio_socket_pair(SOCK_STREAM, doomed[i]) == 0);
 	kio_chain(k, true);
-	CHECK(kio_recv(k, 1, silent[0], &byte, 0, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, silent[0], &byte, 1, 0) == 0);
 	for (int i = 0; i < 3; i++)
 		CHECK(kio_close(k, slots[i], doomed[i][0]) == 0);
 	kio_chain(k, false);
@@ -193,7 +193,7 @@ TEST(guard_closes_nothing_for_a_close_that_ran)
 	CHECK(dup(silent[1]) == doomed[0]);
 	/* Of the same slot, and cancelled, while another close waits. */
 	kio_chain(k, true);
-	CHECK(kio_recv(k, 1, silent[0], &byte, 0, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, silent[0], &byte, 1, 0) == 0);
 	CHECK(kio_close(k, 3, waiting[0]) == 0);
 	kio_chain(k, false);
 	CHECK(kio_close(k, 2, doomed[1]) == 0);

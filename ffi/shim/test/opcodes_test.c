@@ -291,15 +291,14 @@ TEST(hot_functions_make_the_bytes_of_their_rows)
 {
 	struct kio *k = context_open(8);
 
-	SAME(kio_read(k, 77, FD, data, 7, LEN, OFF, IOSQE_FIXED_FILE),
-	     SQE(IORING_OP_READ | IOSQE_FIXED_FILE << 8, FD, data, 7, LEN, OFF,
-		 0));
-	SAME(kio_write(k, 77, FD, data, 7, LEN, -1, 0),
-	     SQE(IORING_OP_WRITE, FD, data, 7, LEN, -1, 0));
-	SAME(kio_recv(k, 77, FD, data, 7, LEN, MSG_WAITALL),
-	     SQE(IORING_OP_RECV, FD, data, 7, LEN, 0, MSG_WAITALL));
-	SAME(kio_send(k, 77, FD, data, 7, LEN, MSG_WAITALL),
-	     SQE(IORING_OP_SEND, FD, data, 7, LEN, 0, MSG_WAITALL));
+	SAME(kio_read(k, 77, FD, data, LEN, OFF),
+	     SQE(IORING_OP_READ, FD, data, 0, LEN, OFF, 0));
+	SAME(kio_write(k, 77, FD, data, LEN, -1),
+	     SQE(IORING_OP_WRITE, FD, data, 0, LEN, -1, 0));
+	SAME(kio_recv(k, 77, FD, data, LEN, MSG_WAITALL),
+	     SQE(IORING_OP_RECV, FD, data, 0, LEN, 0, MSG_WAITALL));
+	SAME(kio_send(k, 77, FD, data, LEN, MSG_WAITALL),
+	     SQE(IORING_OP_SEND, FD, data, 0, LEN, 0, MSG_WAITALL));
 	context_close(k);
 	guard_fire();
 }

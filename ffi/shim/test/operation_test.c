@@ -17,10 +17,10 @@ TEST(offsets_are_plain_or_current)
 	struct kio *k = context_open(8);
 	int fd = temporary_file();
 
-	CHECK(kio_write(k, 1, fd, "ab", 0, 2, 100, 0) == 0);
+	CHECK(kio_write(k, 1, fd, "ab", 2, 100) == 0);
 	CHECK(result_of_one(k, 1) == 2);
 	CHECK(lseek(fd, 0, SEEK_CUR) == 0);
-	CHECK(kio_write(k, 2, fd, "cd", 0, 2, -1, 0) == 0);
+	CHECK(kio_write(k, 2, fd, "cd", 2, -1) == 0);
 	CHECK(result_of_one(k, 2) == 2);
 	CHECK(lseek(fd, 0, SEEK_CUR) == 2);
 	CHECK(lseek(fd, 0, SEEK_DATA) == 0);
@@ -38,13 +38,16 @@ TEST(registered_files_are_named_by_index)
 
 	CHECK(kio_files_unregister(k) == -ENXIO);
 	CHECK(kio_files_register(k, files, 2) == 0);
-	CHECK(kio_write(k, 1, 1, "ab", 0, 2, 0, IOSQE_FIXED_FILE) == 0);
+	CHECK(kio_sqe(k, 1, IORING_OP_WRITE | IOSQE_FIXED_FILE << 8, 1, "ab", 0,
+		      2, 0, 0) == 0);
 	CHECK(result_of_one(k, 1) == 2);
 	CHECK(pread(files[1], bytes, 2, 0) == 2 && bytes[1] == 'b');
-	CHECK(kio_read(k, 2, 0, bytes, 0, 2, 0, IOSQE_FIXED_FILE) == 0);
+	CHECK(kio_sqe(k, 2, IORING_OP_READ | IOSQE_FIXED_FILE << 8, 0, bytes, 0,
+		      2, 0, 0) == 0);
 	CHECK(result_of_one(k, 2) == -EBADF);
 	CHECK(kio_files_update(k, 0, &other, 1) == 1);
-	CHECK(kio_read(k, 3, 0, bytes, 0, 2, 0, IOSQE_FIXED_FILE) == 0);
+	CHECK(kio_sqe(k, 3, IORING_OP_READ | IOSQE_FIXED_FILE << 8, 0, bytes, 0,
+		      2, 0, 0) == 0);
 	CHECK(result_of_one(k, 3) == 0);
 	CHECK(kio_files_unregister(k) == 0);
 	context_close(k);

@@ -13,7 +13,7 @@ TEST(full_queue_submits_by_itself)
 	int fd = temporary_file();
 
 	for (int i = 0; i < 11; i++)
-		CHECK(kio_write(k, i, fd, "x", 0, 1, i, 0) == 0);
+		CHECK(kio_write(k, i, fd, "x", 1, i) == 0);
 	CHECK(k->in_flight == 11);
 	collect(k, completions, 11);
 	for (int i = 0; i < 11; i++)
@@ -30,12 +30,12 @@ TEST(chain_runs_in_order_and_links_no_stranger)
 	int fd = temporary_file();
 	char byte;
 
-	CHECK(kio_write(k, 1, fd, "x", 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 1, fd, "x", 1, 0) == 0);
 	kio_chain(k, true);
-	CHECK(kio_read(k, 2, -1, &byte, 0, 1, 0, 0) == 0);
-	CHECK(kio_write(k, 3, fd, "y", 0, 1, 1, 0) == 0);
+	CHECK(kio_read(k, 2, -1, &byte, 1, 0) == 0);
+	CHECK(kio_write(k, 3, fd, "y", 1, 1) == 0);
 	kio_chain(k, false);
-	CHECK(kio_write(k, 4, fd, "z", 0, 1, 2, 0) == 0);
+	CHECK(kio_write(k, 4, fd, "z", 1, 2) == 0);
 	collect(k, completions, 4);
 	CHECK(result_for(completions, 4, 1) == 1);
 	CHECK(result_for(completions, 4, 2) == -EBADF);
@@ -54,15 +54,15 @@ TEST(chain_across_a_full_queue_stays_whole)
 	char byte;
 
 	CHECK(pipe2(fds, O_CLOEXEC | O_NONBLOCK) == 0);
-	CHECK(kio_write(k, 1, fds[1], "a", 0, 1, 0, 0) == 0);
-	CHECK(kio_write(k, 2, fds[1], "b", 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 1, fds[1], "a", 1, 0) == 0);
+	CHECK(kio_write(k, 2, fds[1], "b", 1, 0) == 0);
 	kio_chain(k, true);
-	CHECK(kio_write(k, 3, fds[1], "c", 0, 1, 0, 0) == 0);
-	CHECK(kio_read(k, 4, -1, &byte, 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 3, fds[1], "c", 1, 0) == 0);
+	CHECK(kio_read(k, 4, -1, &byte, 1, 0) == 0);
 	CHECK(bytes_in(fds[0]) == -EAGAIN);
-	CHECK(kio_write(k, 5, fds[1], "d", 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 5, fds[1], "d", 1, 0) == 0);
 	CHECK(bytes_in(fds[0]) == 2);
-	CHECK(kio_write(k, 6, fds[1], "e", 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 6, fds[1], "e", 1, 0) == 0);
 	kio_chain(k, false);
 	collect(k, completions, 6);
 	CHECK(result_for(completions, 6, 1) == 1);
@@ -107,9 +107,9 @@ TEST(chain_without_its_first_does_not_happen)
 	k->ring.enter_ring_fd = -1;
 	CHECK(queue_fsync(k, 2, fd) < 0);
 	k->ring.enter_ring_fd = ring;
-	CHECK(kio_write(k, 3, fd, "x", 0, 1, 0, 0) == -ECANCELED);
+	CHECK(kio_write(k, 3, fd, "x", 1, 0) == -ECANCELED);
 	kio_chain(k, false);
-	CHECK(kio_write(k, 4, fd, "x", 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 4, fd, "x", 1, 0) == 0);
 	collect(k, completions, 2);
 	CHECK(result_for(completions, 2, 1) == 0);
 	CHECK(result_for(completions, 2, 4) == 1);
@@ -125,7 +125,7 @@ TEST(close_that_does_not_fit_waits_for_what_is_queued)
 	int fd = temporary_file();
 
 	kio_chain(k, true);
-	CHECK(kio_write(k, 1, fd, "x", 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 1, fd, "x", 1, 0) == 0);
 	CHECK(kio_close(k, 2, fd) == -E2BIG);
 	kio_chain(k, false);
 	CHECK(fcntl(fd, F_GETFD) >= 0);
@@ -136,7 +136,7 @@ TEST(close_that_does_not_fit_waits_for_what_is_queued)
 	/* nothing is submitted any more */
 	fd = temporary_file();
 	kio_chain(k, true);
-	CHECK(kio_write(k, 1, fd, "x", 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 1, fd, "x", 1, 0) == 0);
 	CHECK(kio_close(k, 2, fd) == -E2BIG);
 	guard_fire();
 	CHECK(fcntl(fd, F_GETFD) == -1);
@@ -148,8 +148,8 @@ TEST(retract_keeps_an_operation_from_happening)
 	struct completion completions[2];
 	int fd = temporary_file();
 
-	CHECK(kio_write(k, 1, fd, "x", 0, 1, 0, 0) == 0);
-	CHECK(kio_write(k, 2, fd, "y", 0, 1, 7, 0) == 0);
+	CHECK(kio_write(k, 1, fd, "x", 1, 0) == 0);
+	CHECK(kio_write(k, 2, fd, "y", 1, 7) == 0);
 	CHECK(kio_retract(k, 2));
 	collect(k, completions, 2);
 	CHECK(result_for(completions, 2, 1) == 1);
@@ -170,8 +170,8 @@ TEST(cancel_of_the_first_link_stops_the_chain)
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
 	kio_chain(k, true);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 0, 1, 0) == 0);
-	CHECK(kio_write(k, 2, fd, "x", 0, 1, 0, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
+	CHECK(kio_write(k, 2, fd, "x", 1, 0) == 0);
 	kio_chain(k, false);
 	CHECK(kio_cancel(k, 1) == 0);
 	collect(k, completions, 2);
@@ -192,9 +192,9 @@ TEST(cancel_within_a_chain_cancels_what_follows)
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
 	kio_chain(k, true);
-	CHECK(kio_write(k, 1, fd, "x", 0, 1, 0, 0) == 0);
-	CHECK(kio_recv(k, 2, fds[0], &byte, 0, 1, 0) == 0);
-	CHECK(kio_write(k, 3, fd, "y", 0, 1, 1, 0) == 0);
+	CHECK(kio_write(k, 1, fd, "x", 1, 0) == 0);
+	CHECK(kio_recv(k, 2, fds[0], &byte, 1, 0) == 0);
+	CHECK(kio_write(k, 3, fd, "y", 1, 1) == 0);
 	kio_chain(k, false);
 	CHECK(kio_cancel(k, 2) == 0);
 	for (int collected = 0; collected < 3;) {
@@ -230,7 +230,7 @@ TEST(cancel_in_flight_is_told_by_the_operation_only)
 	char byte;
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 0, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	CHECK(kio_cancel(k, 1) == 0);
 	CHECK(k->in_flight == 1);
@@ -263,8 +263,8 @@ TEST(cancel_all_leaves_nothing_in_flight)
 	char bytes[2];
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], &bytes[0], 0, 1, 0) == 0);
-	CHECK(kio_recv(k, 2, fds[1], &bytes[1], 0, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &bytes[0], 1, 0) == 0);
+	CHECK(kio_recv(k, 2, fds[1], &bytes[1], 1, 0) == 0);
 	CHECK(queue_poll(k, 3, fds[0], POLLIN, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	CHECK(kio_cancel_all(k) == 0);
@@ -344,7 +344,7 @@ TEST(poll_end_ends_nothing_but_polls)
 	char byte;
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 0, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	CHECK(kio_poll_end(k, 1) == 0);
 	CHECK(step_at_once(k) == 0);

@@ -24,7 +24,7 @@ static void woken_by_a_write(struct kio *k, bool is_poll)
 
 	CHECK(fd >= 0);
 	CHECK((is_poll ? queue_poll(k, 1, fd, POLLIN, 0) :
-			 kio_read(k, 1, fd, &value, 0, 8, 0, 0)) == 0);
+			 kio_read(k, 1, fd, &value, 8, 0)) == 0);
 	fall_asleep(k, 0);
 	eventfd_write_one(fd);
 	/* The kernel's late signal, once a ring, may be what comes first. */
@@ -117,7 +117,7 @@ TEST(arm_makes_a_completion_readable_once)
 	char byte;
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 0, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	fall_asleep(k, 0);
 	CHECK(!is_readable(k->event_fd));
@@ -138,7 +138,7 @@ TEST(step_switches_the_eventfd_off)
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
 	fall_asleep(k, 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 0, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	CHECK(write(fds[1], "x", 1) == 1);
 	CHECK(!is_readable(k->event_fd));
@@ -154,7 +154,7 @@ TEST(arm_refuses_to_sleep_over_a_completion)
 	char byte;
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 0, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	CHECK(write(fds[1], "x", 1) == 1);
 	CHECK(kio_arm(k, 0) == 0);
