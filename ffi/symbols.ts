@@ -3,7 +3,7 @@
  * declarations, with names; a test compares the types.
  */
 
-/** What parameters are. */
+/** Types of parameters and results, by their meaning. */
 const K = "pointer"; // struct kio *
 const POINTER = "pointer";
 const BUFFER = "buffer";
@@ -18,7 +18,7 @@ const NUMBER = "f64"; // what the caller has in 53 bits
 const MS = "f64";
 const BOOL = "bool";
 const VOID = "void";
-/** Up to sqe->len. */
+/** The parameters of kio_sqe() up to sqe->len. */
 const SQE = [K, ID, OP, FD, BUFFER, OFFSET, LENGTH] as const;
 const SQE2 = [...SQE, BUFFER, OFFSET, FLAGS, INT, LENGTH] as const;
 
