@@ -39,7 +39,7 @@ import {
 import { openLibrary, systemComplaint } from "./load.ts";
 import { SOURCES } from "./sources.ts";
 
-/** What a library of the checkout is made of, as paths in this folder. */
+/** The sources of a library of the checkout, as paths in this folder. */
 function ingredientsOf(variant: Variant): string[] {
   const names = [...Object.keys(SOURCES), ...variant.sources, "test/masks.h"];
   return [...names.map((name) => `shim/${name}`), "compile.ts"];

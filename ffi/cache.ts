@@ -130,7 +130,8 @@ interface Stat {
   size: number;
 }
 
-/** What is at a path, itself if it is a link; undefined if nothing is. */
+/** Looks at a path by statx(2), and at a link itself; undefined if nothing is
+ * there. */
 function stat(path: string): Stat | undefined {
   const out = new DataView(new ArrayBuffer(STAT_SIZE));
   const status = libc().statx(
@@ -271,7 +272,7 @@ function contentOf(path: string, size: number): Uint8Array<ArrayBuffer> {
   }
 }
 
-/** What follows the library in its file: a mark, and a check sum. */
+/** The end of a library's file, behind the library: a mark, and a checksum. */
 const SEAL = new TextEncoder().encode("kio-crc32:");
 
 /** The library with its check sum behind it, where the loader of the system

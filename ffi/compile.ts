@@ -92,7 +92,7 @@ export function sourcesIn(shim: string): string[] {
     .map((name) => `${shim}/${name}`);
 }
 
-/** What makes the library another one: see shim/seams.h. */
+/** A difference from the plain library: see shim/seams.h. */
 export interface Variant {
   flags: readonly string[];
   /** In the folder of the shim. */

@@ -1,6 +1,6 @@
 import { loadFaultShim } from "./load.ts";
 
-/** What befalls an operation; see shim/test/faults.c, which has the same numbers. */
+/** Kinds of faults, with the numbers of shim/test/faults.c. */
 export const FaultKind = {
   SHORT: 0,
   ERROR: 1,
@@ -57,12 +57,12 @@ export function clearFaults(): void {
   loadFaultShim().kio_fault_clear();
 }
 
-/** How many faults there were, also those beyond the records. */
+/** Counts the faults so far, also those beyond the records. */
 export function countFaults(): number {
   return loadFaultShim().kio_fault_count();
 }
 
-/** What was done, in that order: four numbers each. */
+/** Lists the faults in their order: four numbers each. */
 export function faultRecords(): Int32Array {
   const shim = loadFaultShim();
   const capacity = shim.kio_fault_count();

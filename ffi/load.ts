@@ -20,7 +20,7 @@ export type BlockingShim = Deno.DynamicLibrary<
 export type FaultShim = Deno.DynamicLibrary<typeof faultSymbols>["symbols"];
 
 /** Has to be `KIO_ABI` of shim/kio.h. */
-const ABI = 9;
+const ABI = 10;
 
 /**
  * For each function that is bound Deno compiles a stub: 0.2 ms of the first
@@ -48,7 +48,7 @@ export function systemComplaint(): string | undefined {
   return `kio is for Linux only, this is ${os} on ${arch}; run it in a container or a virtual machine with Linux`;
 }
 
-/** Whether this module is a file of its own, and no part of a bundle. */
+/** Tells if this module is a file of its own, and no part of a bundle. */
 function isFile(): boolean {
   return import.meta.url.endsWith("/ffi/load.ts") && !Deno.build.standalone;
 }
@@ -152,7 +152,7 @@ function open(): Shim {
   );
 }
 
-/** Whether an error leaves it open that there is a library elsewhere. */
+/** Tells if there may be a library elsewhere in spite of an error. */
 function isElsewhere(error: unknown): error is Error {
   return error instanceof Deno.errors.NotFound ||
     error instanceof Deno.errors.NotCapable;
@@ -256,7 +256,8 @@ function stubless(): typeof rareSymbols {
   return Object.fromEntries(entries);
 }
 
-/** What is bound, to be called as it is declared: without that parameter. */
+/** Wraps the bound functions to be called as they are declared: without that
+ * parameter. */
 function shimOf(bound: Shim): Shim {
   const functions: Record<string, unknown> = { ...bound };
   for (const name of Object.keys(rareSymbols) as (keyof typeof rareSymbols)[]) {
@@ -273,7 +274,7 @@ function staleError(name: string, then: () => string, cause?: Error): Error {
   );
 }
 
-/** What the system's loader says, in terms of what to do. */
+/** Translates the message of the system's loader into what to do. */
 function dlopenError(name: string, then: () => string, cause: Error): Error {
   const { message } = cause;
   if (/register symbol/i.test(message)) return staleError(name, then, cause);
@@ -302,7 +303,7 @@ function armGuard(shim: Shim, path: string): void {
   process.dlopen({ exports: {} }, path);
 }
 
-/** Whether this may be the body of a test: elsewhere `Deno.test` does nothing,
+/** Tells if this may be the body of a test: elsewhere `Deno.test` does nothing,
  * and its name says so. Workers have no tests. */
 function isTest(): boolean {
   return !("WorkerGlobalScope" in globalThis) && Deno.test.name !== "noopTest";

@@ -9,7 +9,7 @@ const RECORD_LENGTH_AT = 128;
 /** Where the port is in a struct sockaddr_in and sockaddr_in6. */
 const PORT_AT = 2;
 
-/** What `kio_resolve()` gives: a number of records or an error below 0. */
+/** The answer of `kio_resolve()`: a number of records or an error below 0. */
 export interface Resolved {
   readonly status: number;
   readonly records: Uint8Array;

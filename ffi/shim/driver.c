@@ -59,7 +59,8 @@ static bool internal_reported(struct kio *k, const struct io_uring_cqe *cqe)
 	       (cqe->user_data & UD_TAKE_BACK || cqe->res == -ENOENT);
 }
 
-bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out)
+/* Inline: harvest() calls it for each completion, test/faults.c for some. */
+inline bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out)
 {
 	uint64_t user_data = cqe->user_data;
 	int closing = -1;

@@ -95,7 +95,7 @@ struct kio {
 	uint32_t enter_flags;
 	bool ring_ftruncate;
 	bool armed;
-	/* Linked operations: SQEs since kio_chain_begin(), the last of them. */
+	/* Linked operations: SQEs since kio_chain(), the last of them. */
 	bool chaining;
 	/* One was refused: those behind it must not happen either. */
 	bool chain_refused;
@@ -103,8 +103,6 @@ struct kio {
 	struct io_uring_sqe *chain_last;
 	/* What they were queued as: room for as many as the queue has. */
 	struct io_uring_sqe *chain_copies;
-	/* Set by kio_wide_offset() for the next operation whose offset is NaN. */
-	uint64_t wide_offset;
 	/* for kio_stats() */
 	uint64_t entries, submissions, completions, overflows;
 	struct waiters waiters;
@@ -154,6 +152,7 @@ extern __thread struct isolate *isolate;
  */
 int sqe_begin(struct kio *k, struct io_uring_sqe **sqe);
 int sqe_end(struct kio *k, struct io_uring_sqe *sqe, double id, uint32_t flags);
+
 /* ---- close.c ----------------------------------------------------------- */
 
 /*

@@ -22,7 +22,7 @@ struct lookup;
 #define EXPORT __attribute__((visibility("default")))
 
 /* Raised whenever a signature changes; ffi/load.ts compares it. */
-#define KIO_ABI 9
+#define KIO_ABI 10
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
 #define KIO_OP_READ_MULTISHOT 49 /* Linux 6.7 */
@@ -109,7 +109,7 @@ struct lookup;
  * 0: it is queued, and has one completion without IORING_CQE_F_MORE. Until then
  * the memory that its fields point to, and what that points to, stays as it is.
  * An operation that the kernel lacks is completed with -EINVAL.
- * -EINVAL: the operation has no row, or a function of its own (close, ftruncate,
+ * -ENOSYS: the operation has no row, or a function of its own (close, ftruncate,
  * msg_ring, timeout), or IOSQE_* has others; what follows in a chain is refused.
  * -ECANCELED: the chain has a link that was refused. -E2BIG: the chain is longer
  * than the queue. Or an error of io_uring_enter(2), as the queue was full.
@@ -127,50 +127,17 @@ EXPORT int kio_sqe3(struct kio *k, double id, uint32_t op, int fd,
 		    const void *addr2, double off, uint32_t op_flags,
 		    int32_t extra, uint32_t buf, const void *addr3, double at3);
 
-EXPORT void kio_wide_offset(struct kio *k, uint64_t offset);
-EXPORT int kio_read(struct kio *k, double id, int fd, void *buffer, double at,
-		    uint32_t length, double offset, uint32_t flags);
+EXPORT int kio_read(struct kio *k, double id, int fd, void *buffer,
+		    uint32_t length, double offset);
 EXPORT int kio_write(struct kio *k, double id, int fd, const void *buffer,
-		     double at, uint32_t length, double offset, uint32_t flags);
-EXPORT int kio_readv(struct kio *k, double id, int fd, const void *vectors,
-		     uint32_t count, double offset);
-EXPORT int kio_writev(struct kio *k, double id, int fd, const void *vectors,
-		      uint32_t count, double offset);
-EXPORT int kio_open(struct kio *k, double id, const char *path, int flags,
-		    uint32_t mode);
-EXPORT int kio_openat2(struct kio *k, double id, int directory,
-		       const char *path, void *how);
-EXPORT int kio_fstat(struct kio *k, double id, int fd, void *stat);
-EXPORT int kio_rename(struct kio *k, double id, const char *from,
-		      const char *to, uint32_t flags);
-EXPORT int kio_unlink(struct kio *k, double id, const char *path, int flags);
-EXPORT int kio_splice(struct kio *k, double id, int from, double from_offset,
-		      int to, double to_offset, uint32_t length, uint32_t flags);
-EXPORT int kio_close(struct kio *k, double id, int fd);
-EXPORT int kio_fsync(struct kio *k, double id, int fd, uint32_t flags);
-EXPORT int kio_fallocate(struct kio *k, double id, int fd, int mode,
-			 double offset, double length);
-EXPORT int kio_ftruncate(struct kio *k, double id, int fd, int64_t length);
-EXPORT int kio_accept(struct kio *k, double id, int fd, void *address);
-EXPORT int kio_connect(struct kio *k, double id, int fd, const void *address,
-		       uint32_t length);
-EXPORT int kio_connect_again(struct kio *k, double id, int fd,
-			     const void *address, uint32_t length,
-			     uint32_t attempt);
-EXPORT int kio_recv(struct kio *k, double id, int fd, void *buffer, double at,
+		     uint32_t length, double offset);
+EXPORT int kio_recv(struct kio *k, double id, int fd, void *buffer,
 		    uint32_t length, int flags);
 EXPORT int kio_send(struct kio *k, double id, int fd, const void *buffer,
-		    double at, uint32_t length, int flags);
-EXPORT int kio_recvmsg(struct kio *k, double id, int fd, void *message,
-		       uint32_t flags);
-EXPORT int kio_sendmsg(struct kio *k, double id, int fd, const void *message,
-		       uint32_t flags);
-EXPORT int kio_poll(struct kio *k, double id, int fd, uint32_t events,
-		    uint32_t flags);
-EXPORT int kio_poll_changes(struct kio *k, double id, int fd, uint32_t events,
-			    uint32_t flags);
+		    uint32_t length, int flags);
+EXPORT int kio_close(struct kio *k, double id, int fd);
+EXPORT int kio_ftruncate(struct kio *k, double id, int fd, int64_t length);
 EXPORT int kio_poll_end(struct kio *k, double id);
-EXPORT int kio_shutdown(struct kio *k, double id, int fd, int how);
 EXPORT int kio_msg_ring(struct kio *k, double id, int target_ring_fd,
 			int result, double user_data);
 

@@ -66,10 +66,8 @@ export function asyncRead(
     entry.id,
     file,
     buffer,
-    0,
     length,
     at,
-    0,
   );
   return ring.enter(entry, file, buffer, status);
 }
@@ -109,10 +107,8 @@ export function asyncWrite(
     entry.id,
     file,
     data,
-    0,
     length,
     at,
-    0,
   );
   return ring.enter(entry, file, data, status);
 }

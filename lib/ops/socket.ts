@@ -157,7 +157,6 @@ export function asyncRecv(
     entry.id,
     socket,
     buffer,
-    0,
     length,
     bits,
   );
@@ -199,7 +198,6 @@ export function asyncSend(
     entry.id,
     socket,
     data,
-    0,
     length,
     bits,
   );

@@ -14,6 +14,8 @@ import type { Core } from "./core.ts";
 import { type Entry, type Links, Mark } from "./entry.ts";
 import type { Operation } from "./operation.ts";
 import { conclude } from "./settle.ts";
+import { Sqe } from "./sqe.ts";
+import { POLL_ADD } from "./steps.ts";
 
 /** IORING_OP_CONNECT, IORING_OP_FALLOCATE */
 const CONNECT = 16;
@@ -197,7 +199,10 @@ export class Chain implements Links {
   #poll(at: number): void {
     const { shim, handle } = this.#core;
     const { id, fd } = this.#links[at]!;
-    const status = shim.kio_poll(handle, id, fd, POLLOUT, 0);
+    const poll = new Sqe(POLL_ADD);
+    poll.fd = fd;
+    poll.opFlags = POLLOUT;
+    const status = poll.submit(shim, handle, id);
     this.#front = at;
     if (this.#isQueued(at, status)) this.#phase = Phase.CONNECTING;
     else this.#letGo();

@@ -14,14 +14,16 @@ import { Sqe } from "./sqe.ts";
 export const NO_POSITION = -1;
 
 /** IORING_OP_POLL_ADD, and its flag for one completion a change. */
-const POLL_ADD = 6;
+export const POLL_ADD = 6;
 const POLL_ADD_MULTI = 1;
 
 /** What READV, WRITEV, READ and WRITE wait for. */
-const EVENTS = new Map([[1, POLLIN], [2, POLLOUT], [22, POLLIN], [
-  23,
-  POLLOUT,
-]]);
+export const EVENTS: ReadonlyMap<number, number> = new Map([
+  [1, POLLIN],
+  [2, POLLOUT],
+  [22, POLLIN],
+  [23, POLLOUT],
+]);
 
 /** How it waits: not, by a poll for one event, by one for each change, by the
  * clock. */
