@@ -30,9 +30,9 @@ import { ACCEPT, ACCEPT_FROM, CONNECT, RECV, SEND, SHUTDOWN } from "./table.ts";
  * @param fd The listening socket.
  * @returns The fd of the connection, which the caller owns and must close; `new
  * Socket(fd)` does that. Its peer may be gone already. `ECONNABORTED`,
- * `EMFILE`, `EINVAL` if the socket does not listen (any more) … A connection
- * that comes after a cancel is accepted all the same: a fd is then the result.
- * One that comes after the end of the context is closed.
+ * `EMFILE`, `EINVAL` if the socket does not listen (any more) … After a cancel
+ * that came too late the result is an fd. At the end of the context the ring
+ * closes it.
  * @throws {RangeError} If `fd` is out of range.
  * @throws {TypeError} If `fd` is no fd, or the context is closed.
  *

@@ -1,3 +1,9 @@
+/**
+ * The promise of an operation. It is a ticket: it names an entry of the table
+ * and the generation that was its own. The entry itself serves the next
+ * operation after the completion, so a late `cancel()` or `withTimeout()`
+ * compares generations and does nothing.
+ */
 import { checkDelay, checkSignal } from "../check.ts";
 import { actionOf, exceptionOf, type Result } from "../result.ts";
 import type { UringOp } from "../UringOp.ts";

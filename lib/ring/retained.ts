@@ -1,3 +1,8 @@
+/**
+ * The memory that an entry keeps referenced until its completion: one buffer,
+ * or a group of those that a message or a vector points to. Most operations
+ * have one buffer, so a group is made only where there are several.
+ */
 import { type BufferLike, isDetached } from "../check.ts";
 
 /** Memory that the kernel may touch until the completion. */

@@ -1,3 +1,8 @@
+/**
+ * The figures of a context, for people and for metrics. The ring counts
+ * operations in a `Tally`; the shim counts entries of the kernel, SQEs and
+ * CQEs. Nothing is computed before a program asks.
+ */
 import { errorOf } from "../result.ts";
 
 /** What a context has done since it was opened. */

@@ -1,6 +1,8 @@
 /**
- * The operation table: the root of all that the kernel may touch. An entry is
- * free again after its own completion, or after its time, and never before.
+ * The operation table: the root of all memory that the kernel may touch. An
+ * entry is released by its own completion, by the clock or by another thread's
+ * answer, and never before. Slots are reused, last in first out, so that few
+ * entries stay in the cache. The table grows by need up to `operationsMax`.
  */
 import { Entry, State } from "./entry.ts";
 import type { Operation } from "./operation.ts";

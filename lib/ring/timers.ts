@@ -1,7 +1,11 @@
 /**
- * The deadlines of a context: a 4-ary heap of slots in typed arrays, no object
- * for each. The kernel gets one timeout for the earliest of them.
+ * The deadlines of a context: a 4-ary heap of slots in typed arrays, without an
+ * object for each. Timeouts and sleeps are set, moved and deleted in
+ * logarithmic time. The kernel gets one timeout for the earliest of them, when
+ * the thread is left to Deno.
  */
+
+/** The deadlines of the slots of one ring. */
 export class Timers {
   #deadlinesMs = new Float64Array(64);
   #slots = new Int32Array(64);

@@ -1,3 +1,9 @@
+/**
+ * Waking up from Deno's event loop. The driver leaves the thread to Deno and
+ * comes back when the ring's eventfd is readable. Deno has no interface for
+ * that, so there are two ways: its handle of pipes, and a thread that blocks.
+ * docs/decisions/0006-park-in-denos-epoll.md compares them.
+ */
 import { loadBlockingShim, loadShim } from "../../ffi/load.ts";
 
 /**
