@@ -7,9 +7,8 @@
  * start at once, give a promise of a {@linkcode Result}, and can be bounded in
  * time, cancelled or tied to an `AbortSignal`. Sockets are in
  * {@linkcode Socket}, {@linkcode TcpListener}, {@linkcode TcpStream} and
- * {@linkcode SocketAddress}, threads for what blocks in
- * {@linkcode BlockingPool} and {@linkcode offload}.
- * Needs Linux 6.1 or later and `--allow-ffi`.
+ * {@linkcode SocketAddress}; {@linkcode BlockingPool} and {@linkcode offload} have
+ * threads for calls that block. It needs Linux 6.1 or later and `--allow-ffi`.
  *
  * @example Echo
  * ```ts

@@ -34,7 +34,7 @@ const METRICS = [
   ["Counter", "kio.wake_ups", "{wake_up}", "wakeUps"],
 ] as const;
 
-/** Made once for all contexts of the isolate. */
+/** The instruments, made once for all contexts of the isolate. */
 let instruments: ReturnType<typeof makeInstruments> | undefined;
 
 /** The attributes of the observed contexts, as text. */
@@ -74,10 +74,10 @@ function makeInstruments() {
  * | `kio.wake_ups`               | counter         | `wakeUps`                 |
  *
  * @param ctx The context.
- * @param attributes Go with each figure, to tell contexts apart: of two with
- * the same ones only one would be exported. In the workers of a pool they must
- * include the index of the worker.
- * @throws {TypeError} If the context is closed, or another one of this thread
+ * @param attributes Attributes of each figure, which tell contexts apart: of two
+ * with the same ones only one would be exported. In the workers of a pool they
+ * must include the index of the worker.
+ * @throws {TypeError} If the context is closed, or another context of this thread
  * has the same attributes.
  *
  * @example The contexts of a proxy

@@ -145,19 +145,18 @@ export class IoContext implements Disposable, AsyncDisposable {
     return this.#capabilities ??= probe(this[RING].handle);
   }
 
-  /** Operations that are queued, in the kernel or asleep: with 0 nothing is left
-   * to wait for. */
+  /** The number of pending operations: queued, in the kernel or asleep. */
   get pending(): number {
     return this[RING].pending;
   }
 
-  /** Counts the operations of the context since it was opened. It is always on,
-   * and costs next to nothing. */
+  /** Gives the figures of the context since it was opened. They are always
+   * counted, at next to no cost. */
   stats(): ContextStats {
     return this[RING].stats();
   }
 
-  /** Lists the pending operations, the oldest first: a program waits for these.
+  /** Lists the pending operations, the oldest first: the program waits for these.
    * `Deno.inspect(ctx)` shows them as well. */
   inspect(): PendingOperation[] {
     return this[RING].inspect();
@@ -276,7 +275,8 @@ export class IoContext implements Disposable, AsyncDisposable {
    * @typeParam T The value of the task.
    * @param task A promise, or a function that starts one.
    * @returns The value of the task.
-   * @throws The exception of the task; {TypeError} if the context is closed.
+   * @throws {TypeError} If the context is closed.
+   * @throws The exception of the task.
    */
   async runUntilDone<T>(task: Task<T> | (() => Task<T>)): Promise<T> {
     this[RING].checkOpen("run");
@@ -285,8 +285,8 @@ export class IoContext implements Disposable, AsyncDisposable {
 
   /**
    * Cancels every operation that is pending now, and waits until the kernel
-   * has completed each of them. An operation that made it after all gives its
-   * result. Operations that are queued meanwhile are not affected.
+   * has completed each of them. An operation that was done already gives its
+   * result. Operations that are queued meanwhile go on.
    *
    * C++: `CancelAllPending()`
    */
@@ -377,8 +377,8 @@ export class IoContext implements Disposable, AsyncDisposable {
   /**
    * Closes the context at once. It cancels pending operations, blocks until the
    * kernel has let go of every buffer, and destroys the ring. The operations
-   * complete with `ECANCELED`, or with their result if they made it. A new fd
-   * that comes now is closed. `run()` ends. Does nothing the second time.
+   * complete with `ECANCELED`, or with their result if they were done. The ring
+   * closes a new fd that comes now. `run()` ends. Does nothing the second time.
    *
    * @throws {Error} With the option `trace`, if operations were pending.
    */
@@ -410,7 +410,7 @@ export class IoContext implements Disposable, AsyncDisposable {
   }
 }
 
-/** Throws unless a submission queue can have so many entries. */
+/** Checks the number of entries of a submission queue. */
 export function checkEntries(entries: number, verb: string): void {
   if (
     Number.isInteger(entries) && entries >= 1 && entries <= ENTRIES_MAX &&

@@ -1,14 +1,14 @@
 import type { Result } from "./result.ts";
 
 /**
- * An operation that is queued: a real promise of its `Result`. It is never
- * rejected, but for `offload()` with the exception of the job. It starts at
- * once, awaited or not. It keeps its buffers referenced until the kernel has
- * completed it.
+ * An operation that has started: a real promise of its `Result`. It starts at
+ * once, awaited or not, and keeps its buffers referenced until the kernel has
+ * completed it. It never rejects; only that of `offload()` does, with the
+ * exception of its job.
  *
- * To stop waiting for an operation does not end it: after `Promise.race()` a
- * receive that lost takes bytes from the next one. `withTimeout()` and
- * `withSignal()` end it, and lose nothing.
+ * `Promise.race()` does not end an operation that lost: such a receive takes
+ * bytes from the next one. `withTimeout()` and `withSignal()` end it, and lose
+ * nothing.
  *
  * C++: `UringOp<Derived>`
  *
@@ -17,16 +17,16 @@ import type { Result } from "./result.ts";
 export interface UringOp<T> extends Promise<Result<T>> {
   /**
    * Cancels the operation when the time is over, and gives it the error
-   * `ETIMEDOUT`. If it made it after all, its result counts, as the bytes have
+   * `ETIMEDOUT`. If it was done already, its result counts, as the bytes have
    * moved. Of several timeouts the earliest counts. May be called at any time;
    * does nothing once the operation is complete.
    *
    * C++: `WithTimeout`
    *
    * @param timeoutMs Milliseconds from now, 0 or more and finite. Never early,
-   * late by up to a millisecond and the load of the thread. With 0 only an
-   * operation succeeds that can be done at once. One that goes to a thread of
-   * the kernel mostly does not: `asyncFallocate()`, `asyncFdatasync()`, `asyncFstat()`,
+   * late by up to a millisecond and the load of the thread. With 0 an
+   * operation succeeds only if the kernel can do it at once. One that goes to a
+   * thread of the kernel mostly does not: `asyncFallocate()`, `asyncFdatasync()`, `asyncFstat()`,
    * `asyncFsync()`, `asyncFtruncate()`, `asyncRename()`, `asyncShutdown()`,
    * `asyncSplice()`, `asyncUnlink()`, most writes to files, all on tmpfs, and
    * opening a file that is created or not in the cache.

@@ -11,7 +11,7 @@ import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
 import { Sqe } from "../ring/sqe.ts";
 import { start, startWaiting } from "../ring/start.ts";
-import { addressFromBytes, SocketAddress } from "../SocketAddress.ts";
+import { addressFromBytes, type SocketAddress } from "../SocketAddress.ts";
 import type { UringOp } from "../UringOp.ts";
 import { checkAddress } from "./address.ts";
 import { ADDRESS_SIZE } from "./layout.ts";

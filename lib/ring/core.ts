@@ -1,8 +1,8 @@
 import type { Shim } from "../../ffi/load.ts";
 import type { Entry } from "./entry.ts";
-import { Tally } from "./stats.ts";
+import type { Tally } from "./stats.ts";
 import type { Table } from "./table.ts";
-import { Timers } from "./timers.ts";
+import type { Timers } from "./timers.ts";
 
 /** The part of a ring that its rooms share. `Ring` implements it; each room is
  * made of functions that take it. */
