@@ -1,9 +1,9 @@
 /**
- * The functions of the shim as Deno calls them. shim/kio.h has their
- * declarations, with names; a test compares the types.
+ * The functions of the shim for Deno. shim/kio.h has their declarations, with
+ * names; a test compares the types.
  */
 
-/** What parameters are. */
+/** The types of parameters. */
 const K = "pointer"; // struct kio *
 const POINTER = "pointer";
 const BUFFER = "buffer";
@@ -18,7 +18,7 @@ const NUMBER = "f64"; // what the caller has in 53 bits
 const MS = "f64";
 const BOOL = "bool";
 const VOID = "void";
-/** Up to sqe->len. */
+/** The parameters up to sqe->len. */
 const SQE = [K, ID, OP, FD, BUFFER, OFFSET, LENGTH] as const;
 const SQE2 = [...SQE, BUFFER, OFFSET, FLAGS, INT, LENGTH] as const;
 
@@ -29,7 +29,7 @@ function fn<
   return { parameters, result };
 }
 
-/** Those that may be called 100,000 times a second. */
+/** The functions that may be called 100,000 times a second. */
 export const symbols = {
   kio_now_ms: fn([], "f64"),
   kio_step: fn([K, BUFFER, LENGTH, BOOL], INT),
@@ -46,7 +46,7 @@ export const symbols = {
   kio_poll: fn([K, ID, FD, FLAGS, FLAGS], INT),
 } satisfies Deno.ForeignLibraryInterface;
 
-/** Those whose work takes longer than any call. */
+/** The functions whose work takes longer than any call. */
 export const rareSymbols = {
   kio_abi: fn([], "u32"),
   kio_abort: fn([K, BUFFER], VOID),
@@ -141,7 +141,7 @@ export const rareSymbols = {
   kio_thread_pin: fn([LENGTH], INT),
 } satisfies Deno.ForeignLibraryInterface;
 
-/** The one call that blocks: it runs on a thread of Deno's pool. */
+/** The one function that blocks: it runs on a thread of Deno's pool. */
 export const blockingSymbols = {
   kio_event_wait: { ...fn([FD], INT), nonblocking: true },
 } as const satisfies Deno.ForeignLibraryInterface;
@@ -151,7 +151,7 @@ export const guardSymbols = {
   kio_guard_arm: fn([POINTER], VOID),
 } satisfies Deno.ForeignLibraryInterface;
 
-/** The functions of shim/test/faults.c, which only the build for tests has. */
+/** The functions of shim/test/faults.c, which only the builds for tests have. */
 export const faultSymbols = {
   kio_fault_install: fn([NUMBER], INT),
   kio_fault_rule: fn([FLAGS, FD, NUMBER, LENGTH, LENGTH, FLAGS, INT], INT),
