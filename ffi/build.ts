@@ -12,8 +12,9 @@
  * The first form writes to the private cache of the user, `$XDG_CACHE_HOME/kio`
  * or `$HOME/.cache/kio`. Only that user and root may be able to change it. It
  * serves programs with `--allow-ffi`. The second form writes to `.kio/`, which
- * belongs beside the main module. It serves programs with `--allow-ffi=.kio` too.
- * With `--faults` both write the library of `@kio/kio/testing`, beside the other.
+ * belongs beside the main module. It serves programs with `--allow-ffi=.kio`
+ * too. With `--faults` both write the library of `@kio/kio/testing`, beside the
+ * other.
  *
  * In a checkout, `deno task build` writes ffi/build/libkio.so if that is older
  * than its sources. `deno task build:faults` writes libkio_faults.so, for tests
@@ -89,8 +90,8 @@ function compileInstalled(variant: Variant): Uint8Array<ArrayBuffer> {
   }
 }
 
-/** Puts the library in place by one rename, after it was seen to work there:
- * other processes may build or load it at the same time. */
+/** Puts the library in place by one rename, after it was seen to work there.
+ * Other processes may build or load it at the same time. */
 function install(path: string, library: Uint8Array): string {
   const folder = path.slice(0, path.lastIndexOf("/"));
   const beside = `${folder}/.${crypto.randomUUID()}.so`;

@@ -1,12 +1,12 @@
 /**
- * The private folder where an installed package keeps its library. It checks that
- * only this user and root can have put anything there, and that the library is
- * whole.
+ * The private folder where an installed package keeps its library. It checks
+ * that only this user and root can have put anything there, and that the
+ * library is whole.
  *
- * It asks libc, so it needs `--allow-ffi` and nothing else. That is no way around
- * the other permissions: `--allow-ffi` without a list of paths contains them, as
- * native code reads HOME and files as it likes. With a list of paths, or with
- * some denied, the folder is not used. `--deny-env` is respected.
+ * It asks libc, so it needs `--allow-ffi` and nothing else. That is no way
+ * around the other permissions: `--allow-ffi` without a list of paths contains
+ * them, as native code reads HOME and files as it likes. With a list of paths,
+ * or with some denied, the folder is not used. `--deny-env` is respected.
  */
 import { DIGEST } from "./digest.ts";
 
@@ -54,8 +54,8 @@ const STAT_FILE_SIZE_AT = 40;
 const SIZE_MAX = 2 ** 26;
 
 /**
- * Tells whether all of a permission is granted. The state alone does not tell: it
- * is "granted" too if a `--deny-…` takes a part back.
+ * Tells whether all of a permission is granted. The state alone does not tell:
+ * it is "granted" too if a `--deny-…` takes a part back.
  */
 export function isWhole(name: Deno.PermissionName): boolean {
   const { state, partial } = Deno.permissions.querySync({ name });
@@ -66,7 +66,8 @@ let bound: Deno.DynamicLibrary<typeof symbols>["symbols"] | undefined;
 
 function libc(): Deno.DynamicLibrary<typeof symbols>["symbols"] {
   if (bound === undefined) {
-    // Without it Deno takes the name for a path, of a file in the current folder.
+    // Without it Deno takes the name for a path, of a file in the current
+    // folder.
     if (!isWhole("ffi")) {
       throw new Deno.errors.NotCapable(
         "Cannot look into the cache of kio: run Deno with --allow-ffi, without a list of paths or --deny-ffi",
@@ -211,8 +212,8 @@ function checkBase(base: string): void {
  * Gives the folder of the cache, checked.
  *
  * @param make Makes one of its folders that is missing, with mode 0700.
- * @throws {Deno.errors.NotFound} If there is no home, or a folder is missing and
- * cannot be made.
+ * @throws {Deno.errors.NotFound} If there is no home, or a folder is missing
+ * and cannot be made.
  * @throws {Error} If others could have changed it.
  */
 export function cacheFolder(make: (path: string) => void): string {
@@ -295,10 +296,10 @@ function isSealed(content: Uint8Array): boolean {
 }
 
 /**
- * Computes a check sum against accidents: a full disk, a bad copy. Against people
- * the owners are checked, as who can write the library can write its check sum. A
- * cryptographic one would take two to three times as long at each start of a
- * program, or 35 ms by `node:crypto`.
+ * Computes a check sum against accidents: a full disk, a bad copy. Against
+ * people the owners are checked, as who can write the library can write its
+ * check sum. A cryptographic one would take two to three times as long at each
+ * start of a program, or 35 ms by `node:crypto`.
  */
 function crc32(data: Uint8Array): number {
   const table = Int32Array.from({ length: 256 }, (_, index) => {

@@ -43,8 +43,8 @@ export function pathOf(name: string): string {
 }
 
 /**
- * Runs the C compiler (`CC`, else `cc`). Throws its messages, and the packages to
- * install if it or a header is missing.
+ * Runs the C compiler (`CC`, else `cc`). Throws its messages, and the packages
+ * to install if it or a header is missing.
  */
 export function compile(args: readonly string[]): void {
   const command = Deno.env.get("CC") || "cc";

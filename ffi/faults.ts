@@ -27,8 +27,8 @@ export interface ShimRule {
 /** Fields of a record: operation, fd, kind, value. */
 const RECORD_FIELDS = 4;
 
-/** Applies rules from now on, on this thread. Gives a negative errno if there is
- * no memory or there are too many. */
+/** Applies rules from now on, on this thread. Gives a negative errno if there
+ * is no memory or there are too many. */
 export function installFaults(
   seed: number,
   rules: readonly ShimRule[],
@@ -52,7 +52,8 @@ export function installFaults(
   return status;
 }
 
-/** Ends the rules. Completions that are held back still come when they are due. */
+/** Ends the rules. Completions that are held back still come when they are
+ * due. */
 export function clearFaults(): void {
   loadFaultShim().kio_fault_clear();
 }

@@ -80,8 +80,8 @@ export function loadShim(): Shim {
   return shim ??= open();
 }
 
-/** Gives the calls that block, on threads of Deno's pool. Unlike the others they
- * need an open handle of the library. */
+/** Gives the calls that block, on threads of Deno's pool. Unlike the others
+ * they need an open handle of the library. */
 export function loadBlockingShim(): BlockingShim {
   loadShim();
   return blockingShim ??= Deno.dlopen(loadedPath, blockingSymbols).symbols;
@@ -204,8 +204,8 @@ function isGranted(path: string): boolean {
   return state === "granted";
 }
 
-/** Gives the path of a file beside a module; undefined if that is not in the file
- * system. A worker has no main module. */
+/** Gives the path of a file beside a module; undefined if that is not in the
+ * file system. A worker has no main module. */
 function fileBeside(
   name: string,
   base: string | undefined,
@@ -290,14 +290,14 @@ function dlopenError(name: string, then: () => string, cause: Error): Error {
 
 /**
  * Arms the guard: Deno then calls the shim when this isolate ends, in whatever
- * way, before it frees the isolate's buffers. The kernel may still be writing to
- * them.
+ * way, before it frees the isolate's buffers. The kernel may still be writing
+ * to them.
  *
  * No event of JavaScript covers a terminated worker. Deno has two that do: it
- * closes the isolate's libraries, and it runs the cleanup hooks of Node-API. The
- * library is cheaper by far: `process` loads much of Node, and Deno leaks two fds
- * for a worker with a hook. But the resource sanitizer of `deno test` would
- * report an open library, so a test gets the hook.
+ * closes the isolate's libraries, and it runs the cleanup hooks of Node-API.
+ * The library is cheaper by far: `process` loads much of Node, and Deno leaks
+ * two fds for a worker with a hook. But the resource sanitizer of `deno test`
+ * would report an open library, so a test gets the hook.
  */
 function armGuard(shim: Shim, path: string): void {
   if (!isTest() && armByLibrary(shim)) return;

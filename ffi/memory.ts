@@ -13,12 +13,13 @@ export function mappingCount(): number {
 }
 
 /**
- * Maps zeroed memory outside the JavaScript heap by mmap(2), page-aligned. It is
- * unmapped when nothing refers to it any more. At the end of the isolate it is
- * unmapped after the kernel was stopped. Undefined if there is no memory.
+ * Maps zeroed memory outside the JavaScript heap by mmap(2), page-aligned. It
+ * is unmapped when nothing refers to it any more. At the end of the isolate it
+ * is unmapped after the kernel was stopped. Undefined if there is no memory.
  */
 export function mapMemory(size: number): ArrayBuffer | undefined {
-  // Before the mapping: Deno may prompt at a terminal, or throw when it is made.
+  // Before the mapping: Deno may prompt at a terminal, or throw when it is
+  // made.
   if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") {
     throw new Deno.errors.NotCapable(
       "Cannot allocate: memory outside the JavaScript heap needs --allow-ffi without a list of paths; use pin(new Uint8Array(size))",

@@ -1,7 +1,8 @@
 import { loadShim, shimPath } from "./load.ts";
 import { rareSymbols } from "./symbols.ts";
 
-/** The most addresses of one name, as in shim/kio.h; further ones are left out. */
+/** The most addresses of one name, as in shim/kio.h; further ones are left
+ * out. */
 const ADDRESSES_MAX = 64;
 /** Bytes of a record: a struct sockaddr_storage and its length. */
 const RECORD_SIZE = 132;
@@ -20,16 +21,16 @@ export function roomForRecords(): Uint8Array<ArrayBuffer> {
   return new Uint8Array(ADDRESSES_MAX * RECORD_SIZE);
 }
 
-/** Looks a name up by getaddrinfo(3), which may block for long. `host` ends with
- * NUL. */
+/** Looks a name up by getaddrinfo(3), which may block for long. `host` ends
+ * with NUL. */
 export function resolve(host: Uint8Array<ArrayBuffer>): Resolved {
   const records = roomForRecords();
   const { kio_resolve } = loadShim();
   return { status: kio_resolve(host, records, ADDRESSES_MAX), records };
 }
 
-/** Makes the job of a thread that looks a name up: a self-contained function, as
- * text, and its arguments. */
+/** Makes the job of a thread that looks a name up: a self-contained function,
+ * as text, and its arguments. */
 export function resolveJob(
   host: Uint8Array<ArrayBuffer>,
 ): { source: string; args: Parameters<typeof resolveInThread> } {
@@ -45,7 +46,8 @@ export function resolveJob(
   };
 }
 
-/** Looks a name up in a thread. It makes no ring, so its isolate needs no guard. */
+/** Looks a name up in a thread. It makes no ring, so its isolate needs no
+ * guard. */
 function resolveInThread(
   path: string,
   definition: typeof rareSymbols.kio_resolve,

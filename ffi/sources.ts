@@ -1,5 +1,5 @@
-/** The C of the library as text. An installed package compiles it from here, and
- * `deno task digest` computes the library's name of it. */
+/** The C of the library as text. An installed package compiles it from here,
+ * and `deno task digest` computes the library's name of it. */
 import cancel from "./shim/cancel.c" with { type: "text" };
 import chain from "./shim/chain.c" with { type: "text" };
 import close from "./shim/close.c" with { type: "text" };

@@ -151,7 +151,8 @@ export const guardSymbols = {
   kio_guard_arm: fn([POINTER], VOID),
 } satisfies Deno.ForeignLibraryInterface;
 
-/** The functions of shim/test/faults.c, which only the builds for tests have. */
+/** The functions of shim/test/faults.c, which only the builds for tests
+ * have. */
 export const faultSymbols = {
   kio_fault_install: fn([NUMBER], INT),
   kio_fault_rule: fn([FLAGS, FD, NUMBER, LENGTH, LENGTH, FLAGS, INT], INT),

@@ -156,8 +156,8 @@ export class IoContext implements Disposable, AsyncDisposable {
     return this[RING].stats();
   }
 
-  /** Lists the pending operations, the oldest first: the program waits for these.
-   * `Deno.inspect(ctx)` shows them as well. */
+  /** Lists the pending operations, the oldest first: the program waits for
+   * these. `Deno.inspect(ctx)` shows them as well. */
   inspect(): PendingOperation[] {
     return this[RING].inspect();
   }
@@ -297,8 +297,8 @@ export class IoContext implements Disposable, AsyncDisposable {
   /**
    * Registers files by io_uring_register_files(3). `asyncReadFixed()` and
    * `asyncWriteFixed()` name them by index, which saves the kernel a look-up an
-   * operation. The kernel keeps the files open until they are unregistered, also
-   * if the fds are closed.
+   * operation. The kernel keeps the files open until they are unregistered,
+   * also if the fds are closed.
    *
    * C++: `RegisterFiles`
    *
@@ -316,7 +316,7 @@ export class IoContext implements Disposable, AsyncDisposable {
   /**
    * Replaces registered files by io_uring_register_files_update(3); -1 empties
    * a place. The kernel takes them one by one and stops at the first that it
-   * refuses: those before it are replaced, and its own place is empty.
+   * refuses. Those before it are replaced, and its own place is empty.
    *
    * @param offset Index of the first to be replaced.
    * @param fds Fds for that place and those behind it.
@@ -347,9 +347,9 @@ export class IoContext implements Disposable, AsyncDisposable {
   /**
    * Allocates memory for buffers by mmap(2): zeroed and page-aligned (fit for
    * `O_DIRECT`). It is never moved and cannot be transferred, so it is the
-   * safest memory for operations. A view of a part (`subarray`) costs a fraction
-   * of a new array: allocate much at once and cut it up. The memory is freed
-   * when nothing refers to it any more, also after the context is closed.
+   * safest memory for operations. A view of a part (`subarray`) costs a
+   * fraction of a new array: allocate much at once and cut it up. The memory is
+   * freed when nothing refers to it any more, also after the context is closed.
    *
    * @param size Bytes, 1 to 2^32.
    * @returns The memory.
@@ -398,7 +398,8 @@ export class IoContext implements Disposable, AsyncDisposable {
     if (leaked !== undefined) throw leaked;
   }
 
-  /** Makes the exception of a context that is closed with pending operations. */
+  /** Makes the exception of a context that is closed with pending
+   * operations. */
   #leaked(): Error | undefined {
     if (!this[RING].tracing || this[RING].closing || this.pending === 0) return;
     const lines = this.inspect().map((op) => `\n${describe(op)}`);

@@ -1,7 +1,8 @@
 /**
  * Addresses of sockets: a value that is a struct sockaddr, with its text. It
  * imports the classes of threads as types only. A pool brings the function that
- * starts its jobs (see `internal.ts`), so operations on sockets need no threads.
+ * starts its jobs (see `internal.ts`), so operations on sockets need no
+ * threads.
  */
 import { checkText } from "./check.ts";
 import { BYTES, DECODE, ringOf, startJobOf } from "./internal.ts";
@@ -60,8 +61,8 @@ export class SocketAddress {
   readonly family: AddressFamily;
   /**
    * The numeric IP address without brackets; one with a scope has `%` and the
-   * number of the interface. For a unix socket its path, its abstract name after
-   * a NUL, or the empty string without a name.
+   * number of the interface. For a unix socket its path, its abstract name
+   * after a NUL, or the empty string without a name.
    */
   readonly host: string;
   /** The port; 0 for a unix socket. */
@@ -230,8 +231,8 @@ export class SocketAddress {
    * its interface. getaddrinfo(3) takes more for addresses, such as `127.1`.
    * @param port The port, 0 to 65535.
    * @returns 1 to 64 addresses, in the order of RFC 6724. `EAI_NONAME` if there
-   * is no such name or it has no address, `EAI_AGAIN` if there is no answer
-   * now, `EAI_FAIL` if there will be none, other errors of getaddrinfo(3),
+   * is no such name or it has no address; `EAI_AGAIN` if there is no answer
+   * now, `EAI_FAIL` if there will be none. Other errors of getaddrinfo(3),
    * `EMFILE` …
    * @throws {TypeError} If `host` is empty or has a NUL.
    * @throws {RangeError} If `host` is too long or `port` out of range.
@@ -282,8 +283,8 @@ export class SocketAddress {
   /**
    * Looks a host up by getaddrinfo(3) in a thread of a pool, as `resolveAll()`
    * does in this one; a numeric address needs no thread. A look-up that was
-   * cancelled keeps its thread until getaddrinfo(3) returns, which can take half
-   * a minute.
+   * cancelled keeps its thread until getaddrinfo(3) returns, which can take
+   * half a minute.
    *
    * @param ctx The context.
    * @param pool The threads that look it up.
@@ -291,8 +292,8 @@ export class SocketAddress {
    * @param port The port, 0 to 65535.
    * @returns 1 to 64 addresses. The errors of `resolveAll()`; `EAGAIN` if all
    * threads are busy and the queue of the pool is full; `ECANCELED`. `EAI_FAIL`
-   * also if there is no thread, an earlier job has ended it, or `--allow-ffi` was
-   * revoked: the message names the reason.
+   * also if there is no thread, an earlier job has ended it, or `--allow-ffi`
+   * was revoked: the message names the reason.
    * @throws {TypeError} If `host` is empty or has a NUL, or the context or the
    * pool is closed.
    * @throws {RangeError} If `host` is too long or `port` out of range.
@@ -315,8 +316,8 @@ export class SocketAddress {
     return this.host[0] === "@" ? `unix:./${this.host}` : `unix:${this.host}`;
   }
 
-  /** Gives the struct sockaddr. Throws for an object that is no address and only
-   * has its shape. */
+  /** Gives the struct sockaddr. Throws for an object that is no address and
+   * only has its shape. */
   private get [BYTES](): Uint8Array<ArrayBuffer> {
     return this.#bytes;
   }
@@ -340,7 +341,8 @@ export class SocketAddress {
         `${printIpv6(groups)}%${scope}`,
       );
     }
-    // A path may come without its NUL. A socket that connects mostly has no name.
+    // A path may come without its NUL. A socket that connects mostly has no
+    // name.
     let end = bytes.length;
     if (bytes[PATH_AT] !== 0 && bytes[end - 1] === 0) end--;
     // A byte order mark is part of a name like any other character.

@@ -24,12 +24,12 @@ export interface UringOp<T> extends Promise<Result<T>> {
    * C++: `WithTimeout`
    *
    * @param timeoutMs Milliseconds from now, 0 or more and finite. Never early,
-   * late by up to a millisecond and the load of the thread. With 0 an
-   * operation succeeds only if the kernel can do it at once. One that goes to a
-   * thread of the kernel mostly does not: `asyncFallocate()`, `asyncFdatasync()`, `asyncFstat()`,
-   * `asyncFsync()`, `asyncFtruncate()`, `asyncRename()`, `asyncShutdown()`,
-   * `asyncSplice()`, `asyncUnlink()`, most writes to files, all on tmpfs, and
-   * opening a file that is created or not in the cache.
+   * late by up to a millisecond and the load of the thread. With 0 an operation
+   * succeeds only if the kernel can do it at once. One that goes to a thread of
+   * the kernel mostly does not: `asyncFallocate()`, `asyncFdatasync()`,
+   * `asyncFstat()`, `asyncFsync()`, `asyncFtruncate()`, `asyncRename()`,
+   * `asyncShutdown()`, `asyncSplice()`, `asyncUnlink()`, most writes to files,
+   * all on tmpfs, and opening a file that is created or not in the cache.
    * @returns The same operation.
    * @throws {RangeError} If `timeoutMs` is negative, NaN or infinite; the
    * operation is cancelled then.
@@ -52,8 +52,8 @@ export interface UringOp<T> extends Promise<Result<T>> {
   /**
    * Asks the kernel to cancel the operation. That is a request: the operation
    * completes with `ECANCELED`, or with its result if it was done already. One
-   * that was not submitted yet (queued by the same turn of the event loop)
-   * never happens, nor does a link that has not started: see `link()`. Buffers
+   * that the same turn of the event loop has queued was not submitted, and
+   * never happens. Nor does a link that has not started, see `link()`. Buffers
    * stay in use until completion.
    */
   cancel(): void;
@@ -61,8 +61,8 @@ export interface UringOp<T> extends Promise<Result<T>> {
   /**
    * Gives the value, and throws for an error.
    *
-   * @returns A promise of the value. It rejects with the class of
-   * `Deno.errors` that fits the errno (else `Error`), with `code`, `errno` and
+   * @returns A promise of the value. It rejects with the class of `Deno.errors`
+   * that fits the errno, else with an `Error`. That has `code`, `errno` and
    * `operation`, the name of the function that started the operation.
    */
   orThrow(): Promise<T>;

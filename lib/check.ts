@@ -13,8 +13,8 @@ export type Offset = number | bigint | typeof CURRENT_POSITION;
 
 /**
  * As an offset: the file's own position, which the operation then moves, as
- * read(2) and write(2) do. A stream (a pipe, a terminal) ignores any offset. Two
- * operations in flight on one position are in no order.
+ * read(2) and write(2) do. A stream (a pipe, a terminal) ignores any offset.
+ * Two operations in flight on one position are in no order.
  */
 export const CURRENT_POSITION: unique symbol = Symbol("CURRENT_POSITION");
 
@@ -191,8 +191,8 @@ export function checkPath(
   return new TextEncoder().encode(`${path}\0`);
 }
 
-/** Checks that UTF-8 can encode a string. It would replace a lone surrogate, and
- * the string would name another file. */
+/** Checks that UTF-8 can encode a string. It would replace a lone surrogate,
+ * and the string would name another file. */
 export function checkText(text: string, name: string, verb: string): void {
   if (typeof text === "string" && !text.includes("\0")) {
     if (text.isWellFormed()) return;

@@ -1,7 +1,7 @@
 /**
  * The errors of errno(3) on Linux: number, name, meaning. They are the same on
- * every architecture that this library runs on. Numbers above 1000 are errors of
- * getaddrinfo(3): 1000 plus the absolute value of the EAI code.
+ * every architecture that this library runs on. Numbers above 1000 are errors
+ * of getaddrinfo(3): 1000 plus the absolute value of the EAI code.
  */
 const TABLE = `
 1 EPERM Operation not permitted

@@ -10,7 +10,8 @@ export function decimal(text: string, max: number): number | undefined {
 /** The bytes of an IPv4 address. */
 export type Ipv4Bytes = [number, number, number, number];
 
-/** Reads an IPv4 address, four numbers with dots; undefined if the text is none. */
+/** Reads an IPv4 address, four numbers with dots; undefined if the text is
+ * none. */
 export function parseIpv4(text: string): Ipv4Bytes | undefined {
   const parts = String(text).split(".").map((part) => decimal(part, 255));
   return parts.length === 4 && parts.every((part) => part !== undefined)
@@ -33,8 +34,8 @@ export function parseIpv6(text: string): number[] | undefined {
   return [...head, ...zeros, ...tail];
 }
 
-/** Reads groups between colons; at the end an IPv4 address may take the place of
- * two. */
+/** Reads groups between colons; at the end an IPv4 address may take the place
+ * of two. */
 function parseGroups(text: string, atEnd: boolean): number[] | undefined {
   if (text === "") return [];
   const groups: number[] = [];

@@ -1,6 +1,6 @@
 /**
- * Looks names up by getaddrinfo(3) in three ways: on the calling thread, on a
- * thread of a pool, and on a thread of the shim, which has no isolate.
+ * Looks names up by getaddrinfo(3): on the calling thread, on a thread of a
+ * pool, or on a thread of the shim, which has no isolate.
  */
 import {
   addressesIn,
@@ -63,7 +63,8 @@ export function startLookUp<T>(
     if ("value" in outcome) {
       return decoded(outcome.value as Resolved, port, action, decode);
     }
-    // There is no permission or no thread, or an earlier job has ended the thread.
+    // There is no permission or no thread, or an earlier job has ended the
+    // thread.
     const why = "lost" in outcome ? outcome.lost.error : outcome.thrown;
     const reason = (why as Partial<Error>)?.message ?? String(why);
     return failureOver(EAI_FAIL, reason, action);
@@ -117,8 +118,9 @@ function lookUpsOf(ring: Ring): LookUps {
   return lookUps;
 }
 
-/** The look-ups in flight of a ring. One that has a thread cannot be interrupted.
- * It stays here until it ends, for operations that want the same name. */
+/** The look-ups in flight of a ring. One that has a thread cannot be
+ * interrupted. It stays here until it ends, for operations that want the same
+ * name. */
 class LookUps {
   readonly #ring: Ring;
   readonly #byHost = new Map<string, LookUp>();

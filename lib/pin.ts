@@ -4,9 +4,10 @@ import { workerThreads } from "./worker_threads.ts";
 
 /**
  * Marks the memory of a buffer as untransferable: from now on `transfer()`,
- * `structuredClone` and `postMessage` throw. A buffer that moves to another owner
- * while the kernel uses it ends the process. The mark is for good. It costs about
- * a microsecond, once a buffer. Memory of `IoContext.allocate()` has it already.
+ * `structuredClone` and `postMessage` throw. A buffer that moves to another
+ * owner while the kernel uses it ends the process. The mark is for good. It
+ * costs about a microsecond, once a buffer. Memory of `IoContext.allocate()`
+ * has it already.
  *
  * WebAssembly memory and resizable buffers are refused: growing a pinned one
  * would end the process. Copy the data, or use `IoContext.allocate()`.
@@ -49,9 +50,9 @@ const WASM_PAGE = 65536;
 
 /**
  * Tells whether memory may grow. WebAssembly memory has no mark of its own, but
- * cannot be transferred: `transfer()` to an impossible length throws a TypeError
- * for it, and a RangeError for other buffers. That takes the engine milliseconds,
- * so only memory of whole pages is tested.
+ * cannot be transferred: `transfer()` to an impossible length throws a
+ * TypeError for it, and a RangeError for other buffers. That takes the engine
+ * milliseconds, so only memory of whole pages is tested.
  */
 function canGrow(memory: ArrayBuffer): boolean {
   if (memory.resizable) return true;

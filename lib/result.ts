@@ -2,10 +2,10 @@ import { errnoText } from "./errno.ts";
 import type { Operation } from "./ring/operation.ts";
 
 /**
- * An error of the kernel: a plain value, no exception and without a stack trace.
- * Failures of the same operation with the same errno share one frozen `IoError`.
- * A failure has its own if it is about a path or an address, ends a transfer, or
- * has a reason. `unwrap()` and `orThrow()` name what it was about.
+ * An error of the kernel: a plain value, no exception and without a stack
+ * trace. Failures of the same operation with the same errno share one frozen
+ * `IoError`. A failure has its own if it is about a path or an address, ends a
+ * transfer, or has a reason. `unwrap()` and `orThrow()` name what it was about.
  *
  * C++: `std::error_code`
  */
@@ -17,7 +17,8 @@ export interface IoError {
   readonly code: string;
   /** Its meaning: `"Connection timed out"`. */
   readonly message: string;
-  /** Bytes that an exact transfer had moved before it failed; else undefined. */
+  /** Bytes that an exact transfer had moved before it failed; else
+   * undefined. */
   readonly bytesTransferred?: number;
   /** Registered files that `updateFiles()` had replaced before it failed; else
    * undefined. */
@@ -86,7 +87,8 @@ export function actionOf(error: IoError): string | undefined {
   return actions.get(error);
 }
 
-/** Makes a failure with an error of its own: an errno (above 0) and an action. */
+/** Makes a failure with an error of its own: an errno (above 0) and an
+ * action. */
 export function failure(errno: number, action: string): Failure {
   const error = Object.freeze(errorOf(errno));
   return Object.freeze({ ok: false, error: about(error, action) });
@@ -212,14 +214,14 @@ export function exceptionOf(
 }
 
 /**
- * Gives the value of a result, and throws for an error. Use it where an exception
- * is better than a value.
+ * Gives the value of a result, and throws for an error. Use it where an
+ * exception is better than a value.
  *
  * @typeParam T The type of the value.
  * @param result The result of an operation.
  * @returns Its value.
- * @throws {Error} The class of `Deno.errors` that fits the errno (`NotFound` for
- * ENOENT, `TimedOut` for ETIMEDOUT …), else `Error`; always with `code` and
+ * @throws {Error} The class of `Deno.errors` that fits the errno (`NotFound`
+ * for ENOENT, `TimedOut` for ETIMEDOUT …), else `Error`; always with `code` and
  * `errno`. The message names the action, and the path or address if there is
  * one: `Cannot listen on 0.0.0.0:80: Permission denied (EACCES)`. The stack
  * begins with the caller. `UringOp.orThrow()` also names function and fd.

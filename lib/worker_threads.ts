@@ -1,5 +1,5 @@
-/** The part of `node:worker_threads` that is used here. Its threads need not keep
- * the process alive, unlike the `Worker` of the web. */
+/** The part of `node:worker_threads` that is used here. Its threads need not
+ * keep the process alive, unlike the `Worker` of the web. */
 export interface WorkerThreads {
   readonly Worker: new (
     module: URL,
@@ -26,7 +26,8 @@ export interface WorkerHandle extends Port {
   unref(): void;
 }
 
-/** Loads `node:worker_threads` when it is first used: that takes milliseconds. */
+/** Loads `node:worker_threads` when it is first used: that takes
+ * milliseconds. */
 export function workerThreads(): WorkerThreads {
   const { process } = globalThis as unknown as {
     process: {

@@ -1,7 +1,7 @@
 /*
- * chain.c - operations that run one after the other: chains of links, copies of
- * their SQEs (to queue them once more), and the chain of splices that sends a
- * file. A chain reaches the kernel whole, or not at all.
+ * chain.c - operations that run one after the other. It has chains of links,
+ * copies of their SQEs (to queue them once more), and the chain of splices that
+ * sends a file. A chain reaches the kernel whole, or not at all.
  */
 #include "internal.h"
 
@@ -49,12 +49,12 @@ int kio_again(struct kio *k, const struct io_uring_sqe *copy)
 /*
  * Pumps bytes out of a file, through a pipe, into another file: a chain of
  * splices that is one operation. A pipe that holds `held` bytes is emptied
- * first. Then it is filled and emptied by turns, up to `size` bytes at a time
- * and `left` in all, as often as the number of steps allows.
+ * first. Then it is filled and emptied by turns, as often as steps allow: up to
+ * `size` bytes at a time and `left` in all.
  *
- * Only the step that ends the chain posts a completion: the last if all went
- * well, or the first that failed or was short. user_data has the number of that
- * step. All others skip theirs.
+ * Only the step that ends the chain posts a completion, with its number in
+ * user_data. It is the last if all went well, or the first that failed or was
+ * short.
  */
 int kio_pump(struct kio *k, double id, int file, double offset, double left,
 	     int pipe_read, int pipe_write, uint32_t held, int to,

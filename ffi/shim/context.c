@@ -1,7 +1,7 @@
 /*
- * context.c - a context from its opening to its end: a ring with the best flags
- * that the kernel takes, its eventfd, the probe of the kernel's features, and
- * the drain that takes everything back before memory goes away.
+ * context.c - a context from its opening to its end. It has a ring with the
+ * best flags that the kernel takes, and an eventfd. The drain takes everything
+ * back before memory goes away. The probe of the kernel's features is here too.
  */
 #include "internal.h"
 
@@ -18,8 +18,8 @@ uint32_t kio_abi(void)
 
 /*
  * Aborts the process: a broken invariant must not become corruption. The
- * message has the state of the ring: the queues as from..to, the submission
- * queue twice, as it is prepared and as the kernel sees it.
+ * message has the queues of the ring as from..to: the submission queue twice,
+ * as it is prepared and as the kernel sees it.
  */
 void kio_abort(const struct kio *k, const char *message)
 {
@@ -168,7 +168,7 @@ int kio_probe(struct kio *k, uint8_t *opcodes, uint32_t *info)
 			!!(probe->ops[i].flags & IO_URING_OP_SUPPORTED);
 	info[0] = (k ? k : &own)->ring.flags;
 	info[1] = (k ? k : &own)->ring.features;
-	/* to nobody: EBADF where it is known */
+	/* to no ring: EBADF where it is known */
 	memset(&message, 0, sizeof(message));
 	io_uring_prep_msg_ring(&message, -1, 0, 0, 0);
 	info[2] = message_without_ring(&message) != -EINVAL;
@@ -221,9 +221,9 @@ void context_destroy(struct kio *k)
 }
 
 /*
- * Destroys a context that the caller has drained; it aborts if one is not, as
- * the kernel goes on with operations in flight when a ring is closed. The
- * caller owns the eventfd and closes it.
+ * Destroys a context that the caller has drained. It aborts if one is not: the
+ * kernel goes on with operations in flight when a ring is closed. The caller
+ * owns the eventfd and closes it.
  */
 void kio_context_close(struct kio *k)
 {

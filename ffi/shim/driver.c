@@ -1,7 +1,7 @@
 /*
- * driver.c - enters the kernel and takes completions out of the ring: a step,
- * the bounded wait within one, and the arming before the thread parks in Deno's
- * event loop, which an eventfd wakes. It knows nothing of operations.
+ * driver.c - enters the kernel and takes completions out of the ring. It makes
+ * steps, waits within one for a bounded time, and arms the eventfd before the
+ * thread parks in Deno's event loop. It knows nothing of operations.
  */
 #include "internal.h"
 
@@ -43,9 +43,9 @@ int enter(struct kio *k, uint32_t keep, uint32_t wait_count, uint32_t flags)
 }
 
 /*
- * Tells whether TypeScript sees the completion of a request of the shim's own:
- * of a cancel that found nothing, as it may have come too early (-EALREADY: the
- * operation is completing anyway), and of each kio_take_back().
+ * Tells whether TypeScript sees the completion of a request of the shim's own.
+ * It sees that of each kio_take_back(), and of a cancel that found nothing, as
+ * it may have come too early. (-EALREADY: the operation is completing anyway.)
  */
 static bool internal_reported(struct kio *k, const struct io_uring_cqe *cqe)
 {
@@ -146,11 +146,10 @@ int kio_step(struct kio *k, int32_t *out, uint32_t capacity, bool wait)
 	}
 	/*
 	 * Without work to run for the ring GETEVENTS is left out: the call is
-	 * shorter, and operations that complete while they are submitted are
-	 * posted all the same. The flag is a hint both ways. It may stay up
-	 * with nothing to do, so only progress repeats the loop. It may be down
-	 * with work left over from a longer batch, so kio_arm() asks the
-	 * kernel.
+	 * shorter. Operations that complete at once are posted all the same.
+	 * The flag is a hint both ways. It may stay up with nothing to do, so
+	 * only progress repeats the loop. It may be down with work left over
+	 * from a longer batch, so kio_arm() asks the kernel.
 	 */
 	do {
 		if (wait)
@@ -228,8 +227,8 @@ static void disarm_wait(struct kio *k)
 }
 
 /*
- * Arms the eventfd before the thread sleeps in its event loop: from now on a
- * completion makes it readable, and so does deadline_ms (0: none) on the clock
+ * Arms the eventfd before the thread sleeps in its event loop. From now on a
+ * completion makes it readable, and so does deadline_ms (0: none) by the clock
  * of kio_now_ms(). Returns 1 if the thread may sleep, 0 if there is something
  * to do at once. 2: a completion may go unnoticed, see waiters_poll(), so the
  * caller must look again soon. (A timeout in the ring would not help: the

@@ -196,9 +196,9 @@ int enter(struct kio *k, uint32_t keep, uint32_t wait_count, uint32_t flags);
 int enter_and_wait(struct kio *k);
 /*
  * Takes a completion, and writes it to `out`: four int32, user_data low and
- * high, result, flags. Without `out` it is dropped; a new fd of it is then
- * closed, and the fd of a close that was cancelled, which its caller has given
- * up. Returns true for a completion of an operation or a message.
+ * high, result, flags. Without `out` it is dropped. A new fd is closed then,
+ * and so is the fd of a cancelled close, as the caller has given it up. Returns
+ * true for a completion of an operation or a message.
  */
 bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out);
 /* Moves up to `capacity` completions from the ring to `out`. */
@@ -208,8 +208,8 @@ uint32_t harvest(struct kio *k, int32_t *out, uint32_t capacity);
 
 /*
  * Polls eventfds by a second ring before the thread sleeps. A write to an
- * eventfd signals the ring's own eventfd late, once, and never again: from
- * within such a write the kernel puts the signal off, and does not arm it anew
+ * eventfd signals the ring's own eventfd late, once, and never again. The
+ * kernel puts the signal off within such a write, and does not arm it anew
  * (Linux 6.18, and before). So a second ring polls the eventfds that operations
  * wait for, and the files that one may signal. This thread posts its
  * completions, as the kernel wakes it for that, so they are signalled. They

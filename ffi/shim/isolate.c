@@ -1,8 +1,8 @@
 /*
  * isolate.c - the possessions of one JavaScript isolate, which end with it in
- * whatever way: its contexts, the fds that it owns, its memory, and the pipe
- * that tells others of its end. The guard runs then: a library of the isolate's
- * own (guard.c), or a hook of Node-API.
+ * whatever way. These are its contexts, fds and memory, and the pipe that tells
+ * others of its end. The guard runs then: a library of the isolate's own
+ * (guard.c), or a hook of Node-API.
  */
 #include "internal.h"
 
@@ -15,7 +15,7 @@ __thread struct isolate *isolate;
 
 /* ---- fds that end with the isolate ------------------------------------- */
 
-/* Numbers beyond are not noted; fs.nr_open is 2^20 if nobody has raised it. */
+/* Numbers beyond are not noted; fs.nr_open is 2^20 by default. */
 #define OWNED_FDS_MAX (1 << 24)
 
 /*

@@ -30,7 +30,7 @@ bool kio_loop_is_ready(const struct kio *k)
 
 /*
  * Tells whether an fd is an epoll instance that watches the eventfd. If so, it
- * then watches it for EPOLLIN only: a read makes an eventfd writable anew, and
+ * then watches it for EPOLLIN only. A read makes an eventfd writable anew, and
  * the loop would have something to do each time.
  */
 static bool watches_event_fd(const struct kio *k, int epoll_fd)

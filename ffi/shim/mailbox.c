@@ -1,7 +1,7 @@
 /*
  * mailbox.c - sends from thread to thread: messages to the ring of another
- * context, and fds, which wait in the memory of the context that they are for.
- * It has the list of the contexts of all threads, and its lock.
+ * context, and fds, which wait in that context's memory. It has the list of the
+ * contexts of all threads, and its lock.
  */
 #include "internal.h"
 

@@ -1,8 +1,9 @@
 /*
  * names.c - looks names up by getaddrinfo(3), which blocks and cannot be
- * interrupted: on the caller's thread, or on threads of the process that serve
- * all contexts. Their number is bounded. A name that needs no server never
- * waits for one that does. The memory of a look-up goes away with its answer.
+ * interrupted. It does so on the caller's thread, or on threads of the process
+ * that serve all contexts. Their number is bounded. A name that needs no server
+ * never waits for one that does. The memory of a look-up goes away with its
+ * answer.
  */
 #include "internal.h"
 

@@ -1,9 +1,9 @@
 /*
- * opcodes.c - one row for each operation: the memory that the fields of its SQE
- * point to, the flags that it always has, the event that it waits for, and how
- * it may be short. The shim, the faults and the watch over memory read these
- * rows, and an operation without one is refused: nothing can be forgotten.
- * kio.h has the numbers that liburing 2.3 lacks.
+ * opcodes.c - one row for each operation: the memory that its fields point to,
+ * its forced flags, the event that it waits for, and how it may be short. The
+ * shim, the faults and the watch over memory read these rows, and an operation
+ * without one is refused: nothing can be forgotten. kio.h has the numbers that
+ * liburing 2.3 lacks.
  */
 #include "internal.h"
 

@@ -75,7 +75,7 @@ static inline void seam_context_end(struct kio *k)
 #endif
 
 #ifdef KIO_ASAN
-/* An operation is prepared and stamped: its memory has to be there. */
+/* An operation is prepared and stamped: its memory must be there. */
 void seam_watch(struct kio *k, const struct io_uring_sqe *sqe);
 /* Its completion is taken over: the kernel is done with its memory. */
 void seam_unwatch(struct kio *k, const struct io_uring_cqe *cqe);

@@ -1,7 +1,7 @@
 /*
- * waiters.h - the events that operations wait for, by their slot: the part of
- * waiters.c that runs for each operation, when it is queued and when it is
- * complete.
+ * waiters.h - the events that operations wait for, by their slot. It is the
+ * part of waiters.c that runs for each operation, when it is queued and when it
+ * is complete.
  */
 #pragma once
 

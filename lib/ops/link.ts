@@ -14,9 +14,9 @@ import { LINK } from "./table.ts";
  * `asyncFstat()`, `asyncFsync()`, `asyncFtruncate()`, `asyncRename()`,
  * `asyncShutdown()` or `asyncUnlink()`.
  *
- * It refuses the whole chain for an operation that it does not even try: a path
- * that is empty or too long, or unknown flags of `asyncSplice()` and
- * `asyncUnlink()`. Then not even the operations before that one run.
+ * It refuses the whole chain for an operation that it does not even try. Its
+ * path may be empty or too long, or the flags of an `asyncSplice()` or
+ * `asyncUnlink()` unknown. Then not even the operations before that one run.
  *
  * A link that is cancelled, aborted or timed out before it starts never runs.
  * For that the library takes the operation under way back, and queues it and

@@ -36,7 +36,8 @@ export interface PipeFds {
  *
  * Other programs never inherit the fds (`O_CLOEXEC`). They do not block
  * (`O_NONBLOCK`): `asyncRead()` and `asyncWrite()` wait all the same. A splice
- * gives `EAGAIN` instead of holding a thread of the kernel; `asyncPoll()` waits.
+ * gives `EAGAIN` instead of holding a thread of the kernel; `asyncPoll()`
+ * waits.
  *
  * @param ctx The context.
  * @param options The capacity.

@@ -22,8 +22,8 @@ import { MSG_RING, PASS_FD, type Row, WAKE } from "./table.ts";
  * @param userData An integer from 0 to 2^53 - 1; with `WAKE_TAG` the target
  * only wakes up.
  * @returns A success when the message is in the target's queue. `EBADF` if the
- * fd is not open, `EBADFD` if it is no ring or one that is not ready,
- * `EOVERFLOW` if the target has no memory left for it.
+ * fd is not open, `EBADFD` if it is no ring or one that is not ready;
+ * `EOVERFLOW` if the target has no memory for it.
  * @throws {RangeError} If an argument is out of range.
  * @throws {TypeError} If the context is closed.
  *

@@ -21,7 +21,7 @@ import { ACCEPT, ACCEPT_FROM, CONNECT, RECV, SEND, SHUTDOWN } from "./table.ts";
  * Accepts a connection by accept4(2).
  *
  * A lack of fds or memory (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`) is reported
- * 10 ms after it happened: a loop that accepts again at once would spin until
+ * 10 ms after it happened. A loop that accepts again at once would spin until
  * there are some.
  *
  * C++: `AsyncAccept`

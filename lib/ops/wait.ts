@@ -15,9 +15,9 @@ import { POLL, SLEEP } from "./table.ts";
  * @param ctx The context.
  * @param fd The fd.
  * @param events `POLLIN`, `POLLOUT` …, or several with `|`.
- * @returns The events that have come. `POLLERR`, `POLLHUP` and `POLLRDHUP` are
- * reported without being asked for: once the peer has shut down its sending
- * side, a poll of a full socket for `POLLOUT` ends at once.
+ * @returns The events that have come. The kernel adds `POLLERR`, `POLLHUP` and
+ * `POLLRDHUP` to any poll. So a poll of a full socket for `POLLOUT` ends at
+ * once when the peer has shut down its sending side.
  * @throws {RangeError} If `fd` or `events` is out of range.
  * @throws {TypeError} If `fd` is no fd, or the context is closed.
  *

@@ -367,8 +367,8 @@ export class Ring implements Core {
     this.onBatch?.();
   }
 
-  /** Gives `onFd` the fds that other threads have passed. Without a handler they
-   * stay in the mailbox, and the end of the context closes them. */
+  /** Gives `onFd` the fds that other threads have passed. Without a handler
+   * they stay in the mailbox, and the end of the context closes them. */
   takeFds(): void {
     while (this.onFd !== null && !this.closing) {
       const fd = this.shim.kio_fd_take(this.handle, this.#tag);
@@ -458,9 +458,9 @@ function ended(entry: Entry): Promise<void> {
 }
 
 /**
- * Cancels all operations on an fd in this isolate, at once. Returns a promise of
- * their end, undefined if there are none. Close the fd after that: a link of a
- * chain looks its fd up when it starts, and would find another file.
+ * Cancels all operations on an fd in this isolate, at once. Returns a promise
+ * of their end, undefined if there are none. Close the fd after that: a link of
+ * a chain looks its fd up when it starts, and would find another file.
  */
 export function cancelOn(fd: number): Promise<unknown> | undefined {
   const ends = [...rings].flatMap((ring) => ring.cancelOn(fd));

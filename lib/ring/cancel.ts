@@ -1,7 +1,7 @@
 /**
  * Cancelling: a request. The completion of the operation is the truth. The next
- * step sends the requests to the kernel; an operation that was not submitted yet
- * is retracted instead, and never runs.
+ * step sends the requests to the kernel; an operation that was not submitted
+ * yet is retracted instead, and never runs.
  */
 import { ECANCELED } from "../errno.ts";
 import type { Core } from "./core.ts";

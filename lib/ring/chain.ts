@@ -113,8 +113,8 @@ export class Chain implements Links {
     this.#goOn();
   }
 
-  /** Takes a completion of a link. Returns true if it is held: the library's own
-   * cancel may be its cause. */
+  /** Takes a completion of a link. Returns true if it is held: the library's
+   * own cancel may be its cause. */
   keeps(link: Entry, result: number): boolean {
     const at = this.#links.indexOf(link, this.#first);
     if (this.#isOurs(at, result)) {
@@ -179,8 +179,8 @@ export class Chain implements Links {
     }
   }
 
-  /** Polls until a connect that began is over. A second one meanwhile would give
-   * EALREADY. */
+  /** Polls until a connect that began is over. A second one meanwhile would
+   * give EALREADY. */
   #poll(at: number): void {
     const { shim, handle } = this.#core;
     const { id, fd } = this.#links[at]!;

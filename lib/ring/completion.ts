@@ -83,8 +83,8 @@ function completeRare(
   conclude(core, entry, resultFor(entry, result));
 }
 
-/** Takes a completion that is not the last, of a multishot poll. Its first event
- * but RDHUP ends the poll. */
+/** Takes a completion that is not the last, of a multishot poll. Its first
+ * event but RDHUP ends the poll. */
 export function report(core: Core, entry: Entry, events: number): void {
   if ((events & ~POLLRDHUP) !== 0) requestCancel(core, entry);
 }

@@ -3,11 +3,11 @@
  * and nothing of operations.
  *
  * A *step* submits what is queued and settles what is complete. Between two
- * steps the continuations get some microtasks (*ticks*), so that what they queue
- * goes into the same submission. A *turn* ends when Deno's own events wait; the
- * driver then *yields* and comes back by itself. A *bounded wait* in the kernel
- * comes before *parking*, which leaves the thread to Deno until the eventfd of
- * the ring is readable.
+ * steps the continuations get some microtasks (*ticks*), so that what they
+ * queue goes into the same submission. A *turn* ends when Deno's own events
+ * wait; the driver then *yields* and comes back by itself. A *bounded wait* in
+ * the kernel comes before *parking*, which leaves the thread to Deno until the
+ * eventfd of the ring is readable.
  */
 import type { Shim } from "../../ffi/load.ts";
 import { removeIdleListeners } from "./abort.ts";
@@ -15,9 +15,9 @@ import type { Tally } from "./stats.ts";
 import { isFirstWaker, openWaker, type Waker } from "./waker.ts";
 
 /**
- * Microtasks that the continuations of a batch get for queueing what they do
- * next, before the kernel is entered without it: an operation awaited through
- * a helper or two resumes its caller a few microtasks later.
+ * Microtasks that the continuations of a batch get to queue their next
+ * operations, before the kernel is entered. An operation awaited through a
+ * helper or two resumes its caller a few microtasks later.
  */
 const TICKS_MAX = 8;
 
@@ -54,7 +54,8 @@ const QUICK_MS = 0.5;
 /** Time until the next try when the kernel has no memory for a submission. */
 const SUBMIT_RETRY_MS = 1;
 
-/** Time until the next look when the kernel may be silent about a completion. */
+/** Time until the next look when the kernel may be silent about a
+ * completion. */
 const LOOK_MS = 10;
 
 /** Awaiting it costs one microtask. */
@@ -80,8 +81,9 @@ export interface Driven {
   readonly listens: boolean;
   /** Called when the thread is left to Deno, each time. */
   readonly onLeave: (() => void) | null;
-  /** Submits and settles, and may wait in the kernel for a bounded time. Returns
-   * how many completions there were, below 0 if nothing could be submitted. */
+  /** Submits and settles, and may wait in the kernel for a bounded time.
+   * Returns how many completions there were, below 0 if nothing could be
+   * submitted. */
   step(wait: boolean): number;
 }
 
@@ -103,8 +105,8 @@ export class Driver {
   #state: DriveState = Drive.PARKED;
   /** Operations that the last step settled: as many may follow. */
   #expected = 1;
-  /** The time of the last look at the clock; some milliseconds old at most while
-   * the driver runs. */
+  /** The time of the last look at the clock; some milliseconds old at most
+   * while the driver runs. */
   nowMs = 0;
   /** The time at which the thread was left to Deno. */
   #leftMs = 0;
@@ -142,9 +144,9 @@ export class Driver {
     return this.nowMs = this.#ring.shim.kio_now_ms();
   }
 
-  /** Tells whether Deno must get its turn now. Code with many microtasks between
-   * its operations starts the driver anew for each, and keeps the thread all the
-   * time. The runs since the last wake-up show that. */
+  /** Tells whether Deno must get its turn now. Code with many microtasks
+   * between its operations starts the driver anew for each, and keeps the
+   * thread all the time. The runs since the last wake-up show that. */
   get #isOverdue(): boolean {
     return this.#runs > RUNS_MAX && this.nowMs - this.#wokenMs > TURN_MS_MAX;
   }
@@ -167,8 +169,8 @@ export class Driver {
   }
 
   /** Runs again after a refused submission. It begins with a tick: the first
-   * waker loads modules, and outside of a microtask waiting microtasks would run
-   * within that. */
+   * waker loads modules, and outside of a microtask waiting microtasks would
+   * run within that. */
   #retry(): void {
     if (this.#state === Drive.YIELDED && !this.#ring.closed) {
       void this.#run(true);
@@ -192,8 +194,8 @@ export class Driver {
       tick = true;
       let waits = this.#mayWait();
       if (waits) {
-        // Operations of Deno that are complete continue in microtasks: they must
-        // not wait for a wait in the kernel.
+        // Operations of Deno that are complete continue in microtasks: they
+        // must not wait for a wait in the kernel.
         for (let left = WAIT_TICKS; left > 0; left--) await TICK;
         if (ring.closed) return;
         waits = this.#mayWait();
@@ -247,8 +249,8 @@ export class Driver {
     return this.#waker === null && isFirstWaker;
   }
 
-  /** Leaves the thread to Deno until a completion or a deadline. Returns false if
-   * there is something to do at once. */
+  /** Leaves the thread to Deno until a completion or a deadline. Returns false
+   * if there is something to do at once. */
   #park(): boolean {
     const ring = this.#ring;
     if (ring.hasWork) return false;
@@ -262,9 +264,9 @@ export class Driver {
     return true;
   }
 
-  /** Leaves the thread to Deno for one turn of its event loop. Deno polls its own
-   * events only when nothing is left to run, so the driver parks as if idle, with
-   * the wake-up already on its way. */
+  /** Leaves the thread to Deno for one turn of its event loop. Deno polls its
+   * own events only when nothing is left to run. So the driver parks as if
+   * idle, with the wake-up already on its way. */
   #yield(): void {
     this.#leave(Drive.YIELDED, true);
     this.#ring.shim.kio_wake_self(this.#ring.handle);

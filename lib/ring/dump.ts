@@ -1,6 +1,6 @@
 /**
- * The pending operations, for people: as a list for `inspect()`, and as the text
- * of an abort.
+ * The pending operations, for people: as a list for `inspect()`, and as the
+ * text of an abort.
  */
 import type { Core } from "./core.ts";
 import { type Entry, GENERATION_MASK, Mark, State } from "./entry.ts";
@@ -69,7 +69,8 @@ function targetOf({ shim }: Core, fd: number): string {
   return length < 0 ? "" : new TextDecoder().decode(path.subarray(0, length));
 }
 
-/** Gives the stack of an operation's start, without the frames of the library. */
+/** Gives the stack of an operation's start, without the frames of the
+ * library. */
 function stackOf(trace: Error | undefined): string {
   const lines = trace?.stack?.split("\n").slice(1) ?? [];
   const folders = ["../", "../../net/", "../../helpers/"]

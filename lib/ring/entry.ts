@@ -55,8 +55,8 @@ export interface Steps {
   readonly pauseMs: number;
   /** Queues the next submission; returns a status of the shim. */
   prepare(shim: Shim, handle: Deno.PointerObject, id: number): number;
-  /** Takes the result of a submission; of a splice chain, of the step that ended
-   * it. Returns true if there is a next submission. */
+  /** Takes the result of a submission; of a splice chain, of the step that
+   * ended it. Returns true if there is a next submission. */
   advance(result: number, step: number): boolean;
 }
 
@@ -97,7 +97,8 @@ export interface Extra {
   transfer?: Transfer;
   /** The chain that it is a link of. */
   chain?: Links;
-  /** The signals that cancel it, one or several, and the target that they call. */
+  /** The signals that cancel it, one or several, and the target that they
+   * call. */
   signals?: AbortGroup | AbortGroup[];
   abortTarget?: AbortTarget;
 }
@@ -120,8 +121,8 @@ export class Entry {
   extra: Extra | null = null;
   // NaN: V8 then keeps doubles in place, where an integer would come first.
   startedMs = NaN;
-  /** In the states of the clock: the time of its end or next try, and that of its
-   * timeout; Infinity for none. */
+  /** In the states of the clock: the time of its end or next try, and that of
+   * its timeout; Infinity for none. */
   wakeMs = NaN;
   deadlineMs = NaN;
   /** The errno that is held back. */

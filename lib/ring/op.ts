@@ -73,8 +73,9 @@ export class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     return this;
   }
 
-  /** Abandons the operation because of a wrong argument. After the exception the
-   * caller has no promise, and a receive would take the bytes of the next one. */
+  /** Abandons the operation because of a wrong argument. After the exception
+   * the caller has no promise, and a receive would take the bytes of the next
+   * one. */
   #givenUp(error: unknown): unknown {
     this.abandon();
     return error;

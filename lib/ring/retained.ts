@@ -30,8 +30,8 @@ export class RetainedGroup {
   }
 }
 
-/** Tells whether memory without bytes was taken away, and was not empty from the
- * start. */
+/** Tells whether memory without bytes was taken away, and was not empty from
+ * the start. */
 export function isTaken(retained: BufferLike | RetainedGroup): boolean {
   return retained instanceof RetainedGroup || isDetached(retained);
 }

@@ -52,7 +52,8 @@ export function conclude(core: Core, entry: Entry, result: number): void {
   }
 }
 
-/** Releases an entry, and settles its operation with another thread's result. */
+/** Releases an entry, and settles its operation with another thread's
+ * result. */
 export function concludeWith(
   core: Core,
   entry: Entry,

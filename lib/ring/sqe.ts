@@ -8,7 +8,7 @@ export const IOSQE_FIXED_FILE = 1;
  * The fields of one submission, by the kernel's names: see io_uring_enter(2).
  * It retains the memory that it points to until the completion.
  *
- * Each is an object of its own and not a scratch one of the ring: a getter in a
+ * Each is an object of its own and not a scratch one of the ring. A getter in a
  * user's options may start another operation while the fields are filled.
  */
 export class Sqe {
@@ -16,7 +16,8 @@ export class Sqe {
   /** IOSQE_* but those of chains. */
   flags = 0;
   ioprio = 0;
-  /** An fd, a place of the registered files, or another number of the opcode. */
+  /** An fd, a place of the registered files, or another number of the
+   * opcode. */
   fd = -1;
   /** Memory that the field `addr` points to, from byte `at` on. Without memory
    * the field is `at`, and all its bits are set for -1. */
@@ -41,9 +42,9 @@ export class Sqe {
     this.opcode = opcode;
   }
 
-  /** Sets the offset in a file; -1 is the file's own position. A bigint goes into
-   * `off` and, with its low half, into `extra`: these operations have no other
-   * use for that field. */
+  /** Sets the offset in a file; -1 is the file's own position. A bigint goes
+   * into `off` and, with its low half, into `extra`: these operations have no
+   * other use for that field. */
   set offset(offset: number | bigint) {
     if (typeof offset === "number") {
       this.off = offset;
@@ -70,8 +71,8 @@ export class Sqe {
       : new RetainedGroup(this.#parts, memory);
   }
 
-  /** Queues the submission by kio_sqe(). Returns 0, or a negative errno if nothing
-   * is queued. */
+  /** Queues the submission by kio_sqe(). Returns 0, or a negative errno if
+   * nothing is queued. */
   submit(shim: Shim, handle: Deno.PointerObject, id: number): number {
     const op = this.opcode | this.flags << 8 | this.ioprio << 16;
     const isSmall = this.addr2 === null && this.addr3 === null &&

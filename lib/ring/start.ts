@@ -1,7 +1,7 @@
 /**
  * Starting operations from an `Sqe`: with one submission, with a wait after
- * `EAGAIN`, or as a transfer. From the first line to the last no code of the user
- * runs, so an entry that is taken is always started.
+ * `EAGAIN`, or as a transfer. From the first line to the last no code of the
+ * user runs, so an entry that is taken is always started.
  */
 import { checkBounds } from "../check.ts";
 import type { UringOp } from "../UringOp.ts";

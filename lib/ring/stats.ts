@@ -19,8 +19,8 @@ export interface ContextStats {
   errors: Record<string, number>;
   /** Operations that hit their timeout. */
   timeouts: number;
-  /** Operations that were cancelled by `cancel()`, a signal, or the close of their
-   * socket or context. */
+  /** Operations that were cancelled by `cancel()`, a signal, or the close of
+   * their socket or context. */
   cancels: number;
   /** Calls of io_uring_enter(2). This figure and the next four include the
    * library's own requests: timers and cancels. */

@@ -43,10 +43,9 @@ const PAUSE_MS_MAX = 32;
  *
  * Sometimes a poll is ready again and again and the operation is not. It then
  * waits by the clock, in pauses from 1 ms doubling to 32 ms. Two cases are
- * known: a datagram for a full queue of another socket than the connected one,
- * and the error queue of a socket that has data. With no events at all (0) it
- * waits by the clock from the start: no event tells of room in the backlog of a
- * unix listener.
+ * known: a datagram for a full queue of an unconnected socket, and the error
+ * queue of a socket that has data. With no events (0) it waits by the clock
+ * from the start. No event tells of room in the backlog of a unix listener.
  */
 export abstract class Waiting implements Steps {
   readonly #fd: number;
@@ -68,8 +67,8 @@ export abstract class Waiting implements Steps {
   /** Queues the operation, or what is left of it. */
   abstract submit(shim: Shim, handle: Deno.PointerObject, id: number): number;
 
-  /** Takes a result. Returns true if there is more to do; after `EAGAIN` it waits
-   * first. */
+  /** Takes a result. Returns true if there is more to do; after `EAGAIN` it
+   * waits first. */
   abstract take(result: number, step: number): boolean;
 
   get isWaiting(): boolean {
@@ -134,9 +133,9 @@ export class WaitingOperation extends Waiting {
 }
 
 /**
- * Makes the steps of a plain read or write that got `EAGAIN`: the kernel gives up
- * on a non-blocking stream, see `Waiting`. Most operations never need them, so
- * they are made only then. Undefined for a file that is no stream: there the
+ * Makes the steps of a plain read or write that got `EAGAIN`: the kernel gives
+ * up on a non-blocking stream, see `Waiting`. Most operations never need them,
+ * so they are made only then. Undefined for a file that is no stream: there the
  * error is the result.
  */
 export function waitingAgain(

@@ -55,8 +55,8 @@ export class Table {
     this.#free[this.#freeCount++] = entry.slot;
   }
 
-  /** Gives the entry of a slot, free or taken; undefined for a slot that was never
-   * used. */
+  /** Gives the entry of a slot, free or taken; undefined for a slot that was
+   * never used. */
   at(slot: number): Entry | undefined {
     return this.#entries[slot];
   }

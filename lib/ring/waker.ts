@@ -50,8 +50,8 @@ export function openWaker(
 /**
  * Watches the eventfd in Deno's own epoll, through the handle that Deno has for
  * Node's pipes. It needs no thread and no permission, and wakes up as fast as a
- * blocked system call. Deno does not document this interface, so every step that
- * could be missing throws here.
+ * blocked system call. Deno does not document this interface, so every step
+ * that could be missing throws here.
  */
 export class PipeWaker implements Waker {
   #pipe: Pipe;
