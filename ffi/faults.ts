@@ -9,15 +9,15 @@ export const FaultKind = {
   BATCH: 4,
 } as const;
 
-/** A rule as the shim takes it. */
+/** A rule for the shim. */
 export interface ShimRule {
   operation: number;
   /** -1 for any. */
   fd: number;
   probability: number;
-  /** Which that match, 0 for all. */
+  /** The number of the operation among those that match; 0 for all. */
   nth: number;
-  /** How often at most, 0 for always. */
+  /** The most operations that it concerns; 0 for no limit. */
   times: number;
   kind: number;
   /** Bytes, a negative errno, or milliseconds. */
@@ -27,8 +27,8 @@ export interface ShimRule {
 /** Fields of a record: operation, fd, kind, value. */
 const RECORD_FIELDS = 4;
 
-/** Has the rules apply from now on, on this thread; gives a negative errno if
- * there is no memory or there are too many. */
+/** Applies rules from now on, on this thread. Gives a negative errno if there
+ * is no memory or there are too many. */
 export function installFaults(
   seed: number,
   rules: readonly ShimRule[],
@@ -52,7 +52,8 @@ export function installFaults(
   return status;
 }
 
-/** Ends the rules; what is held back still comes when it is due. */
+/** Ends the rules. Completions that are held back still come when they are
+ * due. */
 export function clearFaults(): void {
   loadFaultShim().kio_fault_clear();
 }

@@ -18,7 +18,8 @@ export function mappingCount(): number {
  * it drains the contexts before that. Returns undefined if there is no memory.
  */
 export function mapMemory(size: number): ArrayBuffer | undefined {
-  // Asked first: Deno may ask at a terminal, or throw when it is mapped already.
+  // Before the mapping: Deno may prompt at a terminal, or throw when it is
+  // made.
   if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") {
     throw new Deno.errors.NotCapable(
       "Cannot allocate: memory outside the JavaScript heap needs --allow-ffi without a list of paths; use pin(new Uint8Array(size))",

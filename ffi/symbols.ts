@@ -1,6 +1,6 @@
 /**
- * The functions of the shim as Deno calls them. shim/kio.h has their
- * declarations, with names; a test compares the types.
+ * The functions of the shim for Deno. shim/kio.h has their declarations, with
+ * names; a test compares the types.
  */
 
 /** Types of parameters and results, by their meaning. */
@@ -29,7 +29,7 @@ function fn<
   return { parameters, result };
 }
 
-/** Those that may be called 100,000 times a second. */
+/** The functions that may be called 100,000 times a second. */
 export const symbols = {
   kio_now_ms: fn([], "f64"),
   kio_step: fn([K, BUFFER, LENGTH, BOOL], INT),
@@ -43,7 +43,7 @@ export const symbols = {
   kio_vector_set: fn([BUFFER, LENGTH, BUFFER, OFFSET], VOID),
 } satisfies Deno.ForeignLibraryInterface;
 
-/** Those whose work takes longer than any call. */
+/** The functions whose work takes longer than any call. */
 export const rareSymbols = {
   kio_abi: fn([], "u32"),
   kio_abort: fn([K, BUFFER], VOID),
@@ -122,7 +122,7 @@ export const rareSymbols = {
   kio_thread_pin: fn([LENGTH], INT),
 } satisfies Deno.ForeignLibraryInterface;
 
-/** The one call that blocks: it runs on a thread of Deno's pool. */
+/** The one function that blocks: it runs on a thread of Deno's pool. */
 export const blockingSymbols = {
   kio_event_wait: { ...fn([FD], INT), nonblocking: true },
 } as const satisfies Deno.ForeignLibraryInterface;
@@ -132,7 +132,8 @@ export const guardSymbols = {
   kio_guard_arm: fn([POINTER], VOID),
 } satisfies Deno.ForeignLibraryInterface;
 
-/** The functions of shim/test/faults.c, which only the build for tests has. */
+/** The functions of shim/test/faults.c, which only the builds for tests
+ * have. */
 export const faultSymbols = {
   kio_fault_install: fn([NUMBER], INT),
   kio_fault_rule: fn([FLAGS, FD, NUMBER, LENGTH, LENGTH, FLAGS, INT], INT),

@@ -1,13 +1,13 @@
 /*
- * kio.h - the shim from outside. It does what TypeScript cannot do itself: own
+ * kio.h - the shim from outside. It has the part that TypeScript cannot do: own
  * an io_uring, fill its SQEs, enter the kernel, and take a ring apart before
  * its buffers are freed.
  *
- * Every function that can fail returns a negative errno and leaves errno
- * alone. All calls on a context come from the thread that opened it.
- * ffi/symbols.ts has the same functions, for Deno, and other modules have some
- * of the numbers: layout.process.ts compares them. What a function does is said
- * where it is defined.
+ * Every function that can fail returns a negative errno and leaves errno alone.
+ * All calls on a context come from the thread that opened it. ffi/symbols.ts
+ * has the same functions, for Deno, and other modules have some of the numbers:
+ * layout.process.ts compares them. Each function is described where it is
+ * defined.
  */
 #pragma once
 
@@ -59,14 +59,14 @@ struct lookup;
 #define UD_IGNORED (UD_INTERNAL | (2ULL << 60))
 #define UD_WAIT (UD_INTERNAL | (3ULL << 60))
 #define UD_LOOP (UD_WAIT | 1)
-/* there is an fd in the inbox, or a look-up is answered */
+/* an fd is in the inbox, or a look-up has an answer */
 #define UD_INBOX (UD_MESSAGE | UD_INTERNAL)
 
-/* How long a step waits for a completion: at least half of that, at most 1.5
- * times. */
+/* The bounded wait of a step for a completion: half of this at least, 1.5 times
+ * at most. */
 #define WAIT_NS 2000000
 
-/* Addresses of one name at most. */
+/* The most addresses of one name. */
 #define ADDRESSES_MAX 64
 /* A struct sockaddr_storage and its length. */
 #define ADDRESS_RECORD_SIZE 132
@@ -83,25 +83,21 @@ struct lookup;
  * Queue one operation: fill the fields of a struct io_uring_sqe, under their
  * names there, and clear the others.
  *
- * id        user_data: see above, bits 0 to 52
- * op        opcode | IOSQE_* << 8 | ioprio << 16. Of IOSQE_*: FIXED_FILE, ASYNC
- *           and BUFFER_SELECT. Links are made by kio_chain().
- * fd        an fd, a place of the registered files, a directory, or what the
- *           operation has there (socket: the domain)
- * addr, at  sqe->addr is addr + at. Without addr the field is `at`.
- * len       sqe->len
+ * id        user_data: see above, bits 0 to 52 op        opcode | IOSQE_* << 8
+ * | ioprio << 16. Of IOSQE_*: FIXED_FILE, ASYNC and BUFFER_SELECT. Links are
+ * made by kio_chain(). fd        an fd, a place of the registered files, a
+ * directory, or what the operation has there (socket: the domain) addr, at
+ * sqe->addr is addr + at. Without addr the field is `at`. len       sqe->len
  * addr2,    sqe->addr2, which is sqe->off, is addr2 + off. Without addr2 the
- *   off     field is `off`.
- * op_flags  the union with rw_flags, msg_flags, open_flags ... The row of the
- *           operation in opcodes.c adds flags to it, or to off: CLOEXEC unless
- *           the result goes to the registered files, NOSIGNAL, CMSG_CLOEXEC.
- *           openat2 has its flags in memory: the caller sets O_CLOEXEC.
+ * off     field is `off`. op_flags  the union with rw_flags, msg_flags,
+ * open_flags ... The row of the operation in opcodes.c adds flags to it, or to
+ * off: CLOEXEC unless the result goes to the registered files, NOSIGNAL,
+ * CMSG_CLOEXEC. openat2 has its flags in memory: the caller sets O_CLOEXEC.
  * extra     the union with splice_fd_in, file_index and addr_len. Operations
- *           with a file offset have no such field: it is added to off as 32 bits
- *           without a sign. An offset above 2^53 is given in these two parts.
- * buf       buf_index or buf_group, 16 bits
- * addr3,    sqe->addr3 is addr3 + at3. Without addr3 the field is at3.
- *   at3
+ * with a file offset have no such field: it is added to off as 32 bits without
+ * a sign. An offset above 2^53 is given in these two parts. buf       buf_index
+ * or buf_group, 16 bits addr3,    sqe->addr3 is addr3 + at3. Without addr3 the
+ * field is at3. at3
  *
  * A value below 0 in at, off or at3 makes its field UINT64_MAX: the position of
  * the file itself, for example.

@@ -1,4 +1,7 @@
-/** Operations that the clock ends, and the limits of all others. */
+/**
+ * The clock: operations that it ends or continues (sleeps, errors held back,
+ * pauses between tries), and the timeouts of all others.
+ */
 import { ETIMEDOUT } from "../errno.ts";
 import { requestCancel } from "./cancel.ts";
 import type { Core } from "./core.ts";
@@ -6,7 +9,7 @@ import { type Entry, Mark, State, type Steps } from "./entry.ts";
 import { conclude, end } from "./settle.ts";
 
 /** Puts an operation into a state that the clock ends at `wakeMs`. Its timeout
- * goes on. */
+ * keeps running. */
 export function waitUntil(
   core: Core,
   entry: Entry,
@@ -33,7 +36,7 @@ export function limit(core: Core, entry: Entry, timeoutMs: number): void {
   core.schedule();
 }
 
-/** Ends what is due. */
+/** Ends or continues all operations whose time has come. */
 export function expire(core: Core): void {
   const nowMs = core.shim.kio_now_ms();
   for (;;) {

@@ -12,8 +12,8 @@ const OPENING_HINTS: Record<string, string> = {
     ": this Deno has nothing that would make the end of a program safe (Node-API)",
 };
 
-/** Makes the exception for a ring that could not be opened: why, and what to do
- * about it. */
+/** Makes the exception for a ring that could not be opened, with the reason and
+ * a remedy. */
 export function openingError(errno: number): Error {
   const error = errorOf(errno);
   return exceptionOf(
