@@ -96,6 +96,7 @@ export const rareSymbols = {
   kio_socket_listen: fn([FD, INT], INT),
   kio_listen: fn([FD, BUFFER, LENGTH, INT], INT),
   kio_accept_now: fn([FD], INT),
+  kio_connect_now: fn([FD, BUFFER, LENGTH], INT),
   kio_socket_refuse: fn([FD], INT),
   kio_socket_shutdown: fn([FD, INT], INT),
   kio_socket_name: fn([FD, BOOL, BUFFER], INT),

@@ -818,8 +818,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a connect to a full unix listener waits until there is room",
     file: "lib/ops/socket.ts",
-    from: "? startWaiting(ring, CONNECT, sqe, 0, { action })",
-    to: "? start(ring, CONNECT, sqe, { action })",
+    from: "isUnix ? new UnixConnect(sqe) : undefined;",
+    to: "isUnix && sqe.fd < 0 ? new UnixConnect(sqe) : undefined;",
     tests: ["tests/net/unix_connect_test.ts"],
   },
   {

@@ -233,6 +233,7 @@ EXPORT int kio_option_get(int fd, int level, int name);
 EXPORT int kio_socket_refuse(int fd);
 EXPORT int kio_nonblocking_set(int fd, bool on);
 EXPORT int kio_accept_now(int fd);
+EXPORT int kio_connect_now(int fd, const void *address, uint32_t length);
 EXPORT int kio_socket_shutdown(int fd, int how);
 EXPORT int kio_socket_name(int fd, bool peer, void *address);
 EXPORT int kio_pipe(int32_t *fds, int size);

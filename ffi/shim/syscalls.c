@@ -94,6 +94,19 @@ int kio_accept_now(int fd)
 			 result_of(accept4(fd, NULL, NULL, SOCK_CLOEXEC));
 }
 
+/*
+ * Connects at once. 1: it was not tried, as the socket is a blocking one and
+ * connect(2) might hold the thread.
+ */
+int kio_connect_now(int fd, const void *address, uint32_t length)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	return flags & O_NONBLOCK ? result_of(connect(fd, address, length)) : 1;
+}
+
 int kio_socket_shutdown(int fd, int how)
 {
 	return result_of(shutdown(fd, how));

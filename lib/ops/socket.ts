@@ -10,7 +10,8 @@ import {
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
 import { Sqe } from "../ring/sqe.ts";
-import { start, startWaiting } from "../ring/start.ts";
+import { start } from "../ring/start.ts";
+import { UnixConnect } from "../ring/steps.ts";
 import { addressFromBytes, type SocketAddress } from "../SocketAddress.ts";
 import type { UringOp } from "../UringOp.ts";
 import { checkAddress } from "./address.ts";
@@ -170,10 +171,9 @@ export function asyncConnect(
   sqe.addr = bytes;
   sqe.off = bytes.length;
   const action = { toString: () => `${CONNECT.verb} to ${address}` };
-  // No event tells of room in the queue of a unix listener.
-  return address.family === "unix"
-    ? startWaiting(ring, CONNECT, sqe, 0, { action })
-    : start(ring, CONNECT, sqe, { action });
+  const isUnix = address.family === "unix" && !ring.chaining;
+  const steps = isUnix ? new UnixConnect(sqe) : undefined;
+  return start(ring, CONNECT, sqe, { action, steps });
 }
 
 /**

@@ -25,7 +25,7 @@ import {
 } from "./entry.ts";
 import { Op } from "./op.ts";
 import { offered } from "./offered.ts";
-import { openingError } from "./opening.ts";
+import { openRing } from "./opening.ts";
 import type { Operation } from "./operation.ts";
 import type { Retained } from "./retained.ts";
 import { conclude, concludeWith, whenSettled } from "./settle.ts";
@@ -104,15 +104,7 @@ export class Ring implements Core {
     this.shim = loadShim();
     this.table = new Table(options.operationsMax);
     this.tracing = options.trace;
-    const status = new Int32Array(1);
-    const handle = this.shim.kio_context_open(
-      options.entries,
-      4 * options.entries,
-      options.kernelWorkersMax,
-      status,
-    );
-    if (handle === null) throw openingError(-status[0]!);
-    this.handle = handle;
+    this.handle = openRing(this.shim, options);
     this.#driver = new Driver(this);
     rings.add(this);
   }

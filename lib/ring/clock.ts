@@ -2,7 +2,7 @@
  * The clock: operations that it ends or continues (sleeps, errors held back,
  * pauses between tries), and the timeouts of all others.
  */
-import { ETIMEDOUT } from "../errno.ts";
+import { EAGAIN, ETIMEDOUT } from "../errno.ts";
 import { requestCancel } from "./cancel.ts";
 import type { Core } from "./core.ts";
 import { type Entry, Mark, State, type Steps } from "./entry.ts";
@@ -68,7 +68,19 @@ function goOnAfterPause(core: Core, entry: Entry): void {
   if (entry.deadlineMs !== Infinity) {
     core.timers.set(entry.slot, entry.deadlineMs);
   }
-  queueNext(core, entry, entry.extra!.steps!);
+  const steps = entry.extra!.steps!;
+  const result = steps.attempt?.(core.shim) ?? 1;
+  if (result > 0) queueNext(core, entry, steps);
+  else if (result === -EAGAIN) {
+    steps.advance(result, 0);
+    backOff(core, entry, steps);
+  } else conclude(core, entry, result);
+}
+
+/** Pauses before the next step. */
+export function backOff(core: Core, entry: Entry, { pauseMs }: Steps): void {
+  const wakeMs = core.shim.kio_now_ms() + pauseMs;
+  waitUntil(core, entry, State.BACKING_OFF, wakeMs);
 }
 
 /** Queues the next submission of an operation. */

@@ -14,7 +14,7 @@ import {
   ENOMEM,
 } from "../errno.ts";
 import { requestCancel } from "./cancel.ts";
-import { queueNext, waitUntil } from "./clock.ts";
+import { backOff, queueNext, waitUntil } from "./clock.ts";
 import type { Core } from "./core.ts";
 import { abort } from "./dump.ts";
 import { type Entry, Mark, State, type Steps } from "./entry.ts";
@@ -99,11 +99,8 @@ function goesOn(
   step: number,
 ): boolean {
   if (!steps.advance(result, step) || entry.marks !== 0) return false;
-  const { pauseMs } = steps;
-  if (pauseMs > 0) {
-    const wakeMs = core.shim.kio_now_ms() + pauseMs;
-    waitUntil(core, entry, State.BACKING_OFF, wakeMs);
-  } else queueNext(core, entry, steps);
+  if (steps.pauseMs > 0) backOff(core, entry, steps);
+  else queueNext(core, entry, steps);
   return true;
 }
 

@@ -58,6 +58,9 @@ export interface Steps {
   /** Takes the result of a submission; of a splice chain, of the step that
    * ended it. Returns true if there is a next submission. */
   advance(result: number, step: number): boolean;
+  /** Tries at once after a pause, where the shim can. Returns the result:
+   * `-EAGAIN` for another pause, above 0 to have it queued after all. */
+  attempt?(shim: Shim): number;
 }
 
 /** Steps that continue until all bytes are moved. */

@@ -1,4 +1,21 @@
+import type { Shim } from "../../ffi/load.ts";
 import { errorOf, exceptionOf } from "../result.ts";
+
+/** Opens an io_uring. */
+export function openRing(
+  shim: Shim,
+  { entries, kernelWorkersMax }: { entries: number; kernelWorkersMax: number },
+): Deno.PointerObject {
+  const status = new Int32Array(1);
+  const handle = shim.kio_context_open(
+    entries,
+    4 * entries,
+    kernelWorkersMax,
+    status,
+  );
+  if (handle === null) throw openingError(-status[0]!);
+  return handle;
+}
 
 const OPENING_HINTS: Record<string, string> = {
   EPERM:

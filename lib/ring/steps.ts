@@ -99,7 +99,7 @@ export abstract class Waiting implements Steps {
   advance(result: number, step: number): boolean {
     const wait = this.#wait;
     this.#wait = Wait.NONE;
-    if (wait === Wait.NONE) {
+    if (wait === Wait.NONE || wait === Wait.PAUSE) {
       const goesOn = this.take(result, step);
       if (!goesOn || result !== -EAGAIN) {
         this.#vain = 0;
@@ -118,19 +118,33 @@ export abstract class Waiting implements Steps {
 
 /** An operation of one submission, which it repeats after each wait. */
 export class WaitingOperation extends Waiting {
-  readonly #sqe: Sqe;
+  protected readonly sqe: Sqe;
 
   constructor(sqe: Sqe, events: number) {
     super(sqe.fd, sqe.flags, events);
-    this.#sqe = sqe;
+    this.sqe = sqe;
   }
 
   submit(shim: Shim, handle: Deno.PointerObject, id: number): number {
-    return this.#sqe.submit(shim, handle, id);
+    return this.sqe.submit(shim, handle, id);
   }
 
   take(result: number): boolean {
     return result === -EAGAIN;
+  }
+}
+
+/** A connect to a unix listener whose queue may be full: no event tells of room
+ * there. */
+export class UnixConnect extends WaitingOperation {
+  constructor(sqe: Sqe) {
+    super(sqe, 0);
+  }
+
+  /** Tries by connect(2): once, where the ring would try 128 times. */
+  attempt(shim: Shim): number {
+    const { fd, addr, off } = this.sqe;
+    return shim.kio_connect_now(fd, addr, off);
   }
 }
 
