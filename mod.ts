@@ -1,15 +1,14 @@
 /**
  * Linux io_uring from TypeScript: files, sockets and timers at close to the
- * speed of plain C, with buffers that the caller owns and results instead of
- * exceptions.
+ * speed of plain C. The caller owns the buffers, and errors are results instead
+ * of exceptions.
  *
  * An {@linkcode IoContext} owns a ring. Operations (`asyncRead`, `asyncRecv` …)
- * start at once, give a promise of a {@linkcode Result}, and can be bounded in
- * time, cancelled or tied to an `AbortSignal`. Sockets are in
- * {@linkcode Socket}, {@linkcode TcpListener}, {@linkcode TcpStream} and
- * {@linkcode SocketAddress}, threads for what blocks in
- * {@linkcode BlockingPool} and {@linkcode offload}.
- * Needs Linux 6.1 or later and `--allow-ffi`.
+ * start at once and give a promise of a {@linkcode Result}. They can be bounded
+ * in time, cancelled or tied to an `AbortSignal`. Sockets are in {@linkcode
+ * Socket}, {@linkcode TcpListener}, {@linkcode TcpStream} and {@linkcode
+ * SocketAddress}; {@linkcode BlockingPool} and {@linkcode offload} have threads
+ * for calls that block. It needs Linux 6.1 or later and `--allow-ffi`.
  *
  * @example Echo
  * ```ts

@@ -1,8 +1,8 @@
 /**
  * Turns the figures of contexts, those of `ctx.stats()`, into metrics of
- * OpenTelemetry. Deno exports them by itself when it runs with `OTEL_DENO=true`;
- * without it they cost nothing. No other module of kio has a dependency, and this
- * one only the API of OpenTelemetry.
+ * OpenTelemetry. Deno exports them by itself when it runs with
+ * `OTEL_DENO=true`; without it they cost nothing. No other module of kio has a
+ * dependency, and this one only the API of OpenTelemetry.
  *
  * ```sh
  * OTEL_DENO=true OTEL_SERVICE_NAME=echo deno run --allow-ffi server.ts
@@ -34,7 +34,7 @@ const METRICS = [
   ["Counter", "kio.wake_ups", "{wake_up}", "wakeUps"],
 ] as const;
 
-/** Made once for all contexts of the isolate. */
+/** The instruments, made once for all contexts of the isolate. */
 let instruments: ReturnType<typeof makeInstruments> | undefined;
 
 /** The attributes of the observed contexts, as text. */
@@ -53,10 +53,10 @@ function makeInstruments() {
 }
 
 /**
- * Turns the figures of a context into metrics of OpenTelemetry, until the context
- * is closed. The exporter reads them when it exports: each minute, unless
- * `OTEL_METRIC_EXPORT_INTERVAL` says otherwise. They lack the operations of a
- * context after its last export.
+ * Turns the figures of a context into metrics of OpenTelemetry, until the
+ * context is closed. The exporter reads them when it exports: each minute,
+ * unless `OTEL_METRIC_EXPORT_INTERVAL` says otherwise. They lack the operations
+ * of a context after its last export.
  *
  * | metric                       | kind            | in `ctx.stats()`          |
  * | ---------------------------- | --------------- | ------------------------- |
@@ -74,11 +74,11 @@ function makeInstruments() {
  * | `kio.wake_ups`               | counter         | `wakeUps`                 |
  *
  * @param ctx The context.
- * @param attributes Go with each figure, to tell contexts apart: of two with
- * the same ones only one would be exported. In the workers of a pool they must
- * include the index of the worker.
- * @throws {TypeError} If the context is closed, or another one of this thread
- * has the same attributes.
+ * @param attributes Attributes of each figure, which tell contexts apart: of
+ * two with the same ones only one would be exported. In the workers of a pool
+ * they must include the index of the worker.
+ * @throws {TypeError} If the context is closed, or another context of this
+ * thread has the same attributes.
  *
  * @example The contexts of a proxy
  * ```ts

@@ -1,21 +1,24 @@
 /**
- * Builds the library that everything needs, once for each version of kio:
+ * Builds the native library of kio, once for each version:
  *
  * ```sh
  * deno run -A jsr:@kio/kio/build             # for all programs of this user
  * deno run -A jsr:@kio/kio/build --project   # for those of the current folder
  * ```
  *
- * Needs a C compiler and the headers of liburing, and says which package to
- * install if they are missing. The first form writes to the private cache of
- * the user, `$XDG_CACHE_HOME/kio` or `$HOME/.cache/kio`, which only that user
- * and root may be able to change; it serves programs with `--allow-ffi`. The
- * second writes to `.kio/`, to be beside the main module; that serves programs
- * with `--allow-ffi=.kio` too. With `--faults` it is the library for
- * `@kio/kio/testing`, beside the other. In a checkout, `deno task build` writes
- * ffi/build/libkio.so when it is older than its sources, and
- * `deno task build:faults` libkio_faults.so, for tests against a kernel on a
- * bad day.
+ * It needs a C compiler and the headers of liburing, and names the missing
+ * packages.
+ *
+ * The first form writes to the private cache of the user, `$XDG_CACHE_HOME/kio`
+ * or `$HOME/.cache/kio`. Only that user and root may be able to change it. It
+ * serves programs with `--allow-ffi`. The second form writes to `.kio/`, which
+ * belongs beside the main module. It serves programs with `--allow-ffi=.kio`
+ * too. With `--faults` both write the library of `@kio/kio/testing`, beside the
+ * other.
+ *
+ * In a checkout, `deno task build` writes ffi/build/libkio.so if that is older
+ * than its sources. `deno task build:faults` writes libkio_faults.so, for tests
+ * with a kernel that fails on demand.
  *
  * @module
  */
@@ -39,7 +42,7 @@ import {
 import { openLibrary, systemComplaint } from "./load.ts";
 import { SOURCES } from "./sources.ts";
 
-/** What a library of the checkout is made of, as paths in this folder. */
+/** The sources of a library of the checkout, as paths in this folder. */
 function ingredientsOf(variant: Variant): string[] {
   const names = [...Object.keys(SOURCES), ...variant.sources, "test/masks.h"];
   return [...names.map((name) => `shim/${name}`), "compile.ts"];
@@ -54,20 +57,20 @@ function modified(name: string): number {
   }
 }
 
-/** A library of the checkout. */
+/** Builds a library of the checkout. */
 function buildCheckout(name: string, variant: Variant): void {
   const newest = Math.max(...ingredientsOf(variant).map(modified));
   if (modified(name) > newest) return;
   Deno.mkdirSync(pathOf("build"), { recursive: true });
-  // Written beside and renamed: whoever has the old one loaded keeps it.
+  // Written beside and renamed: a process that has loaded the old one keeps it.
   const output = pathOf(`${name}.${Deno.pid}`);
   compileShim(SHIM_FOLDER, output, variant);
   Deno.renameSync(output, pathOf(name));
   console.log(`built ffi/${name}`);
 }
 
-/** Compiles what came with this module; the result has no debug information,
- * as it is read and checked at each start of a program. */
+/** Compiles the sources that came with this module. The result has no debug
+ * information, as each start of a program reads and checks all of it. */
 function compileInstalled(variant: Variant): Uint8Array<ArrayBuffer> {
   const folder = Deno.makeTempDirSync();
   try {
@@ -86,8 +89,8 @@ function compileInstalled(variant: Variant): Uint8Array<ArrayBuffer> {
   }
 }
 
-/** Puts the library in place at once, for processes that build or load at the
- * same time, after it was seen to work there. */
+/** Puts the library in place by one rename, after it was seen to work there.
+ * Other processes may build or load it at the same time. */
 function install(path: string, library: Uint8Array): string {
   const folder = path.slice(0, path.lastIndexOf("/"));
   const beside = `${folder}/.${crypto.randomUUID()}.so`;
@@ -121,7 +124,7 @@ function install(path: string, library: Uint8Array): string {
   return path;
 }
 
-/** Two processes may make it at once. */
+/** Makes a folder; another process may make it at the same time. */
 function makeFolder(path: string): void {
   try {
     Deno.mkdirSync(path, { mode: 0o700 });
@@ -136,7 +139,7 @@ function makeFolder(path: string): void {
   }
 }
 
-/** The folder for programs of the current folder. */
+/** Gives the folder for programs of the current folder. */
 function projectFolder(): string {
   const path = `${Deno.cwd()}/.kio`;
   makeFolder(path);
@@ -147,7 +150,7 @@ function main(args: readonly string[]): void {
   const complaint = systemComplaint();
   if (complaint !== undefined) throw new Deno.errors.NotSupported(complaint);
   const isCheckout = import.meta.url.startsWith("file:");
-  // For the tests of a checkout: its source is in no package.
+  // For the tests of a checkout: no package has its source.
   if (isCheckout && args.includes("--asan")) {
     return buildCheckout(ASAN_LIBRARY, ASAN);
   }
@@ -165,7 +168,7 @@ function main(args: readonly string[]): void {
       : buildCheckout("build/libkio.so", PLAIN);
   }
   const name = withFaults ? FAULTS_LIBRARY_NAME : LIBRARY_NAME;
-  // First, so that nobody waits for a compiler in vain.
+  // First, so that a wrong folder is known before the compiler runs.
   const folder = isProject ? projectFolder() : cacheFolder(makeFolder);
   const path = install(
     `${folder}/${name}`,

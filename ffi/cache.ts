@@ -1,19 +1,20 @@
 /**
- * The private folder where an installed package keeps its library, and what
- * has to be true of it: nobody but this user and root can have put anything
- * there, and the library is whole.
+ * The private folder where an installed package keeps its library. It checks
+ * that only this user and root can have put anything there, and that the
+ * library is whole.
  *
- * All is asked by libc, so it needs `--allow-ffi` and nothing else. That is no
- * way around the other permissions: `--allow-ffi` without a list of paths
- * contains them, native code reads HOME and files as it likes. It is not used
- * where the list has paths or some are denied, and `--deny-env` is respected.
+ * It asks libc, so it needs `--allow-ffi` and nothing else. That is no way
+ * around the other permissions: `--allow-ffi` without a list of paths contains
+ * them, as native code reads HOME and files as it likes. With a list of paths,
+ * or with some denied, the folder is not used. `--deny-env` is respected.
  */
 import { DIGEST } from "./digest.ts";
 
-/** One name for each version of the sources: new ones are built beside old. */
+/** The name of the library, one for each version of the sources: new ones are
+ * built beside old. */
 export const LIBRARY_NAME = nameOf("kio");
 
-/** The same for the one with faults, for tests. */
+/** The name of the library with faults, for tests. */
 export const FAULTS_LIBRARY_NAME = nameOf("kio-faults");
 
 function nameOf(name: string): string {
@@ -49,12 +50,12 @@ const STAT_SIZE = 256;
 const STAT_UID_AT = 20;
 const STAT_MODE_AT = 28;
 const STAT_FILE_SIZE_AT = 40;
-/** Many times what a library has. */
+/** The most bytes of a library: many times its real size. */
 const SIZE_MAX = 2 ** 26;
 
 /**
- * Tells whether all of a permission is granted. The state alone does not: it is
- * "granted" as well where a `--deny-…` takes a part of it back.
+ * Tells whether all of a permission is granted. The state alone does not tell:
+ * it is "granted" too if a `--deny-…` takes a part back.
  */
 export function isWhole(name: Deno.PermissionName): boolean {
   const { state, partial } = Deno.permissions.querySync({ name });
@@ -65,7 +66,8 @@ let bound: Deno.DynamicLibrary<typeof symbols>["symbols"] | undefined;
 
 function libc(): Deno.DynamicLibrary<typeof symbols>["symbols"] {
   if (bound === undefined) {
-    // Else Deno takes the name for a path: of a file in the current folder.
+    // Without it Deno takes the name for a path, of a file in the current
+    // folder.
     if (!isWhole("ffi")) {
       throw new Deno.errors.NotCapable(
         "Cannot look into the cache of kio: run Deno with --allow-ffi, without a list of paths or --deny-ffi",
@@ -95,7 +97,7 @@ function environment(name: string): string | undefined {
   return Deno.UnsafePointerView.getCString(value);
 }
 
-/** Where the cache is: the folder that has to exist, and what is below it. */
+/** The place of the cache: a folder that must exist, and the folders below. */
 interface Place {
   base: string;
   below: string[];
@@ -104,7 +106,7 @@ interface Place {
 function place(): Place {
   const cache = environment("XDG_CACHE_HOME");
   const home = environment("HOME");
-  // A relative one is to be ignored, says the XDG specification.
+  // The XDG specification demands to ignore a relative one.
   const isCache = cache?.startsWith("/") === true;
   const from = isCache ? cache : home;
   if (!from?.startsWith("/")) {
@@ -130,7 +132,8 @@ interface Stat {
   size: number;
 }
 
-/** What is at a path, itself if it is a link; undefined if nothing is. */
+/** Looks at a path by statx(2), and at a link itself; undefined if nothing is
+ * there. */
 function stat(path: string): Stat | undefined {
   const out = new DataView(new ArrayBuffer(STAT_SIZE));
   const status = libc().statx(
@@ -154,7 +157,7 @@ function stat(path: string): Stat | undefined {
   };
 }
 
-/** Refuses what another user can have changed. */
+/** Refuses a file or folder that another user can have changed. */
 function checkOwner(path: string, { uid, mode }: Stat): void {
   if (uid !== 0 && uid !== libc().geteuid()) {
     throw new Error(
@@ -187,13 +190,13 @@ function checkFolder(path: string): boolean {
   return true;
 }
 
-/** Checks the folders above the base, and it: `realpath` has resolved them. */
+/** Checks the base and the folders above it, which `realpath` has resolved. */
 function checkBase(base: string): void {
   for (let end = 0; end >= 0;) {
     const path = base.slice(0, end) || "/";
     const found = stat(path);
-    // In a folder with the sticky bit (/tmp) only the owners of a thing and of
-    // the folder can replace it.
+    // In a folder with the sticky bit (/tmp) only the owner of a file and the
+    // owner of the folder can replace it.
     const isSticky = found !== undefined && (found.mode & S_ISVTX) !== 0;
     if (found !== undefined) {
       checkOwner(path, isSticky ? { ...found, mode: 0 } : found);
@@ -206,11 +209,12 @@ function checkBase(base: string): void {
 }
 
 /**
- * The folder of the cache.
+ * Gives the folder of the cache, checked.
  *
  * @param make Makes one of its folders that is missing, with mode 0700.
- * @throws {Deno.errors.NotFound} If there is no home, or something is missing
- * and cannot be made; {Error} if others could have changed it.
+ * @throws {Deno.errors.NotFound} If there is no home, or a folder is missing
+ * and cannot be made.
+ * @throws {Error} If others could have changed it.
  */
 export function cacheFolder(make: (path: string) => void): string {
   const { base, below } = place();
@@ -226,10 +230,10 @@ export function cacheFolder(make: (path: string) => void): string {
 }
 
 /**
- * The library of this version in the cache, checked.
+ * Gives the path of this version's library in the cache, checked.
  *
- * @throws {Deno.errors.NotFound} If there is none, {Error} if it must not be
- * loaded.
+ * @throws {Deno.errors.NotFound} If there is none.
+ * @throws {Error} If it must not be loaded.
  */
 export function cachedLibrary(name: string): string {
   const folder = cacheFolder((path) => {
@@ -271,11 +275,11 @@ function contentOf(path: string, size: number): Uint8Array<ArrayBuffer> {
   }
 }
 
-/** What follows the library in its file: a mark, and a check sum. */
+/** The end of a library's file, behind the library: a mark, and a checksum. */
 const SEAL = new TextEncoder().encode("kio-crc32:");
 
-/** The library with its check sum behind it, where the loader of the system
- * does not look: one file, so that both are replaced at once. */
+/** Appends its check sum to a library, where the loader of the system does not
+ * look. Both are in one file, so that one rename replaces both. */
 export function sealed(library: Uint8Array): Uint8Array<ArrayBuffer> {
   const out = new Uint8Array(library.length + SEAL.length + 4);
   out.set(library);
@@ -292,10 +296,10 @@ function isSealed(content: Uint8Array): boolean {
 }
 
 /**
- * Finds accidents: a full disk, a bad copy. Against people there are the
- * owners above: who can write the library can write its check sum. A
- * cryptographic one here costs two to three times as much at each start of a
- * program, or 35 ms by `node:crypto`.
+ * Computes a check sum against accidents: a full disk, a bad copy. Against
+ * people the owners are checked, as who can write the library can write its
+ * check sum. A cryptographic one would take two to three times as long at each
+ * start of a program, or 35 ms by `node:crypto`.
  */
 function crc32(data: Uint8Array): number {
   const table = Int32Array.from({ length: 256 }, (_, index) => {

@@ -1,4 +1,4 @@
-/** How the C of the library is compiled, by the build and by its tests. */
+/** Compiles the C of the library, for the build and for its tests. */
 import { SOURCES } from "./sources.ts";
 
 const PACKAGES = `
@@ -31,20 +31,20 @@ const LIBRARY = [
 ];
 
 const SHIM = [
-  // Nothing of it may be unmapped while the kernel or Deno may call into it.
+  // Deno or the kernel may still call into it: it must never be unmapped.
   "-Wl,-z,nodelete",
   // liburing's own symbols must not meet those of another copy.
   "-Wl,--exclude-libs,ALL",
 ];
 
-/** Where something in this folder is. */
+/** Gives the path of a file in this folder. */
 export function pathOf(name: string): string {
   return decodeURIComponent(new URL(name, import.meta.url).pathname);
 }
 
 /**
- * Runs the C compiler (`CC`, else `cc`); throws what it complains about, and
- * which packages to install if it or a header is missing.
+ * Runs the C compiler (`CC`, else `cc`). Throws its messages, and the packages
+ * to install if it or a header is missing.
  */
 export function compile(args: readonly string[]): void {
   const command = Deno.env.get("CC") || "cc";
@@ -75,31 +75,31 @@ export function compile(args: readonly string[]): void {
   );
 }
 
-/** Compiles the guard that isolate.c carries; gives the flag that says where. */
+/** Compiles the guard that isolate.c carries. Gives the flag with its path. */
 export function compileGuard(folder: string, shim = SHIM_FOLDER): string {
   const image = `${folder}/guard.so`;
   compile([...LIBRARY, `${shim}/guard.c`, "-o", image]);
   return `-DKIO_GUARD_IMAGE="${image}"`;
 }
 
-/** Where the C is, in a checkout. */
+/** The folder of the C, in a checkout. */
 export const SHIM_FOLDER: string = pathOf("shim");
 
-/** The files that make up the library; the guard is a library of its own. */
+/** Lists the files of the library; the guard is a library of its own. */
 export function sourcesIn(shim: string): string[] {
   return Object.keys(SOURCES)
     .filter((name) => /^\w+\.c$/.test(name) && name !== "guard.c")
     .map((name) => `${shim}/${name}`);
 }
 
-/** What makes the library another one: see shim/seams.h. */
+/** A difference from the plain library: see shim/seams.h. */
 export interface Variant {
   flags: readonly string[];
   /** In the folder of the shim. */
   sources: readonly string[];
 }
 
-/** The library as it is. */
+/** The library without seams. */
 export const PLAIN: Variant = { flags: [], sources: [] };
 
 /** The library that fails on demand. */
@@ -108,13 +108,13 @@ export const FAULTS: Variant = {
   sources: ["test/faults.c"],
 };
 
-/** It fails on demand, and hides what the kernel has when it is told to. */
+/** The library that fails on demand, and hides features of the kernel. */
 export const MASKED_FAULTS: Variant = {
   flags: [...FAULTS.flags, "-DKIO_MASKS"],
   sources: [...FAULTS.sources, "test/masks.c"],
 };
 
-/** It fails on demand, and watches over memory. */
+/** The library that fails on demand, and watches over memory. */
 export const ASAN: Variant = {
   flags: [
     ...FAULTS.flags,
@@ -146,7 +146,7 @@ export function compileShim(
       output,
     ];
     try {
-      // Where there is a static liburing the result needs libc only.
+      // With a static liburing the result needs libc only.
       compile([...args, "-l:liburing.a"]);
     } catch {
       compile([...args, "-luring"]);
@@ -168,7 +168,7 @@ export function compileTests(
     .sort();
   compile([
     ...["-std=gnu11", "-g", ...WARNINGS, ...flags, "-DKIO_MASKS"],
-    // names_test.c stands in for them.
+    // names_test.c has its own.
     "-Wl,--wrap=getaddrinfo,--wrap=pthread_create",
     compileGuard(folder),
     ...sourcesIn(SHIM_FOLDER),

@@ -1,6 +1,6 @@
 import { loadFaultShim } from "./load.ts";
 
-/** What befalls an operation; see shim/test/faults.c, which has the same numbers. */
+/** Kinds of faults, with the numbers of shim/test/faults.c. */
 export const FaultKind = {
   SHORT: 0,
   ERROR: 1,
@@ -9,15 +9,15 @@ export const FaultKind = {
   BATCH: 4,
 } as const;
 
-/** A rule as the shim takes it. */
+/** A rule for the shim. */
 export interface ShimRule {
   operation: number;
   /** -1 for any. */
   fd: number;
   probability: number;
-  /** Which that match, 0 for all. */
+  /** The number of the operation among those that match; 0 for all. */
   nth: number;
-  /** How often at most, 0 for always. */
+  /** The most operations that it concerns; 0 for no limit. */
   times: number;
   kind: number;
   /** Bytes, a negative errno, or milliseconds. */
@@ -27,8 +27,8 @@ export interface ShimRule {
 /** Fields of a record: operation, fd, kind, value. */
 const RECORD_FIELDS = 4;
 
-/** Has the rules apply from now on, on this thread; gives a negative errno if
- * there is no memory or there are too many. */
+/** Applies rules from now on, on this thread. Gives a negative errno if there
+ * is no memory or there are too many. */
 export function installFaults(
   seed: number,
   rules: readonly ShimRule[],
@@ -52,17 +52,18 @@ export function installFaults(
   return status;
 }
 
-/** Ends the rules; what is held back still comes when it is due. */
+/** Ends the rules. Completions that are held back still come when they are
+ * due. */
 export function clearFaults(): void {
   loadFaultShim().kio_fault_clear();
 }
 
-/** How many faults there were, also those beyond the records. */
+/** Counts the faults so far, also those beyond the records. */
 export function countFaults(): number {
   return loadFaultShim().kio_fault_count();
 }
 
-/** What was done, in that order: four numbers each. */
+/** Lists the faults in their order: four numbers each. */
 export function faultRecords(): Int32Array {
   const shim = loadFaultShim();
   const capacity = shim.kio_fault_count();

@@ -20,13 +20,13 @@ export type BlockingShim = Deno.DynamicLibrary<
 export type FaultShim = Deno.DynamicLibrary<typeof faultSymbols>["symbols"];
 
 /** Has to be `KIO_ABI` of shim/kio.h. */
-const ABI = 9;
+const ABI = 10;
 
 /**
- * For each function that is bound Deno compiles a stub: 0.2 ms of the first
- * context, for calls of 10 ns instead of 230. It has none for functions with a
- * struct among their parameters, so the rare ones get one, behind all that they
- * look at.
+ * Deno compiles a stub for each function that it binds. It takes 0.2 ms of the
+ * first context, and calls then take 10 ns instead of 230. A function with a
+ * struct among its parameters gets no stub. So the rare ones have one more
+ * parameter, which they never read.
  */
 const STUBLESS = { struct: ["u8"] } as const;
 const NO_STUB = new Uint8Array(1);
@@ -41,19 +41,19 @@ let faultShim: FaultShim | undefined;
 let loadedPath = "";
 let wantsFaults = false;
 
-/** Says that kio cannot run on this system; undefined where it can. */
+/** Gives the reason why kio cannot run on this system; undefined if it can. */
 export function systemComplaint(): string | undefined {
   const { os, arch } = Deno.build;
   if (os === "linux") return undefined;
   return `kio is for Linux only, this is ${os} on ${arch}; run it in a container or a virtual machine with Linux`;
 }
 
-/** Whether this module is a file of its own, and no part of a bundle. */
+/** Tells if this module is a file of its own, and no part of a bundle. */
 function isFile(): boolean {
   return import.meta.url.endsWith("/ffi/load.ts") && !Deno.build.standalone;
 }
 
-/** How the library of this very version comes to be, for whoever reads it. */
+/** Writes how to build the library of this version, for an error message. */
 function advice(explicit: string | undefined): string {
   if (explicit !== undefined) {
     return "unset KIO_LIB, or have it name the library of this version";
@@ -75,27 +75,27 @@ function advice(explicit: string | undefined): string {
   return `build it once, with: deno run -A ${build}${option}`;
 }
 
-/** The shim; opened by the first call, which is why `import` needs nothing. */
+/** Gives the shim. The first call opens it, so `import` needs no permission. */
 export function loadShim(): Shim {
   return shim ??= open();
 }
 
-/** The calls that block, on threads of Deno's pool; unlike the others they
- * need the library's handle to stay open. */
+/** Gives the calls that block, on threads of Deno's pool. Unlike the others
+ * they need an open handle of the library. */
 export function loadBlockingShim(): BlockingShim {
   loadShim();
   return blockingShim ??= Deno.dlopen(loadedPath, blockingSymbols).symbols;
 }
 
-/** Where the shim was found; threads open it themselves. */
+/** Gives the path where the shim was found; threads open it themselves. */
 export function shimPath(): string {
   loadShim();
   return loadedPath;
 }
 
 /**
- * The calls of the library that fails on demand, which from then on is the one
- * that everything uses. Refused when the other is in use already.
+ * Gives the calls of the library that fails on demand. From then on all modules
+ * use that library. Throws if the other one is in use already.
  */
 export function loadFaultShim(): FaultShim {
   if (faultShim !== undefined) return faultShim;
@@ -114,7 +114,7 @@ export function loadFaultShim(): FaultShim {
   }
   try {
     const library = Deno.dlopen(loadedPath, faultSymbols);
-    // As for the other symbols: nothing is unmapped by that.
+    // This unmaps nothing, as for the other symbols.
     library.close();
     return faultShim = library.symbols;
   } catch (cause) {
@@ -152,14 +152,14 @@ function open(): Shim {
   );
 }
 
-/** Whether an error leaves it open that there is a library elsewhere. */
+/** Tells if there may be a library elsewhere in spite of an error. */
 function isElsewhere(error: unknown): error is Error {
   return error instanceof Deno.errors.NotFound ||
     error instanceof Deno.errors.NotCapable;
 }
 
-/** The places to look at, in this order, where none is named; what is known to
- * be of no use goes to `tried`. */
+/** Lists the places to look at, in this order, if none is named. The errors of
+ * places that are of no use go to `tried`. */
 function* candidates(tried: Error[]): Generator<string> {
   const [plain, installed] = wantsFaults
     ? ["libkio_faults.so", FAULTS_LIBRARY_NAME]
@@ -204,7 +204,8 @@ function isGranted(path: string): boolean {
   return state === "granted";
 }
 
-/** Undefined for what is not in the file system; a worker has no main module. */
+/** Gives the path of a file beside a module; undefined if that is not in the
+ * file system. A worker has no main module. */
 function fileBeside(
   name: string,
   base: string | undefined,
@@ -214,13 +215,14 @@ function fileBeside(
 }
 
 /**
- * Opens a library, which has to be of this version of kio; gives its functions.
+ * Opens a library of this version of kio, and gives its functions.
  *
- * @param path Where it is.
- * @param name What errors call it.
- * @param then What they say is to be done.
- * @throws {Deno.errors.NotFound} If there is no file, {Deno.errors.NotCapable}
- * without permission, {Error} if there is something that cannot be used.
+ * @param path Its path.
+ * @param name Its name in errors.
+ * @param then The remedy in errors.
+ * @throws {Deno.errors.NotFound} If there is no file.
+ * @throws {Deno.errors.NotCapable} Without permission.
+ * @throws {Error} If the file cannot be used.
  */
 export function openLibrary(
   path: string,
@@ -238,16 +240,15 @@ export function openLibrary(
   } catch (cause) {
     throw dlopenError(name, then, cause as Error);
   }
-  // The shim is linked `-z nodelete` and its functions carry their own data,
-  // so closing the handle unmaps nothing; an open one would be reported by
-  // the resource sanitizer of whoever makes a context inside a test.
+  // The shim is linked `-z nodelete`, so closing the handle unmaps nothing. The
+  // resource sanitizer of a test that makes a context would report an open one.
   library.close();
   const functions = shimOf(library.symbols);
   if (functions.kio_abi() !== ABI) throw staleError(name, then);
   return functions;
 }
 
-/** The rare functions, with that parameter. */
+/** Gives the rare functions that parameter. */
 function stubless(): typeof rareSymbols {
   const entries = Object.entries(rareSymbols).map(([name, definition]) => {
     const { parameters, result } = definition;
@@ -256,7 +257,8 @@ function stubless(): typeof rareSymbols {
   return Object.fromEntries(entries);
 }
 
-/** What is bound, to be called as it is declared: without that parameter. */
+/** Wraps the bound functions to be called as they are declared: without that
+ * parameter. */
 function shimOf(bound: Shim): Shim {
   const functions: Record<string, unknown> = { ...bound };
   for (const name of Object.keys(rareSymbols) as (keyof typeof rareSymbols)[]) {
@@ -273,11 +275,11 @@ function staleError(name: string, then: () => string, cause?: Error): Error {
   );
 }
 
-/** What the system's loader says, in terms of what to do. */
+/** Translates the message of the system's loader into what to do. */
 function dlopenError(name: string, then: () => string, cause: Error): Error {
   const { message } = cause;
   if (/register symbol/i.test(message)) return staleError(name, then, cause);
-  // Not so where it is a library that it needs, which has no path.
+  // A library that it needs has no path in that message.
   if (/: \/.*: cannot open .*: No such file/i.test(message)) {
     return new Deno.errors.NotFound(`${name}: not there`, { cause });
   }
@@ -288,13 +290,15 @@ function dlopenError(name: string, then: () => string, cause: Error): Error {
 }
 
 /**
- * Has Deno call the shim when this isolate ends, in whatever way, before its
- * buffers are freed: the kernel may still be writing to them. No event of
- * JavaScript covers a terminated worker. Two things of Deno do: a library that
- * it closes then, and the cleanup hooks of Node-API. The library is the cheaper
- * one by far, as `process` brings much of Node with it, and Deno leaks two fds
- * for a worker with a hook. But under `deno test` it would be a leak to the
- * resource sanitizer.
+ * Arms the guard: Deno then calls the shim when this isolate ends, in whatever
+ * way, before it frees the isolate's buffers. The kernel may still be writing
+ * to them.
+ *
+ * No event of JavaScript covers a terminated worker. Deno has two that do: it
+ * closes the isolate's libraries, and it runs the cleanup hooks of Node-API.
+ * The library is cheaper by far: `process` loads much of Node, and Deno leaks
+ * two fds for a worker with a hook. But the resource sanitizer of `deno test`
+ * would report an open library, so a test gets the hook.
  */
 function armGuard(shim: Shim, path: string): void {
   if (!isTest() && armByLibrary(shim)) return;
@@ -302,7 +306,7 @@ function armGuard(shim: Shim, path: string): void {
   process.dlopen({ exports: {} }, path);
 }
 
-/** Whether this may be the body of a test: elsewhere `Deno.test` does nothing,
+/** Tells if this may be the body of a test: elsewhere `Deno.test` does nothing,
  * and its name says so. Workers have no tests. */
 function isTest(): boolean {
   return !("WorkerGlobalScope" in globalThis) && Deno.test.name !== "noopTest";
@@ -311,11 +315,11 @@ function isTest(): boolean {
 function armByLibrary(shim: Shim): boolean {
   const fd = shim.kio_guard_file();
   if (fd < 0) return false;
-  // The system's loader takes equal paths for one library: with the thread in
-  // it, it is no other guard's, also when that had an fd of the same number.
+  // The system's loader takes equal paths for one library. With the thread in
+  // the path it is no other guard's, even if that had the same fd.
   const path = `/proc/self/task/${shim.kio_thread_id()}/fd/${fd}`;
   try {
-    // Asked first, because dlopen() without permission may prompt.
+    // Before dlopen(), which may prompt without permission.
     const { state } = Deno.permissions.querySync({ name: "ffi", path });
     if (state !== "granted") return false;
     Deno.dlopen(path, guardSymbols).symbols.kio_guard_arm(shim.kio_guarded());

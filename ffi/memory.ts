@@ -7,18 +7,19 @@ const mappings = new FinalizationRegistry<Deno.PointerObject>((address) => {
   count--;
 });
 
-/** How many pieces of memory are mapped. */
+/** Counts the pieces of memory that are mapped. */
 export function mappingCount(): number {
   return count;
 }
 
 /**
- * Zeroed memory outside the JavaScript heap, page-aligned. It is unmapped when
- * nothing refers to it any more, or after the kernel was stopped when the
- * isolate ends. Undefined if there is none.
+ * Maps zeroed memory outside the JavaScript heap by mmap(2), page-aligned. The
+ * shim unmaps it when nothing refers to it any more. At the end of the isolate
+ * it drains the contexts before that. Returns undefined if there is no memory.
  */
 export function mapMemory(size: number): ArrayBuffer | undefined {
-  // Asked first: Deno may ask at a terminal, or throw when it is mapped already.
+  // Before the mapping: Deno may prompt at a terminal, or throw when it is
+  // made.
   if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") {
     throw new Deno.errors.NotCapable(
       "Cannot allocate: memory outside the JavaScript heap needs --allow-ffi without a list of paths; use pin(new Uint8Array(size))",
@@ -32,7 +33,7 @@ export function mapMemory(size: number): ArrayBuffer | undefined {
   return buffer;
 }
 
-/** Whether a buffer begins at a multiple of so many bytes. */
+/** Tells if a buffer begins at a multiple of that many bytes. */
 export function isAligned(memory: ArrayBuffer, bytes: number): boolean {
   const address = Deno.UnsafePointer.of(new Uint8Array(memory));
   return Deno.UnsafePointer.value(address) % BigInt(bytes) === 0n;

@@ -1,34 +1,36 @@
 import { loadShim, shimPath } from "./load.ts";
 import { rareSymbols } from "./symbols.ts";
 
-/** Addresses of one name at most, as in shim/kio.h; further ones are left out. */
+/** The most addresses of one name, as in shim/kio.h; further ones are left
+ * out. */
 const ADDRESSES_MAX = 64;
-/** A struct sockaddr_storage and its length. */
+/** Bytes of a record: a struct sockaddr_storage and its length. */
 const RECORD_SIZE = 132;
 const RECORD_LENGTH_AT = 128;
-/** Where the port is in a struct sockaddr_in and sockaddr_in6. */
+/** The offset of the port in a struct sockaddr_in and sockaddr_in6. */
 const PORT_AT = 2;
 
-/** What `kio_resolve()` gives: a number of records or an error below 0. */
+/** The answer of `kio_resolve()`: a number of records or an error below 0. */
 export interface Resolved {
   readonly status: number;
   readonly records: Uint8Array;
 }
 
-/** Room for the records of one name. */
+/** Makes room for the records of one name. */
 export function roomForRecords(): Uint8Array<ArrayBuffer> {
   return new Uint8Array(ADDRESSES_MAX * RECORD_SIZE);
 }
 
-/** Asks getaddrinfo(3), which may block for long. `host` ends with NUL. */
+/** Looks a name up by getaddrinfo(3), which may block for long. `host` ends
+ * with NUL. */
 export function resolve(host: Uint8Array<ArrayBuffer>): Resolved {
   const records = roomForRecords();
   const { kio_resolve } = loadShim();
   return { status: kio_resolve(host, records, ADDRESSES_MAX), records };
 }
 
-/** The same for a thread of its own: a self-contained function, as text, and
- * its arguments. */
+/** Makes the job of a thread that looks a name up: a self-contained function,
+ * as text, and its arguments. */
 export function resolveJob(
   host: Uint8Array<ArrayBuffer>,
 ): { source: string; args: Parameters<typeof resolveInThread> } {
@@ -44,7 +46,8 @@ export function resolveJob(
   };
 }
 
-/** It makes no ring, so its isolate needs no guard. */
+/** Looks a name up in a thread. It makes no ring, so its isolate needs no
+ * guard. */
 function resolveInThread(
   path: string,
   definition: typeof rareSymbols.kio_resolve,
@@ -52,7 +55,7 @@ function resolveInThread(
   addressesMax: number,
   recordSize: number,
 ): Resolved {
-  // Asked first: dlopen() without permission may ask at a terminal.
+  // Before dlopen(), which may prompt at a terminal without permission.
   if (Deno.permissions.querySync({ name: "ffi", path }).state !== "granted") {
     throw new Deno.errors.NotCapable(
       `this thread cannot open ${path}; keep the permission --allow-ffi, or look the name up before it is revoked`,
@@ -63,7 +66,7 @@ function resolveInThread(
     const records = new Uint8Array(addressesMax * recordSize);
     const { kio_resolve } = library.symbols;
     const status = kio_resolve(host, records, addressesMax);
-    // What is sent back is copied.
+    // Only the used part: the answer is copied.
     const size = Math.max(status, 0) * recordSize;
     return { status, records: records.slice(0, size) };
   } finally {
@@ -71,7 +74,7 @@ function resolveInThread(
   }
 }
 
-/** The struct sockaddr of each record, with a port in it. */
+/** Gives the struct sockaddr of each record, with a port in it. */
 export function* addressesIn(
   { status, records }: Resolved,
   port: number,

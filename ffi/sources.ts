@@ -1,5 +1,5 @@
-/** The C of the library, as text: an installed package compiles it from here,
- * and `deno task digest` names the library by it. */
+/** The C of the library as text. An installed package compiles it from here,
+ * and `deno task digest` computes the library's name of it. */
 import cancel from "./shim/cancel.c" with { type: "text" };
 import chain from "./shim/chain.c" with { type: "text" };
 import close from "./shim/close.c" with { type: "text" };
@@ -23,7 +23,7 @@ import faults from "./shim/test/faults.c" with { type: "text" };
 import waiters from "./shim/waiters.c" with { type: "text" };
 import waitersHeader from "./shim/waiters.h" with { type: "text" };
 
-/** By their paths in the folder shim/. */
+/** The sources, by their paths in the folder shim/. */
 export const SOURCES: Readonly<Record<string, string>> = {
   "cancel.c": cancel,
   "chain.c": chain,

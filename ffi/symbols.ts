@@ -1,9 +1,9 @@
 /**
- * The functions of the shim as Deno calls them. shim/kio.h has their
- * declarations, with names; a test compares the types.
+ * The functions of the shim for Deno. shim/kio.h has their declarations, with
+ * names; a test compares the types.
  */
 
-/** What parameters are. */
+/** Types of parameters and results, by their meaning. */
 const K = "pointer"; // struct kio *
 const POINTER = "pointer";
 const BUFFER = "buffer";
@@ -18,7 +18,7 @@ const NUMBER = "f64"; // what the caller has in 53 bits
 const MS = "f64";
 const BOOL = "bool";
 const VOID = "void";
-/** Up to sqe->len. */
+/** The parameters of kio_sqe() up to sqe->len. */
 const SQE = [K, ID, OP, FD, BUFFER, OFFSET, LENGTH] as const;
 const SQE2 = [...SQE, BUFFER, OFFSET, FLAGS, INT, LENGTH] as const;
 
@@ -29,24 +29,21 @@ function fn<
   return { parameters, result };
 }
 
-/** Those that may be called 100,000 times a second. */
+/** The functions that may be called 100,000 times a second. */
 export const symbols = {
   kio_now_ms: fn([], "f64"),
   kio_step: fn([K, BUFFER, LENGTH, BOOL], INT),
   kio_arm: fn([K, MS], INT),
   kio_sqe: fn([...SQE, OFFSET, FLAGS], INT),
   kio_sqe2: fn(SQE2, INT),
-  kio_read: fn([K, ID, FD, BUFFER, OFFSET, LENGTH, OFFSET, FLAGS], INT),
-  kio_write: fn([K, ID, FD, BUFFER, OFFSET, LENGTH, OFFSET, FLAGS], INT),
-  kio_recv: fn([K, ID, FD, BUFFER, OFFSET, LENGTH, INT], INT),
-  kio_send: fn([K, ID, FD, BUFFER, OFFSET, LENGTH, INT], INT),
-  kio_recvmsg: fn([K, ID, FD, BUFFER, FLAGS], INT),
-  kio_sendmsg: fn([K, ID, FD, BUFFER, FLAGS], INT),
+  kio_read: fn([K, ID, FD, BUFFER, LENGTH, OFFSET], INT),
+  kio_write: fn([K, ID, FD, BUFFER, LENGTH, OFFSET], INT),
+  kio_recv: fn([K, ID, FD, BUFFER, LENGTH, INT], INT),
+  kio_send: fn([K, ID, FD, BUFFER, LENGTH, INT], INT),
   kio_vector_set: fn([BUFFER, LENGTH, BUFFER, OFFSET], VOID),
-  kio_poll: fn([K, ID, FD, FLAGS, FLAGS], INT),
 } satisfies Deno.ForeignLibraryInterface;
 
-/** Those whose work takes longer than any call. */
+/** The functions whose work takes longer than any call. */
 export const rareSymbols = {
   kio_abi: fn([], "u32"),
   kio_abort: fn([K, BUFFER], VOID),
@@ -72,29 +69,13 @@ export const rareSymbols = {
   kio_cancel_all: fn([K], INT),
 
   kio_sqe3: fn([...SQE2, BUFFER, OFFSET], INT),
-  kio_wide_offset: fn([K, "u64"], VOID),
-  kio_readv: fn([K, ID, FD, BUFFER, LENGTH, OFFSET], INT),
-  kio_writev: fn([K, ID, FD, BUFFER, LENGTH, OFFSET], INT),
-  kio_open: fn([K, ID, BUFFER, INT, FLAGS], INT),
-  kio_openat2: fn([K, ID, FD, BUFFER, BUFFER], INT),
-  kio_fstat: fn([K, ID, FD, BUFFER], INT),
-  kio_rename: fn([K, ID, BUFFER, BUFFER, FLAGS], INT),
-  kio_unlink: fn([K, ID, BUFFER, INT], INT),
-  kio_splice: fn([K, ID, FD, OFFSET, FD, OFFSET, LENGTH, FLAGS], INT),
   kio_pump: fn(
     [K, ID, FD, OFFSET, OFFSET, FD, FD, LENGTH, FD, LENGTH, LENGTH],
     INT,
   ),
   kio_close: fn([K, ID, FD], INT),
-  kio_fsync: fn([K, ID, FD, FLAGS], INT),
-  kio_fallocate: fn([K, ID, FD, INT, OFFSET, OFFSET], INT),
   kio_ftruncate: fn([K, ID, FD, "i64"], INT),
-  kio_accept: fn([K, ID, FD, BUFFER], INT),
-  kio_connect: fn([K, ID, FD, BUFFER, LENGTH], INT),
-  kio_poll_changes: fn([K, ID, FD, FLAGS, FLAGS], INT),
-  kio_connect_again: fn([K, ID, FD, BUFFER, LENGTH, LENGTH], INT),
   kio_poll_end: fn([K, ID], INT),
-  kio_shutdown: fn([K, ID, FD, INT], INT),
   kio_msg_ring: fn([K, ID, FD, INT, NUMBER], INT),
   kio_message_init: fn([BUFFER, LENGTH, LENGTH, BUFFER, LENGTH], VOID),
 
@@ -115,6 +96,7 @@ export const rareSymbols = {
   kio_socket_listen: fn([FD, INT], INT),
   kio_listen: fn([FD, BUFFER, LENGTH, INT], INT),
   kio_accept_now: fn([FD], INT),
+  kio_connect_now: fn([FD, BUFFER, LENGTH], INT),
   kio_socket_refuse: fn([FD], INT),
   kio_socket_shutdown: fn([FD, INT], INT),
   kio_socket_name: fn([FD, BOOL, BUFFER], INT),
@@ -141,7 +123,7 @@ export const rareSymbols = {
   kio_thread_pin: fn([LENGTH], INT),
 } satisfies Deno.ForeignLibraryInterface;
 
-/** The one call that blocks: it runs on a thread of Deno's pool. */
+/** The one function that blocks: it runs on a thread of Deno's pool. */
 export const blockingSymbols = {
   kio_event_wait: { ...fn([FD], INT), nonblocking: true },
 } as const satisfies Deno.ForeignLibraryInterface;
@@ -151,7 +133,8 @@ export const guardSymbols = {
   kio_guard_arm: fn([POINTER], VOID),
 } satisfies Deno.ForeignLibraryInterface;
 
-/** The functions of shim/test/faults.c, which only the build for tests has. */
+/** The functions of shim/test/faults.c, which only the builds for tests
+ * have. */
 export const faultSymbols = {
   kio_fault_install: fn([NUMBER], INT),
   kio_fault_rule: fn([FLAGS, FD, NUMBER, LENGTH, LENGTH, FLAGS, INT], INT),

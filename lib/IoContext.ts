@@ -145,20 +145,19 @@ export class IoContext implements Disposable, AsyncDisposable {
     return this.#capabilities ??= probe(this[RING].handle);
   }
 
-  /** Operations that are queued, in the kernel or asleep: with 0 nothing is left
-   * to wait for. */
+  /** The number of pending operations: queued, in the kernel or asleep. */
   get pending(): number {
     return this[RING].pending;
   }
 
-  /** Counts the operations of the context since it was opened. It is always on,
-   * and costs next to nothing. */
+  /** Gives the figures of the context since it was opened. They are always
+   * counted, at next to no cost. */
   stats(): ContextStats {
     return this[RING].stats();
   }
 
-  /** Lists the pending operations, the oldest first: a program waits for these.
-   * `Deno.inspect(ctx)` shows them as well. */
+  /** Lists the pending operations, the oldest first: the program waits for
+   * these. `Deno.inspect(ctx)` shows them as well. */
   inspect(): PendingOperation[] {
     return this[RING].inspect();
   }
@@ -276,7 +275,8 @@ export class IoContext implements Disposable, AsyncDisposable {
    * @typeParam T The value of the task.
    * @param task A promise, or a function that starts one.
    * @returns The value of the task.
-   * @throws The exception of the task; {TypeError} if the context is closed.
+   * @throws {TypeError} If the context is closed.
+   * @throws The exception of the task.
    */
   async runUntilDone<T>(task: Task<T> | (() => Task<T>)): Promise<T> {
     this[RING].checkOpen("run");
@@ -285,8 +285,8 @@ export class IoContext implements Disposable, AsyncDisposable {
 
   /**
    * Cancels every operation that is pending now, and waits until the kernel
-   * has completed each of them. An operation that made it after all gives its
-   * result. Operations that are queued meanwhile are not affected.
+   * has completed each of them. An operation that was done already gives its
+   * result. Operations that are queued meanwhile go on.
    *
    * C++: `CancelAllPending()`
    */
@@ -297,8 +297,8 @@ export class IoContext implements Disposable, AsyncDisposable {
   /**
    * Registers files by io_uring_register_files(3). `asyncReadFixed()` and
    * `asyncWriteFixed()` name them by index, which saves the kernel a look-up an
-   * operation. The kernel keeps the files open until they are unregistered, also
-   * if the fds are closed.
+   * operation. The kernel keeps the files open until they are unregistered,
+   * also if the fds are closed.
    *
    * C++: `RegisterFiles`
    *
@@ -316,7 +316,7 @@ export class IoContext implements Disposable, AsyncDisposable {
   /**
    * Replaces registered files by io_uring_register_files_update(3); -1 empties
    * a place. The kernel takes them one by one and stops at the first that it
-   * refuses: those before it are replaced, and its own place is empty.
+   * refuses. Those before it are replaced, and its own place is empty.
    *
    * @param offset Index of the first to be replaced.
    * @param fds Fds for that place and those behind it.
@@ -347,9 +347,9 @@ export class IoContext implements Disposable, AsyncDisposable {
   /**
    * Allocates memory for buffers by mmap(2): zeroed and page-aligned (fit for
    * `O_DIRECT`). It is never moved and cannot be transferred, so it is the
-   * safest memory for operations. A view of a part (`subarray`) costs a fraction
-   * of a new array: allocate much at once and cut it up. The memory is freed
-   * when nothing refers to it any more, also after the context is closed.
+   * safest memory for operations. A view of a part (`subarray`) costs a
+   * fraction of a new array: allocate much at once and cut it up. The memory is
+   * freed when nothing refers to it any more, also after the context is closed.
    *
    * @param size Bytes, 1 to 2^32.
    * @returns The memory.
@@ -377,8 +377,8 @@ export class IoContext implements Disposable, AsyncDisposable {
   /**
    * Closes the context at once. It cancels pending operations, blocks until the
    * kernel has let go of every buffer, and destroys the ring. The operations
-   * complete with `ECANCELED`, or with their result if they made it. A new fd
-   * that comes now is closed. `run()` ends. Does nothing the second time.
+   * complete with `ECANCELED`, or with their result if they were done. The ring
+   * closes a new fd that comes now. `run()` ends. Does nothing the second time.
    *
    * @throws {Error} With the option `trace`, if operations were pending.
    */
@@ -398,7 +398,8 @@ export class IoContext implements Disposable, AsyncDisposable {
     if (leaked !== undefined) throw leaked;
   }
 
-  /** Makes the exception of a context that is closed with pending operations. */
+  /** Makes the exception of a context that is closed with pending
+   * operations. */
   #leaked(): Error | undefined {
     if (!this[RING].tracing || this[RING].closing || this.pending === 0) return;
     const lines = this.inspect().map((op) => `\n${describe(op)}`);
@@ -410,7 +411,7 @@ export class IoContext implements Disposable, AsyncDisposable {
   }
 }
 
-/** Throws unless a submission queue can have so many entries. */
+/** Checks the number of entries of a submission queue. */
 export function checkEntries(entries: number, verb: string): void {
   if (
     Number.isInteger(entries) && entries >= 1 && entries <= ENTRIES_MAX &&

@@ -1,7 +1,7 @@
 /**
- * Addresses of sockets: a value that is a struct sockaddr, with its text. The
- * classes of threads are here as types only: a pool brings what starts its
- * jobs (see `internal.ts`), so that operations on sockets do not stand on
+ * Addresses of sockets: a value that is a struct sockaddr, with its text. It
+ * imports the classes of threads as types only. A pool brings the function that
+ * starts its jobs (see `internal.ts`), so operations on sockets need no
  * threads.
  */
 import { checkText } from "./check.ts";
@@ -18,7 +18,7 @@ import type { UringOp } from "./UringOp.ts";
 /** The family of an address: IPv4, IPv6 or a name of a unix socket. */
 export type AddressFamily = "ipv4" | "ipv6" | "unix";
 
-/** Numbers of the families, and where their parts are, in struct sockaddr_*. */
+/** Numbers of the families, and offsets of the parts of struct sockaddr_*. */
 const AF_UNIX = 1;
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -38,7 +38,7 @@ const PATH_AT = 2;
 /** Bytes of sun_path, with the NUL that ends it. */
 const PATH_SIZE = 108;
 
-/** Bytes of any address: struct sockaddr_storage. */
+/** sizeof(struct sockaddr_storage). */
 export const ADDRESS_SIZE = 128;
 
 /**
@@ -60,9 +60,9 @@ export class SocketAddress {
   /** The family. */
   readonly family: AddressFamily;
   /**
-   * The numeric IP address, without brackets, with `%` and the number of the
-   * interface if it has a scope; the path of a unix socket, or its abstract
-   * name after a NUL, or the empty string where it has no name.
+   * The numeric IP address without brackets; one with a scope has `%` and the
+   * number of the interface. For a unix socket its path, its abstract name
+   * after a NUL, or the empty string without a name.
    */
   readonly host: string;
   /** The port; 0 for a unix socket. */
@@ -231,8 +231,8 @@ export class SocketAddress {
    * its interface. getaddrinfo(3) takes more for addresses, such as `127.1`.
    * @param port The port, 0 to 65535.
    * @returns 1 to 64 addresses, in the order of RFC 6724. `EAI_NONAME` if there
-   * is no such name or it has no address, `EAI_AGAIN` if there is no answer
-   * now, `EAI_FAIL` if there will be none, other errors of getaddrinfo(3),
+   * is no such name or it has no address; `EAI_AGAIN` if there is no answer
+   * now, `EAI_FAIL` if there will be none. Other errors of getaddrinfo(3),
    * `EMFILE` …
    * @throws {TypeError} If `host` is empty or has a NUL.
    * @throws {RangeError} If `host` is too long or `port` out of range.
@@ -283,8 +283,8 @@ export class SocketAddress {
   /**
    * Looks a host up by getaddrinfo(3) in a thread of a pool, as `resolveAll()`
    * does in this one; a numeric address needs no thread. A look-up that was
-   * cancelled keeps its thread until getaddrinfo(3) returns, which can take half
-   * a minute.
+   * cancelled keeps its thread until getaddrinfo(3) returns, which can take
+   * half a minute.
    *
    * @param ctx The context.
    * @param pool The threads that look it up.
@@ -292,8 +292,8 @@ export class SocketAddress {
    * @param port The port, 0 to 65535.
    * @returns 1 to 64 addresses. The errors of `resolveAll()`; `EAGAIN` if all
    * threads are busy and the queue of the pool is full; `ECANCELED`. `EAI_FAIL`
-   * also if there is no thread, if an earlier job has ended it, or if
-   * `--allow-ffi` was revoked: the message says which.
+   * also if there is no thread, an earlier job has ended it, or `--allow-ffi`
+   * was revoked: the message names the reason.
    * @throws {TypeError} If `host` is empty or has a NUL, or the context or the
    * pool is closed.
    * @throws {RangeError} If `host` is too long or `port` out of range.
@@ -312,12 +312,12 @@ export class SocketAddress {
     if (this.family === "ipv4") return `${this.host}:${this.port}`;
     if (this.family === "ipv6") return `[${this.host}]:${this.port}`;
     if (this.host[0] === "\0") return `unix:@${this.host.slice(1)}`;
-    // "@" stands for an abstract name, so a path must not begin with it.
+    // "@" begins an abstract name, so a path must not begin with it.
     return this.host[0] === "@" ? `unix:./${this.host}` : `unix:${this.host}`;
   }
 
-  /** Gives the struct sockaddr; throws for an object that only looks like an
-   * address. */
+  /** Gives the struct sockaddr. Throws for an object that is no address and
+   * only has its shape. */
   private get [BYTES](): Uint8Array<ArrayBuffer> {
     return this.#bytes;
   }
@@ -341,7 +341,8 @@ export class SocketAddress {
         `${printIpv6(groups)}%${scope}`,
       );
     }
-    // A path may come without its NUL; the connecting side mostly has no name.
+    // A path may come without its NUL. A socket that connects mostly has no
+    // name.
     let end = bytes.length;
     if (bytes[PATH_AT] !== 0 && bytes[end - 1] === 0) end--;
     // A byte order mark is part of a name like any other character.

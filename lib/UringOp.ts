@@ -1,14 +1,14 @@
 import type { Result } from "./result.ts";
 
 /**
- * An operation that is queued: a real promise of its `Result`. It is never
- * rejected, but for `offload()` with the exception of the job. It starts at
- * once, awaited or not. It keeps its buffers referenced until the kernel has
- * completed it.
+ * An operation that has started: a real promise of its `Result`. It starts at
+ * once, awaited or not, and keeps its buffers referenced until the kernel has
+ * completed it. It never rejects; only that of `offload()` does, with the
+ * exception of its job.
  *
- * To stop waiting for an operation does not end it: after `Promise.race()` a
- * receive that lost takes bytes from the next one. `withTimeout()` and
- * `withSignal()` end it, and lose nothing.
+ * `Promise.race()` does not end an operation that lost: such a receive takes
+ * bytes from the next one. `withTimeout()` and `withSignal()` end it, and lose
+ * nothing.
  *
  * C++: `UringOp<Derived>`
  *
@@ -17,19 +17,19 @@ import type { Result } from "./result.ts";
 export interface UringOp<T> extends Promise<Result<T>> {
   /**
    * Cancels the operation when the time is over, and gives it the error
-   * `ETIMEDOUT`. If it made it after all, its result counts, as the bytes have
+   * `ETIMEDOUT`. If it was done already, its result counts, as the bytes have
    * moved. Of several timeouts the earliest counts. May be called at any time;
    * does nothing once the operation is complete.
    *
    * C++: `WithTimeout`
    *
    * @param timeoutMs Milliseconds from now, 0 or more and finite. Never early,
-   * late by up to a millisecond and the load of the thread. With 0 only an
-   * operation succeeds that can be done at once. One that goes to a thread of
-   * the kernel mostly does not: `asyncFallocate()`, `asyncFdatasync()`, `asyncFstat()`,
-   * `asyncFsync()`, `asyncFtruncate()`, `asyncRename()`, `asyncShutdown()`,
-   * `asyncSplice()`, `asyncUnlink()`, most writes to files, all on tmpfs, and
-   * opening a file that is created or not in the cache.
+   * late by up to a millisecond and the load of the thread. With 0 an operation
+   * succeeds only if the kernel can do it at once. One that goes to a thread of
+   * the kernel mostly does not: `asyncFallocate()`, `asyncFdatasync()`,
+   * `asyncFstat()`, `asyncFsync()`, `asyncFtruncate()`, `asyncRename()`,
+   * `asyncShutdown()`, `asyncSplice()`, `asyncUnlink()`, most writes to files,
+   * all on tmpfs, and opening a file that is created or not in the cache.
    * @returns The same operation.
    * @throws {RangeError} If `timeoutMs` is negative, NaN or infinite; the
    * operation is cancelled then.
@@ -52,8 +52,8 @@ export interface UringOp<T> extends Promise<Result<T>> {
   /**
    * Asks the kernel to cancel the operation. That is a request: the operation
    * completes with `ECANCELED`, or with its result if it was done already. One
-   * that was not submitted yet (queued by the same turn of the event loop)
-   * never happens, nor does a link that has not started: see `link()`. Buffers
+   * that the same turn of the event loop has queued was not submitted, and
+   * never happens. Nor does a link that has not started, see `link()`. Buffers
    * stay in use until completion.
    */
   cancel(): void;
@@ -61,8 +61,8 @@ export interface UringOp<T> extends Promise<Result<T>> {
   /**
    * Gives the value, and throws for an error.
    *
-   * @returns A promise of the value. It rejects with the class of
-   * `Deno.errors` that fits the errno (else `Error`), with `code`, `errno` and
+   * @returns A promise of the value. It rejects with the class of `Deno.errors`
+   * that fits the errno, else with an `Error`. That has `code`, `errno` and
    * `operation`, the name of the function that started the operation.
    */
   orThrow(): Promise<T>;

@@ -1,8 +1,8 @@
 import { loadShim } from "../ffi/load.ts";
 import type { Operation } from "./ring/operation.ts";
 
-/** A file descriptor, or what owns one, like a `Socket`. What `node:fs` opens
- * are such numbers; a `Deno.FsFile` has none. */
+/** A file descriptor, or an object that owns one, like a `Socket`. `node:fs`
+ * opens files as such numbers; a `Deno.FsFile` has none. */
 export type Fd = number | { readonly fd: number };
 
 /** Memory that the kernel reads or fills: a view or an `ArrayBuffer`. */
@@ -13,8 +13,8 @@ export type Offset = number | bigint | typeof CURRENT_POSITION;
 
 /**
  * As an offset: the file's own position, which the operation then moves, as
- * read(2) and write(2) do. For what has no position (a pipe, a terminal) any
- * offset will do. Two operations in flight on one position are in no order.
+ * read(2) and write(2) do. A stream (a pipe, a terminal) ignores any offset.
+ * Two operations in flight on one position are in no order.
  */
 export const CURRENT_POSITION: unique symbol = Symbol("CURRENT_POSITION");
 
@@ -22,8 +22,8 @@ export const CURRENT_POSITION: unique symbol = Symbol("CURRENT_POSITION");
 export const TRANSFER_MAX = 0x7ffff000;
 const OFFSET_MAX = 0x7fffffffffffffffn;
 
-// Deno checks integers of FFI calls only until they are optimised, and cuts
-// them afterwards (2^32 + 5 arrives as 5): everything is checked here.
+// Deno checks integers of FFI calls until it has optimised them, and then cuts
+// them (2^32 + 5 arrives as 5). So everything is checked here.
 
 /** Checks an fd, and gives its number. */
 export function checkFd(fd: Fd, operation: { verb: string }): number {
@@ -45,8 +45,8 @@ export function checkFd(fd: Fd, operation: { verb: string }): number {
   );
 }
 
-/** Checks an fd that will be closed. The context owns its ring: if that were
- * closed here, only the kernel's answers would tell. */
+/** Checks an fd that the caller gives up. The ring of a context is refused: the
+ * context owns it, and would notice its end only by the kernel's errors. */
 export function checkOwned(fd: number, verb: string): number {
   if (!loadShim().kio_fd_is_ring(fd)) return fd;
   throw new TypeError(
@@ -86,7 +86,7 @@ export function checkPart(buffer: BufferLike, operation: Operation): number {
   return isEmpty(buffer) ? 0 : checkBuffer(buffer, operation);
 }
 
-/** Tells if a buffer has no bytes and never had any. */
+/** Tells whether a buffer has no bytes and never had any. */
 function isEmpty(buffer: BufferLike): boolean {
   if (!ArrayBuffer.isView(buffer) && !(buffer instanceof ArrayBuffer)) {
     return false;
@@ -96,7 +96,7 @@ function isEmpty(buffer: BufferLike): boolean {
   return buffer.byteLength === 0 && !isDetached(buffer) && !isResizable;
 }
 
-/** Tells if the memory of a buffer was transferred elsewhere. */
+/** Tells whether the memory of a buffer was taken away. */
 export function isDetached(buffer: BufferLike): boolean {
   const memory = memoryOf(buffer);
   return memory instanceof ArrayBuffer && memory.detached;
@@ -122,7 +122,7 @@ export function checkInteger(
   );
 }
 
-/** Throws unless it is a function. */
+/** Checks that a value is a function. */
 export function checkFunction(
   value: unknown,
   name: string,
@@ -134,7 +134,7 @@ export function checkFunction(
   );
 }
 
-/** Throws unless it is an object with options. */
+/** Checks that a value is an object with options. */
 export function checkOptions(options: unknown, verb: string): void {
   if (typeof options === "object" && options !== null) return;
   throw new TypeError(
@@ -142,7 +142,7 @@ export function checkOptions(options: unknown, verb: string): void {
   );
 }
 
-/** Throws unless it is an `AbortSignal`. */
+/** Checks that a value is an `AbortSignal`. */
 export function checkSignal(signal: unknown, verb: string): void {
   if (signal instanceof AbortSignal) return;
   throw new TypeError(
@@ -150,7 +150,7 @@ export function checkSignal(signal: unknown, verb: string): void {
   );
 }
 
-/** Throws unless these can bound a transfer. */
+/** Checks the limits of a transfer. */
 export function checkBounds(
   options: { timeoutMs?: number | undefined; signal?: AbortSignal | undefined },
   verb: string,
@@ -161,7 +161,7 @@ export function checkBounds(
   if (signal !== undefined) checkSignal(signal, verb);
 }
 
-/** Throws unless it is an array, whose length is that of its elements. */
+/** Checks that a value is an array: its length is that of its elements. */
 export function checkArray(array: unknown, of: string, verb: string): void {
   if (Array.isArray(array)) return;
   throw new TypeError(
@@ -169,7 +169,7 @@ export function checkArray(array: unknown, of: string, verb: string): void {
   );
 }
 
-/** Throws unless it is a finite number of milliseconds, 0 or more. */
+/** Checks a finite number of milliseconds, 0 or more. */
 export function checkDelay(delayMs: number, name: string, verb: string): void {
   if (
     typeof delayMs === "number" && delayMs >= 0 &&
@@ -182,7 +182,7 @@ export function checkDelay(delayMs: number, name: string, verb: string): void {
   );
 }
 
-/** Checks a path, and gives it with the NUL of C. */
+/** Checks a path, and gives its bytes with the NUL of C. */
 export function checkPath(
   path: string,
   operation: Operation,
@@ -191,8 +191,8 @@ export function checkPath(
   return new TextEncoder().encode(`${path}\0`);
 }
 
-/** Throws unless a string means the same to the kernel: encoding would replace a
- * lone surrogate, and so name something else. */
+/** Checks that UTF-8 can encode a string. It would replace a lone surrogate,
+ * and the string would name another file. */
 export function checkText(text: string, name: string, verb: string): void {
   if (typeof text === "string" && !text.includes("\0")) {
     if (text.isWellFormed()) return;
@@ -209,8 +209,8 @@ export function checkFlags(flags: number, operation: Operation): number {
   return checkInteger(flags, 2 ** 31 - 1, "flags", operation.verb);
 }
 
-/** An offset: -1 for the current position, a bigint where a number would round
- * it. */
+/** Checks an offset. Gives -1 for the current position, and a bigint only if a
+ * number would round it. */
 export function checkOffset(
   offset: Offset,
   operation: Operation,

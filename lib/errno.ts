@@ -1,8 +1,7 @@
 /**
- * errno(3) on Linux: number, name, what it means. The same on every
- * architecture that this library runs on. From 1001 on the errors of
- * getaddrinfo(3), 1000 less their number, as that is negative and would else
- * be taken for an errno.
+ * The errors of errno(3) on Linux: number, name, meaning. They are the same on
+ * every architecture that this library runs on. Numbers above 1000 are errors
+ * of getaddrinfo(3): 1000 plus the absolute value of the EAI code.
  */
 const TABLE = `
 1 EPERM Operation not permitted
@@ -148,8 +147,8 @@ const TABLE = `
 1012 EAI_OVERFLOW Name is too long to be resolved
 `;
 
-/** The name and the meaning of an errno, looked up: a map of all would cost
- * every program 2 ms of its start. */
+/** Looks up name and meaning of an errno. A map of all would cost every program
+ * 2 ms at its start. */
 export function errnoText(errno: number): [name: string, meaning: string] {
   const at = TABLE.indexOf(`\n${errno} `);
   if (at < 0) return [`E${errno}`, `Unknown error ${errno}`];
@@ -158,14 +157,14 @@ export function errnoText(errno: number): [name: string, meaning: string] {
   return [name, words.join(" ")];
 }
 
-/** The number of an errno; undefined if there is none of that name. */
+/** Looks up the number of an errno; undefined if no errno has that name. */
 export function errnoNamed(name: string): number | undefined {
   const lines = TABLE.split("\n").map((line) => line.split(" "));
   const found = lines.find((words) => words[1] === name);
   return found && Number(found[0]);
 }
 
-// The ones that this library itself gives or looks at.
+// The errnos that this library itself gives or compares.
 export const EPERM = 1;
 export const ENOENT = 2;
 export const ESRCH = 3;

@@ -1,8 +1,8 @@
 /**
- * The door between the library's own classes: it has what they show each other
+ * The door between the library's own classes: members that they show each other
  * and not their users. Members under these keys are private in TypeScript, so
- * they are in no documentation and in no completion. A class names its key and
- * nothing else, so a user of the door does not import the class.
+ * they are in no documentation and in no completion. Code that uses the door
+ * imports the key, and not the class.
  */
 import type { Operation } from "./ring/operation.ts";
 import type { Failure, Result } from "./result.ts";
@@ -15,10 +15,10 @@ export const RING: unique symbol = Symbol("ring");
 /** Key of the struct sockaddr of a `SocketAddress`. */
 export const BYTES: unique symbol = Symbol("bytes");
 
-/** Key of what makes a `SocketAddress` of a struct sockaddr. */
+/** Key of the function that makes a `SocketAddress` of a struct sockaddr. */
 export const DECODE: unique symbol = Symbol("decode");
 
-/** Key of what starts jobs of a `BlockingPool`. */
+/** Key of the function that starts jobs of a `BlockingPool`. */
 export const START: unique symbol = Symbol("start");
 
 /** A call that a thread makes. */
@@ -29,8 +29,7 @@ export interface JobCall {
   readonly transferResult: boolean;
 }
 
-/** The end of a job: it has returned, it has thrown, or it has lost its
- * thread. */
+/** The end of a job: its value, its exception, or the loss of its thread. */
 export type JobOutcome =
   | { readonly value: unknown }
   | { readonly thrown: unknown }
@@ -47,7 +46,7 @@ export interface Job<T> {
   readonly resultOf: (outcome: JobOutcome) => Result<T>;
 }
 
-/** Starts a job. Its arguments are cloned at once: the caller may change them
+/** Starts a job. It clones the arguments at once, so the caller may change them
  * while the job waits for a thread. */
 export type StartJob = <T>(job: Job<T>) => UringOp<T>;
 
@@ -68,7 +67,7 @@ export function ringOf(
 }
 
 /**
- * Gives what starts jobs of a pool.
+ * Gives the function that starts jobs of a pool.
  *
  * @throws {TypeError} If `pool` is no `BlockingPool`, or is closed.
  */

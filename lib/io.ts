@@ -1,4 +1,4 @@
-/** Operations on files, sockets, time and rings: mirrors io.hpp. */
+/** The operations on files, sockets, time and rings. C++: `io.hpp` */
 export * from "./ops/file.ts";
 export * from "./ops/link.ts";
 export * from "./ops/message.ts";

@@ -1,7 +1,7 @@
-/** Numeric IP addresses as text: reading and writing. */
+/** Reads and writes numeric IP addresses as text. */
 
-/** Reads digits as a number: no sign, no leading zero, not above `max`;
- * undefined if it is none. */
+/** Reads a decimal number of up to `max`, without sign and leading zeros;
+ * undefined if the text is none. */
 export function decimal(text: string, max: number): number | undefined {
   if (!/^(0|[1-9]\d{0,9})$/.test(text)) return undefined;
   return Number(text) <= max ? Number(text) : undefined;
@@ -10,7 +10,8 @@ export function decimal(text: string, max: number): number | undefined {
 /** The bytes of an IPv4 address. */
 export type Ipv4Bytes = [number, number, number, number];
 
-/** Reads four numbers with dots; undefined if it is no IPv4 address. */
+/** Reads an IPv4 address, four numbers with dots; undefined if the text is
+ * none. */
 export function parseIpv4(text: string): Ipv4Bytes | undefined {
   const parts = String(text).split(".").map((part) => decimal(part, 255));
   return parts.length === 4 && parts.every((part) => part !== undefined)
@@ -18,8 +19,8 @@ export function parseIpv4(text: string): Ipv4Bytes | undefined {
     : undefined;
 }
 
-/** Reads an IPv6 address without a scope, as eight groups; undefined if it is
- * none. */
+/** Reads an IPv6 address without a scope as eight groups; undefined if the text
+ * is none. */
 export function parseIpv6(text: string): number[] | undefined {
   const halves = text.split("::");
   if (halves.length > 2) return undefined;
@@ -33,7 +34,8 @@ export function parseIpv6(text: string): number[] | undefined {
   return [...head, ...zeros, ...tail];
 }
 
-/** Reads groups between colons; at the end an IPv4 address may stand for two. */
+/** Reads groups between colons; at the end an IPv4 address may take the place
+ * of two. */
 function parseGroups(text: string, atEnd: boolean): number[] | undefined {
   if (text === "") return [];
   const groups: number[] = [];

@@ -1,6 +1,6 @@
 /**
- * Looks names up by getaddrinfo(3), in three ways: here and now, in a thread of
- * a pool, and in a thread of the shim, which has no isolate.
+ * Looks names up by getaddrinfo(3): on the calling thread, on a thread of a
+ * pool, or on a thread of the shim, which has no isolate.
  */
 import {
   addressesIn,
@@ -17,10 +17,10 @@ import { failure, failureOver, type Result, success } from "./result.ts";
 import type { Ring } from "./ring/Ring.ts";
 import type { UringOp } from "./UringOp.ts";
 
-/** Bytes of a name: as many as the DNS takes, with a dot at the end. */
+/** The most bytes of a name: the limit of the DNS, with a dot at the end. */
 const HOST_SIZE_MAX = 254;
 
-/** Checks a host name, and gives it with the NUL of C. */
+/** Checks a host name, and gives its bytes with the NUL of C. */
 export function checkHost(host: string): Uint8Array<ArrayBuffer> {
   if (typeof host !== "string" || host === "" || host.includes("\0")) {
     throw new TypeError(
@@ -39,8 +39,8 @@ export function checkHost(host: string): Uint8Array<ArrayBuffer> {
   );
 }
 
-/** Looks a name up, which blocks the thread; gives the struct sockaddr of each
- * address. */
+/** Looks a name up by getaddrinfo(3), which blocks the thread. Gives the struct
+ * sockaddr of each address. */
 export function lookUp(
   name: Uint8Array<ArrayBuffer>,
   port: number,
@@ -63,7 +63,8 @@ export function startLookUp<T>(
     if ("value" in outcome) {
       return decoded(outcome.value as Resolved, port, action, decode);
     }
-    // No permission, no thread to be had, one that an earlier job has ended.
+    // There is no permission or no thread, or an earlier job has ended the
+    // thread.
     const why = "lost" in outcome ? outcome.lost.error : outcome.thrown;
     const reason = (why as Partial<Error>)?.message ?? String(why);
     return failureOver(EAI_FAIL, reason, action);
@@ -72,8 +73,8 @@ export function startLookUp<T>(
   return startJob({ ring, operation, action, call, transfer: [], resultOf });
 }
 
-/** Looks a name up in a thread of the shim. All operations of the ring that ask
- * for the same name share it. */
+/** Looks a name up in a thread of the shim. All operations of a ring that look
+ * the same name up at a time share one look-up. */
 export function joinLookUp<T>(
   ring: Ring,
   operation: Operation,
@@ -97,12 +98,12 @@ export function joinLookUp<T>(
   return op;
 }
 
-/** A look-up of a thread of the shim, or of its queue. */
+/** A look-up that waits for a thread of the shim, or has one. */
 interface LookUp {
   readonly host: string;
   readonly id: number;
   readonly handle: Deno.PointerObject;
-  /** Called with what it finds: one for each operation that waits. */
+  /** Called with the result: one for each operation that waits. */
   readonly waiting: Set<(resolved: Resolved) => void>;
 }
 
@@ -117,8 +118,9 @@ function lookUpsOf(ring: Ring): LookUps {
   return lookUps;
 }
 
-/** Keeps the look-ups in flight of a ring. One that has a thread cannot be
- * interrupted. It stays here until it is over, for operations that ask again. */
+/** The look-ups in flight of a ring. One that has a thread cannot be
+ * interrupted. It stays here until it ends, for operations that want the same
+ * name. */
 class LookUps {
   readonly #ring: Ring;
   readonly #byHost = new Map<string, LookUp>();
@@ -132,8 +134,8 @@ class LookUps {
     ring.onAnswer = () => this.#takeAnswers();
   }
 
-  /** Gives the look-up of a host, and begins it if there is none; undefined
-   * without a thread. */
+  /** Gives the look-up of a host, and begins one if there is none; undefined if
+   * the system has no thread. */
   get(host: string, name: Uint8Array<ArrayBuffer>): LookUp | undefined {
     const known = this.#byHost.get(host);
     if (known !== undefined) return known;
@@ -147,7 +149,8 @@ class LookUps {
     return begun;
   }
 
-  /** Ends the wait of one operation; the last takes it out of the queue. */
+  /** Ends the wait of one operation. The last one takes the look-up out of the
+   * queue. */
   leave(lookUp: LookUp, finish: (resolved: Resolved) => void): void {
     lookUp.waiting.delete(finish);
     const { shim, handle } = this.#ring;
@@ -189,7 +192,7 @@ function resultOf(
 ): Result<Iterable<Uint8Array>> {
   const { status } = resolved;
   if (status > 0) return success(addressesIn(resolved, port));
-  // 0 stands for EAI_SYSTEM without an errno.
+  // 0 is EAI_SYSTEM without an errno.
   return failure(status === 0 ? EAI_FAIL : -status, action);
 }
 

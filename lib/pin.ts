@@ -4,18 +4,19 @@ import { workerThreads } from "./worker_threads.ts";
 
 /**
  * Marks the memory of a buffer as untransferable: from now on `transfer()`,
- * `structuredClone` and `postMessage` throw. Moved to another owner while the
- * kernel is using it, it would be fatal. Cannot be undone. Costs about a
- * microsecond, once for a buffer. Memory of `IoContext.allocate()` has the mark.
+ * `structuredClone` and `postMessage` throw. A buffer that moves to another
+ * owner while the kernel uses it ends the process. The mark is for good. It
+ * costs about a microsecond, once a buffer. Memory of `IoContext.allocate()`
+ * has it already.
  *
  * WebAssembly memory and resizable buffers are refused: growing a pinned one
  * would end the process. Copy the data, or use `IoContext.allocate()`.
  *
  * @typeParam T The kind of buffer.
  * @param buffer A view or an `ArrayBuffer`; all views of the same memory are
- * affected. A `SharedArrayBuffer` cannot be taken away anyway.
+ * affected. A `SharedArrayBuffer` can never be transferred.
  * @returns The same buffer.
- * @throws {TypeError} If it is no buffer, is detached, or may grow.
+ * @throws {TypeError} If `buffer` is no buffer, is detached, or may grow.
  *
  * @example Receive into memory that stays
  * ```ts
@@ -48,10 +49,10 @@ export function pin<T extends BufferLike>(buffer: T): T {
 const WASM_PAGE = 65536;
 
 /**
- * Tells if memory may grow. WebAssembly memory has no mark of its own, but
- * cannot be transferred. `transfer()` to more bytes than there are fails for
- * that reason with a TypeError, and for other buffers with a RangeError, which
- * takes the engine milliseconds. So only memory of whole pages is asked.
+ * Tells whether memory may grow. WebAssembly memory has no mark of its own, but
+ * cannot be transferred: `transfer()` to an impossible length throws a
+ * TypeError for it, and a RangeError for other buffers. That takes the engine
+ * milliseconds, so only memory of whole pages is tested.
  */
 function canGrow(memory: ArrayBuffer): boolean {
   if (memory.resizable) return true;

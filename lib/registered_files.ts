@@ -1,4 +1,4 @@
-/** Registered files of a ring; see the methods of `IoContext`. */
+/** The registered files of a ring; see the methods of `IoContext`. */
 import { checkArray, checkFd, checkInteger, type Fd } from "./check.ts";
 import { EBUSY } from "./errno.ts";
 import { READ_FIXED, WRITE_FIXED } from "./ops/table.ts";
@@ -32,7 +32,8 @@ export function updateFiles(
       rest,
       rest.length,
     );
-    // After a part the kernel tells only how many: asked again, it says why.
+    // After a part of the fds the kernel gives only their number. The next call
+    // begins with the fd that it refused, and gives the reason.
     if (status < 0) return updateFailure(-status, done);
     done += status;
   }

@@ -2,11 +2,10 @@ import { errnoText } from "./errno.ts";
 import type { Operation } from "./ring/operation.ts";
 
 /**
- * Why an operation failed, as the kernel says it: a plain value, no exception
- * and no stack trace. Failures of the same operation with the same errno share
- * one frozen `IoError`. A failure has its own if it is about a path or an
- * address, of a transfer, or tells a reason. `unwrap()` and `orThrow()` know
- * what it was about.
+ * An error of the kernel: a plain value, no exception and without a stack
+ * trace. Failures of the same operation with the same errno share one frozen
+ * `IoError`. A failure has its own if it is about a path or an address, ends a
+ * transfer, or has a reason. `unwrap()` and `orThrow()` name what it was about.
  *
  * C++: `std::error_code`
  */
@@ -18,10 +17,11 @@ export interface IoError {
   readonly code: string;
   /** Its meaning: `"Connection timed out"`. */
   readonly message: string;
-  /** Bytes that an exact transfer had moved before it failed; else undefined. */
+  /** Bytes that an exact transfer had moved before it failed; else
+   * undefined. */
   readonly bytesTransferred?: number;
-  /** How many registered files `updateFiles()` had replaced before it failed;
-   * else undefined. */
+  /** Registered files that `updateFiles()` had replaced before it failed; else
+   * undefined. */
   readonly filesUpdated?: number;
   /** The uncaught error that ended the thread of an `offload()`; else
    * undefined. */
@@ -32,7 +32,7 @@ export interface IoError {
 export interface Failure {
   /** Always false: tells a `Failure` from a `Success`. */
   readonly ok: false;
-  /** Why it failed. */
+  /** The error. */
   readonly error: IoError;
 }
 
@@ -45,7 +45,7 @@ export interface Success<T> {
 }
 
 /**
- * The end of every operation: errors of the system are values, they are not
+ * The result of every operation: errors of the system are values, and are not
  * thrown.
  *
  * C++: `std::expected<T, std::error_code>`
@@ -72,31 +72,32 @@ export function success<T>(value: T): Result<T> {
   return { ok: true, value };
 }
 
-/** Completions of "Cannot …: ", by error. They are no property of it, as most
- * programs only look at the code, and some compare errors. */
+/** Completions of "Cannot …: ", by error. They are no property of the error:
+ * most programs only look at the code, and some compare errors. */
 const actions = new WeakMap<IoError, string>();
 
-/** Notes what an error is about, for the exception that may be made of it. */
+/** Notes the action that an error is about, for an exception. */
 export function about(error: IoError, action: string): IoError {
   actions.set(error, action);
   return error;
 }
 
-/** Gives what `about()` has noted, if it has. */
+/** Gives the action that `about()` has noted, if any. */
 export function actionOf(error: IoError): string | undefined {
   return actions.get(error);
 }
 
-/** Makes a failure of its own: of an errno (above 0), about an action. */
+/** Makes a failure with an error of its own: an errno (above 0) and an
+ * action. */
 export function failure(errno: number, action: string): Failure {
   const error = Object.freeze(errorOf(errno));
   return Object.freeze({ ok: false, error: about(error, action) });
 }
 
-/** Failures so far, which all that fail alike share. */
+/** The failures that were made, one for each operation and errno. */
 const failures = new WeakMap<Operation, Map<number, Failure>>();
 
-/** The one failure of an operation with an errno (above 0). */
+/** Gives the one failure of an operation with an errno (above 0). */
 export function failureOf(operation: Operation, errno: number): Failure {
   let ofOperation = failures.get(operation);
   if (ofOperation === undefined) {
@@ -111,7 +112,7 @@ export function failureOf(operation: Operation, errno: number): Failure {
   return known;
 }
 
-/** Makes the failure of an errno whose reason is known. */
+/** Makes the failure of an errno with its reason. */
 export function failureOver(
   errno: number,
   reason: string,
@@ -164,7 +165,7 @@ export function updateFailure(errno: number, filesUpdated: number): Failure {
   return { ok: false, error: about(error, "update files") };
 }
 
-/** The class of `Deno.errors` that says the same as an errno. */
+/** The classes of `Deno.errors`, by the errno of the same meaning. */
 const CLASSES: Record<string, new (message: string) => Error> = {
   EACCES: Deno.errors.PermissionDenied,
   EADDRINUSE: Deno.errors.AddrInUse,
@@ -214,14 +215,14 @@ export function exceptionOf(
 
 /**
  * Gives the value of a result, and throws for an error. Use it where an
- * exception is wanted after all.
+ * exception is better than a value.
  *
  * @typeParam T The type of the value.
  * @param result The result of an operation.
  * @returns Its value.
- * @throws The class of `Deno.errors` that fits the errno (`NotFound` for
- * ENOENT, `TimedOut` for ETIMEDOUT …), else `Error`; always with `code` and
- * `errno`. The message names what failed, and the path or address if there is
+ * @throws {Error} The class of `Deno.errors` that fits the errno (`NotFound`
+ * for ENOENT, `TimedOut` for ETIMEDOUT …), else `Error`; always with `code` and
+ * `errno`. The message names the action, and the path or address if there is
  * one: `Cannot listen on 0.0.0.0:80: Permission denied (EACCES)`. The stack
  * begins with the caller. `UringOp.orThrow()` also names function and fd.
  *

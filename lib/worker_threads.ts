@@ -1,5 +1,5 @@
-/** The part of `node:worker_threads` that is used here. Unlike the `Worker` of
- * the web, its threads need not keep the process alive. */
+/** The part of `node:worker_threads` that is used here. Its threads need not
+ * keep the process alive, unlike the `Worker` of the web. */
 export interface WorkerThreads {
   readonly Worker: new (
     module: URL,
@@ -11,7 +11,7 @@ export interface WorkerThreads {
   isMarkedAsUntransferable(memory: ArrayBuffer): boolean;
 }
 
-/** The end of a thread that messages go to and come from. */
+/** One end of a channel of messages between threads. */
 export interface Port {
   on<T>(event: "message", listener: (message: T) => void): void;
   postMessage(message: unknown, transfer: readonly Transferable[]): void;
@@ -26,7 +26,8 @@ export interface WorkerHandle extends Port {
   unref(): void;
 }
 
-/** Loaded when first used: the module takes milliseconds. */
+/** Loads `node:worker_threads` when it is first used: that takes
+ * milliseconds. */
 export function workerThreads(): WorkerThreads {
   const { process } = globalThis as unknown as {
     process: {

@@ -525,16 +525,17 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "an accepted connection is not inherited",
-    file: "ffi/shim/sqe.c",
-    from: "address, length, SOCK_CLOEXEC)",
-    to: "address, length, 0)",
+    file: "ffi/shim/opcodes.c",
+    from:
+      ".addr2 = SIZED(socklen_t),\n\t\t\t       .cloexec = CLOEXEC_IN_FLAGS },",
+    to: ".addr2 = SIZED(socklen_t) },",
     tests: ["C accept_tells_the_address_and_sets_cloexec"],
   },
   {
     rule: "nor is an fd that comes with a message",
-    file: "ffi/shim/sqe.c",
-    from: "\t\t\t\t    flags | MSG_CMSG_CLOEXEC));",
-    to: "\t\t\t\t    flags));",
+    file: "ffi/shim/opcodes.c",
+    from: "\t\t\t\t.force = MSG_CMSG_CLOEXEC, .cut",
+    to: "\t\t\t\t.cut",
     tests: ["tests/lib/io_message_test.ts"],
   },
   {
@@ -809,17 +810,17 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a connect to a full unix listener makes longer and longer pauses",
-    file: "ffi/shim/sqe.c",
-    from: "attempt < last ? attempt : last",
-    to: "attempt > last ? last - last : 0",
+    file: "lib/ring/steps.ts",
+    from: "PAUSE_MS_MIN * 2 ** doublings",
+    to: "PAUSE_MS_MIN + 0 * doublings",
     tests: ["tests/net/unix_connect_test.ts"],
   },
   {
-    rule: "the thread is not held by the connect of a blocking socket",
-    file: "ffi/shim/sqe.c",
-    from: "\tif (!(flags & O_NONBLOCK))\n\t\treturn -EAGAIN;\n",
-    to: "",
-    tests: ["C connect_again_never_blocks"],
+    rule: "a connect to a full unix listener waits until there is room",
+    file: "lib/ops/socket.ts",
+    from: "isUnix ? new UnixConnect(sqe) : undefined;",
+    to: "isUnix && sqe.fd < 0 ? new UnixConnect(sqe) : undefined;",
+    tests: ["tests/net/unix_connect_test.ts"],
   },
   {
     rule: "what waits by the clock is ended by hand, not by the kernel",
@@ -1148,8 +1149,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "what follows an operation that was refused does not happen",
     file: "ffi/shim/sqe.c",
-    from: "\t\tk->chain_refused = k->chaining;\n\t\treturn -EINVAL;",
-    to: "\t\treturn -EINVAL;",
+    from: "\t\tk->chain_refused = k->chaining;\n\t\treturn -ENOSYS;",
+    to: "\t\treturn -ENOSYS;",
     tests: ["C sqe_that_is_refused_ends_its_chain"],
   },
   {
@@ -1188,5 +1189,13 @@ export const MUTANTS: readonly Mutant[] = [
     from: "    if (left === 0) shim.kio_fd_close(fd);\n",
     to: "    shim.kio_fd_close(fd);\n",
     tests: ["tests/lib/io_link_test.ts"],
+  },
+  {
+    rule: "a read is polled for, and watched, by its row",
+    file: "ffi/shim/opcodes.c",
+    from:
+      '[IORING_OP_READ] = { "read", .addr = LEN_BYTES, .waits = POLLIN,\n\t\t\t     .cut = CUT_ANY, .wide = true },',
+    to: "",
+    tests: ["C hot_functions_make_the_bytes_of_their_rows"],
   },
 ];

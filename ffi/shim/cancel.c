@@ -1,7 +1,7 @@
 /*
- * cancel.c - takes operations back: one that has not been submitted becomes
- * one that fails; for the others the kernel is asked. A cancel is a request,
- * the completion of the operation is the truth: only a cancel that has found
+ * cancel.c - takes operations back. One that has not been submitted becomes one
+ * that fails; for the others the kernel is asked. A cancel is a request, and
+ * the completion of the operation is the truth. So only a cancel that has found
  * nothing is reported, as it may have come too early.
  */
 #include "internal.h"
@@ -31,8 +31,8 @@ struct io_uring_sqe *unsubmitted(const struct kio *k, uint32_t i)
 }
 
 /*
- * Keeps an operation that has not been submitted yet from happening: it becomes
- * a read of no file, which fails, and so ends a chain that it is a link of.
+ * Keeps an operation that has not been submitted from running. It becomes a
+ * read of no file. That fails, and ends a chain that it is a link of.
  */
 bool kio_retract(struct kio *k, double id)
 {
@@ -58,8 +58,8 @@ int kio_cancel(struct kio *k, double id)
 }
 
 /*
- * The same for one that nobody has given up, to queue it again: the answer is
- * told whatever it is. -ENOENT means that it goes on, or is over.
+ * Cancels an operation that was not given up, to queue it again. The kernel's
+ * answer is reported whatever it is. -ENOENT: it goes on, or is complete.
  */
 int kio_take_back(struct kio *k, double id)
 {

@@ -1,6 +1,6 @@
 /*
- * chain.c - operations that happen one after the other: chains of links, what
- * they were queued as (to queue them once more), and the chain of splices that
+ * chain.c - operations that run one after the other. It has chains of links,
+ * copies of their SQEs (to queue them once more), and the chain of splices that
  * sends a file. A chain reaches the kernel whole, or not at all.
  */
 #include "internal.h"
@@ -17,7 +17,7 @@ void kio_chain(struct kio *k, bool on)
 	seam_chain(k);
 }
 
-/* Gives out what the first links of the chain were queued as, 64 bytes each. */
+/* Copies the SQEs of the first links of the chain, 64 bytes each. */
 void kio_chain_copy(const struct kio *k, void *copies, uint32_t count)
 {
 	memcpy(copies, k->chain_copies,
@@ -25,8 +25,8 @@ void kio_chain_copy(const struct kio *k, void *copies, uint32_t count)
 }
 
 /*
- * Queues an operation again as it was, its completion having come. What it
- * points to is still there. For a close see kio_close().
+ * Queues a copy of an operation that is complete. The caller has kept the
+ * memory that it points to. A close goes to kio_close() instead.
  */
 int kio_again(struct kio *k, const struct io_uring_sqe *copy)
 {
@@ -45,14 +45,14 @@ int kio_again(struct kio *k, const struct io_uring_sqe *copy)
 }
 
 /*
- * Pumps bytes out of a file, through a pipe, into something else: a chain of
- * splices that is one operation. First the pipe is emptied, if it has `held`
- * bytes; then it is filled and emptied by turns, up to `size` bytes at a time
- * and `left` in all, as often as steps allow.
+ * Pumps bytes out of a file, through a pipe, into another file: a chain of
+ * splices that is one operation. A pipe that holds `held` bytes is emptied
+ * first. Then it is filled and emptied by turns, as often as steps allow: up to
+ * `size` bytes at a time and `left` in all.
  *
- * Only one completion is posted, that of the step that ends the chain, as all
- * others skip theirs: the last if all went well, or the first that failed or
- * was short. It tells its step in user_data.
+ * Only the step that ends the chain posts a completion, with its number in
+ * user_data. It is the last if all went well, or the first that failed or was
+ * short.
  */
 int kio_pump(struct kio *k, double id, int file, double offset, double left,
 	     int pipe_read, int pipe_write, uint32_t held, int to,

@@ -1,7 +1,7 @@
 /*
- * close.c - closing an fd through the ring. Who called has given the fd up, so
- * it is closed whatever happens to the operation: it had no place in the queue,
- * its chain ended before it, its isolate did.
+ * close.c - closes an fd through the ring. The caller has given the fd up, so
+ * it is closed whatever happens to the operation. It may find no place in the
+ * queue, or its chain or isolate may end before it.
  */
 #include "internal.h"
 

@@ -1,7 +1,7 @@
 /*
- * context.c - a context from its opening to its end: a ring with the best
- * flags that the kernel takes, its eventfd, what the kernel is asked about,
- * and the drain that takes everything back before memory goes away.
+ * context.c - a context from its opening to its end. It has a ring with the
+ * best flags that the kernel takes, and an eventfd. The drain takes everything
+ * back before memory goes away. The probe of the kernel's features is here too.
  */
 #include "internal.h"
 
@@ -17,9 +17,9 @@ uint32_t kio_abi(void)
 }
 
 /*
- * Ends the process: a broken invariant must not become corruption. What is
- * known of the ring goes with the message: the queues as from..to, the
- * submission queue twice, as it is prepared and as the kernel sees it.
+ * Aborts the process: a broken invariant must not become corruption. The
+ * message has the queues of the ring as from..to: the submission queue twice,
+ * as it is prepared and as the kernel sees it.
  */
 void kio_abort(const struct kio *k, const char *message)
 {
@@ -46,7 +46,7 @@ double kio_now_ms(void)
 	return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
 }
 
-/* From the best to what any kernel with io_uring takes. */
+/* From the best flags to those that any kernel with io_uring takes. */
 static const uint32_t setup_flags[] = {
 	IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
 		IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
@@ -88,9 +88,9 @@ static void ring_probe(struct kio *k)
 }
 
 /*
- * Opens a context; status[0] says why when the result is NULL. Refused
- * unless the isolate's guard is armed: the kernel must never own a buffer
- * that nobody would wait for when the isolate dies.
+ * Opens a context. After an error the result is NULL and status[0] a negative
+ * errno. It is refused unless the isolate's guard is armed: without the guard
+ * no code would wait for the kernel's buffers when the isolate dies.
  */
 struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
 			     uint32_t kernel_workers, int32_t *status)
@@ -145,10 +145,10 @@ fail_memory:
 }
 
 /*
- * Asks the kernel what it has, by a context or (NULL) a ring of its own.
- * opcodes: 256 places, 1 where it has the operation of that number.
- * info: how the ring was set up, IORING_FEAT_*, and whether messages need no
- * ring to be sent from.
+ * Probes the kernel, by a context or (NULL) a ring of its own.
+ * opcodes: 256 places, 1 if the kernel has the operation of that number.
+ * info: the setup flags of the ring, IORING_FEAT_*, and 1 if a message can be
+ * sent without a ring.
  */
 int kio_probe(struct kio *k, uint8_t *opcodes, uint32_t *info)
 {
@@ -168,7 +168,7 @@ int kio_probe(struct kio *k, uint8_t *opcodes, uint32_t *info)
 			!!(probe->ops[i].flags & IO_URING_OP_SUPPORTED);
 	info[0] = (k ? k : &own)->ring.flags;
 	info[1] = (k ? k : &own)->ring.features;
-	/* to nobody: EBADF where it is known */
+	/* to no ring: EBADF where it is known */
 	memset(&message, 0, sizeof(message));
 	io_uring_prep_msg_ring(&message, -1, 0, 0, 0);
 	info[2] = message_without_ring(&message) != -EINVAL;
@@ -185,8 +185,8 @@ int kio_ring_fd(const struct kio *k)
 	return k->ring.ring_fd;
 }
 
-/* What the kernel was asked and has answered; overflows are entries that left
- * completions waiting for room. */
+/* Gives the counters of entries, submissions, completions and overflows: those
+ * are entries that left completions waiting for room. */
 void kio_stats(const struct kio *k, double *out)
 {
 	*out++ = (double)k->entries;
@@ -221,9 +221,9 @@ void context_destroy(struct kio *k)
 }
 
 /*
- * Destroys a context that the caller has drained. The kernel goes on with
- * what is in flight when a ring is closed, so that is not survivable here.
- * The eventfd is the caller's to close.
+ * Destroys a context that the caller has drained. It aborts if one is not: the
+ * kernel goes on with operations in flight when a ring is closed. The caller
+ * owns the eventfd and closes it.
  */
 void kio_context_close(struct kio *k)
 {

@@ -1,13 +1,13 @@
 /*
- * driver.c - enters the kernel and takes completions out of the ring: a step,
- * the wait within one, and what is done before and after the thread sleeps in
- * Deno's event loop, which an eventfd wakes. It knows nothing of operations.
+ * driver.c - enters the kernel and takes completions out of the ring. It makes
+ * steps, waits within one for a bounded time, and arms the eventfd before the
+ * thread parks in Deno's event loop. It knows nothing of operations.
  */
 #include "internal.h"
 
 #include <string.h>
 
-/* Whether the kernel says that it has something for the ring to run. */
+/* Tells whether the kernel has work for the ring to run. */
 static bool has_work(const struct kio *k)
 {
 	return IO_URING_READ_ONCE(*k->ring.sq.kflags) &
@@ -43,9 +43,9 @@ int enter(struct kio *k, uint32_t keep, uint32_t wait_count, uint32_t flags)
 }
 
 /*
- * Whether TypeScript gets to see the completion of a request of the shim's
- * own: of a cancel that found nothing, as it may have come too early
- * (-EALREADY: it is completing anyway), and of each kio_take_back().
+ * Tells whether TypeScript sees the completion of a request of the shim's own.
+ * It sees that of each kio_take_back(), and of a cancel that found nothing, as
+ * it may have come too early. (-EALREADY: the operation is completing anyway.)
  */
 static bool internal_reported(struct kio *k, const struct io_uring_cqe *cqe)
 {
@@ -59,7 +59,8 @@ static bool internal_reported(struct kio *k, const struct io_uring_cqe *cqe)
 	       (cqe->user_data & UD_TAKE_BACK || cqe->res == -ENOENT);
 }
 
-bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out)
+/* Inline: harvest() calls it for each completion, test/faults.c for some. */
+inline bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out)
 {
 	uint64_t user_data = cqe->user_data;
 	int closing = -1;
@@ -128,10 +129,10 @@ int enter_and_wait(struct kio *k)
 }
 
 /*
- * One turn of the ring: submits what is queued, lets the kernel post what is
- * done and copies up to `capacity` completions. With `wait` it sleeps a while
- * for the first one. Returns their number, or an error when there are none;
- * what could not be submitted stays queued.
+ * Makes one step: submits the queued SQEs, lets the kernel post completions and
+ * copies up to `capacity` of them. With `wait` it sleeps for about WAIT_NS
+ * until the first. Returns their number, or an error if there are none. SQEs
+ * that could not be submitted stay queued.
  */
 int kio_step(struct kio *k, int32_t *out, uint32_t capacity, bool wait)
 {
@@ -145,11 +146,11 @@ int kio_step(struct kio *k, int32_t *out, uint32_t capacity, bool wait)
 		waiters_rest(k);
 	}
 	/*
-	 * Without work to run for the ring GETEVENTS is left out: what completes
-	 * while it is submitted is posted by that, and the call is shorter. The
-	 * flag is a hint both ways: it may stay up with nothing to do (so only
-	 * progress repeats the loop), and be down with work left over from a
-	 * longer batch (so kio_arm() asks the kernel itself).
+	 * Without work to run for the ring GETEVENTS is left out: the call is
+	 * shorter. Operations that complete at once are posted all the same.
+	 * The flag is a hint both ways. It may stay up with nothing to do, so
+	 * only progress repeats the loop. It may be down with work left over
+	 * from a longer batch, so kio_arm() asks the kernel.
 	 */
 	do {
 		if (wait)
@@ -208,8 +209,9 @@ static int arm_timer(struct kio *k, double deadline_ms)
 }
 
 /*
- * Takes back what ends a wait: the timeout would end a sleep for nothing, and
- * the poll would wake the event loop about the eventfd that tells of it.
+ * Cancels the timeout and the poll that end a bounded wait. The timeout would
+ * end a sleep in vain. The poll would wake the event loop over the eventfd that
+ * reports it.
  */
 static void disarm_wait(struct kio *k)
 {
@@ -226,17 +228,17 @@ static void disarm_wait(struct kio *k)
 }
 
 /*
- * Before the thread sleeps in an event loop of its own: from now on a
- * completion makes the eventfd readable, and so does deadline_ms (0: none)
- * on the clock of kio_now_ms(). Returns 1, 0 when there is something to do at
- * once, or 2 when a completion may go unnoticed, see waiters_poll(): the
- * caller has to look again soon. (A timeout in the ring would not do: it is not
- * signalled behind a completion that was not.)
+ * Arms the eventfd before the thread sleeps in its event loop. From now on a
+ * completion makes it readable, and so does deadline_ms (0: none) by the clock
+ * of kio_now_ms(). Returns 1 if the thread may sleep, 0 if there is something
+ * to do at once. 2: a completion may go unnoticed, see waiters_poll(), so the
+ * caller must look again soon. (A timeout in the ring would not help: the
+ * kernel does not signal it behind a completion that it did not signal.)
  *
- * The flag is raised before the kernel is entered once more: a completion is
- * either seen by that or signalled, on every architecture. Then the kernel is
- * asked whether it has anything left. GETEVENTS runs no more than 20 pieces of
- * work; if those gave no completion, nobody would signal for the rest again.
+ * The flag is raised before the kernel is entered once more: that sees a
+ * completion, or the eventfd signals it, on every architecture. GETEVENTS runs
+ * 20 pieces of work at most. If those give no completion, no signal comes for
+ * the rest. So the kernel is then asked whether it has anything left.
  */
 int kio_arm(struct kio *k, double deadline_ms)
 {
@@ -263,7 +265,7 @@ int kio_arm(struct kio *k, double deadline_ms)
 	return 0;
 }
 
-/* Makes the eventfd readable: the event loop comes back here by itself. */
+/* Makes the eventfd readable, so that the event loop comes back by itself. */
 void kio_wake_self(struct kio *k)
 {
 	uint64_t one = 1;

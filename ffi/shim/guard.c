@@ -1,8 +1,8 @@
 /*
- * guard.c - a library whose only purpose is to be closed: Deno does that when
+ * guard.c - a library whose only purpose is to be closed. Deno closes it when
  * the isolate that opened it ends, in whatever way, and before it frees the
- * isolate's buffers. isolate.c carries it, and hands each worker a copy of its own,
- * as the loader unmaps a file only when nobody else has it open.
+ * isolate's buffers. The loader unmaps a file only when no other isolate has it
+ * open. So isolate.c carries it, and gives each worker a copy of its own.
  */
 #include <stddef.h>
 

@@ -1,6 +1,7 @@
 /*
  * internal.h - the shim from within: the layout of a context and of an isolate,
- * and what each file offers the others. Nothing of it is seen from outside.
+ * and the functions that each file offers the others. All of it is hidden from
+ * outside.
  */
 #pragma once
 
@@ -18,17 +19,17 @@
 
 #include "kio.h"
 
-/* No header of the system below: what it declares would be hidden. */
+/* No header of the system below: its declarations would be hidden. */
 #pragma GCC visibility push(hidden)
 
-/* What a field of an SQE points to; SIZED(T) is one T. */
+/* The memory that a field of an SQE points to; SIZED(T) is one T. */
 enum memory {
 	NUMBER, /* nothing: the field is a number */
 	LEN_BYTES, /* sqe->len bytes */
 	OFF_BYTES, /* sqe->off bytes */
 	EXTRA_BYTES, /* sqe->addr_len bytes */
-	VECTORS, /* sqe->len struct iovec, and what these point to */
-	MESSAGE, /* a struct msghdr, and what that points to */
+	VECTORS, /* sqe->len struct iovec, and the buffers of these */
+	MESSAGE, /* a struct msghdr, and the memory that it points to */
 	PATH, /* up to a NUL */
 	SIZED_MIN,
 };
@@ -40,14 +41,14 @@ struct opcode {
 	const char *name;
 	/* enum memory, or SIZED() */
 	uint16_t addr, addr2, addr3;
-	/* POLLIN or POLLOUT, of what may be an eventfd; see waiters.h */
+	/* POLLIN or POLLOUT, on a file that may be an eventfd: see waiters.h */
 	uint16_t waits;
 #define AS_FLAGS_SAY UINT16_MAX
 	/* always in the flags of the operation */
 	uint32_t force;
 	/* where CLOEXEC goes, unless the result is a registered file */
 	enum { CLOEXEC_NOWHERE, CLOEXEC_IN_FLAGS, CLOEXEC_IN_OFF } cloexec : 8;
-	/* whether the kernel may do less than it is asked for */
+	/* how the operation may be short */
 	enum { CUT_NEVER, CUT_ANY, CUT_STREAM } cut : 8;
 	/* a function of its own queues it, not kio_sqe() */
 	bool own;
@@ -84,7 +85,7 @@ struct kio {
 	/* Under lookups_lock; a flag to look at without it. */
 	struct lookup_list lookups, answers;
 	atomic_bool answered;
-	/* To be closed when what is in the queue, maybe for them, was submitted. */
+	/* To be closed when the queue, which may use them, was submitted. */
 	struct parcel *late;
 	/* The closes that the kernel still owns, by slot, and their number. */
 	struct closing *closings;
@@ -95,7 +96,7 @@ struct kio {
 	uint32_t enter_flags;
 	bool ring_ftruncate;
 	bool armed;
-	/* Linked operations: SQEs since kio_chain_begin(), the last of them. */
+	/* Linked operations: SQEs since kio_chain(), the last of them. */
 	bool chaining;
 	/* One was refused: those behind it must not happen either. */
 	bool chain_refused;
@@ -103,8 +104,6 @@ struct kio {
 	struct io_uring_sqe *chain_last;
 	/* What they were queued as: room for as many as the queue has. */
 	struct io_uring_sqe *chain_copies;
-	/* Set by kio_wide_offset() for the next operation whose offset is NaN. */
-	uint64_t wide_offset;
 	/* for kio_stats() */
 	uint64_t entries, submissions, completions, overflows;
 	struct waiters waiters;
@@ -125,7 +124,7 @@ struct mapping {
 	struct mapping *next;
 };
 
-/* What one JavaScript isolate has open; its thread is the only user. */
+/* The possessions of one JavaScript isolate; only its thread uses them. */
 struct isolate {
 	/* first: guard.c calls it */
 	void (*end)(void *);
@@ -134,7 +133,7 @@ struct isolate {
 	/* fds to be closed with the isolate, a bit each */
 	uint64_t *owned;
 	uint32_t owned_words;
-	/* closed last of all: whoever reads from its pipe knows */
+	/* closed last of all: a read from its pipe then gives an end */
 	int life_fd;
 };
 
@@ -154,20 +153,21 @@ extern __thread struct isolate *isolate;
  */
 int sqe_begin(struct kio *k, struct io_uring_sqe **sqe);
 int sqe_end(struct kio *k, struct io_uring_sqe *sqe, double id, uint32_t flags);
+
 /* ---- close.c ----------------------------------------------------------- */
 
 /*
- * The fd is gone whatever happens: who called has given it up. Without room in
- * the queue that has to wait, as what is there may be for this fd, and would
- * meet the next one of that number.
+ * Closes an fd that the caller has given up, though its close found no room in
+ * the queue. It waits until the queue is submitted: an SQE in there may be for
+ * this fd, and would meet the next file of that number.
  */
 void close_late(struct kio *k, int fd);
-/* Notes the fd of a close, which may be cancelled before it starts. */
+/* Notes the fd of a close: the kernel may cancel that before it starts. */
 void closing_begin(struct kio *k, uint64_t id, int fd);
-/* The fd of an operation that is complete, if that is a close; else -1. */
+/* Gives the fd of an operation that is complete if it is a close; else -1. */
 int closing_end(struct kio *k, uint64_t id);
 
-/* A request of the shim's own of which only a failure is told, to nobody. */
+/* Makes an SQE a request of the shim's own whose completion is dropped. */
 static inline void ignore(struct io_uring_sqe *sqe)
 {
 	sqe->user_data = UD_IGNORED;
@@ -176,7 +176,7 @@ static inline void ignore(struct io_uring_sqe *sqe)
 
 /* ---- cancel.c, chain.c ------------------------------------------------- */
 
-/* The i-th SQE that is prepared and not submitted, from the last (0). */
+/* Gives the i-th SQE that is prepared and not submitted, from the last (0). */
 struct io_uring_sqe *unsubmitted(const struct kio *k, uint32_t i);
 
 /* ---- driver.c ---------------------------------------------------------- */
@@ -187,17 +187,17 @@ struct io_uring_sqe *unsubmitted(const struct kio *k, uint32_t i);
  */
 int enter(struct kio *k, uint32_t keep, uint32_t wait_count, uint32_t flags);
 /*
- * Enters the kernel and sleeps until a completion is there, or the event loop
- * has something to do, or for about WAIT_NS. The end is set by a timeout in the
- * ring that serves several waits: one of its own for each, armed and cancelled
- * again, makes a wait of 150 us longer by half where timers are virtual.
+ * Enters the kernel and sleeps until there is a completion or the event loop
+ * has something to do, for about WAIT_NS. One timeout SQE serves several waits.
+ * Arming and cancelling one per wait made a wait of 150 us 50 % slower on
+ * virtual machines.
  */
 int enter_and_wait(struct kio *k);
 /*
- * Takes a completion over, into `out` if there is one: four int32, user_data
- * low and high, result, flags. Else it is dropped, and so is an fd that nobody
- * will ever hear of, or that a close was cancelled for: who called it has given
- * it up. Returns whether it is one that counts.
+ * Takes a completion, and writes it to `out`: four int32, user_data low and
+ * high, result, flags. Without `out` it is dropped. A new fd is closed then,
+ * and so is the fd of a cancelled close, as the caller has given it up. Returns
+ * true for a completion of an operation or a message.
  */
 bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out);
 /* Moves up to `capacity` completions from the ring to `out`. */
@@ -206,18 +206,18 @@ uint32_t harvest(struct kio *k, int32_t *out, uint32_t capacity);
 /* ---- loop.c, waiters.c ------------------------------------------------- */
 
 /*
- * Before the thread sleeps. A write to an eventfd signals the ring's own
- * eventfd late and once, and never again: from within such a write the kernel
- * puts the signal off, and does not arm that anew (Linux 6.18, and before). So
- * a second ring polls the eventfds that operations wait for, and what may be
- * written to by way of one. Its completions are posted by this thread, which
- * the kernel wakes for that, so they are signalled; they mean nothing else.
- * Returns whether all is polled.
+ * Polls eventfds by a second ring before the thread sleeps. A write to an
+ * eventfd signals the ring's own eventfd late, once, and never again. The
+ * kernel puts the signal off within such a write, and does not arm it anew
+ * (Linux 6.18, and before). So a second ring polls the eventfds that operations
+ * wait for, and the files that one may signal. This thread posts its
+ * completions, as the kernel wakes it for that, so they are signalled. They
+ * mean nothing else. Returns false if not all of them are polled.
  */
 bool waiters_poll(struct kio *k);
-/* The thread is awake: takes note of polls that the kernel has ended. */
+/* Notes the polls that the kernel has ended; the thread is awake. */
 void waiters_rest(struct kio *k);
-/* Some places of the registered files have other files now; -1 is none. */
+/* Notes that places of the registered files have other files; -1 is none. */
 void waiters_updated(struct kio *k, uint32_t place, const int32_t *fds,
 		     uint32_t count);
 int waiters_registered(struct kio *k, const int32_t *fds, uint32_t count);
@@ -235,9 +235,10 @@ void close_parcels(struct parcel **list);
 int message_without_ring(struct io_uring_sqe *message);
 
 /*
- * Threads that look names up, of the whole process: one each, as getaddrinfo(3)
- * blocks and cannot be interrupted. Beyond LOOKUP_THREADS_MAX look-ups wait. A
- * few more are for what needs no server: that must not wait for what does.
+ * Limits of the process's threads that look names up: one a look-up, as
+ * getaddrinfo(3) blocks and cannot be interrupted. Beyond LOOKUP_THREADS_MAX
+ * look-ups wait. A few more threads are for names that need no server: those
+ * must not wait for the others.
  */
 #define LOOKUP_THREADS_MAX 64
 #define LOOKUP_THREADS_LOCAL 4
@@ -248,9 +249,9 @@ extern uint32_t lookup_threads;
 /* ---- context.c, isolate.c ---------------------------------------------- */
 
 /*
- * Takes everything back from the kernel: what was not submitted never
- * happens, the rest is cancelled, and every completion is awaited. Asked
- * again when a wait brought nothing: a linked operation may have started.
+ * Takes everything back from the kernel: retracts SQEs that were not submitted,
+ * cancels the others, and waits for every completion. It cancels again when a
+ * wait brought nothing, as a linked operation may have started.
  */
 void context_drain(struct kio *k);
 void context_destroy(struct kio *k);

@@ -1,8 +1,8 @@
 /*
- * isolate.c - what belongs to one JavaScript isolate and ends with it, in
- * whatever way: its contexts, the fds that it owns, its memory, and the pipe
- * by which others hear of its end. The guard that sees to that is a library of
- * the isolate's own (guard.c), or a hook of Node-API.
+ * isolate.c - the possessions of one JavaScript isolate, which end with it in
+ * whatever way. These are its contexts, fds and memory, and the pipe that tells
+ * others of its end. The guard runs then: a library of the isolate's own
+ * (guard.c), or a hook of Node-API.
  */
 #include "internal.h"
 
@@ -15,12 +15,12 @@ __thread struct isolate *isolate;
 
 /* ---- fds that end with the isolate ------------------------------------- */
 
-/* Numbers beyond are not noted; fs.nr_open is 2^20 if nobody has raised it. */
+/* Numbers beyond are not noted; fs.nr_open is 2^20 by default. */
 #define OWNED_FDS_MAX (1 << 24)
 
 /*
- * Has the fd closed when the isolate ends: fds belong to the process, and the
- * connections of a worker that dies would stay open for ever.
+ * Closes the fd when the isolate ends. Fds belong to the process: without this
+ * the connections of a worker that dies would stay open for ever.
  */
 void kio_fd_own(int fd)
 {
@@ -63,8 +63,8 @@ static void owned_close(void)
 }
 
 /*
- * Keeps a duplicate of an fd open until nothing of the isolate is left: the
- * other end of the pipe hears of its end, whatever the cause.
+ * Keeps a duplicate of an fd open until nothing of the isolate is left. The
+ * other end of that pipe then reads an end, whatever the cause.
  */
 int kio_life_begin(int fd)
 {
@@ -164,7 +164,7 @@ int kio_guard_file(void)
 	return fd;
 }
 
-/* What the guard is to be armed with. */
+/* Gives the argument that arms the guard. */
 void *kio_guarded(void)
 {
 	if (!isolate)

@@ -1,13 +1,13 @@
 /*
- * kio.h - the shim from outside. It does what TypeScript cannot do itself: own
+ * kio.h - the shim from outside. It has the part that TypeScript cannot do: own
  * an io_uring, fill its SQEs, enter the kernel, and take a ring apart before
  * its buffers are freed.
  *
- * Every function that can fail returns a negative errno and leaves errno
- * alone. All calls on a context come from the thread that opened it.
- * ffi/symbols.ts has the same functions, for Deno, and other modules have some
- * of the numbers: layout.process.ts compares them. What a function does is said
- * where it is defined.
+ * Every function that can fail returns a negative errno and leaves errno alone.
+ * All calls on a context come from the thread that opened it. ffi/symbols.ts
+ * has the same functions, for Deno, and other modules have some of the numbers:
+ * layout.process.ts compares them. Each function is described where it is
+ * defined.
  */
 #pragma once
 
@@ -22,7 +22,7 @@ struct lookup;
 #define EXPORT __attribute__((visibility("default")))
 
 /* Raised whenever a signature changes; ffi/load.ts compares it. */
-#define KIO_ABI 9
+#define KIO_ABI 10
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
 #define KIO_OP_READ_MULTISHOT 49 /* Linux 6.7 */
@@ -59,14 +59,14 @@ struct lookup;
 #define UD_IGNORED (UD_INTERNAL | (2ULL << 60))
 #define UD_WAIT (UD_INTERNAL | (3ULL << 60))
 #define UD_LOOP (UD_WAIT | 1)
-/* there is an fd in the inbox, or a look-up is answered */
+/* an fd is in the inbox, or a look-up has an answer */
 #define UD_INBOX (UD_MESSAGE | UD_INTERNAL)
 
-/* How long a step waits for a completion: at least half of that, at most 1.5
- * times. */
+/* The bounded wait of a step for a completion: half of this at least, 1.5 times
+ * at most. */
 #define WAIT_NS 2000000
 
-/* Addresses of one name at most. */
+/* The most addresses of one name. */
 #define ADDRESSES_MAX 64
 /* A struct sockaddr_storage and its length. */
 #define ADDRESS_RECORD_SIZE 132
@@ -83,25 +83,21 @@ struct lookup;
  * Queue one operation: fill the fields of a struct io_uring_sqe, under their
  * names there, and clear the others.
  *
- * id        user_data: see above, bits 0 to 52
- * op        opcode | IOSQE_* << 8 | ioprio << 16. Of IOSQE_*: FIXED_FILE, ASYNC
- *           and BUFFER_SELECT. Links are made by kio_chain().
- * fd        an fd, a place of the registered files, a directory, or what the
- *           operation has there (socket: the domain)
- * addr, at  sqe->addr is addr + at. Without addr the field is `at`.
- * len       sqe->len
+ * id        user_data: see above, bits 0 to 52 op        opcode | IOSQE_* << 8
+ * | ioprio << 16. Of IOSQE_*: FIXED_FILE, ASYNC and BUFFER_SELECT. Links are
+ * made by kio_chain(). fd        an fd, a place of the registered files, a
+ * directory, or what the operation has there (socket: the domain) addr, at
+ * sqe->addr is addr + at. Without addr the field is `at`. len       sqe->len
  * addr2,    sqe->addr2, which is sqe->off, is addr2 + off. Without addr2 the
- *   off     field is `off`.
- * op_flags  the union with rw_flags, msg_flags, open_flags ... The row of the
- *           operation in opcodes.c adds flags to it, or to off: CLOEXEC unless
- *           the result goes to the registered files, NOSIGNAL, CMSG_CLOEXEC.
- *           openat2 has its flags in memory: the caller sets O_CLOEXEC.
+ * off     field is `off`. op_flags  the union with rw_flags, msg_flags,
+ * open_flags ... The row of the operation in opcodes.c adds flags to it, or to
+ * off: CLOEXEC unless the result goes to the registered files, NOSIGNAL,
+ * CMSG_CLOEXEC. openat2 has its flags in memory: the caller sets O_CLOEXEC.
  * extra     the union with splice_fd_in, file_index and addr_len. Operations
- *           with a file offset have no such field: it is added to off as 32 bits
- *           without a sign. An offset above 2^53 is given in these two parts.
- * buf       buf_index or buf_group, 16 bits
- * addr3,    sqe->addr3 is addr3 + at3. Without addr3 the field is at3.
- *   at3
+ * with a file offset have no such field: it is added to off as 32 bits without
+ * a sign. An offset above 2^53 is given in these two parts. buf       buf_index
+ * or buf_group, 16 bits addr3,    sqe->addr3 is addr3 + at3. Without addr3 the
+ * field is at3. at3
  *
  * A value below 0 in at, off or at3 makes its field UINT64_MAX: the position of
  * the file itself, for example.
@@ -109,7 +105,7 @@ struct lookup;
  * 0: it is queued, and has one completion without IORING_CQE_F_MORE. Until then
  * the memory that its fields point to, and what that points to, stays as it is.
  * An operation that the kernel lacks is completed with -EINVAL.
- * -EINVAL: the operation has no row, or a function of its own (close, ftruncate,
+ * -ENOSYS: the operation has no row, or a function of its own (close, ftruncate,
  * msg_ring, timeout), or IOSQE_* has others; what follows in a chain is refused.
  * -ECANCELED: the chain has a link that was refused. -E2BIG: the chain is longer
  * than the queue. Or an error of io_uring_enter(2), as the queue was full.
@@ -127,50 +123,17 @@ EXPORT int kio_sqe3(struct kio *k, double id, uint32_t op, int fd,
 		    const void *addr2, double off, uint32_t op_flags,
 		    int32_t extra, uint32_t buf, const void *addr3, double at3);
 
-EXPORT void kio_wide_offset(struct kio *k, uint64_t offset);
-EXPORT int kio_read(struct kio *k, double id, int fd, void *buffer, double at,
-		    uint32_t length, double offset, uint32_t flags);
+EXPORT int kio_read(struct kio *k, double id, int fd, void *buffer,
+		    uint32_t length, double offset);
 EXPORT int kio_write(struct kio *k, double id, int fd, const void *buffer,
-		     double at, uint32_t length, double offset, uint32_t flags);
-EXPORT int kio_readv(struct kio *k, double id, int fd, const void *vectors,
-		     uint32_t count, double offset);
-EXPORT int kio_writev(struct kio *k, double id, int fd, const void *vectors,
-		      uint32_t count, double offset);
-EXPORT int kio_open(struct kio *k, double id, const char *path, int flags,
-		    uint32_t mode);
-EXPORT int kio_openat2(struct kio *k, double id, int directory,
-		       const char *path, void *how);
-EXPORT int kio_fstat(struct kio *k, double id, int fd, void *stat);
-EXPORT int kio_rename(struct kio *k, double id, const char *from,
-		      const char *to, uint32_t flags);
-EXPORT int kio_unlink(struct kio *k, double id, const char *path, int flags);
-EXPORT int kio_splice(struct kio *k, double id, int from, double from_offset,
-		      int to, double to_offset, uint32_t length, uint32_t flags);
-EXPORT int kio_close(struct kio *k, double id, int fd);
-EXPORT int kio_fsync(struct kio *k, double id, int fd, uint32_t flags);
-EXPORT int kio_fallocate(struct kio *k, double id, int fd, int mode,
-			 double offset, double length);
-EXPORT int kio_ftruncate(struct kio *k, double id, int fd, int64_t length);
-EXPORT int kio_accept(struct kio *k, double id, int fd, void *address);
-EXPORT int kio_connect(struct kio *k, double id, int fd, const void *address,
-		       uint32_t length);
-EXPORT int kio_connect_again(struct kio *k, double id, int fd,
-			     const void *address, uint32_t length,
-			     uint32_t attempt);
-EXPORT int kio_recv(struct kio *k, double id, int fd, void *buffer, double at,
+		     uint32_t length, double offset);
+EXPORT int kio_recv(struct kio *k, double id, int fd, void *buffer,
 		    uint32_t length, int flags);
 EXPORT int kio_send(struct kio *k, double id, int fd, const void *buffer,
-		    double at, uint32_t length, int flags);
-EXPORT int kio_recvmsg(struct kio *k, double id, int fd, void *message,
-		       uint32_t flags);
-EXPORT int kio_sendmsg(struct kio *k, double id, int fd, const void *message,
-		       uint32_t flags);
-EXPORT int kio_poll(struct kio *k, double id, int fd, uint32_t events,
-		    uint32_t flags);
-EXPORT int kio_poll_changes(struct kio *k, double id, int fd, uint32_t events,
-			    uint32_t flags);
+		    uint32_t length, int flags);
+EXPORT int kio_close(struct kio *k, double id, int fd);
+EXPORT int kio_ftruncate(struct kio *k, double id, int fd, int64_t length);
 EXPORT int kio_poll_end(struct kio *k, double id);
-EXPORT int kio_shutdown(struct kio *k, double id, int fd, int how);
 EXPORT int kio_msg_ring(struct kio *k, double id, int target_ring_fd,
 			int result, double user_data);
 
@@ -270,6 +233,7 @@ EXPORT int kio_option_get(int fd, int level, int name);
 EXPORT int kio_socket_refuse(int fd);
 EXPORT int kio_nonblocking_set(int fd, bool on);
 EXPORT int kio_accept_now(int fd);
+EXPORT int kio_connect_now(int fd, const void *address, uint32_t length);
 EXPORT int kio_socket_shutdown(int fd, int how);
 EXPORT int kio_socket_name(int fd, bool peer, void *address);
 EXPORT int kio_pipe(int32_t *fds, int size);

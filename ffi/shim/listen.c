@@ -41,7 +41,7 @@ static bool place_of(const void *address, struct place *place)
 	return true;
 }
 
-/* Whether two sockets cannot have these at a time, unless they share. */
+/* Tells whether two sockets cannot have these addresses unless they share. */
 static bool collide(const struct place *a, bool a_only6, const struct place *b,
 		    bool b_only6)
 {
@@ -54,16 +54,16 @@ static bool collide(const struct place *a, bool a_only6, const struct place *b,
 		!memcmp(&a->address, &b->address, sizeof(a->address)));
 }
 
-/* Whether a socket takes no IPv4 though it is of IPv6. */
+/* Tells whether an IPv6 socket takes no IPv4. */
 static bool only_ipv6(int fd)
 {
 	return kio_option_get(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 1;
 }
 
 /*
- * Whether an fd of this process is a TCP socket in the way of `place`. For the
- * kernel that is one that listens, or has not set SO_REUSEADDR; connections of
- * a listener have it from there.
+ * Tells whether an fd of this process is a TCP socket in the way of `place`.
+ * For the kernel that is one that listens, or has not set SO_REUSEADDR.
+ * Connections inherit that from their listener.
  */
 static bool in_the_way(int fd, const struct place *place, bool only6)
 {
@@ -79,7 +79,7 @@ static bool in_the_way(int fd, const struct place *place, bool only6)
 		kio_option_get(fd, SOL_SOCKET, SO_REUSEADDR) == 0);
 }
 
-/* Whether this process itself, any thread of it, has the address of `fd`. */
+/* Tells whether a thread of this process has the address of `fd`. */
 static bool is_our_address(int own_fd, const void *address)
 {
 	bool only6 = only_ipv6(own_fd), found = false;
@@ -101,15 +101,15 @@ static bool is_our_address(int own_fd, const void *address)
 	return found;
 }
 
-/* One thread at a time: what one has bound the others know to be shared. */
+/* One thread at a time: the next sees the address that the last has bound. */
 static pthread_mutex_t listen_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /*
  * Binds and listens at an address that threads of this process may share, but
- * other processes may not. The socket tries to have it alone first, which
- * listen(2) decides for good: whoever listens, with SO_REUSEPORT or without, is
- * in its way. Only if that one is this process itself it shares; and from then
- * on the others of this process may share with it.
+ * other processes may not. The socket first tries to have it alone. listen(2)
+ * decides that for good: any listener, with SO_REUSEPORT or without, is in its
+ * way. It shares only with listeners of this process. From then on those may
+ * share with it.
  */
 int kio_listen(int fd, const void *address, uint32_t length, int backlog)
 {

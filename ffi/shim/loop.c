@@ -1,7 +1,7 @@
 /*
- * loop.c - Deno's event loop, as far as the ring has to know of it: its epoll
- * instance can be polled itself, so a wait in the ring ends when the loop has
- * something to do. Deno does not tell which fd that is; /proc does.
+ * loop.c - the epoll instance of Deno's event loop. The ring polls it, so that
+ * a bounded wait ends when the loop has something to do. Deno does not tell its
+ * fd; /proc does.
  */
 #include "internal.h"
 
@@ -9,18 +9,18 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-/* What /proc says of an epoll instance, and where one is looked for. */
+/* The target of an epoll instance in /proc, and the fds that are searched. */
 #define EVENTPOLL "anon_inode:[eventpoll]"
 #define LOOP_FD_MAX 4096
 
-/* From now on the thread is not the loop's. */
+/* Stops polling the loop: the thread does not go back to it. */
 void kio_loop_forget(struct kio *k)
 {
 	k->loop_fd = -1;
 }
 
-/* Whether the event loop has something to do: not while the ring waits for
- * just that. */
+/* Tells whether the event loop has something to do, but not while a poll of the
+ * ring waits for that. */
 bool kio_loop_is_ready(const struct kio *k)
 {
 	struct pollfd loop = { .fd = k->loop_fd, .events = POLLIN };
@@ -29,9 +29,9 @@ bool kio_loop_is_ready(const struct kio *k)
 }
 
 /*
- * Whether an fd is an epoll instance that watches the eventfd. If so, it is
- * told to do that for EPOLLIN only: reading an eventfd makes it writable anew,
- * and the loop would have something to do each time.
+ * Tells whether an fd is an epoll instance that watches the eventfd. If so, it
+ * then watches it for EPOLLIN only. A read makes an eventfd writable anew, and
+ * the loop would have something to do each time.
  */
 static bool watches_event_fd(const struct kio *k, int epoll_fd)
 {

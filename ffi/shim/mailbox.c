@@ -1,7 +1,7 @@
 /*
- * mailbox.c - from thread to thread: messages to the ring of another context,
- * and fds, which wait in the memory of the context that they are for. Here is
- * also the list of all contexts, of whatever thread, and its lock.
+ * mailbox.c - sends from thread to thread: messages to the ring of another
+ * context, and fds, which wait in that context's memory. It has the list of the
+ * contexts of all threads, and its lock.
  */
 #include "internal.h"
 
@@ -30,8 +30,8 @@ int message_without_ring(struct io_uring_sqe *message)
 }
 
 /*
- * Sends a message to a ring of this process, without one of the caller's own.
- * Before Linux 6.13 one is made for it.
+ * Sends a message to a ring of this process, without a ring of the caller's.
+ * Before Linux 6.13 it makes one.
  */
 static int ring_message(int ring_fd, int result, uint64_t user_data)
 {
@@ -50,7 +50,7 @@ static int ring_message(int ring_fd, int result, uint64_t user_data)
 	if (ret)
 		return ret;
 	*io_uring_get_sqe(&ring) = message;
-	/* it got the number of a target that is not open: no talk with itself */
+	/* it got the number of a target that is not open: no message to itself */
 	ret = ring.ring_fd == ring_fd ? -EBADF :
 					io_uring_submit_and_wait(&ring, 1);
 	if (ret >= 0)
@@ -68,7 +68,7 @@ int kio_ring_message(int ring_fd, int result, double user_data)
 	return ring_message(ring_fd, result, UD_MESSAGE | (uint64_t)user_data);
 }
 
-/* The context that has the ring; under contexts_lock. */
+/* Finds the context of a ring; under contexts_lock. */
 static struct kio *context_of(int ring_fd)
 {
 	struct kio *k = all_contexts;
@@ -97,7 +97,7 @@ void context_withdraw(struct kio *k)
 	pthread_mutex_unlock(&contexts_lock);
 }
 
-/* Whether an fd is the ring of a context, of whatever thread. */
+/* Tells whether an fd is the ring of a context, of whatever thread. */
 bool kio_fd_is_ring(int fd)
 {
 	bool is_ring;
@@ -108,7 +108,7 @@ bool kio_fd_is_ring(int fd)
 	return is_ring;
 }
 
-/* The first of an inbox, taken out of it; under contexts_lock. */
+/* Takes the first parcel out of an inbox; under contexts_lock. */
 static struct parcel *parcel_take(struct kio *k)
 {
 	struct parcel *parcel = k->inbox;
@@ -123,10 +123,10 @@ static struct parcel *parcel_take(struct kio *k)
 
 /*
  * Gives an fd to the context of another thread. It waits in the memory of that
- * context, not in its ring: a message is lost if the thread dies before it has
- * looked, and the fd would be. The message only says that there is something.
- * Whatever is in there when the context ends is closed. After an error the fd
- * is still the caller's.
+ * context, not in its ring: if the thread dies before it has looked, a message
+ * is lost, and the fd would be. The message only says that there is something.
+ * The end of the context closes the fds that still wait. After an error the
+ * caller still owns the fd.
  */
 int kio_fd_send(int ring_fd, int fd, double tag)
 {
@@ -145,7 +145,7 @@ int kio_fd_send(int ring_fd, int fd, double tag)
 	to = context_of(ring_fd);
 	/*
 	 * With something in the inbox the message is on its way already. It is
-	 * sent under the lock: if it fails, nobody has taken the fd yet.
+	 * sent under the lock: if it fails, no thread has taken the fd yet.
 	 */
 	if (to)
 		ret = to->inbox ? 0 : ring_message(ring_fd, 0, UD_INBOX);
@@ -163,7 +163,7 @@ int kio_fd_send(int ring_fd, int fd, double tag)
 
 /*
  * Takes an fd that another thread has given, with its tag; -1 if there is none.
- * It ends with this isolate, unless that gives it to another.
+ * The isolate owns it: the fd ends with it, unless it gives the fd away.
  */
 int kio_fd_take(struct kio *k, double *tag)
 {

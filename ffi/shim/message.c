@@ -1,8 +1,8 @@
 /*
  * message.c - fills the structures that a vectored operation or a message
- * points to, in memory that JavaScript owns: it has no pointers to write.
- * The kernel reads them when the operation is submitted; who has queued it
- * keeps them, and all that they point to, until it is complete.
+ * points to, in memory that JavaScript owns, as JavaScript has no pointers. The
+ * kernel reads them when the operation is submitted. The caller keeps them, and
+ * all memory that they point to, until the completion.
  */
 #include "internal.h"
 

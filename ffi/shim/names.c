@@ -1,8 +1,9 @@
 /*
  * names.c - looks names up by getaddrinfo(3), which blocks and cannot be
- * interrupted: on the caller's thread, or on threads of the process's own that
- * serve all contexts. Their number is bounded; what needs no server does not
- * wait for what does. Memory of a look-up goes away with its answer.
+ * interrupted. It does so on the caller's thread, or on threads of the process
+ * that serve all contexts. Their number is bounded. A name that needs no server
+ * never waits for one that does. The memory of a look-up goes away with its
+ * answer.
  */
 #include "internal.h"
 
@@ -16,7 +17,7 @@
 
 /* A look-up of a name: in a queue, in the hands of a thread, or answered. */
 struct lookup {
-	/* NULL: nobody wants it any more, and its thread frees it */
+	/* NULL: its operations have ended, and its thread frees it */
 	struct kio *owner;
 	TAILQ_ENTRY(lookup) of_owner;
 	/* in the list of those that wait, or of the answers of its owner */
@@ -29,9 +30,10 @@ struct lookup {
 };
 
 /*
- * Looks a name up, and blocks so long: up to `capacity` addresses go to `out`,
- * ADDRESS_RECORD_SIZE each, without a port. Returns their number, or an error:
- * -errno, or -1000 + one of EAI_*, which are negative.
+ * Looks a name up by getaddrinfo(3), and blocks meanwhile. Up to `capacity`
+ * addresses go to `out`, ADDRESS_RECORD_SIZE each, without a port. Returns
+ * their number, or an error: -errno, or -1000 + one of EAI_*, which are
+ * negative.
  */
 int kio_resolve(const char *host, char *out, uint32_t capacity)
 {
@@ -63,7 +65,7 @@ int kio_resolve(const char *host, char *out, uint32_t capacity)
 
 /* NSS modules need more than getaddrinfo(3) itself. */
 #define LOOKUP_STACK_SIZE (1 << 20)
-/* What is looked at of /etc/hosts. */
+/* The part of /etc/hosts that is searched. */
 #define HOSTS_SIZE_MAX (1 << 16)
 
 pthread_mutex_t lookups_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -71,7 +73,7 @@ uint32_t lookup_threads;
 static struct lookup_list waiting_local = TAILQ_HEAD_INITIALIZER(waiting_local);
 static struct lookup_list waiting = TAILQ_HEAD_INITIALIZER(waiting);
 
-/* Whether /etc/hosts has the name. */
+/* Tells whether /etc/hosts has the name. */
 static bool is_in_hosts(const char *host)
 {
 	char *text = malloc(HOSTS_SIZE_MAX), *line, *lines = NULL;
@@ -97,7 +99,7 @@ static bool is_in_hosts(const char *host)
 	return found;
 }
 
-/* Whether a name can be looked up without a server, as far as can be told. */
+/* Tells whether a name needs no server, as far as the shim knows. */
 static bool is_local(const char *host)
 {
 	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST };
@@ -109,7 +111,7 @@ static bool is_local(const char *host)
 	return true;
 }
 
-/* Gives its answer to the owner; under lookups_lock. */
+/* Gives the answer of a look-up to its owner; under lookups_lock. */
 static void lookup_answer(struct lookup *lookup)
 {
 	struct kio *owner = lookup->owner;
@@ -123,8 +125,7 @@ static void lookup_answer(struct lookup *lookup)
 	kio_wake_self(owner);
 }
 
-/* The next for a thread that is free, NULL if that is to end; under
- * lookups_lock. */
+/* Gives a free thread its next look-up, NULL to end it; under lookups_lock. */
 static struct lookup *lookup_next(void)
 {
 	struct lookup *next = TAILQ_FIRST(&waiting_local);
@@ -156,7 +157,7 @@ static void *lookup_run(void *first)
 	return NULL;
 }
 
-/* Starts a thread for it, if there may be so many; under lookups_lock. */
+/* Starts a thread for a look-up, up to threads_max; under lookups_lock. */
 static bool lookup_start(struct lookup *lookup, uint32_t threads_max)
 {
 	sigset_t all, before;
@@ -179,9 +180,9 @@ static bool lookup_start(struct lookup *lookup, uint32_t threads_max)
 }
 
 /*
- * Starts to look a name up, or queues it. The context gets to know of the
- * answer by UD_INBOX, and takes it by kio_lookup_take(). NULL if the system has
- * no thread or no memory to spare.
+ * Starts to look a name up, or queues that. UD_INBOX tells the context of the
+ * answer, which kio_lookup_take() takes. NULL if the system has no thread or no
+ * memory.
  */
 struct lookup *kio_lookup_begin(struct kio *k, double id, const char *host)
 {
@@ -200,7 +201,7 @@ struct lookup *kio_lookup_begin(struct kio *k, double id, const char *host)
 							  LOOKUP_THREADS_LOCAL))
 			goto begun;
 		if (!lookup_threads) {
-			/* nobody would ever take it out of the queue */
+			/* no thread would ever take it out of the queue */
 			free(lookup);
 			lookup = NULL;
 			goto out;
@@ -215,8 +216,8 @@ out:
 	return lookup;
 }
 
-/* Takes an answer: head has the id and the status of kio_resolve() then, and
- * `records` what that wrote. False if there is none. */
+/* Takes an answer: the id and the status of kio_resolve() into `head`, the
+ * addresses into `records`. False if there is none. */
 bool kio_lookup_take(struct kio *k, double *head, char *records)
 {
 	struct lookup *lookup;
@@ -239,8 +240,8 @@ bool kio_lookup_take(struct kio *k, double *head, char *records)
 	return true;
 }
 
-/* Takes a look-up out of the queue. False if it has left that: a thread cannot
- * be interrupted, and its answer is still to come. */
+/* Takes a look-up out of the queue. False if a thread has it: that cannot be
+ * interrupted, and its answer is still to come. */
 bool kio_lookup_cancel(struct kio *k, struct lookup *lookup)
 {
 	struct lookup_list *queue;
@@ -256,8 +257,8 @@ bool kio_lookup_cancel(struct kio *k, struct lookup *lookup)
 	return queue;
 }
 
-/* Lets go of all look-ups of a context, before its eventfd is closed: threads
- * touch neither from now on. */
+/* Gives up all look-ups of a context, before its eventfd is closed: from now on
+ * the threads touch neither. */
 void kio_lookups_end(struct kio *k)
 {
 	struct lookup *lookup;

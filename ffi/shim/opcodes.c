@@ -1,9 +1,9 @@
 /*
- * opcodes.c - one row for each operation: what the fields of its SQE point to,
- * which flags it always has, what it waits for and how it may be short. The
- * shim, the faults and the watch over memory read these rows, so an operation
- * without one is refused: nothing can be forgotten. C's own copy of a number
- * that liburing 2.3 lacks is in kio.h.
+ * opcodes.c - one row for each operation: the memory that its fields point to,
+ * its forced flags, the event that it waits for, and how it may be short. The
+ * shim, the faults and the watch over memory read these rows, and an operation
+ * without one is refused: nothing can be forgotten. kio.h has the numbers that
+ * liburing 2.3 lacks.
  */
 #include "internal.h"
 
@@ -92,7 +92,7 @@ const struct opcode opcodes[256] = {
 	[KIO_OP_PIPE] = { "pipe", .addr = SIZED(int[2]),
 			  .cloexec = CLOEXEC_IN_FLAGS },
 
-	/* what is waited for */
+	/* events and time */
 	[IORING_OP_POLL_ADD] = { "poll", .waits = AS_FLAGS_SAY },
 	[IORING_OP_EPOLL_CTL] = { "epoll_ctl",
 				  .addr = SIZED(struct epoll_event) },

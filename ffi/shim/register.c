@@ -1,7 +1,6 @@
 /*
  * register.c - registered files: the kernel finds them by their place, without
- * a look into the table of fds. waiters.c has to know of those that are
- * eventfds.
+ * a look into the table of fds. It tells waiters.c of those that are eventfds.
  */
 #include "internal.h"
 

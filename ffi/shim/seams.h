@@ -1,7 +1,7 @@
 /*
- * seams.h - where tests stand between the shim and the kernel. In the normal
- * build each seam is an inline function that does nothing, or hands on; in a
- * build for tests it is one of test/faults.c (-DKIO_FAULTS), test/watch.c
+ * seams.h - the seams between the shim and the kernel, for tests. In the normal
+ * build each is an inline function that does nothing, or only calls the kernel.
+ * In a build for tests it is one of test/faults.c (-DKIO_FAULTS), test/watch.c
  * (-DKIO_ASAN) or test/masks.c (-DKIO_MASKS). Nothing else of the project is
  * compiled on a condition, and struct kio is the same in all builds.
  */
@@ -13,9 +13,9 @@ void seam_operation(struct kio *k, struct io_uring_sqe *sqe);
 /* The operation before ends its chain, though the kernel does not know. */
 bool seam_ends_chain(struct kio *k);
 void seam_chain(struct kio *k);
-/* The kernel is not to be entered this time; why. */
+/* Refuses an entry of the kernel, with an error in `ret`. */
 bool seam_enter(int *ret);
-/* Does to a completion what was planned; true if it is to be held back. */
+/* Applies the plan to a completion; true if it holds it back. */
 bool seam_holds(struct kio *k, struct io_uring_cqe *cqe);
 /* Hands out the completions whose time has come; all of them without `out`. */
 uint32_t seam_release(struct kio *k, int32_t *out, uint32_t capacity);
@@ -75,7 +75,7 @@ static inline void seam_context_end(struct kio *k)
 #endif
 
 #ifdef KIO_ASAN
-/* An operation is prepared and stamped: its memory has to be there. */
+/* An operation is prepared and stamped: its memory must be there. */
 void seam_watch(struct kio *k, const struct io_uring_sqe *sqe);
 /* Its completion is taken over: the kernel is done with its memory. */
 void seam_unwatch(struct kio *k, const struct io_uring_cqe *cqe);

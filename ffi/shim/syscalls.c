@@ -1,6 +1,6 @@
 /*
  * syscalls.c - system calls that need no ring, as they never block: sockets,
- * pipes, fds, threads. Each gives a negative errno where the call says -1.
+ * pipes, fds, threads. Each returns a negative errno where the call returns -1.
  */
 #include "internal.h"
 
@@ -53,10 +53,9 @@ int kio_option_get(int fd, int level, int name)
 }
 
 /*
- * A listener takes no new connections from now on, and those that wait can
- * still be accepted. Closing it or shutdown(2) would reset them. A filter that
- * drops all packets keeps the others out: who connects tries again, and finds
- * another listener or none.
+ * Keeps new connections away from a listener; those in its backlog can still be
+ * accepted. close(2) or shutdown(2) would reset them. A filter drops all new
+ * packets: a client tries again, and finds another listener or none.
  */
 int kio_socket_refuse(int fd)
 {
@@ -83,9 +82,9 @@ int kio_nonblocking_set(int fd, bool on)
 }
 
 /*
- * Accepts what waits in the queue of a listener, -EAGAIN if there is nothing.
- * Not by the ring: it would retry without end on a unix listener that is shut
- * down, which is always ready.
+ * Accepts a connection from the backlog of a listener, -EAGAIN if there is
+ * none. The ring would retry without end on a unix listener that is shut down,
+ * which is always ready.
  */
 int kio_accept_now(int fd)
 {
@@ -93,6 +92,19 @@ int kio_accept_now(int fd)
 
 	return ret < 0 ? ret :
 			 result_of(accept4(fd, NULL, NULL, SOCK_CLOEXEC));
+}
+
+/*
+ * Connects at once. 1: it was not tried, as the socket is a blocking one and
+ * connect(2) might hold the thread.
+ */
+int kio_connect_now(int fd, const void *address, uint32_t length)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	return flags & O_NONBLOCK ? result_of(connect(fd, address, length)) : 1;
 }
 
 int kio_socket_shutdown(int fd, int how)
@@ -112,8 +124,8 @@ int kio_socket_name(int fd, bool peer, void *address)
 
 /*
  * Makes a pipe of about `size` bytes: fds[0] to read, fds[1] to write. Returns
- * the size that it has: the system may grant less (pipe-max-size, and the
- * pages that a user may have in pipes). It ends with the isolate.
+ * its real size: the system may grant less (pipe-max-size, and the limit of a
+ * user's pages in pipes). The pipe ends with the isolate.
  */
 int kio_pipe(int32_t *fds, int size)
 {
@@ -127,7 +139,7 @@ int kio_pipe(int32_t *fds, int size)
 
 /* ---- fds, as /proc tells of them --------------------------------------- */
 
-/* What an fd is, as /proc says it; returns the length. */
+/* Gives the target of an fd as /proc has it; returns the length. */
 int kio_fd_target(int fd, char *out, uint32_t capacity)
 {
 	char path[64];
@@ -136,7 +148,7 @@ int kio_fd_target(int fd, char *out, uint32_t capacity)
 	return result_of((int)readlink(path, out, capacity));
 }
 
-/* Whether so many fds can be opened, -EMFILE or -ENFILE if not. */
+/* Checks that a number of fds can be opened: 0, -EMFILE or -ENFILE. */
 int kio_fd_room(uint32_t count)
 {
 	int *fds = calloc(count, sizeof(*fds));
@@ -158,7 +170,7 @@ int kio_fd_room(uint32_t count)
 	return ret;
 }
 
-/* Whether an fd gives or takes bytes in their order, whatever the offset. */
+/* Tells whether an fd is a stream: it ignores an offset. */
 bool kio_fd_is_stream(int fd)
 {
 	struct stat stat;
@@ -167,7 +179,7 @@ bool kio_fd_is_stream(int fd)
 	       !S_ISBLK(stat.st_mode) && !S_ISDIR(stat.st_mode);
 }
 
-/* Never retried: the fd is gone whatever close(2) says. */
+/* Never retry it: the fd is gone whatever close(2) returns. */
 int kio_fd_close(int fd)
 {
 	kio_fd_disown(fd);
@@ -181,8 +193,8 @@ int kio_thread_id(void)
 	return (int)syscall(SYS_gettid);
 }
 
-/* What a thread of this process has spent on a processor; below 0 (-errno) if
- * there is none. */
+/* Gives the CPU time of a thread of this process in ms; -errno if there is no
+ * such thread. */
 double kio_thread_cpu_ms(int thread_id)
 {
 	/* as the kernel makes the clock of a thread: man clock_getcpuclockid */
@@ -201,8 +213,8 @@ union cpus {
 };
 
 /*
- * Keeps this thread on one CPU: the index-th of those that the process may use,
- * counted round and round. Returns its number.
+ * Sets the affinity of this thread to one CPU: the index-th of those that the
+ * process may use, modulo their number. Returns that CPU.
  */
 int kio_thread_pin(uint32_t index)
 {

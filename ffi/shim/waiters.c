@@ -1,8 +1,8 @@
 /*
- * waiters.c - files that are written to from within a signal: eventfds, epoll
- * instances and rings. Such a write may leave the ring's own eventfd silent,
- * so a second ring polls them while the thread sleeps. waiters.h has the part
- * of it that runs for each operation.
+ * waiters.c - operations on files whose event may come from within a signal of
+ * another eventfd: eventfds, epoll instances and rings. Such an event may leave
+ * the ring's own eventfd silent, so a second ring polls these files while the
+ * thread sleeps. waiters.h has the part that runs for each operation.
  */
 #include "internal.h"
 
@@ -53,7 +53,7 @@ void waiter_unpoll(struct waiters *waiters, uint64_t id)
 		ignore(sqe);
 	}
 }
-/* Eventfds, epoll instances and rings have no type. */
+/* Tells whether a file has no type: an eventfd, an epoll instance, a ring. */
 static bool is_anonymous(int fd)
 {
 	struct stat stat;
@@ -138,8 +138,8 @@ bool waiters_poll(struct kio *k)
 		if (waiter->pending && is_anonymous(waiter->fd)) {
 			if (!waiters_open(k) || !(sqe = waiters_sqe(waiters)))
 				return false;
-			/* by changes: one that is ready all along ends no
-			 * sleep */
+			/* by changes: a file that is ready all along ends
+			 * no sleep */
 			io_uring_prep_poll_multishot(sqe, waiter->fd,
 						     waiter->events);
 			sqe->user_data = waiter->id;
@@ -149,8 +149,8 @@ bool waiters_poll(struct kio *k)
 		waiters->fresh_count--;
 	}
 	if (waiters->open) {
-		/* First, as what is ready now is no news: the kernel is entered
-		 * once more for that. */
+		/* First: the entry into the kernel that follows sees the
+		 * files that are ready now. */
 		if (io_uring_submit(&waiters->ring) < 0)
 			return false;
 		io_uring_cq_eventfd_toggle(&waiters->ring, true);

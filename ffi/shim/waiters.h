@@ -1,10 +1,11 @@
 /*
- * waiters.h - what operations wait for, by their slot: the part of waiters.c
- * that runs for each operation, where it is queued and where it is complete.
+ * waiters.h - the events that operations wait for, by their slot. It is the
+ * part of waiters.c that runs for each operation, when it is queued and when it
+ * is complete.
  */
 #pragma once
 
-/* What an operation waits for, and on what; by its slot. */
+/* The event that an operation waits for, and its file; by its slot. */
 struct waiter {
 	uint64_t id;
 	int32_t fd;
@@ -36,8 +37,8 @@ struct waiters {
 bool waiters_grow(struct waiters *waiters, uint32_t slot);
 void waiter_unpoll(struct waiters *waiters, uint64_t id);
 
-/* The event that an operation waits for; 0 if it does not wait by a poll, or on
- * a socket only, which no eventfd is. */
+/* Gives the event that an operation waits for; 0 if it does not wait by a poll,
+ * or only on a socket, which is no eventfd. */
 static inline uint32_t waits_for(const struct io_uring_sqe *sqe)
 {
 	uint16_t waits = opcodes[sqe->opcode].waits;
@@ -45,8 +46,8 @@ static inline uint32_t waits_for(const struct io_uring_sqe *sqe)
 	return waits == AS_FLAGS_SAY ? sqe->poll32_events : waits;
 }
 
-/* Notes what may wait. Most of it is complete before the thread sleeps, so its
- * fd is looked at only then. */
+/* Notes an operation that may wait. Most are complete before the thread sleeps,
+ * so their fd is looked at only then. */
 static inline void waiter_begin(struct waiters *waiters,
 				const struct io_uring_sqe *sqe)
 {
@@ -75,7 +76,7 @@ static inline void waiter_begin(struct waiters *waiters,
 				   .fresh = true };
 }
 
-/* The waiter of an operation; NULL if it has none. */
+/* Gives the waiter of an operation; NULL if it has none. */
 static inline struct waiter *waiter_of(struct waiters *waiters, uint64_t id)
 {
 	struct waiter *waiter = waiters->by_slot + (uint32_t)id;
@@ -86,7 +87,7 @@ static inline struct waiter *waiter_of(struct waiters *waiters, uint64_t id)
 	return waiter;
 }
 
-/* The operation is complete: the second ring lets go of its file. */
+/* Ends the waiter of an operation: the second ring lets go of its file. */
 static inline void waiter_end(struct waiters *waiters, uint64_t id)
 {
 	struct waiter *waiter = waiter_of(waiters, id);

@@ -1,7 +1,7 @@
 import type { Operation } from "../ring/operation.ts";
 import { bytesOfAddress, SocketAddress } from "../SocketAddress.ts";
 
-/** The struct sockaddr of an address, checked. */
+/** Checks an address. Returns its struct sockaddr. */
 export function checkAddress(
   address: SocketAddress,
   operation: Operation,

@@ -1,7 +1,7 @@
 import { checkArray, checkFd, checkInteger, type Fd } from "../check.ts";
 import { SOL_SOCKET } from "./layout.ts";
 
-/** struct cmsghdr: its size, and where its parts are; see cmsg(3). */
+/** sizeof(struct cmsghdr) and its parts, see cmsg(3). */
 const HEADER_SIZE = 16;
 const LEVEL_AT = 8;
 const TYPE_AT = 12;
@@ -9,20 +9,22 @@ const ALIGNMENT = 8;
 
 const SCM_RIGHTS = 1;
 
-/** What the kernel passes at a time: SCM_MAX_FD. */
+/** SCM_MAX_FD: fds in one message at most. */
 const FDS_MAX = 253;
 
 /**
- * Control data that sends fds to another process, over a unix socket, with
- * `asyncSendmsg()`. The message needs at least one byte besides. The receiver
- * gets fds of its own for the same files; these here are still to be closed by
- * their owner, once they are sent. Stands for SCM_RIGHTS of unix(7); within
- * this process `passFd()` is simpler.
+ * Makes the control data of SCM_RIGHTS (unix(7)), by which `asyncSendmsg()`
+ * sends fds over a unix socket to another process. Within this process
+ * `passFd()` is simpler.
  *
- * @param fds One to 253 fds.
- * @returns What to pass as `control`.
- * @throws {RangeError} If there are none or too many or an fd is out of range;
- * {TypeError} if one is no fd.
+ * The message needs at least one byte of data. The receiver gets fds of its own
+ * for the same files. The sender still owns its fds, and must keep them open
+ * until the message is sent.
+ *
+ * @param fds 1 to 253 fds.
+ * @returns The `control` of the message.
+ * @throws {RangeError} If there are no or too many fds, or one is out of range.
+ * @throws {TypeError} If one is no fd.
  *
  * @example From one end of a socket to the other
  * ```ts
@@ -58,11 +60,12 @@ export function scmRights(fds: readonly Fd[]): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Room for control data with so many fds, for `asyncRecvmsg()`. What does not
- * fit is closed by the kernel, which says so by `MSG_CTRUNC` in `flags`.
+ * Makes room for the control data of SCM_RIGHTS (unix(7)), for
+ * `asyncRecvmsg()`. The kernel closes the fds that do not fit, and sets
+ * `MSG_CTRUNC` in `flags`.
  *
- * @param count How many fds, 1 to 253.
- * @returns What to pass as `control`.
+ * @param count The number of fds, 1 to 253.
+ * @returns The `control` of the message.
  * @throws {RangeError} If `count` is out of range.
  */
 export function scmRightsSpace(count: number): Uint8Array<ArrayBuffer> {
@@ -71,12 +74,12 @@ export function scmRightsSpace(count: number): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * The fds in control data that `asyncRecvmsg()` has received: all of them have
- * to be closed by the caller. They are not inherited by other programs.
+ * Finds the fds of SCM_RIGHTS (unix(7)) in the control data that
+ * `asyncRecvmsg()` has received. The caller owns them and must close all. Other
+ * programs do not inherit them (`O_CLOEXEC`).
  *
- * @param control `control` of what was received.
- * @returns The fds; none if there are none. Control data of other kinds is left
- * out.
+ * @param control The `control` of the received message.
+ * @returns The fds, or an empty list. Control data of other kinds is left out.
  * @throws {TypeError} If `control` is no `Uint8Array`.
  */
 export function parseScmRights(control: Uint8Array): number[] {

@@ -1,4 +1,4 @@
-/** Open files as such: closing, durability, space. */
+/** Operations on open files: closing, durability, space. */
 import {
   checkFd,
   checkFlags,
@@ -25,23 +25,37 @@ import {
 const IORING_FSYNC_DATASYNC = 1;
 
 /**
- * Closes an fd. Operations that are pending on it are not cancelled by that
- * and go on with the old file: `Socket.close()` ends them first. The fd is
- * gone whatever the result, also in a chain that has ended before; never repeat
- * it. It cannot be cancelled. To close a number that is not the program's own
- * can end the process: Deno has fds for itself. See close(2).
+ * Closes an fd by close(2).
  *
- * The next file or socket gets the lowest number that is free: after
- * `asyncClose(ctx, 2)` it may get what is written to stderr.
+ * Operations that are pending on the fd go on with the old file;
+ * `Socket.close()` cancels them first. The fd is gone whatever the result, also
+ * in a chain that has ended before: never repeat a close. A close cannot be
+ * cancelled.
  *
- * C++: `AsyncClose`.
+ * Close only what the program has opened: Deno has fds of its own, and without
+ * one of them the process may end. The next file or socket gets the lowest
+ * number that is free: after `asyncClose(ctx, 2)` that file gets all that is
+ * written to stderr.
+ *
+ * C++: `AsyncClose`
  *
  * @param ctx The context.
- * @param fd The fd; a `Socket` is released by it.
- * @returns `EBADF` if it is not open; `EIO`, `ENOSPC`, `EDQUOT` for what could
+ * @param fd The fd; a `Socket` is released by it. The operation owns it from
+ * the call on.
+ * @returns `EBADF` if it is not open. `EIO`, `ENOSPC`, `EDQUOT` if data could
  * not be written.
- * @throws {RangeError} If `fd` is out of range; {TypeError} if it is no fd or
- * the ring of a context, or the context is closed.
+ * @throws {RangeError} If `fd` is out of range.
+ * @throws {TypeError} If `fd` is no fd or the ring of a context, or the context
+ * is closed.
+ *
+ * @example An fd of one's own
+ * ```ts
+ * import { asyncClose, asyncOpen, IoContext, O_RDONLY } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const fd = await asyncOpen(ctx, "/etc/passwd", O_RDONLY).orThrow();
+ * await asyncClose(ctx, fd).orThrow();
+ * ```
  */
 export function asyncClose(
   ctx: IoContext,
@@ -58,30 +72,59 @@ export function asyncClose(
 }
 
 /**
- * Makes a file durable: data and metadata. See fsync(2).
+ * Makes data and metadata of a file durable by fsync(2). It covers the writes
+ * that are complete; `link()` puts it behind a write that is not.
  *
- * C++: `AsyncFsync`.
+ * C++: `AsyncFsync`
  *
  * @param ctx The context.
- * @param fd The file. Only writes that are complete are covered; `link()` puts
- * this behind a write.
- * @returns `EIO`, `ENOSPC` if data was lost, `EINVAL` for what cannot be synced.
- * @throws As `asyncClose()`.
+ * @param fd The file.
+ * @returns `EIO` or `ENOSPC` if data was lost, `EINVAL` for a file that cannot
+ * be synced.
+ * @throws {RangeError} If `fd` is out of range.
+ * @throws {TypeError} If `fd` is no fd, or the context is closed.
+ *
+ * @example The names in a directory
+ * ```ts
+ * import {
+ *   asyncClose, asyncFsync, asyncOpen, IoContext, O_DIRECTORY, O_RDONLY,
+ * } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const dir = await asyncOpen(ctx, "/tmp", O_DIRECTORY | O_RDONLY).orThrow();
+ * await asyncFsync(ctx, dir).orThrow();
+ * await asyncClose(ctx, dir);
+ * ```
  */
 export function asyncFsync(ctx: IoContext, fd: Fd): UringOp<void> {
   return sync(ctx, fd, FSYNC, 0);
 }
 
 /**
- * Makes the data of a file durable, and of the metadata only what is needed to
- * read it back (the size). See fdatasync(2).
+ * Makes the data of a file durable by fdatasync(2), and only the metadata that
+ * reading it back needs (the size). It covers the writes that are complete;
+ * `link()` has an example for one that is not.
  *
- * C++: `AsyncFdatasync`.
+ * C++: `AsyncFdatasync`
  *
  * @param ctx The context.
- * @param fd The file, as for `asyncFsync()`.
+ * @param fd The file.
  * @returns As `asyncFsync()`.
- * @throws As `asyncClose()`.
+ * @throws As `asyncFsync()`.
+ *
+ * @example A record
+ * ```ts
+ * import {
+ *   asyncClose, asyncFdatasync, asyncOpen, asyncWriteExact, IoContext, O_RDWR,
+ *   O_TMPFILE,
+ * } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const fd = await asyncOpen(ctx, "/tmp", O_TMPFILE | O_RDWR).orThrow();
+ * await asyncWriteExact(ctx, fd, new TextEncoder().encode("record")).orThrow();
+ * await asyncFdatasync(ctx, fd).orThrow();
+ * await asyncClose(ctx, fd);
+ * ```
  */
 export function asyncFdatasync(ctx: IoContext, fd: Fd): UringOp<void> {
   return sync(ctx, fd, FDATASYNC, IORING_FSYNC_DATASYNC);
@@ -101,20 +144,36 @@ function sync(
 }
 
 /**
- * Allocates space for a file, so that writing there cannot fail for the lack
- * of it, or punches holes. See fallocate(2).
+ * Allocates space for a file by fallocate(2), or punches holes. A write to
+ * allocated space cannot fail for lack of it.
  *
- * C++: `AsyncFallocate`.
+ * C++: `AsyncFallocate`
  *
  * @param ctx The context.
- * @param fd The file.
+ * @param fd The file, open for writing.
  * @param mode 0, or `FALLOC_FL_KEEP_SIZE` and others.
- * @param offset Start of the range, as for `asyncRead()`.
+ * @param offset The start of the range, 0 to 2^53 - 1, as a bigint to 2^63 - 1.
  * @param length Bytes, 1 to 2^53 - 1.
- * @returns `ENOSPC`, `EFBIG`, `EOPNOTSUPP` where the file system cannot do it,
- * `ESPIPE` for what is no file.
- * @throws {RangeError} If an argument is out of range; {TypeError} as
- * `asyncClose()`.
+ * @returns `ENOSPC`, `EFBIG`, `EOPNOTSUPP` if the file system cannot do it,
+ * `ESPIPE` for a pipe …
+ * @throws {RangeError} If an argument is out of range.
+ * @throws {TypeError} If an argument has the wrong type, `offset` is
+ * `CURRENT_POSITION`, or the context is closed.
+ *
+ * @example A megabyte
+ * ```ts
+ * import {
+ *   asyncClose, asyncFallocate, asyncFstat, asyncOpen, IoContext, O_RDWR,
+ *   O_TMPFILE,
+ * } from "@kio/kio";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using ctx = new IoContext();
+ * const fd = await asyncOpen(ctx, "/tmp", O_TMPFILE | O_RDWR).orThrow();
+ * await asyncFallocate(ctx, fd, 0, 0, 2 ** 20).orThrow();
+ * assertEquals((await asyncFstat(ctx, fd).orThrow()).size, 2 ** 20);
+ * await asyncClose(ctx, fd);
+ * ```
  */
 export function asyncFallocate(
   ctx: IoContext,
@@ -134,18 +193,32 @@ export function asyncFallocate(
 }
 
 /**
- * Cuts a file off or extends it with zeros. See ftruncate(2). Before Linux 6.9 it is done at once, on the calling thread,
- * and is refused within `link()` (`EOPNOTSUPP`).
+ * Cuts a file off, or extends it with zeros, by ftruncate(2). Before Linux 6.9
+ * the calling thread does it, at once, and it is refused within `link()`
+ * (`EOPNOTSUPP`).
  *
- * C++: `AsyncFtruncate`.
+ * C++: `AsyncFtruncate`
  *
  * @param ctx The context.
  * @param fd The file, open for writing.
- * @param length Its new length in bytes, 0 to 2^53 - 1, as a bigint to
- * 2^63 - 1.
- * @returns `EINVAL` if it is not open for writing, `EFBIG`, `EPERM` …
- * @throws {RangeError} If an argument is out of range; {TypeError} as
- * `asyncClose()`.
+ * @param length The new length in bytes, 0 to 2^53 - 1, as a bigint to 2^63 -
+ * 1.
+ * @returns `EINVAL` if the file is not open for writing, `EFBIG`, `EPERM` …
+ * @throws {RangeError} If an argument is out of range.
+ * @throws {TypeError} If an argument has the wrong type, `length` is
+ * `CURRENT_POSITION`, or the context is closed.
+ *
+ * @example An empty file
+ * ```ts
+ * import {
+ *   asyncClose, asyncFtruncate, asyncOpen, IoContext, O_RDWR, O_TMPFILE,
+ * } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const fd = await asyncOpen(ctx, "/tmp", O_TMPFILE | O_RDWR).orThrow();
+ * await asyncFtruncate(ctx, fd, 0).orThrow();
+ * await asyncClose(ctx, fd);
+ * ```
  */
 export function asyncFtruncate(
   ctx: IoContext,
@@ -161,7 +234,7 @@ export function asyncFtruncate(
   return ring.enter(entry, file, null, status);
 }
 
-/** An offset that must be a number: the current position makes no sense. */
+/** Checks an offset that cannot be the current position. */
 function sizeOf(offset: number | bigint, row: Row): number | bigint {
   const at = checkOffset(offset, row);
   if (at !== -1) return at;

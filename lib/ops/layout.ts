@@ -1,5 +1,5 @@
 /**
- * The system's numbers that several modules need; the test of the layout
+ * The system's numbers that several modules need. The test of the layout
  * compares each with the C compiler's own.
  */
 
@@ -37,7 +37,7 @@ export const HOW_FLAGS_AT = 0;
 export const HOW_MODE_AT = 8;
 export const HOW_RESOLVE_AT = 16;
 
-/** sizeof(struct statx), its parts, and the mask for all that stat(2) has. */
+/** sizeof(struct statx), its parts, and the mask of the fields of stat(2). */
 export const STAT_SIZE = 256;
 export const STAT_LINKS_AT = 16;
 export const STAT_UID_AT = 20;
@@ -50,5 +50,5 @@ export const STAT_MODIFIED_AT = 112;
 export const STAT_DEVICE_AT = 136;
 export const STATX_BASIC_STATS = 0x7ff;
 
-/** The part of a mode that is the type. */
+/** The bits of a mode that are the type. */
 export const S_IFMT = 0o170000;

@@ -1,4 +1,4 @@
-/** Messages: several buffers at once, addresses, ancillary data. */
+/** Operations on messages: several buffers, addresses, ancillary data. */
 import {
   type BufferLike,
   checkBuffer,
@@ -30,32 +30,54 @@ import { vectorsFor } from "./vectors.ts";
 
 const NO_NAME = new Uint8Array(0);
 
-/** What `asyncSendmsg()` sends. */
+/** A message for `asyncSendmsg()`. */
 export interface SendmsgHeader {
-  /** Up to 1024 buffers, sent as one; none, or empty ones, for an empty
+  /** 0 to 1024 buffers, sent as one message. Without bytes it is an empty
    * datagram. */
   buffers: readonly BufferLike[];
-  /** Where to, for a socket that is not connected. */
+  /** The receiver, for a socket that is not connected. */
   address?: SocketAddress | undefined;
-  /** Ancillary data as in cmsg(3): headers and data, aligned. */
+  /** Ancillary data as in cmsg(3): headers and data, aligned. For fds
+   * `scmRights()` makes it. */
   control?: Uint8Array | undefined;
 }
 
 /**
- * Sends several buffers as one message, to an address or with ancillary data
- * where wanted. See sendmsg(2).
+ * Sends several buffers as one message by sendmsg(2), to an address or with
+ * ancillary data if wanted.
  *
- * C++: `AsyncSendmsg`.
+ * The queue of a unix datagram socket that is not the connected one may be
+ * full. No event tells of room there: it tries again after pauses of 1 to 32
+ * ms.
+ *
+ * C++: `AsyncSendmsg`
  *
  * @param ctx The context.
  * @param fd The socket.
- * @param message What to send; the memory stays in use until completion.
- * @param flags As for `asyncSend()`.
- * @returns The number of bytes. As `asyncSend()`; `EMSGSIZE` for a datagram
- * that is too long. For a full queue of an address that the socket is not
- * connected to it tries again by the clock, every 32 milliseconds at the
- * longest, as no event tells of room there.
- * @throws As `asyncSend()`.
+ * @param message The message. Its buffers and control data must be neither
+ * transferred nor changed until completion.
+ * @param flags As for `asyncSend()`. `MSG_DONTWAIT` gives `EAGAIN` at once.
+ * @returns The number of bytes. `EMSGSIZE` for a datagram that is too long;
+ * else the errors of `asyncSend()`.
+ * @throws {RangeError} If `fd` or `flags` is out of range, or there are too
+ * many buffers.
+ * @throws {TypeError} If an argument has the wrong type, a buffer is detached,
+ * or the context is closed.
+ *
+ * @example A head and a body
+ * ```ts
+ * import { asyncRecv, asyncSendmsg, IoContext, Socket, unwrap } from "@kio/kio";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using ctx = new IoContext();
+ * const [left, right] = unwrap(Socket.pair());
+ * const buffers = [new Uint8Array([2]), new Uint8Array([7, 8])];
+ * assertEquals(await asyncSendmsg(ctx, left, { buffers }).orThrow(), 3);
+ * const received = new Uint8Array(3);
+ * await asyncRecv(ctx, right, received).orThrow();
+ * assertEquals([...received], [2, 7, 8]);
+ * await Promise.all([left.close(), right.close()]);
+ * ```
  */
 export function asyncSendmsg(
   ctx: IoContext,
@@ -72,37 +94,54 @@ export function asyncSendmsg(
   return startMessage(ring, SENDMSG, sqe, POLLOUT);
 }
 
-/** Where `asyncRecvmsg()` puts what it receives. */
+/** The memory that `asyncRecvmsg()` fills. */
 export interface RecvmsgHeader {
-  /** Up to 1024 buffers, filled one after the other. */
+  /** 0 to 1024 buffers, filled one after the other. */
   buffers: readonly BufferLike[];
-  /** Room for ancillary data. */
+  /** Room for ancillary data; `scmRightsSpace()` makes it for fds. */
   control?: Uint8Array | undefined;
 }
 
-/** What `asyncRecvmsg()` received. */
+/** A message that `asyncRecvmsg()` has received. */
 export interface ReceivedMessage {
   /** The number of bytes; 0 when the peer has closed its side, or for an empty
-   * datagram. */
+   * datagram, which is no end. */
   bytes: number;
-  /** Who sent it; undefined where the socket is connected or has no name. */
+  /** The sender; undefined if the kernel names none: the socket is a connected
+   * stream, or the sender has no name. */
   address: SocketAddress | undefined;
-  /** The part of `control` that was filled. Fds in it are the caller's. */
+  /** The filled part of `control`. The caller owns the fds in it, which
+   * `parseScmRights()` finds. */
   control: Uint8Array;
   /** `MSG_TRUNC` if the datagram did not fit, and others. */
   flags: number;
 }
 
 /**
- * Receives a message into several buffers, with the address of the sender and
- * ancillary data. Stands for recvmsg(2).
+ * Receives a message into several buffers by recvmsg(2), with the sender's
+ * address and ancillary data.
  *
  * @param ctx The context.
  * @param fd The socket.
- * @param message Where to; the memory stays in use until completion.
- * @param flags As for `asyncRecv()`.
- * @returns What was received. As `asyncRecv()`.
- * @throws As `asyncRecv()`.
+ * @param message The memory for it, which must not be transferred until
+ * completion.
+ * @param flags As for `asyncRecv()`. `MSG_DONTWAIT` gives `EAGAIN` at once.
+ * @returns The message. Errors as for `asyncRecv()`. After a cancel that came
+ * too late the message is the result, and so are its fds.
+ * @throws As `asyncSendmsg()`.
+ *
+ * @example A datagram and its sender
+ * ```ts
+ * import { asyncRecvmsg, asyncSend, IoContext, Socket, unwrap } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const [left, right] = unwrap(Socket.pair("datagram"));
+ * await asyncSend(ctx, left, new TextEncoder().encode("hello")).orThrow();
+ * const buffers = [new Uint8Array(1500)];
+ * const message = await asyncRecvmsg(ctx, right, { buffers }).orThrow();
+ * console.log(`${message.bytes} bytes of ${message.address ?? "no name"}`);
+ * await Promise.all([left.close(), right.close()]);
+ * ```
  */
 export function asyncRecvmsg(
   ctx: IoContext,
@@ -134,7 +173,8 @@ export function asyncRecvmsg(
   });
 }
 
-/** Waits where the kernel gives up, unless the user does not want to. */
+/** Starts an operation that waits where the kernel gives up, but not with
+ * MSG_DONTWAIT. */
 function startMessage<T>(
   ring: Ring,
   row: Row,
@@ -147,8 +187,8 @@ function startMessage<T>(
     : startWaiting(ring, row, sqe, events, extra);
 }
 
-/** The submission of a struct msghdr, which is in one block with the name and
- * the vectors that it points to. */
+/** Makes the submission of a struct msghdr. The name and the vectors that the
+ * struct points to are in one block with it. */
 function sqeFor(
   ring: Ring,
   row: Row,

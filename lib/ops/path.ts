@@ -1,4 +1,4 @@
-/** Paths: opening, looking, renaming, removing. */
+/** Operations on paths: opening, looking, renaming, removing. */
 import {
   checkFd,
   checkFlags,
@@ -52,11 +52,11 @@ const TYPES: ReadonlyMap<number, FileType> = new Map([
 
 /** Options of `asyncOpen()`. */
 export interface OpenOptions {
-  /** Permissions of a file that is created, less the umask: 0 to 0o7777.
+  /** The permissions of a file that is created, less the umask: 0 to 0o7777.
    * @default {0o644} */
   mode?: number | undefined;
   /** The directory that a relative path starts from; the current one if left
-   * out. */
+   * out. It must stay open until completion. */
   dir?: Fd | undefined;
   /** Restricts how the path may be resolved: `RESOLVE_BENEATH` and others, with
    * `|`. The call is then openat2(2), which refuses flags that it does not know.
@@ -65,23 +65,22 @@ export interface OpenOptions {
 }
 
 /**
- * Opens a file by openat(2). The fd is never inherited by other programs
- * (`O_CLOEXEC`).
+ * Opens a file by openat(2). Other programs never inherit the fd (`O_CLOEXEC`).
  *
- * With `resolve: RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS` nothing outside of the
- * directory can be reached, whatever the path and the symbolic links say. See
- * openat2(2).
+ * With `resolve` it calls openat2(2). `RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS`
+ * keeps it within the directory, whatever path and symbolic links say.
  *
  * @param ctx The context.
  * @param path The path, absolute or relative to `dir`.
  * @param flags `O_RDONLY`, `O_RDWR | O_CREAT` …
  * @param options Permissions, directory and restrictions; a number is `mode`.
- * @returns The new fd, which the caller owns and must close. `ENOENT`, `EACCES`,
- * `EEXIST`, `EISDIR`, `EMFILE` … With `resolve` also `EXDEV` for a path that
- * leaves the directory, `ELOOP` for a link that is not allowed.
+ * @returns The new fd, which the caller owns and must close. `ENOENT`,
+ * `EACCES`, `EEXIST`, `EISDIR`, `EMFILE` … With `resolve` also `EXDEV` for a
+ * path that leaves the directory, `ELOOP` for a link that is not allowed. An fd
+ * that comes after the end of the context is closed.
+ * @throws {RangeError} If a number is out of range.
  * @throws {TypeError} If `path` is no string or has a NUL, an option has the
- * wrong type, or the context is closed; {RangeError} if a number is out of
- * range.
+ * wrong type, or the context is closed.
  *
  * @example Open below a directory
  * ```ts
@@ -127,7 +126,7 @@ export function asyncOpen(
   return start(ring, row, sqe, { action: `${OPEN.verb} ${path}` });
 }
 
-/** A struct open_how. */
+/** Makes a struct open_how. */
 function openHow(
   flags: number,
   mode: number,
@@ -143,8 +142,7 @@ function openHow(
   return memory;
 }
 
-/** The kind of a file; `"anonymous"` is what has none: an eventfd, an epoll, a
- * ring. */
+/** The kind of a file. `"anonymous"` has none: an eventfd, an epoll, a ring. */
 export type FileType =
   | "file"
   | "directory"
@@ -155,9 +153,9 @@ export type FileType =
   | "character"
   | "anonymous";
 
-/** What is known of a file. */
+/** The facts about a file that `asyncFstat()` gives. */
 export interface FileStat {
-  /** What it is. */
+  /** The kind of file. */
   type: FileType;
   /** Permissions, with the set-user-ID, set-group-ID and sticky bits. */
   mode: number;
@@ -165,13 +163,13 @@ export interface FileStat {
   size: number;
   /** Bytes that are allocated: fewer than `size` if there are holes. */
   allocated: number;
-  /** When its content was changed last, in milliseconds since 1970. */
+  /** The last change of its content, in milliseconds since 1970. */
   modifiedMs: number;
   /** Its number in its file system. */
   inode: bigint;
   /** The file system: major and minor number as `major * 2^32 + minor`. */
   device: number;
-  /** How many names it has. */
+  /** The number of its names. */
   links: number;
   /** The user that owns it. */
   uid: number;
@@ -180,14 +178,25 @@ export interface FileStat {
 }
 
 /**
- * Tells size, kind and more of an open file. See fstat(2) and statx(2). Within
- * `link()` a failure of it does not end the chain: Linux goes on.
+ * Gives size, kind and more of an open file by statx(2), as fstat(2) does.
+ * Within `link()` a failure does not end the chain: Linux goes on.
  *
  * @param ctx The context.
  * @param fd The file.
- * @returns What is known of it. `EBADF` …
- * @throws {RangeError} If `fd` is out of range; {TypeError} if it is no fd or
- * the context is closed.
+ * @returns The facts. `EBADF` …
+ * @throws {RangeError} If `fd` is out of range.
+ * @throws {TypeError} If `fd` is no fd, or the context is closed.
+ *
+ * @example The size of a file
+ * ```ts
+ * import { asyncClose, asyncFstat, asyncOpen, IoContext, O_RDONLY } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const fd = await asyncOpen(ctx, "/etc/passwd", O_RDONLY).orThrow();
+ * const { size, type } = await asyncFstat(ctx, fd).orThrow();
+ * console.log(`a ${type} of ${size} bytes`);
+ * await asyncClose(ctx, fd);
+ * ```
  */
 export function asyncFstat(ctx: IoContext, fd: Fd): UringOp<FileStat> {
   const ring = ringOf(ctx, FSTAT);
@@ -202,7 +211,7 @@ export function asyncFstat(ctx: IoContext, fd: Fd): UringOp<FileStat> {
   return start(ring, FSTAT, sqe, { decode });
 }
 
-/** A string that ends at once. */
+/** The empty string of C. */
 const NO_PATH = new Uint8Array(1);
 
 function decodeStat(view: DataView): FileStat {
@@ -226,9 +235,9 @@ function decodeStat(view: DataView): FileStat {
 }
 
 /**
- * Gives a file another name, and replaces what has that name in one step:
- * whoever opens it finds the old file or the new one, whole. See renameat2(2).
- * Within `link()` a failure of it does not end the chain: Linux goes on.
+ * Renames a file by renameat2(2), and replaces in one step the file that has
+ * the new name. A program that opens that name finds the old file or the new
+ * one, whole. Within `link()` a failure does not end the chain: Linux goes on.
  *
  * @param ctx The context.
  * @param from The path.
@@ -236,8 +245,25 @@ function decodeStat(view: DataView): FileStat {
  * @param flags `RENAME_NOREPLACE`, `RENAME_EXCHANGE`.
  * @returns `ENOENT`, `EXDEV` for another file system, `EEXIST` with
  * `RENAME_NOREPLACE`, `EISDIR`, `ENOTEMPTY` …
+ * @throws {RangeError} If `flags` is out of range.
  * @throws {TypeError} If a path is no string or has a NUL, or the context is
- * closed; {RangeError} if `flags` is out of range.
+ * closed.
+ *
+ * @example A file that is there whole or not at all
+ * ```ts
+ * import {
+ *   asyncClose, asyncOpen, asyncRename, asyncUnlink, asyncWriteExact, IoContext,
+ *   O_CREAT, O_WRONLY,
+ * } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const path = `/tmp/${crypto.randomUUID()}`;
+ * const fd = await asyncOpen(ctx, `${path}.new`, O_WRONLY | O_CREAT).orThrow();
+ * await asyncWriteExact(ctx, fd, new TextEncoder().encode("all of it")).orThrow();
+ * await asyncClose(ctx, fd).orThrow();
+ * await asyncRename(ctx, `${path}.new`, path).orThrow();
+ * await asyncUnlink(ctx, path).orThrow();
+ * ```
  */
 export function asyncRename(
   ctx: IoContext,
@@ -258,8 +284,8 @@ export function asyncRename(
 }
 
 /**
- * Removes a name; the file goes with its last name and fd. See unlinkat(2).
- * Within `link()` a failure of it does not end the chain: Linux goes on.
+ * Removes a name by unlinkat(2). The file goes with its last name and its last
+ * fd. Within `link()` a failure does not end the chain: Linux goes on.
  *
  * @param ctx The context.
  * @param path The path.
@@ -267,6 +293,15 @@ export function asyncRename(
  * @returns `ENOENT`, `EISDIR` for a directory without the flag, `ENOTEMPTY`,
  * `EACCES` …
  * @throws As `asyncRename()`.
+ *
+ * @example A file that may not exist
+ * ```ts
+ * import { asyncUnlink, IoContext } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const removed = await asyncUnlink(ctx, "/tmp/no-such-file");
+ * console.log(removed.ok ? "removed" : removed.error.code); // ENOENT
+ * ```
  */
 export function asyncUnlink(
   ctx: IoContext,

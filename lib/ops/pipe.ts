@@ -6,16 +6,15 @@ import { success } from "../result.ts";
 import type { UringOp } from "../UringOp.ts";
 import { PIPE } from "./table.ts";
 
-/** What a pipe holds by default; see pipe(7). */
+/** The capacity of a pipe by default, see pipe(7). */
 const SIZE = 65536;
 const SIZE_MAX = 2 ** 31 - 1;
 
-/** What `asyncPipe()` can be told. */
+/** Options of `asyncPipe()`. */
 export interface PipeOptions {
   /**
-   * Bytes that the pipe is to hold, 1 to 2^31 - 1. The kernel rounds up to
-   * pages and powers of two. It keeps its own size where it does not grant so
-   * much; see /proc/sys/fs/pipe-max-size.
+   * The capacity in bytes, 1 to 2^31 - 1. The kernel rounds it up to pages and
+   * powers of two. Above /proc/sys/fs/pipe-max-size the pipe keeps its default.
    * @default {65536}
    */
   size?: number | undefined;
@@ -23,31 +22,33 @@ export interface PipeOptions {
 
 /** A pipe that `asyncPipe()` has made. */
 export interface PipeFds {
-  /** The end that is read from. */
+  /** The fd to read from. */
   readonly readFd: number;
-  /** The end that is written to. */
+  /** The fd to write to. */
   readonly writeFd: number;
-  /** Bytes that the pipe holds. */
+  /** The capacity in bytes. */
   readonly size: number;
 }
 
 /**
- * Makes a pipe. See pipe2(2).
+ * Makes a pipe by pipe2(2). The calling thread does it at once, as that never
+ * waits.
  *
- * The system call never waits, and is made at the call. The fds are never
- * inherited by other programs (`O_CLOEXEC`), and do not block (`O_NONBLOCK`):
- * `asyncRead()` and `asyncWrite()` wait either way. A splice gives `EAGAIN`
- * instead of holding a thread of the kernel, and `asyncPoll()` waits.
+ * Other programs never inherit the fds (`O_CLOEXEC`). They do not block
+ * (`O_NONBLOCK`): `asyncRead()` and `asyncWrite()` wait all the same. A splice
+ * gives `EAGAIN` instead of holding a thread of the kernel; `asyncPoll()`
+ * waits.
  *
  * @param ctx The context.
- * @param options The size.
- * @returns Both fds, and the bytes that the pipe holds. The caller has to close
- * both. A cancel, a timeout or the end of the context that comes first closes
+ * @param options The capacity.
+ * @returns Both fds and the capacity. The caller owns both fds and must close
+ * them. A cancel, a timeout or the end of the context that comes first closes
  * them. `EMFILE`, `ENFILE`.
- * @throws {RangeError} If `size` is out of range; {TypeError} if an argument has
- * the wrong type, the context is closed, or it is called within `link()`.
+ * @throws {RangeError} If `size` is out of range.
+ * @throws {TypeError} If an argument has the wrong type, the context is closed,
+ * or it is called within `link()`.
  *
- * @example All that comes from one socket goes to another, without a copy
+ * @example From one socket to another, without a copy
  * ```ts
  * import {
  *   asyncClose, asyncPipe, asyncPoll, asyncShutdown, asyncSplice, IoContext,
@@ -95,7 +96,7 @@ export function asyncPipe(
     ring.shim.kio_fd_close(readFd);
     ring.shim.kio_fd_close(writeFd);
   });
-  // Not within the call, as no other operation does.
+  // No operation settles within its own call.
   queueMicrotask(() => settle(success({ readFd, writeFd, size: granted })));
   return op;
 }

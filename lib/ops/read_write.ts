@@ -1,4 +1,4 @@
-/** Reading and writing at an offset: files, and streams that ignore it. */
+/** Operations that read and write at an offset, which a stream ignores. */
 import {
   type BufferLike,
   checkBuffer,
@@ -29,22 +29,35 @@ import { vectorsFor } from "./vectors.ts";
 const FIXED_FILE_MAX = 65535;
 
 /**
- * Reads from a file. See pread(2).
+ * Reads from a file by pread(2).
  *
- * C++: `AsyncRead`.
+ * C++: `AsyncRead`
  *
  * @param ctx The context.
- * @param fd What to read from: a file, a pipe, a socket, a terminal.
- * @param buffer Where to; it must not be transferred until completion. At most
- * 2147479552 bytes are read at a time.
- * @param offset Where in the file, 0 to 2^53 - 1 (as a bigint to 2^63 - 1);
- * 0 if left out. `CURRENT_POSITION` is the file's own.
+ * @param fd The file, or a pipe, a socket, a terminal.
+ * @param buffer The buffer; it must not be transferred until completion. The
+ * kernel fills 2147479552 bytes of it at most.
+ * @param offset The place in the file, 0 to 2^53 - 1, as a bigint to 2^63 - 1.
+ * `CURRENT_POSITION` is the file's own. A stream ignores it.
  * @returns The number of bytes, often fewer than asked for; 0 at the end.
- * `EBADF`, `EISDIR`, `EINVAL`, `EIO` … It waits for bytes of a stream also if
- * that is non-blocking; only within `link()` that may be `EAGAIN`.
+ * `EBADF`, `EISDIR`, `EINVAL`, `EIO` … It waits for the bytes of a stream, a
+ * non-blocking one too; only within `link()` that may give `EAGAIN`.
  * @throws {RangeError} If `fd` or `offset` is out of range or `buffer` is
- * empty; {TypeError} if an argument has the wrong type, `buffer` is detached or
- * the context is closed.
+ * empty.
+ * @throws {TypeError} If an argument has the wrong type, `buffer` is detached,
+ * or the context is closed.
+ *
+ * @example The first bytes of a file
+ * ```ts
+ * import { asyncClose, asyncOpen, asyncRead, IoContext, O_RDONLY } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const fd = await asyncOpen(ctx, "/etc/passwd", O_RDONLY).orThrow();
+ * const buffer = new Uint8Array(4096);
+ * const length = await asyncRead(ctx, fd, buffer).orThrow();
+ * console.log(new TextDecoder().decode(buffer.subarray(0, length)));
+ * await asyncClose(ctx, fd);
+ * ```
  */
 export function asyncRead(
   ctx: IoContext,
@@ -66,28 +79,42 @@ export function asyncRead(
     entry.id,
     file,
     buffer,
-    0,
     length,
     at,
-    0,
   );
   return ring.enter(entry, file, buffer, status);
 }
 
 /**
- * Writes to a file. See pwrite(2).
+ * Writes to a file by pwrite(2).
  *
- * C++: `AsyncWrite`.
+ * C++: `AsyncWrite`
  *
  * @param ctx The context.
- * @param fd What to write to.
- * @param data What to write; it must be neither transferred nor changed until
- * completion. At most 2147479552 bytes are written at a time.
- * @param offset Where in the file, as for `asyncRead()`. A file opened with
+ * @param fd The file, or a pipe, a socket, a terminal.
+ * @param data The data; it must be neither transferred nor changed until
+ * completion. The kernel takes 2147479552 bytes of it at most.
+ * @param offset The place in the file, as for `asyncRead()`. A file opened with
  * `O_APPEND` ignores it.
  * @returns The number of bytes, which may be fewer than given. `EBADF`,
- * `ENOSPC`, `EFBIG`, `EIO`, `EPIPE` …
+ * `ENOSPC`, `EFBIG`, `EIO`, `EPIPE` … It waits for room in a stream, a
+ * non-blocking one too; only within `link()` that may give `EAGAIN`.
  * @throws As `asyncRead()`.
+ *
+ * @example A line at the end of a new file
+ * ```ts
+ * import {
+ *   asyncClose, asyncOpen, asyncWrite, IoContext, O_RDWR, O_TMPFILE,
+ * } from "@kio/kio";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using ctx = new IoContext();
+ * const fd = await asyncOpen(ctx, "/tmp", O_TMPFILE | O_RDWR).orThrow();
+ * const line = new TextEncoder().encode("first\n");
+ * assertEquals(await asyncWrite(ctx, fd, line).orThrow(), line.length);
+ * await asyncWrite(ctx, fd, line, line.length).orThrow();
+ * await asyncClose(ctx, fd);
+ * ```
  */
 export function asyncWrite(
   ctx: IoContext,
@@ -109,27 +136,43 @@ export function asyncWrite(
     entry.id,
     file,
     data,
-    0,
     length,
     at,
-    0,
   );
   return ring.enter(entry, file, data, status);
 }
 
 /**
- * Reads from a registered file: `asyncRead()` for
- * `IoContext.registerFiles()`.
+ * Reads from a registered file by io_uring_prep_read(3) with
+ * `IOSQE_FIXED_FILE`. `IoContext.registerFiles()` registers files. Apart from
+ * that it is `asyncRead()`.
  *
- * C++: `AsyncReadFixed`.
+ * C++: `AsyncReadFixed`
  *
  * @param ctx The context that has the files.
- * @param index Place in the list of registered files.
- * @param buffer Where to, as for `asyncRead()`.
- * @param offset Where in the file, as for `asyncRead()`.
- * @returns The number of bytes; 0 at the end. `EBADF` if there is no file at
- * that index.
- * @throws As `asyncRead()`.
+ * @param index The place in the list of registered files, 0 to 65535.
+ * @param buffer The buffer, as for `asyncRead()`.
+ * @param offset The place in the file, as for `asyncRead()`.
+ * @returns The number of bytes; 0 at the end. `EBADF` if that place is empty;
+ * else the errors of `asyncRead()`.
+ * @throws {RangeError} If `index` or `offset` is out of range or `buffer` is
+ * empty.
+ * @throws {TypeError} As `asyncRead()`.
+ *
+ * @example The file at place 0
+ * ```ts
+ * import {
+ *   asyncClose, asyncOpen, asyncReadFixed, IoContext, O_RDONLY, unwrap,
+ * } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const fd = await asyncOpen(ctx, "/etc/passwd", O_RDONLY).orThrow();
+ * unwrap(ctx.registerFiles([fd]));
+ * const length = await asyncReadFixed(ctx, 0, new Uint8Array(64)).orThrow();
+ * console.log(`${length} bytes`);
+ * unwrap(ctx.unregisterFiles());
+ * await asyncClose(ctx, fd);
+ * ```
  */
 export function asyncReadFixed(
   ctx: IoContext,
@@ -142,15 +185,31 @@ export function asyncReadFixed(
 }
 
 /**
- * Writes to a registered file: `asyncWrite()` for
- * `IoContext.registerFiles()`.
+ * Writes to a registered file by io_uring_prep_write(3) with
+ * `IOSQE_FIXED_FILE`. `IoContext.registerFiles()` registers files. Apart from
+ * that it is `asyncWrite()`.
  *
  * @param ctx The context that has the files.
- * @param index Place in the list of registered files.
- * @param data What to write, as for `asyncWrite()`.
- * @param offset Where in the file, as for `asyncRead()`.
- * @returns The number of bytes. `EBADF` if there is no file at that index.
- * @throws As `asyncRead()`.
+ * @param index The place in the list of registered files, 0 to 65535.
+ * @param data The data, as for `asyncWrite()`.
+ * @param offset The place in the file, as for `asyncRead()`.
+ * @returns The number of bytes. `EBADF` if that place is empty; else the errors
+ * of `asyncWrite()`.
+ * @throws As `asyncReadFixed()`.
+ *
+ * @example The file at place 0
+ * ```ts
+ * import {
+ *   asyncClose, asyncOpen, asyncWriteFixed, IoContext, O_RDWR, O_TMPFILE, unwrap,
+ * } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const fd = await asyncOpen(ctx, "/tmp", O_TMPFILE | O_RDWR).orThrow();
+ * unwrap(ctx.registerFiles([fd]));
+ * await asyncWriteFixed(ctx, 0, new Uint8Array([2, 7, 8])).orThrow();
+ * unwrap(ctx.unregisterFiles());
+ * await asyncClose(ctx, fd);
+ * ```
  */
 export function asyncWriteFixed(
   ctx: IoContext,
@@ -163,18 +222,35 @@ export function asyncWriteFixed(
 }
 
 /**
- * Reads into several buffers, one after the other. See preadv(2).
+ * Reads into several buffers, one after the other, by preadv(2).
  *
- * C++: `AsyncReadv`.
+ * C++: `AsyncReadv`
  *
  * @param ctx The context.
- * @param fd What to read from.
+ * @param fd The file, as for `asyncRead()`.
  * @param buffers 1 to 1024 buffers, each as for `asyncRead()`; some may be
  * empty, but not all.
- * @param offset Where in the file, as for `asyncRead()`.
- * @returns The number of bytes in all; 0 at the end.
- * @throws As `asyncRead()`; {RangeError} too if there are no or too many
- * buffers.
+ * @param offset The place in the file, as for `asyncRead()`.
+ * @returns The number of bytes in all; 0 at the end. Errors as for
+ * `asyncRead()`.
+ * @throws {RangeError} As `asyncRead()`; also for no buffer, or too many.
+ * @throws {TypeError} As `asyncRead()`.
+ *
+ * @example A head and a body
+ * ```ts
+ * import {
+ *   asyncReadv, asyncSend, IoContext, Socket, unwrap,
+ * } from "@kio/kio";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using ctx = new IoContext();
+ * const [left, right] = unwrap(Socket.pair());
+ * await asyncSend(ctx, left, new Uint8Array([2, 7, 8])).orThrow();
+ * const [head, body] = [new Uint8Array(1), new Uint8Array(2)];
+ * assertEquals(await asyncReadv(ctx, right, [head, body]).orThrow(), 3);
+ * assertEquals([...body], [7, 8]);
+ * await Promise.all([left.close(), right.close()]);
+ * ```
  */
 export function asyncReadv(
   ctx: IoContext,
@@ -187,17 +263,31 @@ export function asyncReadv(
 }
 
 /**
- * Writes several buffers, one after the other. See pwritev(2).
+ * Writes several buffers, one after the other, by pwritev(2).
  *
- * C++: `AsyncWritev`.
+ * C++: `AsyncWritev`
  *
  * @param ctx The context.
- * @param fd What to write to.
+ * @param fd The file, as for `asyncWrite()`.
  * @param buffers 1 to 1024 buffers, each as for `asyncWrite()`; some may be
  * empty, but not all.
- * @param offset Where in the file, as for `asyncRead()`.
- * @returns The number of bytes in all.
+ * @param offset The place in the file, as for `asyncWrite()`.
+ * @returns The number of bytes in all. Errors as for `asyncWrite()`.
  * @throws As `asyncReadv()`.
+ *
+ * @example A head and a body
+ * ```ts
+ * import {
+ *   asyncClose, asyncOpen, asyncWritev, IoContext, O_RDWR, O_TMPFILE,
+ * } from "@kio/kio";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using ctx = new IoContext();
+ * const fd = await asyncOpen(ctx, "/tmp", O_TMPFILE | O_RDWR).orThrow();
+ * const [head, body] = [new Uint8Array([2]), new Uint8Array([7, 8])];
+ * assertEquals(await asyncWritev(ctx, fd, [head, body]).orThrow(), 3);
+ * await asyncClose(ctx, fd);
+ * ```
  */
 export function asyncWritev(
   ctx: IoContext,

@@ -1,4 +1,4 @@
-/** Messages from ring to ring, and fds from thread to thread. */
+/** Operations between rings: messages, and fds for another thread. */
 import { loadShim } from "../../ffi/load.ts";
 import { checkFd, checkInteger, checkOwned } from "../check.ts";
 import { ringOf } from "../internal.ts";
@@ -10,20 +10,37 @@ import { offered } from "../ring/offered.ts";
 import { MSG_RING, PASS_FD, type Row, WAKE } from "./table.ts";
 
 /**
- * Sends a message to another ring of this process: its context, in whatever
- * thread, wakes up and calls `onMessage(result, userData)`. Stands for
- * `MsgRingOp` and io_uring_prep_msg_ring(3).
+ * Sends a message to another ring of this process by io_uring_prep_msg_ring(3).
+ * The target's context, in whatever thread, wakes up and calls
+ * `onMessage(result, userData)`.
+ *
+ * C++: `MsgRingOp`
  *
  * @param ctx The context that sends.
- * @param targetRingFd `ringFd` of the context that receives.
+ * @param targetRingFd The `ringFd` of the context that receives.
  * @param result Any int32.
  * @param userData An integer from 0 to 2^53 - 1; with `WAKE_TAG` the target
  * only wakes up.
- * @returns When the message is in the target's queue. `EBADF` if the fd is not
- * open, `EBADFD` if it is no ring (or one that is not ready), `EOVERFLOW` if
- * the target has no memory left for it.
- * @throws {RangeError} If an argument is out of range; {TypeError} if the
- * context is closed.
+ * @returns A success when the message is in the target's queue. `EBADF` if the
+ * fd is not open, `EBADFD` if it is no ring or one that is not ready;
+ * `EOVERFLOW` if the target has no memory for it.
+ * @throws {RangeError} If an argument is out of range.
+ * @throws {TypeError} If the context is closed.
+ *
+ * @example A number for another context
+ * ```ts
+ * import { asyncMsgRing, IoContext } from "@kio/kio";
+ *
+ * using sender = new IoContext();
+ * using receiver = new IoContext();
+ * receiver.onMessage = (result, userData) => {
+ *   console.log(result, userData); // 7 42
+ *   receiver.stop();
+ * };
+ * const running = receiver.run();
+ * await asyncMsgRing(sender, receiver.ringFd, 7, 42).orThrow();
+ * await running;
+ * ```
  */
 export function asyncMsgRing(
   ctx: IoContext,
@@ -47,16 +64,31 @@ export function asyncMsgRing(
 }
 
 /**
- * Wakes a ring of this process by a message, like `asyncMsgRing()` but at once
- * and without a context: any thread may call it. On Linux before 6.13 a small
- * ring is made for it, which takes some 50 µs.
+ * Wakes a ring of this process by the message of `asyncMsgRing()`, with
+ * io_uring_register(2). Any thread may call it, at once and without a context.
+ * Before Linux 6.13 it makes a small ring for that, which takes some 50 µs.
  *
- * @param ringFd `ringFd` of the context to be woken.
+ * @param ringFd The `ringFd` of the context that receives.
  * @param result Any int32.
  * @param userData An integer from 0 to 2^53 - 1; with `WAKE_TAG`, if left out,
  * the target only wakes up.
- * @returns As `asyncMsgRing()`; the message is in the target's queue.
+ * @returns A success when the message is in the target's queue. Errors as for
+ * `asyncMsgRing()`.
  * @throws {RangeError} If an argument is out of range.
+ *
+ * @example Without a context of the sender's
+ * ```ts
+ * import { IoContext, unwrap, wake } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * ctx.onMessage = (result) => {
+ *   console.log(result); // 7
+ *   ctx.stop();
+ * };
+ * const running = ctx.run();
+ * unwrap(wake(ctx.ringFd, 7, 42));
+ * await running;
+ * ```
  */
 export function wake(
   ringFd: number,
@@ -70,21 +102,23 @@ export function wake(
 }
 
 /**
- * Gives an fd to another context of this process, whose thread then gets it by
- * `onFd`: connections from one thread that accepts to those that serve. An fd
- * number is valid in every thread, so what this is for is that somebody owns
- * it: the caller until this returns a success, then the target context, which
- * closes what it has not given to its `onFd` when it ends, and then `onFd`. It
- * works at once and from any thread; on Linux before 6.13 waking a target that
- * has none waiting takes some 50 µs.
+ * Gives an fd to another context of this process, whose thread gets it by
+ * `onFd`: connections from the thread that accepts to those that serve.
  *
- * @param ringFd `ringFd` of the context that is to have the fd.
- * @param fd The fd; of a `Socket`, what `release()` returns.
+ * An fd number is valid in every thread; this moves the ownership. After a
+ * success the target context owns the fd, and closes it if it ends without
+ * having given it to `onFd`. Its `onFd` owns it from then on.
+ *
+ * It works at once and from any thread. Before Linux 6.13 it takes some 50 µs
+ * to wake a target that has no fd waiting.
+ *
+ * @param ringFd The `ringFd` of the context that gets the fd.
+ * @param fd The fd; of a `Socket`, the result of `release()`.
  * @param tag An integer from 0 to 2^53 - 1 that comes with it.
- * @returns After an error the fd is still the caller's: `EBADFD` if no open
+ * @returns After an error the caller still owns the fd: `EBADFD` if no open
  * context has that ring, `EBADF` if `fd` is not open.
- * @throws {RangeError} If an argument is out of range; {TypeError} if `fd` is
- * the ring of a context.
+ * @throws {RangeError} If an argument is out of range.
+ * @throws {TypeError} If `fd` is the ring of a context.
  *
  * @example From one context to another
  * ```ts

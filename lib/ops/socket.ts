@@ -10,28 +10,47 @@ import {
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
 import { Sqe } from "../ring/sqe.ts";
-import { start, startWaiting } from "../ring/start.ts";
-import { addressFromBytes, SocketAddress } from "../SocketAddress.ts";
+import { start } from "../ring/start.ts";
+import { UnixConnect } from "../ring/steps.ts";
+import { addressFromBytes, type SocketAddress } from "../SocketAddress.ts";
 import type { UringOp } from "../UringOp.ts";
 import { checkAddress } from "./address.ts";
 import { ADDRESS_SIZE } from "./layout.ts";
 import { ACCEPT, ACCEPT_FROM, CONNECT, RECV, SEND, SHUTDOWN } from "./table.ts";
 
 /**
- * Accepts a connection. See accept4(2).
+ * Accepts a connection by accept4(2).
  *
  * A lack of fds or memory (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`) is reported
- * 10 ms later than it happened, so that a loop that accepts again at once does
- * not spin until there are some.
+ * 10 ms after it happened. A loop that accepts again at once would spin until
+ * there are some.
  *
- * C++: `AsyncAccept`.
+ * C++: `AsyncAccept`
  *
  * @param ctx The context.
- * @param fd A listening socket.
- * @returns The fd of the connection, to be closed by the caller: `new Socket()`
- * makes that easy. The peer may be gone already. `EMFILE`, `ECONNABORTED`,
- * `EINVAL` if the socket does not listen (any more).
- * @throws As `asyncClose()`.
+ * @param fd The listening socket.
+ * @returns The fd of the connection, which the caller owns and must close; `new
+ * Socket(fd)` does that. Its peer may be gone already. `ECONNABORTED`,
+ * `EMFILE`, `EINVAL` if the socket does not listen (any more) … After a cancel
+ * that came too late the result is an fd. At the end of the context the ring
+ * closes it.
+ * @throws {RangeError} If `fd` is out of range.
+ * @throws {TypeError} If `fd` is no fd, or the context is closed.
+ *
+ * @example One connection
+ * ```ts
+ * import {
+ *   asyncAccept, IoContext, Socket, SocketAddress, TcpListener, TcpStream, unwrap,
+ * } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const address = SocketAddress.v4(0, "127.0.0.1");
+ * const listener = unwrap(TcpListener.bind(address));
+ * const { port } = listener.localAddress!;
+ * const client = unwrap(await TcpStream.connect(ctx, "127.0.0.1", port));
+ * const server = new Socket(await asyncAccept(ctx, listener).orThrow());
+ * await Promise.all([server, client, listener].map((it) => it.close()));
+ * ```
  */
 export function asyncAccept(ctx: IoContext, fd: Fd): UringOp<number> {
   const ring = ringOf(ctx, ACCEPT);
@@ -40,21 +59,41 @@ export function asyncAccept(ctx: IoContext, fd: Fd): UringOp<number> {
   return start(ring, ACCEPT, sqe);
 }
 
-/** A connection, and who is at the other end. */
+/** A connection, and the address of its peer. */
 export interface AcceptedConnection {
-  /** The fd, to be closed by the caller. */
+  /** The fd, which the caller must close. */
   fd: number;
   /** The address of the peer. */
   address: SocketAddress;
 }
 
 /**
- * Accepts a connection and tells where it comes from; else `asyncAccept()`.
+ * Accepts a connection by accept4(2), as `asyncAccept()` does, and gives its
+ * peer's address.
  *
  * @param ctx The context.
- * @param fd A listening socket.
- * @returns The fd of the connection and the address of the peer.
- * @throws As `asyncClose()`.
+ * @param fd The listening socket.
+ * @returns The connection, whose fd the caller owns and must close. Errors as
+ * for `asyncAccept()`.
+ * @throws As `asyncAccept()`.
+ *
+ * @example Who is there
+ * ```ts
+ * import {
+ *   asyncAcceptFrom, asyncClose, IoContext, SocketAddress, TcpListener, TcpStream,
+ *   unwrap,
+ * } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const address = SocketAddress.v4(0, "127.0.0.1");
+ * const listener = unwrap(TcpListener.bind(address));
+ * const { port } = listener.localAddress!;
+ * const client = unwrap(await TcpStream.connect(ctx, "127.0.0.1", port));
+ * const accepted = await asyncAcceptFrom(ctx, listener).orThrow();
+ * console.log(`${accepted.address} has connected`);
+ * await asyncClose(ctx, accepted.fd);
+ * await Promise.all([client.close(), listener.close()]);
+ * ```
  */
 export function asyncAcceptFrom(
   ctx: IoContext,
@@ -83,27 +122,42 @@ export function asyncAcceptFrom(
 /**
  * Connects a socket by connect(2).
  *
- * A unix listener whose queue is full is waited for, without limit: give it a
- * timeout. A non-blocking socket tries again every 32 ms at most, a blocking one
- * holds a thread of the kernel meanwhile. As a link of a chain it does not wait,
- * and fails with `EAGAIN`.
+ * It waits for a unix listener whose backlog is full, without limit: give it a
+ * timeout. A non-blocking socket tries again after pauses of 1 to 32 ms. A
+ * blocking one holds a thread of the kernel meanwhile. As a link of a chain it
+ * does not wait, and fails with `EAGAIN`.
  *
- * A TCP socket may be connected to itself where nobody listens: if the port is
- * one of those that the kernel gives to who connects, and it gives just that
- * one. `TcpStream.connect()` refuses it.
+ * A TCP socket may connect to itself where no socket listens. The port must
+ * then be one of those that the kernel gives to clients, and the kernel must
+ * give just that one. `TcpStream.connect()` refuses such a connection.
  *
  * Close the socket after a timeout or a cancel. The kernel may go on connecting
  * it: another try gives `EALREADY`, or finds it connected.
  *
- * C++: `AsyncConnect`.
+ * C++: `AsyncConnect`
  *
  * @param ctx The context.
  * @param fd The socket, of the family of the address.
- * @param address Where to.
+ * @param address The address of the listener.
  * @returns `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH`, `EAFNOSUPPORT` if the
- * families differ, `ENOENT` for a unix socket that is not there …
- * @throws {TypeError} If `address` is no `SocketAddress`; else as
- * `asyncClose()`.
+ * families differ, `ENOENT` for a unix socket that does not exist …
+ * @throws {RangeError} If `fd` is out of range.
+ * @throws {TypeError} If `fd` is no fd, `address` is no `SocketAddress`, or the
+ * context is closed.
+ *
+ * @example At most a second
+ * ```ts
+ * import {
+ *   asyncConnect, IoContext, Socket, SocketAddress, TcpListener, unwrap,
+ * } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const listener = unwrap(TcpListener.bind(SocketAddress.v4(0, "127.0.0.1")));
+ * const socket = unwrap(Socket.open("ipv4"));
+ * const connecting = asyncConnect(ctx, socket, listener.localAddress!);
+ * await connecting.withTimeout(1000).orThrow();
+ * await Promise.all([socket.close(), listener.close()]);
+ * ```
  */
 export function asyncConnect(
   ctx: IoContext,
@@ -117,28 +171,48 @@ export function asyncConnect(
   sqe.addr = bytes;
   sqe.off = bytes.length;
   const action = { toString: () => `${CONNECT.verb} to ${address}` };
-  // No event tells of room in the queue of a unix listener.
-  return address.family === "unix"
-    ? startWaiting(ring, CONNECT, sqe, 0, { action })
-    : start(ring, CONNECT, sqe, { action });
+  const isUnix = address.family === "unix" && !ring.chaining;
+  const steps = isUnix ? new UnixConnect(sqe) : undefined;
+  return start(ring, CONNECT, sqe, { action, steps });
 }
 
 /**
- * Receives from a socket. See recv(2).
+ * Receives from a socket by recv(2).
  *
- * C++: `AsyncRecv`.
+ * With `MSG_WAITALL` a timeout or a cancel may come when some bytes are there:
+ * the result is then their number, as none is lost. That flag joins the records
+ * of a seqpacket socket and cuts the last; `asyncRecvExact()` does not.
+ *
+ * C++: `AsyncRecv`
  *
  * @param ctx The context.
  * @param fd The socket.
- * @param buffer Where to; it must not be transferred until completion.
+ * @param buffer The buffer; it must not be transferred until completion.
  * @param flags `MSG_WAITALL`, `MSG_PEEK` …
- * @returns The number of bytes; 0 when the peer has closed its side, or for an
- * empty datagram, which is no end. `ECONNRESET`, `ENOTCONN` … With
- * `MSG_WAITALL` fewer bytes than asked for may come with a timeout or cancel:
- * they are not lost. It joins the records of a seqpacket socket, and cuts the
- * last; `asyncRecvExact()` does not.
- * @throws {RangeError} If `fd` or `flags` is out of range or `buffer` is empty;
- * {TypeError} as `asyncRead()`.
+ * @returns The number of bytes. 0 when the peer has closed its side, or for an
+ * empty datagram, which is no end. `ECONNRESET`, `ENOTCONN` …
+ * @throws {RangeError} If `fd` or `flags` is out of range or `buffer` is empty.
+ * @throws {TypeError} If an argument has the wrong type, `buffer` is detached,
+ * or the context is closed.
+ *
+ * @example An echo, until the peer has closed its side
+ * ```ts
+ * import {
+ *   asyncRecv, asyncSendExact, asyncShutdown, IoContext, SHUT_WR, Socket, unwrap,
+ * } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const [left, right] = unwrap(Socket.pair());
+ * await asyncSendExact(ctx, left, new TextEncoder().encode("hello"));
+ * await asyncShutdown(ctx, left, SHUT_WR).orThrow();
+ * const buffer = new Uint8Array(4096);
+ * for (;;) {
+ *   const length = await asyncRecv(ctx, right, buffer).orThrow();
+ *   if (length === 0) break;
+ *   await asyncSendExact(ctx, right, buffer.subarray(0, length)).orThrow();
+ * }
+ * await Promise.all([left.close(), right.close()]);
+ * ```
  */
 export function asyncRecv(
   ctx: IoContext,
@@ -157,7 +231,6 @@ export function asyncRecv(
     entry.id,
     socket,
     buffer,
-    0,
     length,
     bits,
   );
@@ -165,22 +238,35 @@ export function asyncRecv(
 }
 
 /**
- * Sends to a connected socket. See send(2).
+ * Sends to a connected socket by send(2).
  *
- * It waits for room whether the socket is blocking or not. While it waits for a
- * peer that has shut down its own sending side, Linux may have a thread for it:
- * `kernelWorkersMax` is how many at most.
+ * It waits for room, on a blocking and on a non-blocking socket. While it waits
+ * for a peer that has shut down its own sending side, Linux may use a thread
+ * for it; `kernelWorkersMax` limits their number.
  *
- * C++: `AsyncSend`.
+ * C++: `AsyncSend`
  *
  * @param ctx The context.
  * @param fd The socket.
- * @param data What to send; it must be neither transferred nor changed until
+ * @param data The data; it must be neither transferred nor changed until
  * completion.
  * @param flags `MSG_MORE`, `MSG_WAITALL` … `MSG_NOSIGNAL` is always set.
  * @returns The number of bytes that the kernel took, which may be fewer than
- * given. `EPIPE` and `ECONNRESET` if the peer is gone, `ENOTCONN` …
+ * given; `asyncSendExact()` sends all. `EPIPE` and `ECONNRESET` if the peer is
+ * gone, `ENOTCONN` …
  * @throws As `asyncRecv()`.
+ *
+ * @example A datagram, which is sent whole or not at all
+ * ```ts
+ * import { asyncRecv, asyncSend, IoContext, Socket, unwrap } from "@kio/kio";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using ctx = new IoContext();
+ * const [left, right] = unwrap(Socket.pair("datagram"));
+ * await asyncSend(ctx, left, new Uint8Array([2, 7, 8])).orThrow();
+ * assertEquals(await asyncRecv(ctx, right, new Uint8Array(64)).orThrow(), 3);
+ * await Promise.all([left.close(), right.close()]);
+ * ```
  */
 export function asyncSend(
   ctx: IoContext,
@@ -199,7 +285,6 @@ export function asyncSend(
     entry.id,
     socket,
     data,
-    0,
     length,
     bits,
   );
@@ -207,14 +292,29 @@ export function asyncSend(
 }
 
 /**
- * Shuts down one direction of a connection or both, in order with what was
- * sent before. Stands for shutdown(2).
+ * Shuts down one direction of a connection, or both, by shutdown(2). The peer
+ * still gets what was sent before.
  *
  * @param ctx The context.
- * @param fd The socket.
+ * @param fd The socket, which stays open.
  * @param how `SHUT_WR`, `SHUT_RD` or `SHUT_RDWR`.
  * @returns `ENOTCONN` if it is not connected.
- * @throws As `asyncClose()`; {RangeError} too for another `how`.
+ * @throws {RangeError} If `fd` or `how` is out of range.
+ * @throws {TypeError} If `fd` is no fd, or the context is closed.
+ *
+ * @example The end of the data
+ * ```ts
+ * import {
+ *   asyncRecv, asyncShutdown, IoContext, SHUT_WR, Socket, unwrap,
+ * } from "@kio/kio";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using ctx = new IoContext();
+ * const [left, right] = unwrap(Socket.pair());
+ * await asyncShutdown(ctx, left, SHUT_WR).orThrow();
+ * assertEquals(await asyncRecv(ctx, right, new Uint8Array(1)).orThrow(), 0);
+ * await Promise.all([left.close(), right.close()]);
+ * ```
  */
 export function asyncShutdown(
   ctx: IoContext,

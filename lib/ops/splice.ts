@@ -14,12 +14,12 @@ import { start } from "../ring/start.ts";
 import type { UringOp } from "../UringOp.ts";
 import { SPLICE } from "./table.ts";
 
-/** What `asyncSplice()` moves from where to where. */
+/** Options of `asyncSplice()`. */
 export interface SpliceOptions {
-  /** Where in the source, 0 to 2^53 - 1; its own position if left out, which is
-   * all that a pipe or a socket has. */
+  /** The place in the source, 0 to 2^53 - 1; its own position if left out. A
+   * pipe and a socket have no other. */
   fromOffset?: number | undefined;
-  /** Where in the destination, likewise. */
+  /** The place in the destination, in the same way. */
   toOffset?: number | undefined;
   /** `SPLICE_F_MOVE`, `SPLICE_F_MORE` …
    * @default {0} */
@@ -27,22 +27,37 @@ export interface SpliceOptions {
 }
 
 /**
- * Moves bytes between a pipe and something else without copying them through
- * this process. See splice(2); `asyncSendfile()` is made of it.
+ * Moves bytes between a pipe and another file by splice(2), without a copy
+ * through this process. `asyncSendfile()` is made of splices.
  *
- * A splice that has to wait holds a thread of the kernel: with a non-blocking
- * socket it gives `EAGAIN` instead, and `asyncPoll()` waits.
+ * A splice that waits holds a thread of the kernel. With a non-blocking socket
+ * it gives `EAGAIN` instead; `asyncPoll()` waits.
  *
  * @param ctx The context.
- * @param from Where from; it or `to` must be a pipe.
- * @param to Where to.
+ * @param from The source; it or `to` must be a pipe.
+ * @param to The destination.
  * @param length Bytes, 1 to 2147479552.
  * @param options Offsets and flags.
  * @returns The number of bytes, often fewer than asked for; 0 at the end of
- * `from`. `EINVAL` if none is a pipe (`asyncPipe()` makes one), `ESPIPE` for an
- * offset where there are none, `EAGAIN`, `EPIPE` …
- * @throws {RangeError} If an argument is out of range; {TypeError} as
- * `asyncClose()`.
+ * `from`. `EINVAL` if neither is a pipe (`asyncPipe()` makes one), `ESPIPE` for
+ * an offset in a file that has no positions, `EAGAIN`, `EPIPE` …
+ * @throws {RangeError} If an argument is out of range.
+ * @throws {TypeError} If an argument has the wrong type, or the context is
+ * closed.
+ *
+ * @example From a file into a pipe
+ * ```ts
+ * import {
+ *   asyncClose, asyncOpen, asyncPipe, asyncSplice, IoContext, O_RDONLY,
+ * } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * const fd = await asyncOpen(ctx, "/etc/passwd", O_RDONLY).orThrow();
+ * const { readFd, writeFd } = await asyncPipe(ctx).orThrow();
+ * const length = await asyncSplice(ctx, fd, writeFd, 65536).orThrow();
+ * console.log(`${length} bytes are in the pipe`);
+ * await Promise.all([fd, readFd, writeFd].map((it) => asyncClose(ctx, it)));
+ * ```
  */
 export function asyncSplice(
   ctx: IoContext,

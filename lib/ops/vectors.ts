@@ -2,12 +2,12 @@ import { type BufferLike, checkArray, checkPart } from "../check.ts";
 import type { Operation } from "../ring/operation.ts";
 import type { Ring } from "../ring/Ring.ts";
 
-/** Buffers of one operation at most: IOV_MAX of the kernel. */
+/** IOV_MAX of the kernel: buffers of one operation at most. */
 const VECTORS_MAX = 1024;
 /** sizeof(struct iovec). */
 export const VECTOR_SIZE = 16;
 
-/** Memory for a number of struct iovec behind `head` bytes, filled. */
+/** Makes memory of `head` bytes and a struct iovec for each buffer behind. */
 export function vectorsFor(
   ring: Ring,
   buffers: readonly BufferLike[],

@@ -1,3 +1,10 @@
+/**
+ * The ring: the machine behind a context. `take()` reserves an entry of the
+ * operation table, `enter()` starts the operation, and `step()` submits,
+ * harvests and settles. Each other room of this folder is a set of functions
+ * that take the ring as a `Core`. The driver decides when a step comes.
+ * Callbacks of the user run after a batch, never within one.
+ */
 import { loadShim, type Shim } from "../../ffi/load.ts";
 import { EAGAIN, EBUSY, ENOMEM } from "../errno.ts";
 import { errorOf, type Result } from "../result.ts";
@@ -18,7 +25,7 @@ import {
 } from "./entry.ts";
 import { Op } from "./op.ts";
 import { offered } from "./offered.ts";
-import { openingError } from "./opening.ts";
+import { openRing } from "./opening.ts";
 import type { Operation } from "./operation.ts";
 import type { Retained } from "./retained.ts";
 import { conclude, concludeWith, whenSettled } from "./settle.ts";
@@ -29,10 +36,10 @@ import { Timers } from "./timers.ts";
 /** Completions taken over by one call of the shim. */
 const BATCH_SIZE = 1024;
 
-/** Until a cancel is repeated that found nothing to cancel. */
+/** Time until a cancel is repeated that found nothing to cancel. */
 const CANCEL_RETRY_MS = 5;
 
-/** Parts of the high half of user_data, see kio.c. */
+/** Parts of the high half of user_data, see ffi/shim/kio.h. */
 const MESSAGE_MASK = 0x7fffffff;
 const CANCEL_FAILED = 0x40000000;
 const TAKEN_BACK = 0x04000000;
@@ -43,13 +50,13 @@ const STEP_MASK = 0x1f;
 /** IORING_CQE_F_MORE */
 const CQE_F_MORE = 2;
 
-/** user_data that wakes a ring and means nothing else. */
+/** The user_data of a message that only wakes a ring. */
 export const WAKE_TAG: number = Number.MAX_SAFE_INTEGER;
 
 /** All open rings of this isolate. */
 const rings = new Set<Ring>();
 
-/** How a ring is made; all of it checked by the caller. */
+/** Options of a new ring, which the caller has checked. */
 export interface RingOptions {
   entries: number;
   kernelWorkersMax: number;
@@ -57,26 +64,22 @@ export interface RingOptions {
   trace: boolean;
 }
 
-/**
- * The machine behind a context. It puts the rooms together: it starts
- * operations in the table, has the driver call `step()`, and gives completions
- * to who they belong to.
- */
+/** A ring with its operation table, its timers and its driver. */
 export class Ring implements Core {
   readonly shim: Shim;
   readonly handle: Deno.PointerObject;
   readonly table: Table;
   readonly timers = new Timers();
   readonly tally = new Tally();
-  /** Remembers where operations are started. */
+  /** Notes where operations are started. */
   readonly tracing: boolean;
   /** Called after each batch of completions. */
   onBatch: (() => void) | null = null;
   onMessage: ((result: number, userData: number) => void) | null = null;
-  /** What is to be let go of with the ring. */
+  /** Called when the ring is destroyed. */
   readonly onClose: (() => void)[] = [];
   onFd: ((fd: number, tag: number) => void) | null = null;
-  /** Called when look-ups of names may be answered. */
+  /** Called when look-ups of names may have an answer. */
   onAnswer: (() => void) | null = null;
   /** Called when the thread is left to Deno, each time. */
   onLeave: (() => void) | null = null;
@@ -88,10 +91,10 @@ export class Ring implements Core {
 
   readonly #driver: Driver;
   readonly #out = new Int32Array(4 * BATCH_SIZE);
-  /** What the shim has counted. */
+  /** The figures of kio_stats(). */
   readonly #counted = new Float64Array(4);
   #chain: Chain | null = null;
-  /** All that was started since a chain is being queued. */
+  /** Operations that were started since `beginChain()`. */
   #links: Op<unknown>[] = [];
   #messages: number[] = [];
   #hasMail = false;
@@ -101,15 +104,7 @@ export class Ring implements Core {
     this.shim = loadShim();
     this.table = new Table(options.operationsMax);
     this.tracing = options.trace;
-    const status = new Int32Array(1);
-    const handle = this.shim.kio_context_open(
-      options.entries,
-      4 * options.entries,
-      options.kernelWorkersMax,
-      status,
-    );
-    if (handle === null) throw openingError(-status[0]!);
-    this.handle = handle;
+    this.handle = openRing(this.shim, options);
     this.#driver = new Driver(this);
     rings.add(this);
   }
@@ -119,7 +114,7 @@ export class Ring implements Core {
     return this.table.size;
   }
 
-  /** `take()` would refuse an operation now. */
+  /** Tells whether `take()` would refuse an operation now. */
   get isFull(): boolean {
     return this.table.isFull;
   }
@@ -153,14 +148,15 @@ export class Ring implements Core {
 
   // ---- starting operations ----------------------------------------------------
 
-  /** Takes an entry of the table for an operation. Every path from here must
-   * start it. */
+  /** Takes an entry of the table for an operation. The caller must start it
+   * without an exception in between. */
   take(operation: Operation): Entry {
     if (this.closing) this.checkOpen(operation.verb);
     return this.table.take(operation);
   }
 
-  /** Enters an operation that the shim has queued (status 0) or refused. */
+  /** Enters an operation that the shim has queued (a status of 0) or refused
+   * (below 0: a negative errno). The entry retains its memory from now on. */
   enter<T>(
     entry: Entry,
     fd: number,
@@ -197,7 +193,7 @@ export class Ring implements Core {
     this.#started(entry, op);
   }
 
-  /** Enters an operation that only waits for its time. */
+  /** Enters an operation that the clock ends after `delayMs`. */
   sleeping(entry: Entry, delayMs: number): UringOp<void> {
     const op = new Op<void>(this, entry);
     entry.heldErrno = 0;
@@ -208,9 +204,9 @@ export class Ring implements Core {
   }
 
   /**
-   * Enters an operation that another thread does, and gives the function that
-   * settles it. A cancel or a timeout settles it at once, and calls `onCancel`;
-   * a result that comes later is dropped.
+   * Enters an operation that another thread does. Returns it with the function
+   * that settles it. A cancel or a timeout settles it at once and calls
+   * `onCancel`; a later result is dropped.
    */
   external<T>(
     entry: Entry,
@@ -224,18 +220,18 @@ export class Ring implements Core {
     const settle = (result: Result<T>) => {
       if (!op.isPending) return;
       concludeWith(this, entry, result);
-      // Nothing may be left that keeps the process alive.
+      // The driver lets go of the event loop if nothing is pending any more.
       this.schedule();
     };
     return { op, settle };
   }
 
-  /** Sees to it that an operation is looked after, and notes when and where it
-   * was started. */
+  /** Schedules the driver for a new operation, and notes when and where it was
+   * started. */
   #started(entry: Entry, op: Op<unknown> | null): void {
     this.#countPending();
     if (this.#chain !== null && op !== null) this.#links.push(op);
-    // First, as it looks at the clock where that is needed.
+    // schedule() refreshes nowMs, so it comes first.
     this.#driver.schedule();
     entry.startedMs = this.#driver.nowMs;
     if (this.tracing) entry.trace = new Error("started");
@@ -248,7 +244,7 @@ export class Ring implements Core {
 
   // ---- chains ---------------------------------------------------------------
 
-  /** Links what is queued from now on. */
+  /** Begins a chain: operations that are queued from now on are its links. */
   beginChain(): void {
     this.checkOpen("link");
     if (this.#chain !== null) {
@@ -261,18 +257,18 @@ export class Ring implements Core {
     this.shim.kio_chain(this.handle, true);
   }
 
-  /** Cancels all that was started since `beginChain()`, for good: nobody has it
-   * in hand. */
+  /** Abandons all operations since `beginChain()`: an exception took their
+   * promises from the caller. */
   abandonChain(): void {
     for (const op of this.#links) op.abandon();
   }
 
-  /** Ends the chain: what is queued from now on is on its own again. */
+  /** Ends the chain. */
   endChain(): void {
     const chain = this.#chain;
     this.#chain = null;
     this.#links = [];
-    // Closing has ended it.
+    // closeNow() has ended it.
     if (this.closed) return;
     chain?.end();
     this.shim.kio_chain(this.handle, false);
@@ -280,7 +276,7 @@ export class Ring implements Core {
 
   // ---- looking at it ----------------------------------------------------------
 
-  /** Lists what is pending, the oldest first. */
+  /** Lists the pending operations, the oldest first. */
   inspect(): PendingOperation[] {
     return inspect(this);
   }
@@ -290,7 +286,7 @@ export class Ring implements Core {
     return this.tally.stats(this.pending, this.#counted);
   }
 
-  /** Tells whether one of these operations is not complete. */
+  /** Tells whether an operation of one of these kinds is pending. */
   hasPending(...operations: readonly Operation[]): boolean {
     return this.table.live().some((it) => operations.includes(it.operation));
   }
@@ -298,12 +294,12 @@ export class Ring implements Core {
   // ---- steps ------------------------------------------------------------------
 
   /**
-   * One step: cancels and deadlines, then submit and harvest, then settle.
-   * The whole batch is taken over before any of it is settled, and no code of
-   * the user runs until all is.
+   * Makes one step: cancels and deadlines, submit and harvest by
+   * io_uring_enter(2), then settle. The shim copies the whole batch out before
+   * the first settles. Code of the user runs when all are settled.
    */
   step(wait: boolean): number {
-    // In this order: what times out at once has been submitted once.
+    // In this order: a timeout of 0 lets its operation be submitted once.
     sendCancels(this);
     if (this.timers.size > 0) expire(this);
     this.queued = 0;
@@ -322,7 +318,7 @@ export class Ring implements Core {
     return count;
   }
 
-  /** Takes in one completion. */
+  /** Gives one completion to its operation. */
   #take(low: number, high: number, result: number, flags: number): void {
     if (high < 0) {
       if (high & MAIL_HAS_COME) {
@@ -356,7 +352,7 @@ export class Ring implements Core {
     else complete(this, entry, result, high >>> STEP_SHIFT & STEP_MASK);
   }
 
-  /** The user's callbacks; any of them may close the context. */
+  /** Calls the user's callbacks; any of them may close the context. */
   #afterBatch(): void {
     if (this.closing) return;
     if (this.#hasMail) {
@@ -378,8 +374,8 @@ export class Ring implements Core {
     this.onBatch?.();
   }
 
-  /** Gives out the fds that other threads have handed over. Without a handler
-   * they stay where they are, and are closed with the context. */
+  /** Gives `onFd` the fds that other threads have passed. Without a handler
+   * they stay in the mailbox, and the end of the context closes them. */
   takeFds(): void {
     while (this.onFd !== null && !this.closing) {
       const fd = this.shim.kio_fd_take(this.handle, this.#tag);
@@ -399,15 +395,16 @@ export class Ring implements Core {
 
   // ---- the end --------------------------------------------------------------
 
-  /** Cancels what is pending on an fd, at once. Returns what to wait for. */
+  /** Cancels the operations on an fd, at once. Returns a promise of the end of
+   * each. */
   cancelOn(fd: number): Promise<unknown>[] {
     const ends = this.#cancelLive(fd);
-    // Now, because the number may soon mean another file.
+    // At once, because the number may soon mean another file.
     sendCancels(this);
     return ends;
   }
 
-  /** Cancels what is pending now and waits until all of it is complete. */
+  /** Cancels all pending operations, and waits until they are complete. */
   async cancelAll(): Promise<void> {
     await Promise.all(this.#cancelLive());
   }
@@ -419,7 +416,7 @@ export class Ring implements Core {
     return ends;
   }
 
-  /** Cancels and drains without giving the thread back, then closes. */
+  /** Cancels, drains and closes without leaving the thread. */
   closeNow(): void {
     if (this.closed) return;
     if (this.#chain !== null) this.endChain();
@@ -428,8 +425,8 @@ export class Ring implements Core {
     for (const entry of this.table.live()) cancel(this, entry);
     while (this.pending > 0) {
       const count = this.step(true);
-      // A link of a chain may have started. Asked only when nothing came, as
-      // the kernel then looks at all that is pending.
+      // A link of a chain may have started since. The kernel walks all pending
+      // requests for this, so it is asked only when nothing came.
       if (count <= 0 && this.pending > 0) {
         this.shim.kio_cancel_all(this.handle);
       }
@@ -437,7 +434,7 @@ export class Ring implements Core {
     this.#destroy();
   }
 
-  /** The same, while the event loop goes on. */
+  /** Cancels, drains and closes while the event loop goes on. */
   async close(): Promise<void> {
     if (this.closing) return;
     this.closing = true;
@@ -457,10 +454,9 @@ export class Ring implements Core {
 }
 
 /**
- * Cancels all that is pending on an fd in this isolate, at once. Returns what
- * to wait for before the fd is closed: also a link of a chain that has not
- * started looks its fd up only then, and would find another file. Undefined if
- * nothing is pending.
+ * Cancels all operations on an fd in this isolate, at once. Returns a promise
+ * of their end, undefined if there are none. Close the fd after that: a link of
+ * a chain looks its fd up when it starts, and would find another file.
  */
 export function cancelOn(fd: number): Promise<unknown> | undefined {
   const ends = [...rings].flatMap((ring) => ring.cancelOn(fd));

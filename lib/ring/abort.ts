@@ -1,16 +1,22 @@
-/** Something that a signal cancels. */
+/**
+ * Aborting by an `AbortSignal`. A program often ties thousands of operations to
+ * one signal, and an event target gets slow with many listeners. So each signal
+ * has one listener, and a group of targets behind it.
+ */
+
+/** An operation, or a group of them, that a signal cancels. */
 export interface AbortTarget {
   cancel(): void;
 }
 
 /**
- * One listener a signal, however many operations it ends. Taking a listener
- * off a signal takes time for each that it has: with one for each of 5000
- * connections a receive cost 390 µs.
+ * The one listener of a signal and the targets that it cancels. Removing a
+ * listener takes time for each that the signal has: with one for each of 5000
+ * connections a receive took 390 µs.
  *
- * It stays when the last target has gone, until `removeIdleListeners()`: the
- * next operation often has the same signal, and to add and to remove a listener
- * takes longer than all the rest.
+ * The listener stays when the last target has gone, until
+ * `removeIdleListeners()`. The next operation often has the same signal, and
+ * adding and removing a listener takes longer than all the rest.
  */
 export class AbortGroup {
   readonly #signal: AbortSignal;
@@ -25,7 +31,7 @@ export class AbortGroup {
     this.#signal = signal;
   }
 
-  /** The group of a signal. */
+  /** Gives the group of a signal. */
   static of(signal: AbortSignal): AbortGroup {
     if (latest !== undefined && latest.#signal === signal) return latest;
     let group = groups.get(signal);
@@ -53,7 +59,7 @@ export class AbortGroup {
     idle.push(this);
   }
 
-  /** Stops listening, if there is still nothing to be ended. */
+  /** Removes the listener if there is still no target. */
   rest(): void {
     this.#isInIdle = false;
     if (this.#targets.size > 0) return;
@@ -64,15 +70,15 @@ export class AbortGroup {
 
 const groups = new WeakMap<AbortSignal, AbortGroup>();
 
-/** Of the signal that was asked for last: one for all is the usual. */
+/** The group that was asked for last: most programs use one signal for all. */
 let latest: AbortGroup | undefined;
 
-/** Groups that have lost their last target since. */
+/** Groups without a target that still listen, maybe. */
 const idle: AbortGroup[] = [];
 
-/** Stops listening where there is nothing left to cancel. The driver calls it
+/** Removes listeners that have nothing left to cancel. The driver calls it
  * before it leaves the thread: a listener keeps the timer of
- * `AbortSignal.timeout()` going, and so the process alive. */
+ * `AbortSignal.timeout()` running, and that keeps the process alive. */
 export function removeIdleListeners(): void {
   if (idle.length === 0) return;
   for (const group of idle) group.rest();

@@ -1,18 +1,23 @@
+/**
+ * Limits of time and by signal. `bound()` gives them to one operation; `Bounds`
+ * spans operations that follow each other, as those of `TcpStream.connect()`.
+ * Who uses them checks the options before anything starts.
+ */
 import { loadShim } from "../../ffi/load.ts";
 import { checkBounds } from "../check.ts";
 import { AbortGroup, removeIdleListeners } from "./abort.ts";
 import type { UringOp } from "../UringOp.ts";
 
-/** What bounds a transfer of several operations as a whole. */
+/** Limits of a transfer of several operations, as a whole. */
 export interface BoundOptions {
-  /** Milliseconds from now, 0 or more and finite: then it ends with
+  /** Milliseconds from now, 0 or more and finite. After that it ends with
    * `ETIMEDOUT`. */
   timeoutMs?: number | undefined;
-  /** When aborted, it ends with `ECANCELED`. */
+  /** Ends it with `ECANCELED` when aborted. */
   signal?: AbortSignal | undefined;
 }
 
-/** Bounds one operation; the options are checked. */
+/** Bounds one operation by options that the caller has checked. */
 export function bound(
   op: UringOp<unknown>,
   { timeoutMs, signal }: BoundOptions,
@@ -21,10 +26,8 @@ export function bound(
   if (signal !== undefined) op.withSignal(signal);
 }
 
-/**
- * Bounds operations that follow each other: none outlives the time or the
- * signal.
- */
+/** Bounds operations that follow each other: none outlives the time or the
+ * signal. */
 export class Bounds implements Disposable {
   readonly #deadlineMs: number;
   readonly #signal: AbortSignal | undefined;
@@ -42,7 +45,7 @@ export class Bounds implements Disposable {
     this.#group?.add(this);
   }
 
-  /** Called when the signal is aborted. */
+  /** Cancels the current operations; the signal calls it. */
   cancel(): void {
     for (const op of this.#current) op.cancel();
   }
@@ -53,7 +56,7 @@ export class Bounds implements Disposable {
     return op;
   }
 
-  /** Bounds the operations that are next, instead of those before. */
+  /** Bounds the next operations, in place of those before. */
   ofAll(ops: readonly UringOp<unknown>[]): void {
     this.#current = ops;
     if (this.#deadlineMs !== Infinity) {
@@ -62,7 +65,7 @@ export class Bounds implements Disposable {
     if (this.#signal?.aborted) this.cancel();
   }
 
-  /** How much time is left; Infinity without a limit. */
+  /** Milliseconds that are left; Infinity without a limit. */
   get remainingMs(): number {
     if (this.#deadlineMs === Infinity) return Infinity;
     return Math.max(0, this.#deadlineMs - loadShim().kio_now_ms());

@@ -1,24 +1,30 @@
-/** Cancelling: a request. What the kernel says to it is the truth. */
+/**
+ * Cancelling: a request. The completion of the operation is the truth. The next
+ * step sends the requests to the kernel; an operation that was not submitted
+ * yet is retracted instead, and never runs.
+ */
 import { ECANCELED } from "../errno.ts";
 import { AbortGroup, type AbortTarget } from "./abort.ts";
 import type { Core } from "./core.ts";
 import { type Entry, Mark, State } from "./entry.ts";
 import { end } from "./settle.ts";
 
-/** Asks for the end of an operation. */
+/** Cancels an operation. The kernel completes it, if it has it; in all other
+ * states it ends at once. */
 export function cancel(core: Core, entry: Entry): void {
   if (entry.state === State.FREE || entry.marks & Mark.CANCELLED) return;
-  // It takes no time, and who called it has given up the fd.
+  // A close takes no time, and its caller has given up the fd.
   if (entry.operation.closesFd) return;
   entry.marks |= Mark.CANCELLED;
   core.tally.cancels++;
   if (entry.state === State.SUBMITTED) return requestCancel(core, entry);
   end(core, entry, -ECANCELED);
-  // Nothing may be left that keeps the process alive.
+  // The driver lets go of the event loop if nothing is pending any more.
   core.schedule();
 }
 
-/** Cancels an operation for good: an fd that it makes all the same is closed. */
+/** Cancels an operation whose promise is lost: an fd that it makes all the same
+ * is closed. */
 export function abandon(core: Core, entry: Entry): void {
   if (entry.state === State.FREE) return;
   entry.marks |= Mark.ABANDONED;
@@ -42,7 +48,8 @@ export function cancelOnAbort(
     : [extra.signals, group].flat();
 }
 
-/** Has the next step ask the kernel; a chain is not interrupted by it. */
+/** Notes a cancel for the next step. A chain that is being queued is not
+ * interrupted by it. */
 export function requestCancel(core: Core, entry: Entry): void {
   if (!entry.awaitsCancel) {
     entry.awaitsCancel = true;
@@ -51,23 +58,23 @@ export function requestCancel(core: Core, entry: Entry): void {
   core.schedule();
 }
 
-/** Sends what `requestCancel()` has collected. */
+/** Sends the cancels that `requestCancel()` has noted. */
 export function sendCancels(core: Core): void {
   if (core.cancels.length === 0 || core.chaining) return;
-  // All of them first: a cancel may fill the queue, which submits it.
+  // Retract all first: a cancel may fill the queue, and that submits it.
   const submitted = core.cancels.filter((entry) =>
     entry.awaitsCancel && !retract(core, entry)
   );
   core.cancels = [];
   for (const entry of submitted) {
-    // It was released meanwhile, and may be another operation's by now.
+    // The entry was released meanwhile: another operation may have it by now.
     if (!entry.awaitsCancel) continue;
     entry.awaitsCancel = false;
     if (!sendCancel(core, entry)) requestCancel(core, entry);
   }
 }
 
-/** Keeps an operation from being submitted, if it was not yet. */
+/** Takes an operation out of the queue. Returns false if it was submitted. */
 function retract(core: Core, entry: Entry): boolean {
   if (!entry.isGivenUp) return false;
   if (!core.shim.kio_retract(core.handle, entry.id)) return false;
@@ -76,8 +83,8 @@ function retract(core: Core, entry: Entry): boolean {
   return true;
 }
 
-/** Asks the kernel to cancel an operation, or the poll that it waits by. Returns
- * false if that must be tried again. */
+/** Queues a cancel of an operation, or of the poll that it waits by. Returns
+ * false if the next step must try again. */
 function sendCancel({ shim, handle }: Core, entry: Entry): boolean {
   const chain = entry.extra?.chain;
   if (chain !== undefined) return chain.cancel();

@@ -1,10 +1,11 @@
 /**
- * How a link of a chain that was given up is kept from running. The kernel
- * finds a link only once it has started, and one that completes at once is then
- * too late for a cancel. So the chain is ended at its front: the kernel cancels
- * the operation that it is at, which nobody has given up, and with it ends all
- * that waits behind. That operation and what is between it and the one that was
- * given up are then queued again, as a chain of their own.
+ * Cancelling a link of a chain. The kernel finds a link only once it has
+ * started, and a link that completes at once is then too late for a cancel.
+ *
+ * So the chain is ended at its front: the kernel cancels the operation under
+ * way, and with it end all links behind. That operation was not given up. So it
+ * and the links up to the one that was given up are queued again, as a chain of
+ * their own.
  */
 import { POLLOUT } from "../constants.ts";
 import { ECANCELED, EINTR, ENOENT } from "../errno.ts";
@@ -14,6 +15,8 @@ import type { Core } from "./core.ts";
 import { type Entry, type Links, Mark } from "./entry.ts";
 import type { Operation } from "./operation.ts";
 import { conclude } from "./settle.ts";
+import { Sqe } from "./sqe.ts";
+import { POLL_ADD } from "./steps.ts";
 
 /** IORING_OP_CONNECT, IORING_OP_FALLOCATE */
 const CONNECT = 16;
@@ -23,20 +26,21 @@ const FALLOCATE = 17;
 const SQE_SIZE = 64;
 
 const LinkState = {
-  /** Its completion is to come. */
+  /** Its completion has not come. */
   PENDING: 0,
-  /** Its completion has come and was not given out: it may be ours. */
+  /** Its completion has come and is held: the library's own cancel may be its
+   * cause. */
   KEPT: 1,
   DONE: 2,
 } as const;
 
 const Phase = {
   NONE: 0,
-  /** The kernel was asked to cancel the front. */
+  /** A cancel of the front was queued. */
   ASKED: 1,
-  /** It has found the front, which ends for that, and all behind it. */
+  /** The kernel has found the front: it ends, and so do all links behind. */
   FOUND: 2,
-  /** The front is a connect that began before, and is polled for. */
+  /** The front is a connect that began before; a poll waits for it. */
   CONNECTING: 3,
 } as const;
 
@@ -46,13 +50,13 @@ export class Chain implements Links {
   readonly #links: Entry[] = [];
   readonly #states: number[] = [];
   #copies = new Uint8Array(0);
-  /** All links before it are done. */
+  /** The first link that is not done. */
   #first = 0;
   #phase: typeof Phase[keyof typeof Phase] = Phase.NONE;
-  /** The last link that the kernel was asked for, -1 for none. */
+  /** The link that the last cancel was for; -1 for none. */
   #front = -1;
   #frontResult = 0;
-  /** What comes again ends before this link. */
+  /** Links from the front to this one, exclusive, are queued again. */
   #cut = 0;
   #isCut = false;
 
@@ -60,7 +64,7 @@ export class Chain implements Links {
     this.#core = core;
   }
 
-  /** Takes in the link that was queued last. */
+  /** Adds the link that was queued last. */
   add(link: Entry): void {
     (link.extra ??= {}).chain = this;
     this.#links.push(link);
@@ -84,7 +88,7 @@ export class Chain implements Links {
     }
   }
 
-  /** Keeps what is needed to queue the links again. */
+  /** Copies the SQEs of the links, to queue them again. */
   end(): void {
     const count = this.#links.length;
     if (count < 2) return;
@@ -93,8 +97,8 @@ export class Chain implements Links {
     shim.kio_chain_copy(handle, this.#copies, count);
   }
 
-  /** Keeps the first link that was given up from running; false if that has to
-   * be tried again. */
+  /** Keeps the first link that was given up from running. Returns false if the
+   * next step must try again. */
   cancel(): boolean {
     const { shim, handle } = this.#core;
     this.#isCut = true;
@@ -118,7 +122,7 @@ export class Chain implements Links {
     return true;
   }
 
-  /** Takes in what the kernel says to having been asked for the front. */
+  /** Takes the kernel's answer to the cancel of the front. */
   answer(link: Entry, result: number): void {
     if (this.#phase !== Phase.ASKED || this.#links[this.#front] !== link) {
       return;
@@ -128,12 +132,13 @@ export class Chain implements Links {
     this.#goOn();
   }
 
-  /** Whether a completion is not to be given out: it may be ours. */
+  /** Takes a completion of a link. Returns true if it is held: the library's
+   * own cancel may be its cause. */
   keeps(link: Entry, result: number): boolean {
     const at = this.#links.indexOf(link, this.#first);
     if (this.#isOurs(at, result)) {
       this.#states[at] = LinkState.KEPT;
-      // From here on nobody else would close it, if the isolate ended.
+      // If the isolate ends now, only this closes the fd.
       if (link.operation.closesFd) this.#core.shim.kio_fd_own(link.fd);
       this.#goOn();
       return true;
@@ -156,7 +161,7 @@ export class Chain implements Links {
       !this.#links[at]!.isGivenUp;
   }
 
-  /** Goes on when all that was taken back has come. */
+  /** Goes on when all links that were taken back are complete. */
   #goOn(): void {
     if (this.#phase === Phase.ASKED) return;
     const from = this.#front;
@@ -173,7 +178,7 @@ export class Chain implements Links {
     else this.#queue(from);
   }
 
-  /** The completions that were kept are the links' own. */
+  /** Gives out the completions that were held: they are the links' own. */
   #letGo(): void {
     this.#phase = Phase.NONE;
     for (let at = this.#front; at < this.#cut; at++) {
@@ -183,7 +188,8 @@ export class Chain implements Links {
     }
   }
 
-  /** Ends what is not to be queued again, from the first that was given up. */
+  /** Ends the links from the first that was given up: they are not queued
+   * again. */
   #trim(from: number): void {
     const end = this.#cut;
     this.#cut = this.#givenUpFrom(from, end);
@@ -192,12 +198,15 @@ export class Chain implements Links {
     }
   }
 
-  /** Waits until a connect that began is over: a second one meanwhile would give
-   * EALREADY. */
+  /** Polls until a connect that began is over. A second one meanwhile would
+   * give EALREADY. */
   #poll(at: number): void {
     const { shim, handle } = this.#core;
     const { id, fd } = this.#links[at]!;
-    const status = shim.kio_poll(handle, id, fd, POLLOUT, 0);
+    const poll = new Sqe(POLL_ADD);
+    poll.fd = fd;
+    poll.opFlags = POLLOUT;
+    const status = poll.submit(shim, handle, id);
     this.#front = at;
     if (this.#isQueued(at, status)) this.#phase = Phase.CONNECTING;
     else this.#letGo();
@@ -228,7 +237,7 @@ export class Chain implements Links {
     return false;
   }
 
-  /** Another link is the first: it can be cancelled now. */
+  /** Cancels the new first link if it was given up. */
   #lookAgain(): void {
     const { length } = this.#links;
     const cut = this.#givenUpFrom(this.#skipDone(), length);
@@ -251,15 +260,15 @@ export class Chain implements Links {
 }
 
 /**
- * Whether an operation that was cancelled may be done again. A close never is
- * cancelled. Nobody is told what was done of an allocation, which may move what
- * is in the file.
+ * Tells whether an operation that was cancelled may run again. A close is never
+ * cancelled. The kernel does not say which part of an allocation was done, and
+ * that may move data of the file.
  */
 function isRepeatable(operation: Operation): boolean {
   return !operation.closesFd && operation.opcode !== FALLOCATE;
 }
 
-/** It was taken out of the queue: the chain ends there. */
+/** Tells whether a link was taken out of the queue: the chain ends there. */
 function neverRuns(link: Entry): boolean {
   return (link.marks & Mark.NEVER_RAN) !== 0;
 }

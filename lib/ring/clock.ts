@@ -1,12 +1,15 @@
-/** Operations that the clock ends, and the limits of all others. */
-import { ETIMEDOUT } from "../errno.ts";
+/**
+ * The clock: operations that it ends or continues (sleeps, errors held back,
+ * pauses between tries), and the timeouts of all others.
+ */
+import { EAGAIN, ETIMEDOUT } from "../errno.ts";
 import { requestCancel } from "./cancel.ts";
 import type { Core } from "./core.ts";
 import { type Entry, Mark, State, type Steps } from "./entry.ts";
 import { conclude, end } from "./settle.ts";
 
 /** Puts an operation into a state that the clock ends at `wakeMs`. Its timeout
- * goes on. */
+ * keeps running. */
 export function waitUntil(
   core: Core,
   entry: Entry,
@@ -33,7 +36,7 @@ export function limit(core: Core, entry: Entry, timeoutMs: number): void {
   core.schedule();
 }
 
-/** Ends what is due. */
+/** Ends or continues all operations whose time has come. */
 export function expire(core: Core): void {
   const nowMs = core.shim.kio_now_ms();
   for (;;) {
@@ -51,10 +54,8 @@ function expireOne(core: Core, entry: Entry): void {
   } else if (entry.deadlineMs < entry.wakeMs) {
     markTimedOut(core, entry);
     end(core, entry, -ETIMEDOUT);
-  } else if (entry.state === State.BACKING_OFF) {
-    const { shots, steps } = entry.extra!;
-    goOn(core, entry, (shots ?? steps)!);
-  } else conclude(core, entry, -entry.heldErrno);
+  } else if (entry.state === State.BACKING_OFF) goOnAfterPause(core, entry);
+  else conclude(core, entry, -entry.heldErrno);
 }
 
 function markTimedOut(core: Core, entry: Entry): void {
@@ -62,13 +63,29 @@ function markTimedOut(core: Core, entry: Entry): void {
   core.tally.timeouts++;
 }
 
-/** Goes on with an operation that the kernel has no part in now. */
-export function goOn(core: Core, entry: Entry, next: Next): void {
+/** Makes an operation the kernel's again, with its timeout. */
+export function resume(core: Core, entry: Entry): void {
   entry.state = State.SUBMITTED;
   if (entry.deadlineMs !== Infinity) {
     core.timers.set(entry.slot, entry.deadlineMs);
   }
-  queueNext(core, entry, next);
+}
+
+function goOnAfterPause(core: Core, entry: Entry): void {
+  resume(core, entry);
+  const { shots, steps } = entry.extra!;
+  const result = steps?.attempt?.(core.shim) ?? 1;
+  if (result > 0) queueNext(core, entry, (shots ?? steps)!);
+  else if (result === -EAGAIN) {
+    steps!.advance(result, 0);
+    backOff(core, entry, steps!);
+  } else conclude(core, entry, result);
+}
+
+/** Pauses before the next step. */
+export function backOff(core: Core, entry: Entry, { pauseMs }: Steps): void {
+  const wakeMs = core.shim.kio_now_ms() + pauseMs;
+  waitUntil(core, entry, State.BACKING_OFF, wakeMs);
 }
 
 type Next = Pick<Steps, "prepare">;

@@ -1,4 +1,8 @@
-/** A completion to its operation, by the kind of operation. */
+/**
+ * Completions: each settles its operation, or queues the next step of it. The
+ * usual one, a success without marks or extra state, takes the short way; all
+ * special cases are in `completeRare()`.
+ */
 import { POLLRDHUP } from "../constants.ts";
 import {
   EAGAIN,
@@ -10,7 +14,7 @@ import {
   ENOMEM,
 } from "../errno.ts";
 import { requestCancel } from "./cancel.ts";
-import { queueNext, waitUntil } from "./clock.ts";
+import { backOff, queueNext, waitUntil } from "./clock.ts";
 import type { Core } from "./core.ts";
 import { abort } from "./dump.ts";
 import { type Entry, Mark, State, type Steps } from "./entry.ts";
@@ -18,7 +22,7 @@ import { isTaken } from "./retained.ts";
 import { conclude, resultFor } from "./settle.ts";
 import { waitingAgain } from "./steps.ts";
 
-/** A failed accept is held back that long where fds or memory are used up: a
+/** An accept that failed for lack of fds or memory is held back this long. A
  * loop that accepts again at once would spin until there are some. */
 export const ACCEPT_PAUSE_MS = 10;
 
@@ -47,19 +51,19 @@ function completeRare(
     conclude(core, entry, resultFor(entry, -ECANCELED));
     return;
   }
-  // The kernel's own codes for "interrupted, restart" are not errnos. A signal
-  // to the process brings them about in the kernel's threads.
+  // Kernel threads that a signal interrupts give the kernel's internal codes
+  // for "restart", which are no errnos.
   if (result <= -512 && result >= -516) result = -EINTR;
   checkRetained(core, entry);
   if (extra?.chain?.keeps(entry, result)) return;
   const isLost = core.closing || (entry.marks & Mark.ABANDONED) !== 0;
   if (result >= 0 && isLost && operation.makesFd) {
-    // Nobody is going to use what it made.
+    // The caller will never see this fd.
     core.shim.kio_fd_close(result);
     result = -ECANCELED;
   }
   if (operation.closesFd && result === -ECANCELED) {
-    // Its chain has ended, but who called it has given up the fd.
+    // Its chain has ended before it, but its caller has given up the fd.
     core.shim.kio_fd_close(entry.fd);
   }
   const shots = extra?.shots;
@@ -106,7 +110,8 @@ export function report(core: Core, entry: Entry, result: number): void {
   abort(core, `${operation.name}: more than one completion`);
 }
 
-/** Queues what is next, unless the operation was given up. */
+/** Queues the next step unless the operation was given up. Returns whether it
+ * did. */
 function goesOn(
   core: Core,
   entry: Entry,
@@ -115,15 +120,13 @@ function goesOn(
   step: number,
 ): boolean {
   if (!steps.advance(result, step) || entry.marks !== 0) return false;
-  const { pauseMs } = steps;
-  if (pauseMs > 0) {
-    const wakeMs = core.shim.kio_now_ms() + pauseMs;
-    waitUntil(core, entry, State.BACKING_OFF, wakeMs);
-  } else queueNext(core, entry, steps);
+  if (steps.pauseMs > 0) backOff(core, entry, steps);
+  else queueNext(core, entry, steps);
   return true;
 }
 
-/** Has a plain operation that got `EAGAIN` wait until it can be done. */
+/** Lets a plain operation that got `EAGAIN` wait and try again. Returns whether
+ * it does. */
 function waitsAgain(core: Core, entry: Entry): boolean {
   const steps = waitingAgain(core, entry);
   if (steps === undefined) return false;
@@ -132,7 +135,7 @@ function waitsAgain(core: Core, entry: Entry): boolean {
   return true;
 }
 
-/** Ends the process if the buffer was taken away meanwhile. */
+/** Aborts the process if a buffer was taken away while the kernel used it. */
 export function checkRetained(
   core: Core,
   { retained, operation }: Entry,
@@ -146,7 +149,7 @@ export function checkRetained(
   );
 }
 
-/** Tells that fds or memory are used up. */
+/** Tells whether an errno means that fds or memory are used up. */
 export function isShort(errno: number): boolean {
   return errno === EMFILE || errno === ENFILE || errno === ENOBUFS ||
     errno === ENOMEM;

@@ -3,11 +3,11 @@
  * and nothing of operations.
  *
  * A *step* submits what is queued and settles what is complete. Between two
- * steps the continuations get some microtasks (*ticks*), so that what they queue
- * goes into the same submission. A *turn* ends when Deno's own events wait; the
- * driver then *yields* and comes back by itself. A *bounded wait* in the kernel
- * comes before *parking*, which leaves the thread to Deno until the eventfd of
- * the ring is readable.
+ * steps the continuations get some microtasks (*ticks*), so that what they
+ * queue goes into the same submission. A *turn* ends when Deno's own events
+ * wait; the driver then *yields* and comes back by itself. A *bounded wait* in
+ * the kernel comes before *parking*, which leaves the thread to Deno until the
+ * eventfd of the ring is readable.
  */
 import type { Shim } from "../../ffi/load.ts";
 import { removeIdleListeners } from "./abort.ts";
@@ -15,9 +15,9 @@ import type { Tally } from "./stats.ts";
 import { isFirstWaker, openWaker, type Waker } from "./waker.ts";
 
 /**
- * Microtasks that the continuations of a batch get for queueing what they do
- * next, before the kernel is entered without it: an operation awaited through
- * a helper or two resumes its caller a few microtasks later.
+ * Microtasks that the continuations of a batch get to queue their next
+ * operations, before the kernel is entered. An operation awaited through a
+ * helper or two resumes its caller a few microtasks later.
  */
 const TICKS_MAX = 8;
 
@@ -27,15 +27,15 @@ const TICKS_MAX = 8;
 const TURN_MS_MIN = 0.2;
 const TURN_MS_MAX = 2;
 
-/** The same before the first waker of the isolate, which a short program can
- * do without: opening it would take the thread for longer. */
+/** The budget before the first waker of the isolate. Opening that takes longer
+ * than a turn, and a short program ends without it. */
 const FIRST_TURN_MS = 10;
 
 /** Steps between two looks at the clock, which costs 1 % of a short step. */
 const STEPS_PER_CLOCK = 8;
 
-/** A bounded wait may last that long: 1.5 times WAIT_NS of the shim. It costs a
- * fraction of a wake-up through the loop. */
+/** A bounded wait lasts this long at most: 1.5 times WAIT_NS of the shim. It
+ * costs a fraction of a wake-up through the loop. */
 export const BOUNDED_WAIT_MS = 3;
 
 /** Microtasks that others get before a bounded wait: the continuation of an
@@ -46,21 +46,22 @@ const WAIT_TICKS = 16;
  * thread once. */
 const RUNS_MAX = 64;
 
-/** Bounded waits are worth it after that many wake-ups in a row, each so soon
- * after the thread was left to Deno. */
+/** Bounded waits pay after QUICK_WAKES_MIN wake-ups in a row, each less than
+ * QUICK_MS after the thread was left to Deno. */
 const QUICK_WAKES_MIN = 2;
 const QUICK_MS = 0.5;
 
-/** Until the next try when the kernel has no memory for a submission. */
+/** Time until the next try when the kernel has no memory for a submission. */
 const SUBMIT_RETRY_MS = 1;
 
-/** Until the next look, where the kernel may not tell of a completion. */
+/** Time until the next look when the kernel may be silent about a
+ * completion. */
 const LOOK_MS = 10;
 
 /** Awaiting it costs one microtask. */
 const TICK = Promise.resolve();
 
-/** A ring, as far as its driver needs it. */
+/** The part of a ring that its driver needs. */
 export interface Driven {
   readonly shim: Shim;
   readonly handle: Deno.PointerObject;
@@ -76,41 +77,43 @@ export interface Driven {
   readonly nextDeadlineMs: number;
   /** Keeps the process alive though nothing is pending. */
   readonly keepAlive: boolean;
-  /** Somebody wants to hear of what other threads send. */
+  /** A handler waits for messages or fds of other threads. */
   readonly listens: boolean;
   /** Called when the thread is left to Deno, each time. */
   readonly onLeave: (() => void) | null;
-  /** Submits and settles, and may wait in the kernel for a bounded time. Returns
-   * how many completions there were, below 0 if nothing could be submitted. */
+  /** Submits and settles, and may wait in the kernel for a bounded time.
+   * Returns how many completions there were, below 0 if nothing could be
+   * submitted. */
   step(wait: boolean): number;
 }
 
 const Drive = {
   /** Nothing is queued; a completion wakes it. */
   PARKED: 0,
-  /** On its way back by itself, through Deno's event loop. */
+  /** It comes back by itself, through Deno's event loop. */
   YIELDED: 1,
   RUNNING: 2,
 } as const;
 type DriveState = typeof Drive[keyof typeof Drive];
 
+/** Runs the steps of one ring, and leaves the thread to Deno in between. */
 export class Driver {
   readonly #ring: Driven;
-  /** Made when there is something to wait for, which not all programs have:
-   * the best one loads much of Deno. */
+  /** Made when the driver first has to wait: the best waker loads much of Deno,
+   * and a short program never waits. */
   #waker: Waker | null = null;
   #state: DriveState = Drive.PARKED;
   /** Operations that the last step settled: as many may follow. */
   #expected = 1;
-  /** When the clock was looked at last; some milliseconds old at most while
-   * the driver runs. */
+  /** The time of the last look at the clock; some milliseconds old at most
+   * while the driver runs. */
   nowMs = 0;
-  /** When the thread was left to Deno. */
+  /** The time at which the thread was left to Deno. */
   #leftMs = 0;
-  /** Deno's events may have to wait that long, at least. */
+  /** The time budget of this turn while Deno's events wait. */
   #turnMs = TURN_MS_MIN;
   #quickWakes = 0;
-  /** Runs since the eventfd woke it, and when that was. */
+  /** Runs since the eventfd woke it, and the time of that. */
   #runs = 0;
   #wokenMs = 0;
 
@@ -135,15 +138,15 @@ export class Driver {
     else shim.kio_fd_close(shim.kio_event_fd(handle));
   }
 
-  /** Looks at the clock. A function of its own, like all that calls the shim
-   * often: V8 makes such calls fast only outside of the endless loop. */
+  /** Looks at the clock. V8 makes calls of the shim fast only outside of the
+   * endless loop, so all that come often are in functions of their own. */
   #look(): number {
     return this.nowMs = this.#ring.shim.kio_now_ms();
   }
 
-  /** Code that takes many microtasks between two operations has had the thread
-   * for long: each of them starts the driver anew, and nothing tells whether
-   * Deno had its turn in between. */
+  /** Tells whether Deno must get its turn now. Code with many microtasks
+   * between its operations starts the driver anew for each, and keeps the
+   * thread all the time. The runs since the last wake-up show that. */
   get #isOverdue(): boolean {
     return this.#runs > RUNS_MAX && this.nowMs - this.#wokenMs > TURN_MS_MAX;
   }
@@ -165,8 +168,9 @@ export class Driver {
     void this.#run(false);
   }
 
-  /** With a tick, as the first waker is opened in microtasks only: it loads
-   * modules, and elsewhere those that wait would run within that. */
+  /** Runs again after a refused submission. It begins with a tick: the first
+   * waker loads modules, and outside of a microtask waiting microtasks would
+   * run within that. */
   #retry(): void {
     if (this.#state === Drive.YIELDED && !this.#ring.closed) {
       void this.#run(true);
@@ -178,7 +182,7 @@ export class Driver {
     const ring = this.#ring;
     this.#state = Drive.RUNNING;
     let steps = 0;
-    // Over from the start, if it is overdue.
+    // An overdue turn has ended before it begins.
     let endMs = this.#isOverdue ? this.nowMs : 0;
     let lookMs = endMs;
     for (;;) {
@@ -190,8 +194,8 @@ export class Driver {
       tick = true;
       let waits = this.#mayWait();
       if (waits) {
-        // What completed in Deno meanwhile continues in microtasks: not after
-        // a wait in the kernel.
+        // Operations of Deno that are complete continue in microtasks: they
+        // must not wait for a wait in the kernel.
         for (let left = WAIT_TICKS; left > 0; left--) await TICK;
         if (ring.closed) return;
         waits = this.#mayWait();
@@ -199,7 +203,7 @@ export class Driver {
       const settled = ring.step(waits);
       if (ring.closed) return;
       if (settled < 0) {
-        // Out of memory or the like: what is queued stays queued.
+        // The kernel is out of memory: the queue stays as it is.
         this.#state = Drive.YIELDED;
         setTimeout(() => this.#retry(), SUBMIT_RETRY_MS);
         return;
@@ -226,7 +230,7 @@ export class Driver {
     }
   }
 
-  /** Tells whether Deno's events wait. */
+  /** Tells whether Deno's event loop has something to do. */
   #loopIsReady(): boolean {
     return this.#ring.shim.kio_loop_is_ready(this.#ring.handle);
   }
@@ -240,12 +244,13 @@ export class Driver {
     return nextDeadlineMs === 0 || nextDeadlineMs >= nowMs + BOUNDED_WAIT_MS;
   }
 
-  /** Parking would have to open the first waker. */
+  /** Tells whether parking would open the first waker. */
   get #isFirst(): boolean {
     return this.#waker === null && isFirstWaker;
   }
 
-  /** Leaves the thread to Deno until the ring has something to say. */
+  /** Leaves the thread to Deno until a completion or a deadline. Returns false
+   * if there is something to do at once. */
   #park(): boolean {
     const ring = this.#ring;
     if (ring.hasWork) return false;
@@ -259,7 +264,8 @@ export class Driver {
     return true;
   }
 
-  /** Deno polls its own events only when nothing is left to run: parks as if
+  /** Leaves the thread to Deno for one turn of its event loop. Deno polls its
+   * own events only when nothing is left to run. So the driver parks as if
    * idle, with the wake-up already on its way. */
   #yield(): void {
     this.#leave(Drive.YIELDED, true);
@@ -271,7 +277,7 @@ export class Driver {
     removeIdleListeners();
     this.#ring.onLeave?.();
     this.#leftMs = this.#ring.shim.kio_now_ms();
-    // Not if nobody would be told of what comes.
+    // No waker if nothing can come that a handler or a promise waits for.
     if (!keepAlive && !this.#ring.listens && this.#waker === null) return;
     this.#waker ??= openWaker(this.#ring.handle, () => this.#onWake());
     this.#waker.watch(keepAlive);

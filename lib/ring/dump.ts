@@ -1,13 +1,16 @@
-/** What is pending, for people. */
+/**
+ * The pending operations, for people: as a list for `inspect()`, and as the
+ * text of an abort.
+ */
 import type { Core } from "./core.ts";
 import { type Entry, GENERATION_MASK, Mark, State } from "./entry.ts";
 import { sizeOf } from "./retained.ts";
 import type { PendingOperation } from "./stats.ts";
 
-/** Operations that a dump lists at most. */
+/** The most operations that a dump lists. */
 const DUMP_MAX = 100;
 
-/** Lists what is pending, the oldest first. */
+/** Lists the pending operations, the oldest first. */
 export function inspect(core: Core): PendingOperation[] {
   const nowMs = core.shim.kio_now_ms();
   const pending = core.table.live().map((entry) => ({
@@ -23,7 +26,8 @@ export function inspect(core: Core): PendingOperation[] {
   return pending.sort((a, b) => b.ageMs - a.ageMs);
 }
 
-/** Ends the process over a broken invariant, with what was going on. */
+/** Aborts the process over a broken invariant, with a dump of the operation
+ * table. */
 export function abort(core: Core, message: string): never {
   const { size } = core.table;
   const lines = core.table.live().slice(0, DUMP_MAX).map((entry) =>
@@ -65,7 +69,8 @@ function targetOf({ shim }: Core, fd: number): string {
   return length < 0 ? "" : new TextDecoder().decode(path.subarray(0, length));
 }
 
-/** Where an operation was started, without the frames of the library. */
+/** Gives the stack of an operation's start, without the frames of the
+ * library. */
 function stackOf(trace: Error | undefined): string {
   const lines = trace?.stack?.split("\n").slice(1) ?? [];
   const folders = ["../", "../../net/", "../../helpers/"]

@@ -1,7 +1,7 @@
 /**
  * The row of a slot of the operation table. There is one object a slot, made
- * once and used again by each operation that takes the slot. Users never see
- * it: they have a ticket (`op.ts`), which names entry and generation.
+ * once and reused by each operation that takes the slot. Users never see it:
+ * they have a ticket (`op.ts`), which names entry and generation.
  */
 import type { Shim } from "../../ffi/load.ts";
 import type { Result } from "../result.ts";
@@ -10,61 +10,65 @@ import type { Operation } from "./operation.ts";
 import type { Retained } from "./retained.ts";
 import type { Sqe } from "./sqe.ts";
 
-/** Who is going to end an operation. */
+/** The states of an entry: each says who ends the operation. */
 export const State = {
   /** No operation has the slot. */
   FREE: 0,
-  /** The kernel, by a completion: it is queued, or in the kernel's hands. */
+  /** The kernel, by a completion: the operation is queued or submitted. */
   SUBMITTED: 1,
   /** The clock: a sleep. */
   ASLEEP: 2,
   /** Another thread's answer. */
   EXTERNAL: 3,
-  /** The clock: its error is held back for a while. */
+  /** The clock: its error is held back for some milliseconds. */
   HELD_BACK: 4,
-  /** The clock: it waits for its next try. */
+  /** The clock continues it: it pauses before its next try. */
   BACKING_OFF: 5,
 } as const;
 
-/** What was done to an operation besides starting it, in bits. */
+/** Marks of an operation, in bits: events that change its result. */
 export const Mark = {
   CANCELLED: 1,
   TIMED_OUT: 2,
-  /** It was taken out of the queue before the kernel saw it. */
+  /** It was taken out of the submission queue. */
   NEVER_RAN: 4,
-  /** An exception has taken it out of everybody's hands. */
+  /** An exception took its promise from the caller. */
   ABANDONED: 8,
 } as const;
 
-/** The parts of user_data above the slot, see kio.c. */
+/** Parts of user_data above the slot, see ffi/shim/kio.h. */
 export const SPAN = 2 ** 32;
 export const GENERATION_MASK = 0xfffff;
 const MAKES_FD = 2 ** 52;
 
-/** Takes the result of an operation: resolves a promise, or feeds a stream. */
+/** Takes the result of an operation, and resolves its promise. */
 export type Settle = (result: Result<unknown>) => void;
 
 const settleNobody: Settle = () => {};
 
 /** An operation of several submissions. */
 export interface Steps {
-  /** The poll that was queued last is only for waiting: its result is nobody's. */
+  /** The last submission was a poll that only waits: its result is no result of
+   * the operation. */
   readonly isWaiting: boolean;
   /** Milliseconds to wait before `prepare()`; 0 to go on at once. */
   readonly pauseMs: number;
   /** Queues the next submission; returns a status of the shim. */
   prepare(shim: Shim, handle: Deno.PointerObject, id: number): number;
-  /** Takes in a result, of that step of a splice chain. Returns true if there
-   * is a next submission. */
+  /** Takes the result of a submission; of a splice chain, of the step that
+   * ended it. Returns true if there is a next submission. */
   advance(result: number, step: number): boolean;
+  /** Tries at once after a pause, where the shim can. Returns the result:
+   * `-EAGAIN` for another pause, above 0 to have it queued after all. */
+  attempt?(shim: Shim): number;
 }
 
-/** Steps that go on until all bytes are moved. */
+/** Steps that continue until all bytes are moved. */
 export interface Transfer extends Steps {
-  /** Bytes so far. */
+  /** Bytes that are moved. */
   readonly moved: number;
   readonly total: number;
-  /** Called when it is over, well or not. */
+  /** Called when the transfer ends, well or not. */
   end?(): void;
 }
 
@@ -76,20 +80,20 @@ export interface Shots extends Pick<Steps, "prepare"> {
   goesOn(result: number): boolean;
 }
 
-/** The chain of a link, as far as its entries need it. */
+/** The part of a chain that the entries of its links need. */
 export interface Links {
-  /** Takes in a completion. Returns true if it must not be given out. */
+  /** Takes a completion of a link. Returns true if the chain holds it. */
   keeps(entry: Entry, result: number): boolean;
-  /** Takes in the kernel's answer to having been asked for the front. */
+  /** Takes the kernel's answer to the cancel of the front. */
   answer(entry: Entry, result: number): void;
-  /** Keeps the links that were given up from running. Returns false if that
-   * must be tried again. */
+  /** Keeps the links that were given up from running. Returns false if the next
+   * step must try again. */
   cancel(): boolean;
 }
 
-/** State of an operation that few have, so that the others need not reset it. */
+/** Optional state of an operation, allocated only when used. */
 export interface Extra {
-  /** Completes "Cannot …: " where that has a path or an address. */
+  /** Completes "Cannot …: " with a path or an address. */
   action?: { toString(): string } | undefined;
   /** Makes the value of a result of 0 or more. */
   decode?: ((result: number) => unknown) | undefined;
@@ -98,41 +102,44 @@ export interface Extra {
   /** Called when an external operation is cancelled or timed out. */
   onCancel?: () => void;
   steps?: Steps | undefined;
-  /** Its submission, where it may have to be done again. */
+  /** The submission, for an operation that may have to repeat it. */
   sqe?: Sqe;
-  /** The same steps again, where they move bytes. */
+  /** The same object as `steps`, if it moves bytes. */
   transfer?: Transfer;
   shots?: Shots;
-  /** Of a link. */
+  /** The chain that it is a link of. */
   chain?: Links;
-  /** The signals that end it: one, or several; and what they call. */
+  /** The signals that cancel it, one or several, and the target that they
+   * call. */
   signals?: AbortGroup | AbortGroup[];
   abortTarget?: AbortTarget;
 }
 
+/** One row of the operation table. */
 export class Entry {
   readonly slot: number;
-  /** Operations that had this slot so far; user_data has its low bits. */
+  /** Operations that this slot has served; user_data has its low 20 bits. A
+   * ticket compares all of it. */
   generation = 0;
   operation: Operation;
   state: typeof State[keyof typeof State] = State.FREE;
   marks = 0;
-  /** It is in the list of those that the next step cancels. */
+  /** The next step cancels it: it is in the list of the ring. */
   awaitsCancel = false;
   fd = -1;
-  /** What the kernel may touch until the completion. */
+  /** Memory that the kernel may touch until the completion. */
   retained: Retained = null;
   settle: Settle = settleNobody;
   extra: Extra | null = null;
   // NaN: V8 then keeps doubles in place, where an integer would come first.
   startedMs = NaN;
-  /** In the states that the clock ends: when it goes on, and when its timeout
-   * ends it; Infinity for never. */
+  /** In the states of the clock: the time of its end or next try, and that of
+   * its timeout; Infinity for none. */
   wakeMs = NaN;
   deadlineMs = NaN;
-  /** The error that is held back. */
+  /** The errno that is held back. */
   heldErrno = 0;
-  /** Where it was started, with the option `trace`. */
+  /** The stack of its start, with the option `trace`. */
   trace: Error | undefined = undefined;
 
   constructor(slot: number, operation: Operation) {
@@ -146,12 +153,12 @@ export class Entry {
     return this.operation.makesFd ? id + MAKES_FD : id;
   }
 
-  /** It was cancelled or timed out. */
+  /** Tells whether it was cancelled or timed out. */
   get isGivenUp(): boolean {
     return (this.marks & (Mark.CANCELLED | Mark.TIMED_OUT)) !== 0;
   }
 
-  /** Makes the slot free. */
+  /** Makes the entry free for the next operation. */
   reset(): void {
     this.generation++;
     this.state = State.FREE;

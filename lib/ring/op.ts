@@ -1,3 +1,9 @@
+/**
+ * The promise of an operation. It is a ticket: it names an entry of the table
+ * and the generation that was its own. The entry itself serves the next
+ * operation after the completion, so a late `cancel()` or `withTimeout()`
+ * compares generations and does nothing.
+ */
 import { checkDelay, checkSignal } from "../check.ts";
 import { actionOf, exceptionOf, type Result } from "../result.ts";
 import type { UringOp } from "../UringOp.ts";
@@ -7,17 +13,14 @@ import type { Core } from "./core.ts";
 import type { Entry, Settle } from "./entry.ts";
 import type { Operation } from "./operation.ts";
 
-/** The resolve function of the promise that was made last. */
+/** The resolve function of the newest promise. */
 let settleOfLast: Settle;
 const takeSettle = (settle: (result: never) => void) => {
   settleOfLast = settle as Settle;
 };
 
-/**
- * The promise that the user has: a ticket, which names an entry of the
- * operation table and the generation that was its own. After the completion it
- * holds nothing, whoever has the entry then.
- */
+/** The promise that the user has. It holds its entry until the completion, and
+ * nothing after that. */
 export class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   readonly #core: Core;
   readonly #entry: Entry;
@@ -33,7 +36,7 @@ export class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     this.#operation = entry.operation;
   }
 
-  /** It is not complete. */
+  /** Tells whether the operation is not complete. */
   get isPending(): boolean {
     return this.#entry.generation === this.#generation;
   }
@@ -58,14 +61,15 @@ export class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     return this;
   }
 
-  /** Cancels the operation because of a wrong argument: after the exception
-   * nobody has it in hand, and it would take what is meant for the next one. */
+  /** Abandons the operation because of a wrong argument. After the exception
+   * the caller has no promise, and a receive would take the bytes of the next
+   * one. */
   #givenUp(error: unknown): unknown {
     this.abandon();
     return error;
   }
 
-  /** Cancels it for good: nobody has it in hand. */
+  /** Cancels an operation whose promise is lost. */
   abandon(): void {
     if (this.isPending) abandon(this.#core, this.#entry);
   }

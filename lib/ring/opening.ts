@@ -1,4 +1,21 @@
+import type { Shim } from "../../ffi/load.ts";
 import { errorOf, exceptionOf } from "../result.ts";
+
+/** Opens an io_uring. */
+export function openRing(
+  shim: Shim,
+  { entries, kernelWorkersMax }: { entries: number; kernelWorkersMax: number },
+): Deno.PointerObject {
+  const status = new Int32Array(1);
+  const handle = shim.kio_context_open(
+    entries,
+    4 * entries,
+    kernelWorkersMax,
+    status,
+  );
+  if (handle === null) throw openingError(-status[0]!);
+  return handle;
+}
 
 const OPENING_HINTS: Record<string, string> = {
   EPERM:
@@ -12,8 +29,8 @@ const OPENING_HINTS: Record<string, string> = {
     ": this Deno has nothing that would make the end of a program safe (Node-API)",
 };
 
-/** Makes the exception for a ring that could not be opened: why, and what to do
- * about it. */
+/** Makes the exception for a ring that could not be opened, with the reason and
+ * a remedy. */
 export function openingError(errno: number): Error {
   const error = errorOf(errno);
   return exceptionOf(

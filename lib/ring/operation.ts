@@ -1,19 +1,19 @@
-/** What a result of 0 or more means. */
+/** The kinds of values that a result of 0 or more becomes. */
 export const Yields = { COUNT: 0, NOTHING: 1, FD: 2, DECODED: 3 } as const;
 
-/** What is known of an operation before it starts: its row in `ops/table.ts`. */
+/** The constants of an operation: its row in `ops/table.ts`. */
 export interface Operation {
-  /** The function that starts it: for exceptions and dumps. */
+  /** The name of the function that starts it, for exceptions and dumps. */
   readonly name: string;
   /** Completes "Cannot …: " in messages. */
   readonly verb: string;
   /** IORING_OP_*, -1 for none. */
   readonly opcode: number;
   readonly yields: typeof Yields[keyof typeof Yields];
-  /** A result of 0 or more is a new fd, or carries one. */
+  /** A result of 0 or more is a new fd, or comes with one. */
   readonly makesFd: boolean;
-  /** It closes its fd, whatever the result: nobody can take it back. */
+  /** It closes its fd, whatever the result: it is never cancelled. */
   readonly closesFd: boolean;
-  /** A lack of fds or memory is reported some milliseconds later. */
+  /** An error for lack of fds or memory is held back some milliseconds. */
   readonly holdsBack: boolean;
 }

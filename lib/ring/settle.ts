@@ -1,4 +1,7 @@
-/** From a result of the kernel to the one that the user gets. */
+/**
+ * Settling: a number of the kernel becomes the `Result` of an operation. Its
+ * entry is released first, so the user's code finds the slot free.
+ */
 import { EAGAIN, ECANCELED, EINTR, ENODATA, ETIMEDOUT } from "../errno.ts";
 import {
   actionOf,
@@ -15,7 +18,7 @@ import type { Core } from "./core.ts";
 import { type Entry, Mark, type Transfer } from "./entry.ts";
 import { Yields } from "./operation.ts";
 
-/** Gives the slot back and the result out. */
+/** Releases an entry, and settles its operation with a result of the kernel. */
 export function conclude(core: Core, entry: Entry, result: number): void {
   const { operation, extra, settle } = entry;
   const transfer = extra?.transfer;
@@ -49,7 +52,8 @@ export function conclude(core: Core, entry: Entry, result: number): void {
   }
 }
 
-/** Gives the slot back and out a result that another thread has made. */
+/** Releases an entry, and settles its operation with another thread's
+ * result. */
 export function concludeWith(
   core: Core,
   entry: Entry,
@@ -62,7 +66,7 @@ export function concludeWith(
   settle(outcome);
 }
 
-/** Ends an operation that the kernel has no part in (any more). */
+/** Ends an operation that the kernel does not have (any more). */
 export function end(core: Core, entry: Entry, result: number): void {
   const onCancel = entry.extra?.onCancel;
   conclude(core, entry, result);
@@ -80,10 +84,10 @@ export function whenSettled(entry: Entry): Promise<void> {
   return promise;
 }
 
-/** The kernel's result, with the reason where the library ended the wait. */
+/** Names the reason in a result, if the library ended the wait. */
 export function resultFor(entry: Entry, result: number): number {
   if (result >= 0) return result;
-  // EAGAIN is what a last try gives when the wait was ended from here.
+  // EAGAIN is the result of a last try after the wait was ended.
   if (result !== -ECANCELED && result !== -EINTR && result !== -EAGAIN) {
     return result;
   }
@@ -103,7 +107,7 @@ function release(core: Core, entry: Entry): void {
   else for (const group of signals) group.delete(target);
 }
 
-/** The failure, with the name of what it was about. */
+/** Adds to a failure the path or address that it was about. */
 function named(entry: Entry, failed: Failure): Failure {
   const { error } = failed;
   if (actionOf(error) !== undefined) return failed;
@@ -125,7 +129,8 @@ function outcomeOf(
   return shortFailure(entry.operation, errno, moved);
 }
 
-/** Why a transfer ended that had moved some; 0 if nobody ended it. */
+/** Gives the errno of the cancel or timeout that ended a transfer; 0 if none
+ * did. */
 function reasonFor({ marks }: Entry, result: number): number {
   if (result === 0) return 0;
   if (marks & Mark.CANCELLED) return ECANCELED;

@@ -5,30 +5,31 @@ import { type Retained, RetainedGroup } from "./retained.ts";
 export const IOSQE_FIXED_FILE = 1;
 
 /**
- * One submission, by the kernel's field names: see io_uring_enter(2). It points
- * to buffers, and what it points to is retained until the completion.
+ * The fields of one submission, by the kernel's names: see io_uring_enter(2).
+ * It retains the memory that it points to until the completion.
  *
- * Each is an object of its own and not a scratch one of the ring: what is read
- * out of options may be a getter that starts another operation.
+ * Each is an object of its own and not a scratch one of the ring. A getter in a
+ * user's options may start another operation while the fields are filled.
  */
 export class Sqe {
   readonly opcode: number;
-  /** IOSQE_*, only those that concern the operation itself. */
+  /** IOSQE_* but those of chains. */
   flags = 0;
   ioprio = 0;
-  /** An fd, a place of the registered files, or what the opcode has there. */
+  /** An fd, a place of the registered files, or another number of the
+   * opcode. */
   fd = -1;
   /** Memory that the field `addr` points to, from byte `at` on. Without memory
-   * `at` is the field itself, and -1 stands for all bits set. */
+   * the field is `at`, and all its bits are set for -1. */
   addr: BufferLike | null = null;
   at = 0;
   len = 0;
-  /** The same for the field that is `off` or `addr2`. */
+  /** Memory and number for the field that is `addr2` or `off`. */
   addr2: BufferLike | null = null;
   off = 0;
-  /** The same for the field `addr3`. */
+  /** Memory that the field `addr3` points to. */
   addr3: BufferLike | null = null;
-  /** rw_flags, msg_flags, open_flags …: one field under many names. */
+  /** rw_flags, msg_flags, open_flags …: one field with many names. */
   opFlags = 0;
   /** splice_fd_in, file_index or addr_len. */
   extra = 0;
@@ -41,8 +42,9 @@ export class Sqe {
     this.opcode = opcode;
   }
 
-  /** An offset in a file: -1 for the current position. The shim takes the low
-   * half of one above 2^53 in `extra`, which such operations do not have. */
+  /** Sets the offset in a file; -1 is the file's own position. A bigint goes
+   * into `off` and, with its low half, into `extra`: these operations have no
+   * other use for that field. */
   set offset(offset: number | bigint) {
     if (typeof offset === "number") {
       this.off = offset;
@@ -53,12 +55,12 @@ export class Sqe {
     }
   }
 
-  /** Keeps buffers that `addr` points to by way of an iovec or a msghdr. */
+  /** Retains the buffers that the iovecs or the msghdr at `addr` point to. */
   retain(parts: readonly BufferLike[]): void {
     this.#parts = parts;
   }
 
-  /** All that the kernel may touch. */
+  /** All memory that the kernel may touch. */
   get retained(): Retained {
     const { addr, addr2, addr3 } = this;
     const isOne = addr2 === null && addr3 === null;
@@ -69,7 +71,8 @@ export class Sqe {
       : new RetainedGroup(this.#parts, memory);
   }
 
-  /** Queues it; returns a status of the shim. */
+  /** Queues the submission by kio_sqe(). Returns 0, or a negative errno if
+   * nothing is queued. */
   submit(shim: Shim, handle: Deno.PointerObject, id: number): number {
     const op = this.opcode | this.flags << 8 | this.ioprio << 16;
     const isSmall = this.addr2 === null && this.addr3 === null &&

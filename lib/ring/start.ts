@@ -1,4 +1,8 @@
-/** How operations begin that have no functions of their own in the shim. */
+/**
+ * Starting operations from an `Sqe`: with one submission, with a wait after
+ * `EAGAIN`, or as a transfer. From the first line to the last no code of the
+ * user runs, so an entry that is taken is always started.
+ */
 import { checkBounds } from "../check.ts";
 import type { UringOp } from "../UringOp.ts";
 import type { UringStream } from "../UringStream.ts";
@@ -24,9 +28,9 @@ export function start<T>(
 }
 
 /**
- * Starts an operation that waits for one of the events where the kernel gives up
- * with `EAGAIN`; 0 for what no event tells of. A link of a chain does not wait,
- * as the chain has ended then.
+ * Starts an operation that waits for one of `events` after `EAGAIN`, and tries
+ * again; with 0 it waits by the clock. A link of a chain does not wait, as
+ * `EAGAIN` has ended the chain.
  */
 export function startWaiting<T>(
   ring: Ring,
@@ -60,7 +64,7 @@ export function startStream<T>(
   return shots;
 }
 
-/** Starts a transfer that goes on by itself until all is moved. */
+/** Starts a transfer, which continues until all bytes are moved. */
 export function startTransfer(
   ring: Ring,
   operation: Operation,
@@ -87,7 +91,7 @@ export function startTransfer(
   return op;
 }
 
-/** The fd that a submission is about; -1 where its field has something else. */
+/** Gives the fd of a submission; -1 if its field has another number. */
 function fdOf({ flags, fd }: Sqe): number {
   return flags & IOSQE_FIXED_FILE || fd < 0 ? -1 : fd;
 }

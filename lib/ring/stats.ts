@@ -1,24 +1,29 @@
+/**
+ * The figures of a context, for people and for metrics. The ring counts
+ * operations in a `Tally`; the shim counts entries of the kernel, SQEs and
+ * CQEs. Nothing is computed before a program asks.
+ */
 import { errorOf } from "../result.ts";
 
-/** What a context has done since it was opened. */
+/** Figures of a context since it was opened. */
 export interface ContextStats {
   /** Operations that were started, sleeps included. */
   started: number;
   /** Operations that are complete, well or not. */
   completed: number;
-  /** Operations that are not, and how many these were at most at a time. */
+  /** Operations in flight now. */
   pending: number;
-  /** The most that were pending at a time. */
+  /** The most operations that were in flight at a time. */
   pendingMax: number;
-  /** How many failed, by the code of the error. */
+  /** Operations that failed, by the code of the error. */
   errors: Record<string, number>;
-  /** Deadlines of operations that came before their end. */
+  /** Operations that hit their timeout. */
   timeouts: number;
-  /** Operations that were asked to end, by `cancel()`, a signal, a closed
-   * socket or context. */
+  /** Operations that were cancelled by `cancel()`, a signal, or the close of
+   * their socket or context. */
   cancels: number;
-  /** Calls of io_uring_enter(2), and how many SQEs and CQEs went through them:
-   * those of the library itself (timers, cancels) included. */
+  /** Calls of io_uring_enter(2). This figure and the next four include the
+   * library's own requests: timers and cancels. */
   kernelEntries: number;
   /** SQEs that the kernel took. */
   submissions: number;
@@ -26,35 +31,35 @@ export interface ContextStats {
   completions: number;
   /** CQEs for each entry, on average. */
   completionsPerEntry: number;
-  /** How often completions had to wait in the kernel, as the queue was full:
-   * none is lost, but `entries` is small for what is going on. */
+  /** Entries of the kernel that left CQEs behind, as the completion queue was
+   * full. None is lost, but `entries` is too small for this load. */
   overflows: number;
-  /** How often Deno's event loop brought the thread back. */
+  /** Wake-ups by Deno's event loop. */
   wakeUps: number;
 }
 
-/** An operation that is not complete. */
+/** A pending operation, as `inspect()` lists it. */
 export interface PendingOperation {
-  /** The function that started it. */
+  /** The name of the function that started it. */
   operation: string;
-  /** What it is about, -1 for none. */
+  /** Its fd; -1 for none. */
   fd: number;
-  /** What the fd is: `socket:[4711]`, `/tmp/file`; empty for none. */
+  /** The file of the fd: `socket:[4711]`, `/tmp/file`; empty for none. */
   target: string;
   /** Size of its buffers. */
   bytes: number;
-  /** Milliseconds since its start, to some milliseconds. */
+  /** Milliseconds since its start, some milliseconds off at most. */
   ageMs: number;
   /** Milliseconds until its timeout or the end of its sleep; Infinity without
    * one. */
   leftMs: number;
-  /** Whether it was asked to end. */
+  /** True if it was cancelled and is not complete yet. */
   isCancelled: boolean;
-  /** Where it was started, with the option `trace`; else empty. */
+  /** The stack of its start, with the option `trace`; else empty. */
   stack: string;
 }
 
-/** What the ring itself counts; the shim counts the rest. */
+/** The counters of the ring itself; the shim has the others. */
 export class Tally {
   completed = 0;
   pendingMax = 0;
@@ -67,7 +72,7 @@ export class Tally {
     this.#errors.set(errno, 1 + (this.#errors.get(errno) ?? 0));
   }
 
-  /** All figures; `shim` has those of kio_stats(). */
+  /** Puts all figures together; `shim` has those of kio_stats(). */
   stats(pending: number, shim: Float64Array): ContextStats {
     const [kernelEntries = 0, submissions = 0, completions = 0, overflows = 0] =
       shim;
@@ -95,7 +100,7 @@ export class Tally {
   }
 }
 
-/** A line about an operation, for people. */
+/** Writes a line about an operation, for people. */
 export function describe(
   { operation, fd, target, bytes, ageMs, leftMs, isCancelled, stack }:
     PendingOperation,

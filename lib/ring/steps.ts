@@ -1,6 +1,6 @@
 /**
- * Operations of several submissions: what has to wait where the kernel gives up
- * waiting, and tries again.
+ * Operations of several submissions. They wait where the kernel gives up with
+ * `EAGAIN`, by a poll or by the clock, and try again.
  */
 import type { Shim } from "../../ffi/load.ts";
 import { type BufferLike, TRANSFER_MAX } from "../check.ts";
@@ -10,39 +10,44 @@ import type { Core } from "./core.ts";
 import type { Entry, Steps } from "./entry.ts";
 import { Sqe } from "./sqe.ts";
 
-/** As an offset: the file's own position, and the only one for what has none. */
+/** As an offset: the file's own position, and the only one of a stream. */
 export const NO_POSITION = -1;
 
 /** IORING_OP_POLL_ADD, and its flag for one completion a change. */
-const POLL_ADD = 6;
+export const POLL_ADD = 6;
 const POLL_ADD_MULTI = 1;
 
-/** What READV, WRITEV, READ and WRITE wait for. */
-const EVENTS = new Map([[1, POLLIN], [2, POLLOUT], [22, POLLIN], [
-  23,
-  POLLOUT,
-]]);
+/** The events that READV, WRITEV, READ and WRITE wait for. */
+export const EVENTS: ReadonlyMap<number, number> = new Map([
+  [1, POLLIN],
+  [2, POLLOUT],
+  [22, POLLIN],
+  [23, POLLOUT],
+]);
 
-/** How it waits: not, by a poll for one event, by one for each change, by the
+/** Ways to wait: none, a poll for one event, a poll for each change, the
  * clock. */
 const Wait = { NONE: 0, POLL: 1, CHANGES: 2, PAUSE: 3 } as const;
 
-/** Polls in a row that were ready for nothing, before it waits by the clock. */
+/** Polls in a row that were ready in vain before it waits by the clock. */
 const VAIN_MAX = 2;
 const PAUSE_MS_MIN = 1;
 const PAUSE_MS_MAX = 32;
 
 /**
- * Waits by a poll of its own where the kernel does not wait: a splice, and an
- * operation that gives `EAGAIN` on a non-blocking fd after all. io_uring waits by
- * polls too, but tries 128 times at most. Then a thread of the kernel does it,
- * where O_NONBLOCK counts. That happens where polls are over at once: the peer
- * has shut down its sending side, or others are always faster.
+ * An operation that waits by itself after `EAGAIN`: a splice, and any operation
+ * on a non-blocking fd that the kernel gives up on.
  *
- * Where a poll is ready and the operation is not, again and again, it waits by
- * the clock: a datagram for a full queue of another socket than the connected
- * one, the error queue of a socket that has data. No event tells of these. With
- * no events at all (0) it waits by the clock from the start.
+ * io_uring waits by polls too, but tries 128 times at most. Then a thread of
+ * the kernel does the operation, and O_NONBLOCK counts there. That happens if
+ * polls end at once: the peer has shut down its sending side, or other readers
+ * are always faster.
+ *
+ * Sometimes a poll is ready again and again and the operation is not. It then
+ * waits by the clock, in pauses from 1 ms doubling to 32 ms. Two cases are
+ * known: a datagram for a full queue of an unconnected socket, and the error
+ * queue of a socket that has data. With no events (0) it waits by the clock
+ * from the start. No event tells of room in the backlog of a unix listener.
  */
 export abstract class Waiting implements Steps {
   readonly #fd: number;
@@ -64,8 +69,8 @@ export abstract class Waiting implements Steps {
   /** Queues the operation, or what is left of it. */
   abstract submit(shim: Shim, handle: Deno.PointerObject, id: number): number;
 
-  /** Takes in a result. Returns true if there is more to do; for `EAGAIN` that
-   * means to wait for it. */
+  /** Takes a result. Returns true if there is more to do; after `EAGAIN` it
+   * waits first. */
   abstract take(result: number, step: number): boolean;
 
   get isWaiting(): boolean {
@@ -94,7 +99,7 @@ export abstract class Waiting implements Steps {
   advance(result: number, step: number): boolean {
     const wait = this.#wait;
     this.#wait = Wait.NONE;
-    if (wait === Wait.NONE) {
+    if (wait === Wait.NONE || wait === Wait.PAUSE) {
       const goesOn = this.take(result, step);
       if (!goesOn || result !== -EAGAIN) {
         this.#vain = 0;
@@ -111,17 +116,17 @@ export abstract class Waiting implements Steps {
   }
 }
 
-/** One submission that waits, and is then done again. */
+/** An operation of one submission, which it repeats after each wait. */
 export class WaitingOperation extends Waiting {
-  readonly #sqe: Sqe;
+  protected readonly sqe: Sqe;
 
   constructor(sqe: Sqe, events: number) {
     super(sqe.fd, sqe.flags, events);
-    this.#sqe = sqe;
+    this.sqe = sqe;
   }
 
   submit(shim: Shim, handle: Deno.PointerObject, id: number): number {
-    return this.#sqe.submit(shim, handle, id);
+    return this.sqe.submit(shim, handle, id);
   }
 
   take(result: number): boolean {
@@ -129,10 +134,25 @@ export class WaitingOperation extends Waiting {
   }
 }
 
+/** A connect to a unix listener whose queue may be full: no event tells of room
+ * there. */
+export class UnixConnect extends WaitingOperation {
+  constructor(sqe: Sqe) {
+    super(sqe, 0);
+  }
+
+  /** Tries by connect(2): once, where the ring would try 128 times. */
+  attempt(shim: Shim): number {
+    const { fd, addr, off } = this.sqe;
+    return shim.kio_connect_now(fd, addr, off);
+  }
+}
+
 /**
- * Makes the steps of a plain read or write that got `EAGAIN`. Most never do, so
- * they are made only then. The kernel gives up on a non-blocking stream (see
- * `Waiting`). Undefined for what is no stream: there the answer is the file's.
+ * Makes the steps of a plain read or write that got `EAGAIN`: the kernel gives
+ * up on a non-blocking stream, see `Waiting`. Most operations never need them,
+ * so they are made only then. Undefined for a file that is no stream: there the
+ * error is the result.
  */
 export function waitingAgain(
   { shim }: Core,

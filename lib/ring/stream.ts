@@ -15,7 +15,7 @@ import {
 } from "../result.ts";
 import type { UringStream } from "../UringStream.ts";
 import { abandon, cancel, cancelOnAbort, requestCancel } from "./cancel.ts";
-import { goOn, limit, queueNext, waitUntil } from "./clock.ts";
+import { limit, queueNext, resume, waitUntil } from "./clock.ts";
 import { isShort } from "./completion.ts";
 import type { Core } from "./core.ts";
 import { type Entry, type Shots, State } from "./entry.ts";
@@ -221,7 +221,8 @@ export class Stream<T> implements UringStream<T>, Shots {
   #resume(): void {
     const entry = this.#entry;
     if (!this.#isPending || entry.state !== State.EXTERNAL) return;
-    goOn(this.#core, entry, this);
+    resume(this.#core, entry);
+    queueNext(this.#core, entry, this);
     this.#core.schedule();
   }
 

@@ -1,11 +1,14 @@
 /**
- * The operation table: the root of all that the kernel may touch. An entry is
- * free again after its own completion, or after its time, and never before.
+ * The operation table: the root of all memory that the kernel may touch. An
+ * entry is released by its own completion, by the clock or by another thread's
+ * answer, and never before. The slot that was released last is taken first. The
+ * table grows by need, up to `operationsMax`.
  */
 import { Entry, State } from "./entry.ts";
 import type { Operation } from "./operation.ts";
 import { grown } from "./timers.ts";
 
+/** The entries of one ring, and which of them are free. */
 export class Table {
   readonly #entriesMax: number;
   readonly #entries: Entry[] = [];
@@ -17,12 +20,12 @@ export class Table {
     this.#entriesMax = entriesMax;
   }
 
-  /** Entries that are taken: as many operations are pending. */
+  /** The number of pending operations: of entries that are taken. */
   get size(): number {
     return this.#entries.length - this.#freeCount;
   }
 
-  /** `take()` would refuse an operation now. */
+  /** Tells whether `take()` would refuse an operation now. */
   get isFull(): boolean {
     return this.size >= this.#entriesMax;
   }
@@ -46,18 +49,19 @@ export class Table {
     return entry;
   }
 
-  /** Gives an entry back. */
+  /** Makes an entry free: tickets to it hold nothing any more. */
   release(entry: Entry): void {
     entry.reset();
     this.#free[this.#freeCount++] = entry.slot;
   }
 
-  /** The entry of a slot, whoever has it; undefined for a slot that never was. */
+  /** Gives the entry of a slot, free or taken; undefined for a slot that was
+   * never used. */
   at(slot: number): Entry | undefined {
     return this.#entries[slot];
   }
 
-  /** The entries of what is pending, or of what is pending on one fd. */
+  /** Lists the entries of pending operations: of all, or of those on one fd. */
   live(fd?: number): Entry[] {
     return this.#entries.filter((entry) =>
       entry.state !== State.FREE &&

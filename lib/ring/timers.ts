@@ -1,15 +1,19 @@
 /**
- * The deadlines of a context: a 4-ary heap of slots in typed arrays, no object
- * for each. The kernel gets one timeout for the earliest of them.
+ * The deadlines of a context: a 4-ary heap of slots in typed arrays, without an
+ * object for each. Timeouts and sleeps are set, moved and deleted in
+ * logarithmic time. The kernel gets one timeout for the earliest of them, when
+ * the thread is left to Deno.
  */
+
+/** The deadlines of the slots of one ring. */
 export class Timers {
   #deadlinesMs = new Float64Array(64);
   #slots = new Int32Array(64);
-  /** Where in the heap a slot is, plus 1; 0 when it has no deadline. */
+  /** The place of a slot in the heap, plus 1; 0 without a deadline. */
   #places = new Int32Array(64);
   #size = 0;
 
-  /** How many slots have a deadline. */
+  /** The number of slots with a deadline. */
   get size(): number {
     return this.#size;
   }
@@ -19,7 +23,7 @@ export class Timers {
     return this.#size === 0 ? 0 : this.#deadlinesMs[0]!;
   }
 
-  /** Gives a slot its deadline, instead of the one that it may have. */
+  /** Sets the deadline of a slot, in place of an earlier one. */
   set(slot: number, deadlineMs: number): void {
     if (slot >= this.#places.length) {
       this.#places = grown(this.#places, slot + 1);
@@ -35,7 +39,7 @@ export class Timers {
     this.#up(this.#size++, slot, deadlineMs);
   }
 
-  /** Whether a slot has a deadline before the given time. */
+  /** Tells whether a slot has a deadline at or before a time. */
   isBefore(slot: number, timeMs: number): boolean {
     const deadlineMs = this.of(slot);
     return deadlineMs <= timeMs && deadlineMs !== Infinity;
@@ -47,7 +51,7 @@ export class Timers {
     return place === 0 ? Infinity : this.#deadlinesMs[place - 1]!;
   }
 
-  /** Takes the deadline of a slot away; does nothing if there is none. */
+  /** Deletes the deadline of a slot; does nothing if there is none. */
   delete(slot: number): void {
     if (slot >= this.#places.length) return;
     const place = this.#places[slot]!;
@@ -56,7 +60,7 @@ export class Timers {
     this.#remove(place - 1);
   }
 
-  /** Takes out a slot whose deadline has come; -1 when there is none. */
+  /** Takes out a slot whose deadline has come; -1 if there is none. */
   takeDue(nowMs: number): number {
     if (this.#size === 0 || this.#deadlinesMs[0]! > nowMs) return -1;
     const slot = this.#slots[0]!;
@@ -113,7 +117,8 @@ export class Timers {
   }
 }
 
-/** A copy with room for at least `length`, doubled each time. */
+/** Copies an array into one of twice the length, or of `length` if that is
+ * more. */
 export function grown(
   array: Int32Array<ArrayBuffer>,
   length: number,

@@ -1,17 +1,21 @@
+/**
+ * Waking up from Deno's event loop. The driver leaves the thread to Deno and
+ * comes back when the ring's eventfd is readable. Deno has no interface for
+ * that, so there are two ways: its handle of pipes, and a thread that blocks.
+ * docs/decisions/0006-park-in-denos-epoll.md compares them.
+ */
 import { loadBlockingShim, loadShim } from "../../ffi/load.ts";
 
-/**
- * Brings the thread back from Deno's event loop when the ring's eventfd is
- * readable. It owns the eventfd.
- */
+/** Brings the thread back from Deno's event loop when the ring's eventfd is
+ * readable. It owns the eventfd. */
 export interface Waker {
-  /** Watches from now on; whether that keeps the process alive. */
+  /** Watches from now on. With `keepAlive` the process stays alive. */
   watch(keepAlive: boolean): void;
   /** Stops watching and closes the eventfd. */
   close(): void;
 }
 
-/** What `process.binding("pipe_wrap").Pipe` has, as far as needed. */
+/** The part of `process.binding("pipe_wrap").Pipe` that is used here. */
 interface Pipe {
   open(fd: number): number;
   readStart(): number;
@@ -22,11 +26,11 @@ interface Pipe {
   close(): void;
 }
 
-/** Whether the first waker of the isolate is still to come: it loads so much of
- * Deno that it takes the thread for 30 ms, all others for 0.1 ms. */
+/** True until the isolate has a waker. The first loads so much of Deno that it
+ * takes the thread for 30 ms, all others for 0.1 ms. */
 export let isFirstWaker = true;
 
-/** Picks the best waker that this Deno has; see docs/decisions/0006-park-in-denos-epoll.md. */
+/** Opens the best waker that this Deno has. */
 export function openWaker(
   handle: Deno.PointerObject,
   onWake: () => void,
@@ -44,10 +48,10 @@ export function openWaker(
 }
 
 /**
- * Puts the eventfd into Deno's own epoll, through the handle that Deno has for
- * Node's pipes: no thread, no permission, and a wake-up as fast as a blocked
- * system call. It is not a documented interface of Deno, so every step that
- * could be missing throws here.
+ * Watches the eventfd in Deno's own epoll, through the handle that Deno has for
+ * Node's pipes. It needs no thread and no permission, and wakes up as fast as a
+ * blocked system call. Deno does not document this interface, so every step
+ * that could be missing throws here.
  */
 export class PipeWaker implements Waker {
   #pipe: Pipe;
@@ -79,7 +83,8 @@ export class PipeWaker implements Waker {
   }
 }
 
-/** The fallback: a thread of Deno's pool blocks on the eventfd. */
+/** Watches the eventfd by a thread of Deno's pool that blocks on it: the
+ * fallback. */
 export class ThreadWaker implements Waker {
   #handle: Deno.PointerObject;
   #fd: number;
@@ -95,7 +100,7 @@ export class ThreadWaker implements Waker {
 
   watch(keepAlive: boolean): void {
     if (keepAlive && !this.#waiting) void this.#wait();
-    // A pending call always keeps the process alive: end it.
+    // A pending call always keeps the process alive, so it must end.
     if (!keepAlive && this.#waiting) loadShim().kio_wake_self(this.#handle);
   }
 
@@ -109,7 +114,7 @@ export class ThreadWaker implements Waker {
 
   close(): void {
     this.#closed = true;
-    // The thread must not be left polling a number that is used again.
+    // The thread must not go on polling a number that may be another file.
     if (this.#waiting) loadShim().kio_wake_self(this.#handle);
     else loadShim().kio_fd_close(this.#fd);
   }

@@ -2,12 +2,12 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { ROOT, runScript } from "./support.ts";
 
-/** A shutdown of no socket, queued past the operation table. */
+/** A poll of no fd, queued past the operation table. */
 const FOREIGN = `
 import { ringOf } from "file://${ROOT}lib/internal.ts";
 const ctx = new kio.IoContext(64);
 const { shim, handle } = ringOf(ctx, {});
-const foreign = (id) => shim.kio_shutdown(handle, id, -1, 0);
+const foreign = (id) => shim.kio_sqe(handle, id, 6, -1, null, 0, 0, 0, 0);
 `;
 
 async function dumpOf(script: string): Promise<string> {

@@ -43,12 +43,12 @@ using ctx = new kio.IoContext();
 const [left, right] = kio.unwrap(kio.Socket.pair());
 const { shim, handle } = ringOf(ctx, RECV);
 function receive(buffer, length) {
-  return shim.kio_recv(handle, 0, right.fd, buffer, 0, length, 0);
+  return shim.kio_recv(handle, 0, right.fd, buffer, length, 0);
 }
 function finish() {
   const completions = new Int32Array(64);
   shim.kio_step(handle, completions, 16, false);
-  shim.kio_send(handle, 1, left.fd, new Uint8Array(1), 0, 1, 0);
+  shim.kio_send(handle, 1, left.fd, new Uint8Array(1), 1, 0);
   while (shim.kio_step(handle, completions, 16, true) === 0);
 }
 `;
@@ -63,7 +63,7 @@ const CAUGHT = {
     const vectors = new Uint8Array(32);
     shim.kio_vector_set(vectors, 0, new Uint8Array(64), 64);
     shim.kio_vector_set(vectors, 1, new Uint8Array(64), 65);
-    shim.kio_readv(handle, 0, right.fd, vectors, 2, 0);
+    shim.kio_sqe(handle, 0, 1, right.fd, vectors, 0, 2, 0, 0);
     `,
     "readv of fd \\d+, when it is queued: of 65 bytes",
   ],

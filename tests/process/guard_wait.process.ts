@@ -20,10 +20,10 @@ function pipe() {
 const WORKER = `
 import * as kio from "@kio/kio";
 import { loadShim } from "file://${ROOT}ffi/load.ts";
-const IOSQE_ASYNC = 1 << 4;
+const READ_ASYNC = 22 | (1 << 4) << 8; // IORING_OP_READ, IOSQE_ASYNC
 const shim = loadShim();
-const { kio_read } = shim;
-shim.kio_read = (...args) => kio_read(...args.slice(0, -1), IOSQE_ASYNC);
+shim.kio_read = (handle, id, fd, buffer, length, offset) =>
+  shim.kio_sqe(handle, id, READ_ASYNC, fd, buffer, 0, length, offset, 0);
 onmessage = ({ data }) => {
   const ctx = new kio.IoContext(16);
   kio.asyncRead(ctx, data, new Uint8Array(16));

@@ -16,25 +16,39 @@ import { SOURCES } from "../../ffi/sources.ts";
 import * as symbolTables from "../../ffi/symbols.ts";
 import * as constants from "../../lib/constants.ts";
 import * as errno from "../../lib/errno.ts";
-import * as layout from "../../lib/ops/layout.ts";
+import * as table from "../../lib/ops/table.ts";
+import { EVENTS } from "../../lib/ring/steps.ts";
 import { ADDRESS_SIZE } from "../../lib/SocketAddress.ts";
-import { ROOT } from "./support.ts";
+import {
+  assertPrinted,
+  compileMutant,
+  ROOT,
+  runScript,
+  temporaryFolder,
+} from "./support.ts";
 
 /** A number of TypeScript: what C calls it, and its value. */
 type Shared = [expression: string, value: number];
 
+/** What has its name of the system. */
+const SYSTEM = { ...constants, ...errno };
+
 /** Each exported number and each of the errno table, by its name in C; a name
  * that is in both is compared twice. */
 function numbers(): Shared[] {
-  const all = Object.entries<unknown>({ ...constants, ...errno, ...layout })
+  const all = Object.entries<unknown>(SYSTEM)
     .filter((entry): entry is Shared => typeof entry[1] !== "function");
   for (let number = 1; number < 1100; number++) {
     const [name, meaning] = errno.errnoText(number);
     if (!meaning.startsWith("Unknown error")) all.push([name, number]);
   }
-  return all.map(([name, number]) =>
-    name.startsWith("EAI_") ? [`1000 - (${name})`, number] : [name, number]
-  );
+  return all.map(([name, number]) => [expressionOf(name), number]);
+}
+
+/** What a name of the system stands for: the codes of getaddrinfo(3) are moved
+ * behind the errnos. */
+function expressionOf(name: string): string {
+  return name.startsWith("EAI_") ? `1000 - (${name})` : name;
 }
 
 /** Where C has them. */
@@ -91,7 +105,7 @@ function assertShared(shared: readonly Shared[]): void {
   }
 }
 
-Deno.test("lib/constants.ts, lib/errno.ts, lib/ops/layout.ts have the C compiler's numbers", () => {
+Deno.test("lib/constants.ts and lib/errno.ts have the C compiler's numbers", () => {
   assertShared(numbers());
 });
 
@@ -107,8 +121,8 @@ const TWINS: Readonly<Record<string, string | readonly string[]>> = {
   // The shim.
   ABI: "KIO_ABI",
   ADDRESSES_MAX: "ADDRESSES_MAX",
+  BOUNDED_WAIT_MS: "WAIT_NS * 3 / 2 / 1000000",
   HOST_SIZE_MAX: "HOST_SIZE - 1",
-  LULL_MS: "WAIT_NS * 3 / 2 / 1000000",
   MESSAGE_NAME_AT: "MSG_NAME",
   MESSAGE_VECTORS_AT: "MSG_VECTORS",
   OPCODES_MAX: "sizeof(opcodes) / sizeof(*opcodes)",
@@ -118,19 +132,24 @@ const TWINS: Readonly<Record<string, string | readonly string[]>> = {
   SQE_SIZE: "sizeof(struct io_uring_sqe)",
   STEPS_MAX: "UD_STEPS_MAX",
 
-  // The high half of user_data.
+  // user_data, most of it by its high half.
   CANCEL_FAILED: "UD_INTERNAL >> 32",
   GENERATION_MASK: "(UD_MAKES_FD - 1) >> 32",
   MAIL_HAS_COME: "(UD_INBOX & ~UD_MESSAGE) >> 32",
   MAKES_FD: "UD_MAKES_FD",
   MESSAGE_MASK: "(UD_MESSAGE - 1) >> 32",
+  SPAN: "UINT32_MAX + 1ULL",
   STEP_MASK: "UD_STEPS_MAX - 1",
   STEP_SHIFT: "UD_STEP_SHIFT - 32",
   TAKEN_BACK: "UD_TAKE_BACK >> 32",
 
   // io_uring.
+  CONNECT: "IORING_OP_CONNECT",
+  CQE_F_MORE: "IORING_CQE_F_MORE",
+  FALLOCATE: "IORING_OP_FALLOCATE",
   FEAT_NO_IOWAIT: "KIO_FEAT_NO_IOWAIT",
-  GOES_ON: "IORING_CQE_F_MORE",
+  POLL_ADD: "IORING_OP_POLL_ADD",
+  POLL_ADD_MULTI: "IORING_POLL_ADD_MULTI",
   SETUP_COOP_TASKRUN: "IORING_SETUP_COOP_TASKRUN",
   SETUP_DEFER_TASKRUN: "IORING_SETUP_DEFER_TASKRUN",
   SETUP_SINGLE_ISSUER: "IORING_SETUP_SINGLE_ISSUER",
@@ -166,7 +185,6 @@ const TWINS: Readonly<Record<string, string | readonly string[]>> = {
   HOW_MODE_AT: "offsetof(struct open_how, mode)",
   HOW_RESOLVE_AT: "offsetof(struct open_how, resolve)",
   HOW_SIZE: "sizeof(struct open_how)",
-  MODE_TYPE: "S_IFMT",
   O_TMPFILE_BIT: "O_TMPFILE & ~O_DIRECTORY",
   PATH_MAX: "PATH_MAX",
   STAT_BLOCKS_AT: "offsetof(struct statx, stx_blocks)",
@@ -182,16 +200,22 @@ const TWINS: Readonly<Record<string, string | readonly string[]>> = {
 };
 
 /** Names that a number of the system has in C too. */
-const SYSTEM =
+const SYSTEM_NAME =
   /^(AF|AT|IORING|IOSQE|IPPROTO|IPV6_V6ONLY|MSG|O|S|SCM|SO|SOCK|SOL|STATX|TCP)(_|$)/;
 
-/** The source of all modules. */
+/** The paths of all modules. */
 function* modulesIn(folder: string): Generator<string> {
   for (const { name, isDirectory } of Deno.readDirSync(folder)) {
     const path = `${folder}/${name}`;
     if (isDirectory) yield* modulesIn(path);
-    else if (name.endsWith(".ts")) yield Deno.readTextFileSync(path);
+    else if (name.endsWith(".ts")) yield path;
   }
+}
+
+/** What C calls a number of a module; undefined for one of the module's own. */
+function twinsOf(name: string): string | readonly string[] | undefined {
+  const isSystem = SYSTEM_NAME.test(name) || Object.hasOwn(SYSTEM, name);
+  return TWINS[name] ?? (isSystem ? expressionOf(name) : undefined);
 }
 
 /** The value of a number, or of two; undefined for anything else. */
@@ -221,7 +245,9 @@ Deno.test("numbers of the system and of the shim are those of the C compiler, in
   const missing = new Set(Object.keys(TWINS));
   const untested: string[] = [];
   for (const folder of ["ffi", "lib", "net", "helpers", "testing"]) {
-    for (const text of modulesIn(ROOT + folder)) {
+    for (const path of modulesIn(ROOT + folder)) {
+      const text = Deno.readTextFileSync(path);
+      const isLayout = path.endsWith("/lib/ops/layout.ts");
       const known = new Map(Object.entries({ ADDRESS_SIZE }));
       for (
         const [, name = "", value = ""] of text.matchAll(
@@ -229,13 +255,13 @@ Deno.test("numbers of the system and of the shim are those of the C compiler, in
         )
       ) {
         const number = evaluate(value.replaceAll(/\s+/g, " "), known);
-        const twins = TWINS[name] ?? (SYSTEM.test(name) ? name : undefined);
+        const twins = twinsOf(name);
         if (number === undefined) continue;
         known.set(name, number);
         missing.delete(name);
         if (twins !== undefined) {
           for (const twin of [twins].flat()) shared.push([twin, number]);
-        } else if (name.endsWith("_AT")) {
+        } else if (isLayout || name.endsWith("_AT")) {
           untested.push(name);
         }
       }
@@ -255,6 +281,7 @@ function typesOf(declaration: string): string[] {
   return {
     int: ["i32"],
     int32_t: ["i32"],
+    int64_t: ["i64"],
     uint32_t: ["u32"],
     uint64_t: ["u64"],
     double: ["f64"],
@@ -304,15 +331,77 @@ const OPCODES: Readonly<Record<string, string>> = {
   unlink: "IORING_OP_UNLINKAT",
 };
 
+/** What C calls an operation, by its name in a fault plan. */
+function opcodeOf(name: string): string {
+  return OPCODES[name] ?? `IORING_OP_${name.toUpperCase()}`;
+}
+
 Deno.test("FaultPlan names operations by the kernel's numbers", () => {
   const text = Deno.readTextFileSync(`${ROOT}testing/fault_plan.ts`);
-  const [, table = ""] = /const OPCODES[^{]*\{([^}]*)\}/.exec(text) ?? [];
-  const shared = [...table.matchAll(/^ +(\w+): (\d+),$/gm)].map((
+  const [, names = ""] = /const OPCODES[^{]*\{([^}]*)\}/.exec(text) ?? [];
+  const shared = [...names.matchAll(/^ +(\w+): (\d+),$/gm)].map((
     [, name = "", opcode],
-  ): Shared => [
-    OPCODES[name] ?? `IORING_OP_${name.toUpperCase()}`,
-    Number(opcode),
-  ]);
+  ): Shared => [opcodeOf(name), Number(opcode)]);
   assertEquals(shared.length, 25);
   assertShared(shared);
+});
+
+/** Rows that no fault plan names. */
+const UNPLANNED: Readonly<Record<string, string>> = {
+  asyncSleep: "timeout",
+  wake: "msgRing",
+};
+
+Deno.test("lib/ops/table.ts has the kernel's opcodes, each of which has a row in opcodes.c", () => {
+  const rows = Object.values(table).filter(({ opcode }) => opcode !== -1);
+  assert(rows.length > 30);
+  const shared = rows.map(({ name, fault, opcode }): Shared => [
+    opcodeOf(fault ?? UNPLANNED[name] ?? `no name for ${name}`),
+    opcode,
+  ]);
+  const found = rows.map(({ opcode }): Shared => [
+    `opcodes[${opcode}].name != NULL`,
+    1,
+  ]);
+  assertShared([...shared, ...found]);
+});
+
+Deno.test("reads and writes wait for what opcodes.c says", () => {
+  const waits = [...EVENTS].map(([opcode, events]): Shared => [
+    `opcodes[${opcode}].waits`,
+    events,
+  ]);
+  const opcodes = ["READV", "WRITEV", "READ", "WRITE"].map((
+    name,
+    i,
+  ): Shared => [`IORING_OP_${name}`, [...EVENTS.keys()][i]!]);
+  assertEquals(EVENTS.size, opcodes.length);
+  assertShared([...waits, ...opcodes]);
+});
+
+Deno.test("an operation without a row in opcodes.c fails with ENOSYS, and never starts", async () => {
+  using folder = temporaryFolder();
+  const library = compileMutant(
+    folder.path,
+    '\t[IORING_OP_SHUTDOWN] = { "shutdown" },\n',
+    "",
+  );
+  const script = `
+    using ctx = new kio.IoContext();
+    const [left, right] = kio.unwrap(kio.Socket.pair());
+    try {
+      await kio.asyncShutdown(ctx, left, 1).orThrow();
+    } catch (error) {
+      console.log(error.message, ctx.stats().submissions);
+    }
+    await left.close();
+    await right.close();
+  `;
+  assertPrinted(
+    await runScript(script, {
+      flags: ["--allow-ffi", "--allow-env=KIO_LIB"],
+      env: { KIO_LIB: library },
+    }),
+    "Cannot shut down: Function not implemented (ENOSYS) 0\n",
+  );
 });

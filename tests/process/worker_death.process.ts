@@ -238,10 +238,10 @@ Deno.exit();
  */
 const READER = `
 ${SERVE}${PIPE}
-const IOSQE_ASYNC = 1 << 4;
+const READ_ASYNC = 22 | (1 << 4) << 8; // IORING_OP_READ, IOSQE_ASYNC
 const shim = loadShim();
-const { kio_read } = shim;
-shim.kio_read = (...args) => kio_read(...args.slice(0, -1), IOSQE_ASYNC);
+shim.kio_read = (handle, id, fd, buffer, length, offset) =>
+  shim.kio_sqe(handle, id, READ_ASYNC, fd, buffer, 0, length, offset, 0);
 
 void kio.joinPool(async ({ ctx, data, pool }) => {
   ctx.onFd = (fd) => void serve(ctx, new kio.Socket(fd));

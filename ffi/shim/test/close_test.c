@@ -12,8 +12,8 @@ static void chain_begin(struct kio *k, int from, char *byte, int to,
 			struct io_uring_sqe *copies)
 {
 	kio_chain(k, true);
-	CHECK(kio_recv(k, 1, from, byte, 0, 1, 0) == 0);
-	CHECK(kio_write(k, 2, to, "w", 0, 1, 0, 0) == 0);
+	CHECK(kio_recv(k, 1, from, byte, 1, 0) == 0);
+	CHECK(kio_write(k, 2, to, "w", 1, 0) == 0);
 	kio_chain_copy(k, copies, 2);
 	kio_chain(k, false);
 	CHECK(step_at_once(k) == 0);
@@ -95,14 +95,14 @@ TEST(again_without_room_keeps_the_operation_out)
 	CHECK(pipe2(pipe_fds, O_CLOEXEC) == 0);
 	CHECK(write(pipe_fds[1], "x", 1) == 1);
 	kio_chain(k, true);
-	CHECK(kio_fsync(k, 1, fd, 0) == 0);
+	CHECK(queue_fsync(k, 1, fd) == 0);
 	CHECK(kio_close(k, 2, fd) == 0);
 	kio_chain_copy(k, copies, 2);
 	k->ring.sq.sqe_tail -= 2;
 	k->in_flight = 0;
 	kio_chain(k, true);
-	CHECK(kio_poll(k, 3, fd, POLLIN, 0) == 0);
-	CHECK(kio_poll(k, 4, pipe_fds[0], POLLIN, 0) == 0);
+	CHECK(queue_poll(k, 3, fd, POLLIN, 0) == 0);
+	CHECK(queue_poll(k, 4, pipe_fds[0], POLLIN, 0) == 0);
 	CHECK(kio_again(k, &copies[0]) == -E2BIG);
 	/* Its fd is the caller's: what is queued before it is for it. */
 	CHECK(kio_again(k, &copies[1]) == -E2BIG);
@@ -130,7 +130,7 @@ TEST(again_of_a_close_takes_the_fd_from_the_isolate)
 	CHECK(kio_socket_pair(SOCK_STREAM, sockets) == 0);
 	CHECK(kio_socket_pair(SOCK_STREAM, doomed) == 0);
 	kio_chain(k, true);
-	CHECK(kio_recv(k, 1, sockets[0], &byte, 0, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, sockets[0], &byte, 1, 0) == 0);
 	CHECK(kio_close(k, 2, doomed[0]) == 0);
 	kio_chain_copy(k, copies, 2);
 	kio_chain(k, false);
@@ -166,7 +166,7 @@ TEST(guard_closes_for_a_close_that_never_ran)
 	for (int i = 0; i < 3; i++)
 		CHECK(kio_socket_pair(SOCK_STREAM, doomed[i]) == 0);
 	kio_chain(k, true);
-	CHECK(kio_recv(k, 1, silent[0], &byte, 0, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, silent[0], &byte, 1, 0) == 0);
 	for (int i = 0; i < 3; i++)
 		CHECK(kio_close(k, slots[i], doomed[i][0]) == 0);
 	kio_chain(k, false);
@@ -194,7 +194,7 @@ TEST(guard_closes_nothing_for_a_close_that_ran)
 	CHECK(dup(silent[1]) == doomed[0]);
 	/* Of the same slot, and cancelled, while another close waits. */
 	kio_chain(k, true);
-	CHECK(kio_recv(k, 1, silent[0], &byte, 0, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, silent[0], &byte, 1, 0) == 0);
 	CHECK(kio_close(k, 3, waiting[0]) == 0);
 	kio_chain(k, false);
 	CHECK(kio_close(k, 2, doomed[1]) == 0);

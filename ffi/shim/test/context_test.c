@@ -98,8 +98,8 @@ TEST(contexts_of_an_isolate_are_independent)
 	int fd = temporary_file();
 
 	context_close(second);
-	CHECK(kio_fsync(first, 1, fd, 0) == 0);
-	CHECK(kio_fsync(third, 2, fd, 0) == 0);
+	CHECK(queue_fsync(first, 1, fd) == 0);
+	CHECK(queue_fsync(third, 2, fd) == 0);
 	CHECK(result_of_one(third, 2) == 0);
 	CHECK(result_of_one(first, 1) == 0);
 	context_close(third);
@@ -135,7 +135,7 @@ TEST_DYING(close_with_an_operation_in_flight_aborts, SIGABRT)
 	int32_t fds[2];
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 0, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	kio_context_close(k);
 }

@@ -106,6 +106,16 @@ int step_at_once(struct kio *k)
 	return kio_step(k, out, COMPLETIONS_MAX, false);
 }
 
+int queue_fsync(struct kio *k, double id, int fd)
+{
+	return kio_sqe(k, id, IORING_OP_FSYNC, fd, NULL, 0, 0, 0, 0);
+}
+
+int queue_poll(struct kio *k, double id, int fd, uint32_t events, uint32_t mode)
+{
+	return kio_sqe(k, id, IORING_OP_POLL_ADD, fd, NULL, 0, mode, 0, events);
+}
+
 int count_fds(void)
 {
 	DIR *directory = opendir("/proc/self/fd");

@@ -74,6 +74,11 @@ int32_t result_of_one(struct kio *k, uint64_t user_data);
 int step_at_once(struct kio *k);
 /* 0 from kio_arm() only means: step, and try again. */
 void fall_asleep(struct kio *k, double deadline_ms);
+/* Operations that more than one file of tests queues. */
+int queue_fsync(struct kio *k, double id, int fd);
+/* mode: 0, or IORING_POLL_ADD_MULTI for a completion with each change */
+int queue_poll(struct kio *k, double id, int fd, uint32_t events,
+	       uint32_t mode);
 int count_fds(void);
 bool is_readable(int fd);
 int bytes_in(int fd);

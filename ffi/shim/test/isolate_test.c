@@ -62,7 +62,7 @@ TEST(guard_takes_buffers_back_from_the_kernel)
 	char buffer[8] = "intact";
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], buffer, 0, sizeof(buffer), 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], buffer, sizeof(buffer), 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	guard_fire();
 	CHECK(write(fds[1], "kernel", 6) == 6);
@@ -82,7 +82,8 @@ TEST(guard_waits_for_what_cannot_be_cancelled)
 	memset(data, 'x', sizeof(data));
 	CHECK(write(fd, data, sizeof(data)) == sizeof(data));
 	/* To a thread of the kernel, which is not stopped in the middle. */
-	CHECK(kio_read(k, 1, fd, buffer, 0, sizeof(buffer), 0, IOSQE_ASYNC) == 0);
+	CHECK(kio_sqe(k, 1, IORING_OP_READ | IOSQE_ASYNC << 8, fd, buffer, 0,
+		      sizeof(buffer), 0, 0) == 0);
 	CHECK(enter(k, 0, 0, 0) == 1);
 	while (buffer[0] != 'x')
 		atomic_signal_fence(memory_order_seq_cst);
@@ -96,12 +97,12 @@ TEST(guard_drops_what_was_not_submitted)
 	int fds[2];
 
 	CHECK(pipe2(fds, O_CLOEXEC) == 0);
-	CHECK(kio_write(k, 1, fds[1], "a", 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 1, fds[1], "a", 1, 0) == 0);
 	CHECK(result_of_one(k, 1) == 1);
-	CHECK(kio_write(k, 2, fds[1], "b", 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 2, fds[1], "b", 1, 0) == 0);
 	kio_chain(k, true);
-	CHECK(kio_write(k, 3, fds[1], "c", 0, 1, 0, 0) == 0);
-	CHECK(kio_write(k, 4, fds[1], "d", 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 3, fds[1], "c", 1, 0) == 0);
+	CHECK(kio_write(k, 4, fds[1], "d", 1, 0) == 0);
 	guard_fire();
 	CHECK(bytes_in(fds[0]) == 1);
 }
@@ -116,7 +117,8 @@ TEST(guard_closes_an_fd_that_nobody_will_hear_of)
 
 	CHECK(connect(client, (struct sockaddr *)&address, sizeof(address)) ==
 	      0);
-	CHECK(kio_accept(k, 1 | UD_MAKES_FD, listener, NULL) == 0);
+	CHECK(kio_sqe(k, 1 | UD_MAKES_FD, IORING_OP_ACCEPT, listener, NULL, 0, 0,
+		      0, 0) == 0);
 	CHECK(enter(k, 0, 0, IORING_ENTER_GETEVENTS) == 1);
 	CHECK(count_fds() == fds + 1);
 	guard_fire();
@@ -134,7 +136,7 @@ TEST(guard_cancels_a_chain_to_its_end)
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
 	kio_chain(k, true);
 	for (int i = 0; i < 3; i++)
-		CHECK(kio_recv(k, i, fds[0], &bytes[i], 0, 1, 0) == 0);
+		CHECK(kio_recv(k, i, fds[0], &bytes[i], 1, 0) == 0);
 	kio_chain(k, false);
 	CHECK(step_at_once(k) == 0);
 	CHECK(k->in_flight == 3);
@@ -155,8 +157,9 @@ TEST(guard_cancels_what_has_started_since)
 	memset(data, 'x', sizeof(data));
 	CHECK(write(fd, data, sizeof(data)) == sizeof(data));
 	kio_chain(k, true);
-	CHECK(kio_read(k, 1, fd, buffer, 0, sizeof(buffer), 0, IOSQE_ASYNC) == 0);
-	CHECK(kio_recv(k, 2, fds[0], &byte, 0, 1, 0) == 0);
+	CHECK(kio_sqe(k, 1, IORING_OP_READ | IOSQE_ASYNC << 8, fd, buffer, 0,
+		      sizeof(buffer), 0, 0) == 0);
+	CHECK(kio_recv(k, 2, fds[0], &byte, 1, 0) == 0);
 	kio_chain(k, false);
 	CHECK(enter(k, 0, 0, 0) == 2);
 	while (buffer[0] != 'x')

@@ -90,7 +90,7 @@ TEST(pump_fits_into_a_small_queue)
 	struct pump p = pump_open(2);
 	int32_t result;
 
-	CHECK(kio_fsync(p.k, 1, p.file, 0) == 0);
+	CHECK(queue_fsync(p.k, 1, p.file) == 0);
 	CHECK(step_at_once(p.k) >= 0);
 	while (p.k->in_flight)
 		step_at_once(p.k);

@@ -13,7 +13,7 @@ TEST(full_queue_submits_by_itself)
 	int fd = temporary_file();
 
 	for (int i = 0; i < 11; i++)
-		CHECK(kio_write(k, i, fd, "x", 0, 1, i, 0) == 0);
+		CHECK(kio_write(k, i, fd, "x", 1, i) == 0);
 	CHECK(k->in_flight == 11);
 	collect(k, completions, 11);
 	for (int i = 0; i < 11; i++)
@@ -30,12 +30,12 @@ TEST(chain_runs_in_order_and_links_no_stranger)
 	int fd = temporary_file();
 	char byte;
 
-	CHECK(kio_write(k, 1, fd, "x", 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 1, fd, "x", 1, 0) == 0);
 	kio_chain(k, true);
-	CHECK(kio_read(k, 2, -1, &byte, 0, 1, 0, 0) == 0);
-	CHECK(kio_write(k, 3, fd, "y", 0, 1, 1, 0) == 0);
+	CHECK(kio_read(k, 2, -1, &byte, 1, 0) == 0);
+	CHECK(kio_write(k, 3, fd, "y", 1, 1) == 0);
 	kio_chain(k, false);
-	CHECK(kio_write(k, 4, fd, "z", 0, 1, 2, 0) == 0);
+	CHECK(kio_write(k, 4, fd, "z", 1, 2) == 0);
 	collect(k, completions, 4);
 	CHECK(result_for(completions, 4, 1) == 1);
 	CHECK(result_for(completions, 4, 2) == -EBADF);
@@ -54,15 +54,15 @@ TEST(chain_across_a_full_queue_stays_whole)
 	char byte;
 
 	CHECK(pipe2(fds, O_CLOEXEC | O_NONBLOCK) == 0);
-	CHECK(kio_write(k, 1, fds[1], "a", 0, 1, 0, 0) == 0);
-	CHECK(kio_write(k, 2, fds[1], "b", 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 1, fds[1], "a", 1, 0) == 0);
+	CHECK(kio_write(k, 2, fds[1], "b", 1, 0) == 0);
 	kio_chain(k, true);
-	CHECK(kio_write(k, 3, fds[1], "c", 0, 1, 0, 0) == 0);
-	CHECK(kio_read(k, 4, -1, &byte, 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 3, fds[1], "c", 1, 0) == 0);
+	CHECK(kio_read(k, 4, -1, &byte, 1, 0) == 0);
 	CHECK(bytes_in(fds[0]) == -EAGAIN);
-	CHECK(kio_write(k, 5, fds[1], "d", 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 5, fds[1], "d", 1, 0) == 0);
 	CHECK(bytes_in(fds[0]) == 2);
-	CHECK(kio_write(k, 6, fds[1], "e", 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 6, fds[1], "e", 1, 0) == 0);
 	kio_chain(k, false);
 	collect(k, completions, 6);
 	CHECK(result_for(completions, 6, 1) == 1);
@@ -84,8 +84,8 @@ TEST(chain_longer_than_the_queue_is_refused)
 
 	kio_chain(k, true);
 	for (int i = 0; i < 4; i++)
-		CHECK(kio_fsync(k, i, fd, 0) == 0);
-	CHECK(kio_fsync(k, 4, fd, 0) == -E2BIG);
+		CHECK(queue_fsync(k, i, fd) == 0);
+	CHECK(queue_fsync(k, 4, fd) == -E2BIG);
 	CHECK(k->in_flight == 4);
 	kio_chain(k, false);
 	collect(k, completions, 4);
@@ -102,14 +102,14 @@ TEST(chain_without_its_first_does_not_happen)
 	struct completion completions[2];
 	int fd = temporary_file(), ring = k->ring.enter_ring_fd;
 
-	CHECK(kio_fsync(k, 1, fd, 0) == 0);
+	CHECK(queue_fsync(k, 1, fd) == 0);
 	kio_chain(k, true);
 	k->ring.enter_ring_fd = -1;
-	CHECK(kio_fsync(k, 2, fd, 0) < 0);
+	CHECK(queue_fsync(k, 2, fd) < 0);
 	k->ring.enter_ring_fd = ring;
-	CHECK(kio_write(k, 3, fd, "x", 0, 1, 0, 0) == -ECANCELED);
+	CHECK(kio_write(k, 3, fd, "x", 1, 0) == -ECANCELED);
 	kio_chain(k, false);
-	CHECK(kio_write(k, 4, fd, "x", 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 4, fd, "x", 1, 0) == 0);
 	collect(k, completions, 2);
 	CHECK(result_for(completions, 2, 1) == 0);
 	CHECK(result_for(completions, 2, 4) == 1);
@@ -125,7 +125,7 @@ TEST(close_that_does_not_fit_is_left_to_the_caller)
 	int fd = temporary_file();
 
 	kio_chain(k, true);
-	CHECK(kio_write(k, 1, fd, "x", 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 1, fd, "x", 1, 0) == 0);
 	CHECK(kio_close(k, 2, fd) == -E2BIG);
 	kio_chain(k, false);
 	CHECK(fcntl(fd, F_GETFD) >= 0);
@@ -137,7 +137,7 @@ TEST(close_that_does_not_fit_is_left_to_the_caller)
 	/* nobody closes it any more */
 	fd = temporary_file();
 	kio_chain(k, true);
-	CHECK(kio_write(k, 1, fd, "x", 0, 1, 0, 0) == 0);
+	CHECK(kio_write(k, 1, fd, "x", 1, 0) == 0);
 	CHECK(kio_close(k, 2, fd) == -E2BIG);
 	guard_fire();
 	CHECK(fcntl(fd, F_GETFD) == -1);
@@ -149,8 +149,8 @@ TEST(retract_keeps_an_operation_from_happening)
 	struct completion completions[2];
 	int fd = temporary_file();
 
-	CHECK(kio_write(k, 1, fd, "x", 0, 1, 0, 0) == 0);
-	CHECK(kio_write(k, 2, fd, "y", 0, 1, 7, 0) == 0);
+	CHECK(kio_write(k, 1, fd, "x", 1, 0) == 0);
+	CHECK(kio_write(k, 2, fd, "y", 1, 7) == 0);
 	CHECK(kio_retract(k, 2));
 	collect(k, completions, 2);
 	CHECK(result_for(completions, 2, 1) == 1);
@@ -171,8 +171,8 @@ TEST(cancel_of_the_first_link_stops_the_chain)
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
 	kio_chain(k, true);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 0, 1, 0) == 0);
-	CHECK(kio_write(k, 2, fd, "x", 0, 1, 0, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
+	CHECK(kio_write(k, 2, fd, "x", 1, 0) == 0);
 	kio_chain(k, false);
 	CHECK(kio_cancel(k, 1) == 0);
 	collect(k, completions, 2);
@@ -193,9 +193,9 @@ TEST(cancel_within_a_chain_cancels_what_follows)
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
 	kio_chain(k, true);
-	CHECK(kio_write(k, 1, fd, "x", 0, 1, 0, 0) == 0);
-	CHECK(kio_recv(k, 2, fds[0], &byte, 0, 1, 0) == 0);
-	CHECK(kio_write(k, 3, fd, "y", 0, 1, 1, 0) == 0);
+	CHECK(kio_write(k, 1, fd, "x", 1, 0) == 0);
+	CHECK(kio_recv(k, 2, fds[0], &byte, 1, 0) == 0);
+	CHECK(kio_write(k, 3, fd, "y", 1, 1) == 0);
 	kio_chain(k, false);
 	CHECK(kio_cancel(k, 2) == 0);
 	for (int collected = 0; collected < 3;) {
@@ -231,7 +231,7 @@ TEST(cancel_in_flight_is_told_by_the_operation_only)
 	char byte;
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 0, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	CHECK(kio_cancel(k, 1) == 0);
 	CHECK(k->in_flight == 1);
@@ -264,9 +264,9 @@ TEST(cancel_all_leaves_nothing_in_flight)
 	char bytes[2];
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], &bytes[0], 0, 1, 0) == 0);
-	CHECK(kio_recv(k, 2, fds[1], &bytes[1], 0, 1, 0) == 0);
-	CHECK(kio_poll(k, 3, fds[0], POLLIN, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &bytes[0], 1, 0) == 0);
+	CHECK(kio_recv(k, 2, fds[1], &bytes[1], 1, 0) == 0);
+	CHECK(queue_poll(k, 3, fds[0], POLLIN, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	CHECK(kio_cancel_all(k) == 0);
 	collect(k, completions, 3);
@@ -289,7 +289,7 @@ TEST(drain_of_thousands_asks_once)
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
 	for (int i = 1; i <= POLLS; i++)
-		CHECK(kio_poll(k, i, fds[0], POLLIN, 0) == 0);
+		CHECK(queue_poll(k, i, fds[0], POLLIN, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	CHECK(k->in_flight == POLLS);
 	before = k->submissions;
@@ -314,10 +314,11 @@ TEST(poll_of_changes_waits_for_room)
 	while (write(fds[0], bytes, sizeof(bytes)) > 0)
 		;
 	CHECK(shutdown(fds[1], SHUT_WR) == 0);
-	CHECK(kio_poll(k, 1, fds[0], POLLOUT, 0) == 0);
+	CHECK(queue_poll(k, 1, fds[0], POLLOUT, 0) == 0);
 	CHECK(result_of_one(k, 1) == POLLRDHUP);
 
-	CHECK(kio_poll_changes(k, 2, fds[0], POLLOUT, 0) == 0);
+	CHECK(queue_poll(k, 2, fds[0], POLLOUT,
+			 IORING_POLL_ADD_MULTI) == 0);
 	collect(k, &completion, 1);
 	CHECK(completion.user_data == 2 && completion.result == POLLRDHUP);
 	CHECK(step_at_once(k) == 0);
@@ -344,7 +345,7 @@ TEST(poll_end_ends_nothing_but_polls)
 	char byte;
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 0, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	CHECK(kio_poll_end(k, 1) == 0);
 	CHECK(step_at_once(k) == 0);

@@ -23,8 +23,8 @@ static void woken_by_a_write(struct kio *k, bool is_poll)
 	uint64_t value;
 
 	CHECK(fd >= 0);
-	CHECK((is_poll ? kio_poll(k, 1, fd, POLLIN, 0) :
-			 kio_read(k, 1, fd, &value, 0, 8, 0, 0)) == 0);
+	CHECK((is_poll ? queue_poll(k, 1, fd, POLLIN, 0) :
+			 kio_read(k, 1, fd, &value, 8, 0)) == 0);
 	fall_asleep(k, 0);
 	eventfd_write_one(fd);
 	/* The kernel's late signal, once a ring, may be what comes first. */
@@ -53,7 +53,7 @@ TEST(an_eventfd_is_not_trusted_where_no_fd_is_left)
 	CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
 	low = limit;
 	fd = eventfd(0, EFD_CLOEXEC);
-	CHECK(kio_poll(k, 1, fd, POLLIN, 0) == 0);
+	CHECK(queue_poll(k, 1, fd, POLLIN, 0) == 0);
 	/* the lowest that is free is refused */
 	low.rlim_cur = (rlim_t)fd + 1;
 	CHECK(setrlimit(RLIMIT_NOFILE, &low) == 0);
@@ -75,7 +75,7 @@ TEST(an_eventfd_is_watched_as_long_as_its_operation)
 	struct pollfd event = { .fd = k->event_fd, .events = POLLIN };
 	int fd = eventfd(0, EFD_CLOEXEC);
 
-	CHECK(kio_poll(k, 1, fd, POLLIN, 0) == 0);
+	CHECK(queue_poll(k, 1, fd, POLLIN, 0) == 0);
 	fall_asleep(k, 0);
 	CHECK(kio_cancel(k, 1) == 0);
 	CHECK(result_of_one(k, 1) == -ECANCELED);
@@ -95,7 +95,8 @@ TEST(an_eventfd_that_stays_readable_ends_no_sleep)
 	int fd = eventfd(1, EFD_CLOEXEC);
 	int32_t out[4];
 
-	CHECK(kio_poll_changes(k, 1, fd, POLLIN, 0) == 0);
+	CHECK(queue_poll(k, 1, fd, POLLIN,
+			 IORING_POLL_ADD_MULTI) == 0);
 	CHECK(kio_step(k, out, 1, true) == 1 && out[3] & IORING_CQE_F_MORE);
 	for (int i = 0; i < 3; i++) {
 		fall_asleep(k, 0);
@@ -116,7 +117,7 @@ TEST(arm_makes_a_completion_readable_once)
 	char byte;
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 0, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	fall_asleep(k, 0);
 	CHECK(!is_readable(k->event_fd));
@@ -137,7 +138,7 @@ TEST(step_switches_the_eventfd_off)
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
 	fall_asleep(k, 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 0, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	CHECK(write(fds[1], "x", 1) == 1);
 	CHECK(!is_readable(k->event_fd));
@@ -153,7 +154,7 @@ TEST(arm_refuses_to_sleep_over_a_completion)
 	char byte;
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 0, 1, 0) == 0);
+	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
 	CHECK(step_at_once(k) == 0);
 	CHECK(write(fds[1], "x", 1) == 1);
 	CHECK(kio_arm(k, 0) == 0);

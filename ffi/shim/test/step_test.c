@@ -16,10 +16,10 @@ TEST(step_reports_user_data_and_result)
 	char byte = 0;
 
 	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_send(k, id, fds[0], "abc", 0, 3, 0) == 0);
+	CHECK(kio_send(k, id, fds[0], "abc", 3, 0) == 0);
 	CHECK(k->in_flight == 1);
 	CHECK(result_of_one(k, (uint64_t)id) == 3);
-	CHECK(kio_recv(k, 2, fds[1], &byte, 0, 1, 0) == 0);
+	CHECK(kio_recv(k, 2, fds[1], &byte, 1, 0) == 0);
 	CHECK(result_of_one(k, 2) == 1 && byte == 'a');
 	context_close(k);
 	guard_fire();
@@ -44,7 +44,8 @@ TEST(read_goes_beyond_4_gib_of_a_buffer)
 
 	CHECK(buffer != MAP_FAILED);
 	CHECK(write(fd, "x", 1) == 1);
-	CHECK(kio_read(k, 1, fd, buffer, (double)at, 1, 0, 0) == 0);
+	CHECK(kio_sqe(k, 1, IORING_OP_READ, fd, buffer, (double)at, 1, 0, 0) ==
+	      0);
 	CHECK(result_of_one(k, 1) == 1);
 	CHECK(buffer[at] == 'x' && buffer[5] == 0);
 	munmap(buffer, at + 1);
@@ -77,7 +78,7 @@ TEST(arm_ends_a_wait_that_is_left)
 
 	CHECK(pipe2(fds, O_CLOEXEC) == 0);
 	CHECK(write(fds[1], "a", 1) == 1);
-	CHECK(kio_read(k, 1, fds[0], &byte, 0, 1, 0, 0) == 0);
+	CHECK(kio_read(k, 1, fds[0], &byte, 1, 0) == 0);
 	CHECK(result_of_one(k, 1) == 1);
 	CHECK(k->wait_armed);
 	while (!kio_arm(k, 0))
@@ -187,7 +188,7 @@ TEST(step_fills_no_more_than_its_capacity)
 	int32_t out[4 * 5];
 
 	for (int i = 0; i < 10; i++)
-		CHECK(kio_fsync(k, i, fd, 0) == 0);
+		CHECK(queue_fsync(k, i, fd) == 0);
 	for (int left = 10; left > 0;) {
 		int got;
 
@@ -210,7 +211,7 @@ TEST(step_loses_nothing_when_the_cq_overflows)
 	char byte;
 
 	for (int i = 0; i < 100; i++)
-		CHECK(kio_read(k, i, fd, &byte, 0, 1, 0, 0) == 0);
+		CHECK(kio_read(k, i, fd, &byte, 1, 0) == 0);
 	collect(k, completions, 100);
 	for (int i = 0; i < 100; i++)
 		CHECK(result_for(completions, 100, i) == 0);
@@ -225,7 +226,7 @@ TEST(step_fetches_an_overflow_without_being_asked_to_wait)
 	char byte;
 
 	for (int i = 0; i < 100; i++)
-		CHECK(kio_read(k, i, fd, &byte, 0, 1, 0, 0) == 0);
+		CHECK(kio_read(k, i, fd, &byte, 1, 0) == 0);
 	while ((fresh = step_at_once(k)) > 0)
 		count += fresh;
 	CHECK(count == 100);
@@ -243,7 +244,7 @@ TEST(step_ends_though_the_taskrun_flag_is_stale)
 	struct kio *k = context_open(8);
 	int fd = temporary_file();
 
-	CHECK(kio_fsync(k, 1, fd, 0) == 0);
+	CHECK(queue_fsync(k, 1, fd) == 0);
 	*k->ring.sq.kflags |= IORING_SQ_TASKRUN;
 	CHECK(result_of_one(k, 1) == 0);
 	*k->ring.sq.kflags |= IORING_SQ_TASKRUN;
