@@ -1198,4 +1198,63 @@ export const MUTANTS: readonly Mutant[] = [
     to: "",
     tests: ["C hot_functions_make_the_bytes_of_their_rows"],
   },
+  {
+    rule: "a queue that is full stops the kernel",
+    file: "lib/ring/stream.ts",
+    from:
+      "    this.#pausing = true;\n    requestCancel(this.#core, this.#entry);\n",
+    to: "",
+    tests: ["tests/lib/multishot_test.ts"],
+  },
+  {
+    rule: "a consumer that comes back brings the kernel back",
+    file: "lib/ring/stream.ts",
+    from:
+      "    if (this.#queue.length <= this.#queueMax >> 1) this.#resume();\n",
+    to: "",
+    tests: ["tests/lib/multishot_test.ts"],
+  },
+  {
+    rule: "what comes after a consumer has left is let go",
+    file: "lib/ring/stream.ts",
+    from: "    else if (this.#left) this.#drop(result);\n",
+    to: "",
+    tests: ["tests/lib/multishot_test.ts"],
+  },
+  {
+    rule: "what waits at the end of a stream is let go",
+    file: "lib/ring/stream.ts",
+    from:
+      "    if (errno === ECANCELED || errno === ETIMEDOUT) this.#discard();\n",
+    to: "    void errno;\n",
+    tests: ["tests/lib/multishot_test.ts"],
+  },
+  {
+    rule: "an fd that waits to be taken is the isolate's",
+    file: "lib/ops/multishot.ts",
+    from: "    keep: (fd) => shim.kio_fd_own(fd),",
+    to: "    keep: () => {},",
+    tests: ["tests/process/multishot.process.ts"],
+  },
+  {
+    rule: "and the consumer's once it is taken",
+    file: "lib/ops/multishot.ts",
+    from: "    give: (fd) => shim.kio_fd_disown(fd),",
+    to: "    give: () => {},",
+    tests: ["tests/process/multishot.process.ts"],
+  },
+  {
+    rule: "a shot that fails at once again and again pauses",
+    file: "lib/ring/stream.ts",
+    from: "if (++this.#vain > VAIN_MAX || isShort(-result)) {",
+    to: "if (isShort(-result)) {",
+    tests: ["tests/process/multishot.process.ts"],
+  },
+  {
+    rule: "single shots do where there are no multishots",
+    file: "lib/ring/stream.ts",
+    from: "      this.#sqe.ioprio = 0;\n",
+    to: "      return false;\n",
+    tests: ["tests/process/multishot.process.ts"],
+  },
 ];

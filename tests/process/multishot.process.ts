@@ -1,0 +1,185 @@
+/**
+ * Streams where the process, the isolate or the kernel is at its end: fds that
+ * nobody took are closed, and single shots do what multishots do.
+ */
+import "./fault_library.ts";
+import { assertEquals } from "@std/assert";
+import {
+  asyncAcceptMultishot,
+  asyncConnect,
+  asyncPollMultishot,
+  asyncSend,
+  type IoContext,
+  POLLIN,
+  Socket,
+  type SocketAddress,
+  unwrap,
+} from "@kio/kio";
+import { FaultPlan } from "@kio/kio/testing";
+import { bytes, kioTest, listen, unixPair, value } from "../support.ts";
+import { runScript } from "./support.ts";
+
+// ---- the end of an isolate --------------------------------------------------------
+
+const WORKER = `
+import * as kio from "@kio/kio";
+onmessage = async ({ data: { fd, how } }) => {
+  const ctx = new kio.IoContext(16);
+  const stream = kio.asyncAcceptMultishot(ctx, fd, { queueMax: 3 });
+  // Some wait in the queue, some in the ring, some in the backlog.
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  postMessage(stream.take().value);
+  if (how === "close") self.close();
+  if (how === "exit") Deno.exit();
+  if (how === "throw") throw new Error("on purpose");
+};
+`;
+
+const SCRIPT = `
+using ctx = new kio.IoContext();
+const url = "data:text/javascript,${encodeURIComponent(WORKER)}";
+for (const how of ["terminate", "close", "exit", "throw"]) {
+  const listener = kio.unwrap(kio.TcpListener.bind(kio.SocketAddress.v4(0)));
+  const { port } = listener.localAddress;
+  const clients = await Promise.all(Array.from({ length: 10 }, () =>
+    kio.TcpStream.connect(ctx, "127.0.0.1", port).then(kio.unwrap)));
+  const worker = new Worker(url, { type: "module" });
+  worker.onerror = (event) => event.preventDefault();
+  const ready = new Promise((resolve) => worker.onmessage = resolve);
+  worker.postMessage({ fd: listener.fd, how });
+  const { data: taken } = await ready;
+  if (how === "terminate") worker.terminate();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  // Those in the backlog are closed with the listener.
+  await listener.close();
+  // The worker has given it away.
+  kio.unwrap(await kio.asyncSend(ctx, taken, new Uint8Array(1)));
+  await kio.asyncClose(ctx, taken);
+  for (const client of clients) {
+    const buffer = new Uint8Array(1);
+    const end = await kio.asyncRecv(ctx, client, buffer).withTimeout(5000);
+    if (!end.ok && end.error.code === "ETIMEDOUT") throw new Error(how);
+    await client.close();
+  }
+}
+console.log("done");
+Deno.exit();
+`;
+
+Deno.test("asyncAcceptMultishot() closes what nobody took at the end of the isolate", async () => {
+  const { code, signal, out, err } = await runScript(SCRIPT, { flags: ["-A"] });
+  assertEquals([code, signal, out], [0, null, "done\n"], err);
+});
+
+Deno.test("a stream keeps the process alive until it ends", async () => {
+  const { code, out, err } = await runScript(
+    `
+    const ctx = new kio.IoContext();
+    const listener = kio.unwrap(kio.TcpListener.bind(kio.SocketAddress.v4(0)));
+    const signal = AbortSignal.timeout(20);
+    const stream = kio.asyncAcceptMultishot(ctx, listener).withSignal(signal);
+    for await (const result of stream) console.log(result.error.code);
+    addEventListener("unload", () => console.log("unload"));
+    `,
+    { flags: ["--allow-ffi"] },
+  );
+  assertEquals([code, out], [0, "ECANCELED\nunload\n"], err);
+});
+
+// ---- a kernel that has it not, or a bad day ----------------------------------------
+
+async function connected(
+  ctx: IoContext,
+  at: SocketAddress,
+  count: number,
+): Promise<Socket[]> {
+  const sockets = Array.from(
+    { length: count },
+    () => unwrap(Socket.open("ipv4")),
+  );
+  const all = sockets.map((socket) => asyncConnect(ctx, socket, at));
+  for (const result of await Promise.all(all)) value(result);
+  return sockets;
+}
+
+/** Accepts as many, and tells what came besides. */
+async function accepted(ctx: IoContext, count: number): Promise<string[]> {
+  const { listener, at } = listen();
+  await using _ = listener;
+  const stream = asyncAcceptMultishot(ctx, listener);
+  const clients = await connected(ctx, at, count);
+  const codes: string[] = [];
+  let left = count;
+  for await (const result of stream) {
+    if (result.ok) await new Socket(result.value).close();
+    else codes.push(result.error.code);
+    if (result.ok && --left === 0) break;
+  }
+  for (const client of clients) await client.close();
+  return codes;
+}
+
+kioTest(
+  "asyncAcceptMultishot() goes on with single shots where there are no others",
+  async (ctx) => {
+    using plan = FaultPlan.install({
+      rules: [{ operation: "accept", fault: "error", code: "EINVAL", nth: 1 }],
+    });
+    const before = ctx.stats().submissions;
+    assertEquals(await accepted(ctx, 10), []);
+    assertEquals(plan.injectedCount, 1);
+    // One for each, besides the connects.
+    assertEquals(ctx.stats().submissions - before >= 20, true);
+  },
+);
+
+for (const code of ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "ECONNABORTED"]) {
+  kioTest(
+    `asyncAcceptMultishot() tells of ${code} and goes on`,
+    async (ctx) => {
+      using _ = FaultPlan.install({
+        rules: [{ operation: "accept", fault: "error", code, nth: 1 }],
+      });
+      assertEquals(await accepted(ctx, 5), [code]);
+    },
+  );
+}
+
+for (const code of ["EAGAIN", "EINTR", "ERESTARTSYS"]) {
+  kioTest(`asyncAcceptMultishot() does not tell of ${code}`, async (ctx) => {
+    using _ = FaultPlan.install({
+      rules: [{ operation: "accept", fault: "error", code, times: 5 }],
+    });
+    assertEquals(await accepted(ctx, 5), []);
+  });
+}
+
+kioTest(
+  "asyncAcceptMultishot() does not spin while it fails at once",
+  async (ctx) => {
+    using _ = FaultPlan.install({
+      rules: [{ operation: "accept", fault: "error", code: "ECONNABORTED" }],
+    });
+    const { listener } = listen();
+    await using _listener = listener;
+    const before = ctx.stats().submissions;
+    const stream = asyncAcceptMultishot(ctx, listener).withTimeout(100);
+    for await (const _result of stream);
+    const count = ctx.stats().submissions - before;
+    // Some at once, then one each 10 ms, each with the timeout of the ring.
+    assertEquals(count < 80, true, `${count} submissions`);
+  },
+);
+
+kioTest("asyncPollMultishot() goes on after EINTR", async (ctx) => {
+  using _ = FaultPlan.install({
+    rules: [{ operation: "poll", fault: "error", code: "EINTR", nth: 1 }],
+  });
+  using pair = unixPair();
+  const stream = asyncPollMultishot(ctx, pair.left, POLLIN);
+  value(await asyncSend(ctx, pair.right, bytes("x")));
+  for await (const events of stream.orThrow()) {
+    assertEquals(events & POLLIN, POLLIN);
+    break;
+  }
+});
