@@ -228,29 +228,25 @@ export class Stream<T> implements UringStream<T>, Shots {
 
   #push(result: Result<T>): void {
     const taker = this.#takers.shift();
-    if (taker !== undefined) taker({ done: false, value: result });
-    else if (this.#left) this.#drop(result);
-    else {
-      if (result.ok) this.#values.keep(result.value);
-      this.#queue.push(result);
-    }
+    if (taker !== undefined) return taker({ done: false, value: result });
+    if (result.ok) this.#values.keep(result.value);
+    this.#queue.push(result);
   }
 
   /** Its last result has come. */
   #end(result: Result<T>): void {
     this.#over = true;
     const { errno } = (result as Failure).error;
-    if (errno === ECANCELED || errno === ETIMEDOUT) this.#discard();
+    const isGivenUp = errno === ECANCELED || errno === ETIMEDOUT;
+    if (isGivenUp || this.#left) this.#discard();
     if (!this.#left) this.#push(result);
     for (const taker of this.#takers.splice(0)) taker(OVER);
     this.#ended.resolve();
   }
 
   #discard(): void {
-    for (const result of this.#queue.splice(0)) this.#drop(result);
-  }
-
-  #drop(result: Result<T>): void {
-    if (result.ok) this.#values.discard(result.value);
+    for (const result of this.#queue.splice(0)) {
+      if (result.ok) this.#values.discard(result.value);
+    }
   }
 }
