@@ -53,6 +53,7 @@ import "./lib/ring/completion.ts";
 import "./lib/ring/driver.ts";
 import "./lib/ring/dump.ts";
 import "./lib/ring/entry.ts";
+import "./lib/ring/mail.ts";
 import "./lib/ring/offered.ts";
 import "./lib/ring/op.ts";
 import "./lib/ring/opening.ts";

@@ -1027,16 +1027,16 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "an fd that onFd has not taken is closed if it throws",
-    file: "lib/ring/Ring.ts",
-    from: "if (offered.get(fd) === offer) this.shim.kio_fd_close(fd);",
+    file: "lib/ring/mail.ts",
+    from: "if (offered.get(fd) === offer) ring.shim.kio_fd_close(fd);",
     to: "",
     tests: ["tests/lib/pass_fd_test.ts"],
   },
   {
     rule: "but not one that it has taken",
-    file: "lib/ring/Ring.ts",
-    from: "if (offered.get(fd) === offer) this.shim.kio_fd_close(fd);",
-    to: "this.shim.kio_fd_close(fd);",
+    file: "lib/ring/mail.ts",
+    from: "if (offered.get(fd) === offer) ring.shim.kio_fd_close(fd);",
+    to: "ring.shim.kio_fd_close(fd);",
     tests: ["tests/lib/pass_fd_test.ts"],
   },
   {

@@ -23,8 +23,8 @@ import {
   SPAN,
   State,
 } from "./entry.ts";
+import { giveFds, giveMessages } from "./mail.ts";
 import { Op } from "./op.ts";
-import { offered } from "./offered.ts";
 import { openRing } from "./opening.ts";
 import type { Operation } from "./operation.ts";
 import type { Retained } from "./retained.ts";
@@ -98,7 +98,6 @@ export class Ring implements Core {
   #links: Op<unknown>[] = [];
   #messages: number[] = [];
   #hasMail = false;
-  readonly #tag = new Float64Array(1);
 
   constructor(options: RingOptions) {
     this.shim = loadShim();
@@ -363,13 +362,7 @@ export class Ring implements Core {
     const messages = this.#messages;
     if (messages.length > 0) {
       this.#messages = [];
-      for (let at = 0; at < messages.length; at += 2) {
-        try {
-          this.onMessage?.(messages[at]!, messages[at + 1]!);
-        } catch (error) {
-          reportError(error);
-        }
-      }
+      giveMessages(this, messages);
     }
     this.onBatch?.();
   }
@@ -377,20 +370,7 @@ export class Ring implements Core {
   /** Gives `onFd` the fds that other threads have passed. Without a handler
    * they stay in the mailbox, and the end of the context closes them. */
   takeFds(): void {
-    while (this.onFd !== null && !this.closing) {
-      const fd = this.shim.kio_fd_take(this.handle, this.#tag);
-      if (fd < 0) return;
-      const offer = Symbol();
-      offered.set(fd, offer);
-      try {
-        this.onFd(fd, this.#tag[0]!);
-      } catch (error) {
-        if (offered.get(fd) === offer) this.shim.kio_fd_close(fd);
-        reportError(error);
-      } finally {
-        if (offered.get(fd) === offer) offered.delete(fd);
-      }
-    }
+    giveFds(this);
   }
 
   // ---- the end --------------------------------------------------------------

@@ -6,6 +6,7 @@ import {
   acceptLoop,
   asyncAccept,
   asyncAcceptFrom,
+  asyncAcceptMultishot,
   asyncClose,
   asyncConnect,
   asyncFallocate,
@@ -17,6 +18,7 @@ import {
   asyncOpen,
   asyncPipe,
   asyncPoll,
+  asyncPollMultishot,
   asyncRead,
   asyncReadExact,
   asyncReadFixed,
@@ -88,6 +90,7 @@ try {
   if (!(error instanceof Deno.errors.NotCapable)) throw error;
 }
 const given = await asyncPoll(ctx, left, POLLOUT).orThrow();
+for await (const _ of asyncPollMultishot(ctx, left, POLLOUT)) break;
 await asyncSend(ctx, left, new Uint8Array(4)).orThrow();
 await asyncRecv(ctx, right, one).orThrow();
 await asyncRecvExact(ctx, right, new Uint8Array(3)).orThrow();
@@ -110,9 +113,9 @@ await asyncRename(ctx, path, `${path}.renamed`).orThrow();
 await asyncUnlink(ctx, `${path}.renamed`).orThrow();
 const folder = await asyncOpen(ctx, "/tmp", O_RDONLY | O_DIRECTORY).orThrow();
 const how = { resolve: 0 };
-const again = await asyncOpen(ctx, ".", O_RDONLY, { dir: folder, ...how })
+const reopened = await asyncOpen(ctx, ".", O_RDONLY, { dir: folder, ...how })
   .orThrow();
-await Promise.all([asyncClose(ctx, again), asyncClose(ctx, folder)]);
+await Promise.all([asyncClose(ctx, reopened), asyncClose(ctx, folder)]);
 await asyncFallocate(ctx, file, 0, 0, 8).orThrow();
 await asyncFtruncate(ctx, file, 4096).orThrow();
 await asyncWrite(ctx, file, one).orThrow();
@@ -148,6 +151,13 @@ await Promise.all([
   asyncAcceptFrom(ctx, listener).orThrow()
     .then(({ fd }) => asyncClose(ctx, fd)),
 ]);
+const again = unwrap(Socket.open("ipv4"));
+await asyncConnect(ctx, again, at).orThrow();
+for await (const fd of asyncAcceptMultishot(ctx, listener).orThrow()) {
+  await asyncClose(ctx, fd);
+  break;
+}
+await again.close();
 const connected = TcpStream.connect(ctx, "localhost", at.port);
 await asyncClose(ctx, await asyncAccept(ctx, listener).orThrow());
 await unwrap(await connected).close();
