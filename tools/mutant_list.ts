@@ -1198,4 +1198,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: "",
     tests: ["C hot_functions_make_the_bytes_of_their_rows"],
   },
+  {
+    rule: "an operation that has more than one completion ends the process",
+    file: "lib/ring/completion.ts",
+    from: "  if (!entry.extra?.steps?.isWaiting) {",
+    to: "  if (entry.extra?.steps?.isWaiting && events < 0) {",
+    tests: ["tests/process/abort.process.ts"],
+  },
 ];

@@ -83,9 +83,12 @@ function completeRare(
   conclude(core, entry, resultFor(entry, result));
 }
 
-/** Takes a completion that is not the last, of a multishot poll. Its first
- * event but RDHUP ends the poll. */
+/** Takes a completion that is not the last: of a poll for changes, whose first
+ * event but RDHUP ends it. Nothing else has more than one. */
 export function report(core: Core, entry: Entry, events: number): void {
+  if (!entry.extra?.steps?.isWaiting) {
+    abort(core, `${entry.operation.name}: more than one completion`);
+  }
   if ((events & ~POLLRDHUP) !== 0) requestCancel(core, entry);
 }
 
