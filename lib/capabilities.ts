@@ -1,5 +1,6 @@
 import { loadShim } from "../ffi/load.ts";
-import * as table from "./ops/table.ts";
+import { ROWS } from "./ops/rows.ts";
+import type { Row } from "./ops/table.ts";
 import { openingError } from "./ring/opening.ts";
 
 /**
@@ -35,11 +36,6 @@ export interface Capabilities {
   readonly features: Readonly<Record<Feature, boolean>>;
 }
 
-/** The operations of the kernel. */
-const ROWS = Object.values(table).filter(({ opcode, isEmulated }) =>
-  opcode >= 0 || isEmulated
-);
-
 const OPCODES_MAX = 256;
 
 /** IORING_SETUP_* and IORING_FEAT_* of io_uring_setup(2). */
@@ -57,10 +53,7 @@ export function probe(handle: Deno.PointerObject | null): Capabilities {
   if (status < 0) throw openingError(-status);
   const [setup = 0, features = 0, hasSyncMessages = 0] = info;
   return Object.freeze({
-    operations: Object.freeze(Object.fromEntries(
-      ROWS.map((row) => [row.name, supportOf(row, opcodes)])
-        .sort(),
-    )),
+    operations: Object.freeze(operationsOf(opcodes)),
     features: Object.freeze({
       SINGLE_ISSUER: (setup & SETUP_SINGLE_ISSUER) !== 0,
       DEFER_TASKRUN: (setup & SETUP_DEFER_TASKRUN) !== 0,
@@ -72,10 +65,17 @@ export function probe(handle: Deno.PointerObject | null): Capabilities {
   });
 }
 
-function supportOf(
-  { opcode, isEmulated }: table.Row,
-  opcodes: Uint8Array,
-): Support {
+function operationsOf(opcodes: Uint8Array): Record<string, Support> {
+  const operations: Record<string, Support> = {};
+  for (const row of ROWS) {
+    // One of several opcodes that is missing counts.
+    if (operations[row.name] === "none") continue;
+    operations[row.name] = supportOf(row, opcodes);
+  }
+  return operations;
+}
+
+function supportOf({ opcode, fallback }: Row, opcodes: Uint8Array): Support {
   if (opcode >= 0 && opcodes[opcode] !== 0) return "ring";
-  return isEmulated ? "syscall" : "none";
+  return fallback === undefined ? "none" : "syscall";
 }

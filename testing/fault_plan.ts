@@ -4,6 +4,7 @@ import {
   FaultKind,
   faultRecords,
   installFaults,
+  movesBytes,
   type ShimRule,
 } from "../ffi/faults.ts";
 import { loadFaultShim } from "../ffi/load.ts";
@@ -15,88 +16,35 @@ import {
   type Fd,
 } from "../lib/check.ts";
 import { errnoNamed } from "../lib/errno.ts";
+import { ROWS } from "../lib/ops/rows.ts";
+import type * as table from "../lib/ops/table.ts";
 import { errorOf, exceptionOf } from "../lib/result.ts";
 
-/** The operations of the kernel, by the numbers of io_uring.h. */
-const OPCODES: Readonly<Record<FaultOperation, number>> = {
-  readv: 1,
-  writev: 2,
-  fsync: 3,
-  poll: 6,
-  sendmsg: 9,
-  recvmsg: 10,
-  accept: 13,
-  connect: 16,
-  fallocate: 17,
-  open: 18,
-  close: 19,
-  fstat: 21,
-  read: 22,
-  write: 23,
-  send: 26,
-  recv: 27,
-  openat2: 28,
-  splice: 30,
-  shutdown: 34,
-  rename: 35,
-  unlink: 36,
-  msgRing: 40,
-  ftruncate: 55,
-  enter: 256,
-  any: 257,
-};
+/** The operations of the kernel, by the numbers of io_uring.h, and two targets
+ * that are none; see faults.c. */
+const OPCODES: ReadonlyMap<string, number> = new Map([
+  ...ROWS.flatMap(({ fault, opcode }): [string, number][] =>
+    fault === undefined ? [] : [[fault, opcode]]
+  ),
+  ["enter", 256],
+  ["any", 257],
+]);
 
 /**
  * The target of a rule: an operation of the kernel, `"any"` of them, or `"enter"`.
- * `asyncRecv()` and `asyncRecvExact()` both do `"recv"`; `asyncSendfile()` does
- * `"splice"` and `"poll"`. `"enter"` is io_uring_enter(2), which submits operations
- * and collects their results. There is about one for a batch.
+ * docs/kernel-support.md lists the names. `asyncRecv()` and `asyncRecvExact()`
+ * both do `"recv"`; `asyncSendfile()` does `"splice"` and `"poll"`. `"enter"` is
+ * io_uring_enter(2), which submits operations and collects their results. There is
+ * about one for a batch.
  */
 export type FaultOperation =
-  | "readv"
-  | "writev"
-  | "fsync"
-  | "poll"
-  | "sendmsg"
-  | "recvmsg"
-  | "accept"
-  | "connect"
-  | "fallocate"
-  | "open"
-  | "close"
-  | "fstat"
-  | "read"
-  | "write"
-  | "send"
-  | "recv"
-  | "openat2"
-  | "splice"
-  | "shutdown"
-  | "rename"
-  | "unlink"
-  | "msgRing"
-  | "ftruncate"
+  | NonNullable<(typeof table)[keyof typeof table]["fault"]>
   | "enter"
   | "any";
 
-const NAMES: ReadonlyMap<number, FaultOperation> = new Map(
-  Object.entries(OPCODES).map((
-    [name, opcode],
-  ) => [opcode, name as FaultOperation]),
+const NAMES: ReadonlyMap<number, string> = new Map(
+  [...OPCODES].map(([name, opcode]) => [opcode, name]),
 );
-
-const TRANSFERS: ReadonlySet<FaultOperation> = new Set([
-  "any",
-  "read",
-  "readv",
-  "recv",
-  "recvmsg",
-  "send",
-  "sendmsg",
-  "splice",
-  "write",
-  "writev",
-]);
 
 /** Errors of io_uring_enter(2) on a bad day. */
 const ENTER_CODES = ["EINTR", "EAGAIN", "EBUSY", "ENOMEM"];
@@ -254,7 +202,7 @@ export class FaultPlan implements Disposable {
         4 * i + 4,
       );
       return {
-        operation: NAMES.get(operation) ?? "any",
+        operation: NAMES.get(operation) as FaultOperation,
         fd,
         fault: FAULTS[kind]!,
         value: kind === FaultKind.ERROR ? -value : value,
@@ -278,10 +226,11 @@ export class FaultPlan implements Disposable {
 function shimRuleOf(rule: FaultRule): ShimRule {
   checkOptions(rule, VERB);
   const { operation, fault, fd, nth, probability = 1, times } = rule;
-  if (!Object.hasOwn(OPCODES, operation)) {
+  const opcode = OPCODES.get(operation);
+  if (opcode === undefined) {
     throw new TypeError(
       `Cannot ${VERB}: there is no operation "${operation}"; there are ${
-        Object.keys(OPCODES).join(", ")
+        [...OPCODES.keys()].join(", ")
       }`,
     );
   }
@@ -303,13 +252,13 @@ function shimRuleOf(rule: FaultRule): ShimRule {
   const limit = (value: number | undefined, name: string) =>
     value === undefined ? 0 : checkInteger(value, 2 ** 31 - 1, name, VERB, 1);
   const shimRule: ShimRule = {
-    operation: OPCODES[operation],
+    operation: opcode,
     fd: fd === undefined ? -1 : checkFd(fd, { verb: VERB }),
     probability,
     nth: limit(nth, "nth"),
     times: limit(times, "times"),
     kind,
-    value: valueOf(rule),
+    value: valueOf(rule, opcode),
   };
   if (
     operation === "enter" && shimRule.nth === 0 && shimRule.times === 0 &&
@@ -323,7 +272,7 @@ function shimRuleOf(rule: FaultRule): ShimRule {
 }
 
 /** Gives the value of a rule that the shim needs besides the kind. */
-function valueOf(rule: FaultRule): number {
+function valueOf(rule: FaultRule, opcode: number): number {
   const { operation, fault } = rule;
   if (operation === "enter" && fault !== "error") {
     throw new TypeError(
@@ -332,7 +281,7 @@ function valueOf(rule: FaultRule): number {
   }
   switch (fault) {
     case "short":
-      if (!TRANSFERS.has(operation)) {
+      if (operation !== "any" && !movesBytes(opcode)) {
         throw new TypeError(
           `Cannot ${VERB}: "${operation}" moves no bytes that could be short`,
         );

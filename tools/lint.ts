@@ -19,6 +19,7 @@ const LAYERS: readonly (readonly string[])[] = [
     "lib/ip_text.ts",
     "lib/ops/layout.ts",
     "lib/ring/offered.ts",
+    "lib/ops/rows.ts",
     "lib/ops/table.ts",
     "lib/result.ts",
     "lib/worker_threads.ts",

@@ -1,7 +1,8 @@
-/** What a result of 0 or more means. */
+/** The meaning of a result of 0 or more. */
 export const Yields = { COUNT: 0, NOTHING: 1, FD: 2, DECODED: 3 } as const;
 
-/** What is known of an operation before it starts: its row in `ops/table.ts`. */
+/** The facts about an operation that the ring needs: of its row in
+ * `ops/table.ts`. */
 export interface Operation {
   /** The function that starts it: for exceptions and dumps. */
   readonly name: string;
@@ -14,6 +15,9 @@ export interface Operation {
   readonly makesFd: boolean;
   /** It closes its fd, whatever the result: nobody can take it back. */
   readonly closesFd: boolean;
+  /** `POLLIN` or `POLLOUT`, which it waits for where the kernel gives up on a
+   * stream with `EAGAIN`; 0 for what then fails. */
+  readonly waits: number;
   /** A lack of fds or memory is reported some milliseconds later. */
   readonly holdsBack: boolean;
 }

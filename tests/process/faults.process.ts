@@ -643,7 +643,7 @@ kioTest("FaultPlan refuses what makes no sense", () => {
   refused(1, /options must be an object/);
   refused(
     { operation: "x", fault: "short" },
-    /no operation "x"; there are read/,
+    /no operation "x"; there are accept, /,
   );
   refused({ operation: "read", fault: "x" }, /no fault "x"; there are short/);
   refused({ operation: "accept", fault: "short" }, /"accept" moves no bytes/);

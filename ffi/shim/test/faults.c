@@ -10,6 +10,7 @@
  */
 #include "../internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -112,6 +113,19 @@ EXPORT int kio_fault_rule(uint32_t operation, int fd, double probability,
 		.value = value,
 	};
 	return 0;
+}
+
+/*
+ * Gives the name of an opcode, where it fits. Returns whether the operation may
+ * be short, or -EINVAL for an opcode without a row.
+ */
+EXPORT int kio_fault_opcode(uint32_t opcode, char *name, uint32_t size)
+{
+	if (opcode > UINT8_MAX || !opcodes[opcode].name)
+		return -EINVAL;
+	if (size)
+		snprintf(name, size, "%s", opcodes[opcode].name);
+	return opcodes[opcode].cut != CUT_NEVER;
 }
 
 /* How many faults there were. */
