@@ -27,23 +27,9 @@ export interface ShimRule {
 /** Fields of a record: operation, fd, kind, value. */
 const RECORD_FIELDS = 4;
 
-const NAME_MAX = 32;
-
-/** The name of an opcode in the shim's table; undefined if it has none. */
-export function opcodeName(opcode: number): string | undefined {
-  const name = new Uint8Array(NAME_MAX);
-  const status = loadFaultShim().kio_fault_opcode(opcode, name, NAME_MAX);
-  if (status < 0) return undefined;
-  return new TextDecoder().decode(name.subarray(0, name.indexOf(0)));
-}
-
-/** Tells if an operation may move fewer bytes than asked for. */
-export function movesBytes(opcode: number): boolean {
-  return loadFaultShim().kio_fault_opcode(opcode, null, 0) > 0;
-}
-
-/** Has the rules apply from now on, on this thread; gives a negative errno if
- * there is no memory or there are too many. */
+/** Has the rules apply from now on, on this thread. Gives a negative errno if
+ * there is no memory (ENOMEM), there are too many (ENOSPC), or an operation that
+ * moves no bytes is to be short (EINVAL). */
 export function installFaults(
   seed: number,
   rules: readonly ShimRule[],

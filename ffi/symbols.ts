@@ -155,7 +155,6 @@ export const guardSymbols = {
 export const faultSymbols = {
   kio_fault_install: fn([NUMBER], INT),
   kio_fault_rule: fn([FLAGS, FD, NUMBER, LENGTH, LENGTH, FLAGS, INT], INT),
-  kio_fault_opcode: fn([LENGTH, BUFFER, LENGTH], INT),
   kio_fault_clear: fn([], VOID),
   kio_fault_count: fn([], "u32"),
   kio_fault_records: fn([BUFFER, LENGTH], "u32"),

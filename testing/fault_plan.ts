@@ -4,7 +4,6 @@ import {
   FaultKind,
   faultRecords,
   installFaults,
-  movesBytes,
   type ShimRule,
 } from "../ffi/faults.ts";
 import { loadFaultShim } from "../ffi/load.ts";
@@ -15,19 +14,22 @@ import {
   checkOptions,
   type Fd,
 } from "../lib/check.ts";
-import { errnoNamed } from "../lib/errno.ts";
+import { EINVAL, errnoNamed } from "../lib/errno.ts";
 import { ROWS } from "../lib/ops/rows.ts";
 import type * as table from "../lib/ops/table.ts";
 import { errorOf, exceptionOf } from "../lib/result.ts";
 
-/** The operations of the kernel, by the numbers of io_uring.h, and two targets
- * that are none; see faults.c. */
+/** Targets that are no operations. */
+const FAULT_OF_ENTER = 256;
+const FAULT_OF_ANY = 257;
+
+/** The operations by the numbers of io_uring.h, and what is none. */
 const OPCODES: ReadonlyMap<string, number> = new Map([
   ...ROWS.flatMap(({ fault, opcode }): [string, number][] =>
     fault === undefined ? [] : [[fault, opcode]]
   ),
-  ["enter", 256],
-  ["any", 257],
+  ["enter", FAULT_OF_ENTER],
+  ["any", FAULT_OF_ANY],
 ]);
 
 /**
@@ -187,6 +189,14 @@ export class FaultPlan implements Disposable {
       );
     }
     const status = installFaults(seed, shimRules);
+    if (status === -EINVAL) {
+      const short = rules.filter(({ fault }) => fault === "short");
+      throw new TypeError(
+        `Cannot ${VERB}: a rule is "short" for an operation that moves no bytes; look at ${
+          short.map(({ operation }) => operation).join(", ")
+        }`,
+      );
+    }
     if (status < 0) throw exceptionOf(errorOf(-status), VERB);
     return installed = new FaultPlan();
   }
@@ -258,7 +268,7 @@ function shimRuleOf(rule: FaultRule): ShimRule {
     nth: limit(nth, "nth"),
     times: limit(times, "times"),
     kind,
-    value: valueOf(rule, opcode),
+    value: valueOf(rule),
   };
   if (
     operation === "enter" && shimRule.nth === 0 && shimRule.times === 0 &&
@@ -272,7 +282,7 @@ function shimRuleOf(rule: FaultRule): ShimRule {
 }
 
 /** Gives the value of a rule that the shim needs besides the kind. */
-function valueOf(rule: FaultRule, opcode: number): number {
+function valueOf(rule: FaultRule): number {
   const { operation, fault } = rule;
   if (operation === "enter" && fault !== "error") {
     throw new TypeError(
@@ -281,11 +291,6 @@ function valueOf(rule: FaultRule, opcode: number): number {
   }
   switch (fault) {
     case "short":
-      if (operation !== "any" && !movesBytes(opcode)) {
-        throw new TypeError(
-          `Cannot ${VERB}: "${operation}" moves no bytes that could be short`,
-        );
-      }
       return rule.bytes === undefined
         ? 0
         : checkInteger(rule.bytes, 2 ** 31 - 1, "bytes", VERB, 1);

@@ -1,6 +1,6 @@
 /**
  * Writes docs/kernel-support.md from the table of operations:
- * `deno task kernel-support`.
+ * `deno task support`.
  */
 import { ROWS } from "../lib/ops/rows.ts";
 import type { Row } from "../lib/ops/table.ts";
@@ -17,7 +17,7 @@ is tested with Linux 6.1 and later.
 operation fails with \`EINVAL\`, or the calling thread makes a system call, which
 is no part of a chain.
 
-<!-- Made by "deno task kernel-support" from lib/ops/table.ts. -->
+<!-- Made by "deno task support" from lib/ops/table.ts. -->
 `;
 
 function cellsOf(row: Row): string[] {

@@ -925,9 +925,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a read of a registered file that lost a race waits on",
     file: "lib/ops/read_write.ts",
-    from: "  return startWaiting(ring, row, sqe, events);",
+    from: "  return startWaiting(ring, row, sqe, row.waits);",
     to:
-      "  return events < 0\n    ? startWaiting(ring, row, sqe, events)\n    : start(ring, row, sqe);",
+      "  return row.waits < 0\n    ? startWaiting(ring, row, sqe, row.waits)\n    : start(ring, row, sqe);",
     tests: [FAULTS],
   },
   {

@@ -17,6 +17,8 @@ import * as symbolTables from "../../ffi/symbols.ts";
 import * as constants from "../../lib/constants.ts";
 import * as errno from "../../lib/errno.ts";
 import * as layout from "../../lib/ops/layout.ts";
+import { ROWS } from "../../lib/ops/rows.ts";
+import type { Row } from "../../lib/ops/table.ts";
 import { ADDRESS_SIZE } from "../../lib/SocketAddress.ts";
 import { ROOT } from "./support.ts";
 
@@ -112,6 +114,8 @@ const TWINS: Readonly<Record<string, string | readonly string[]>> = {
   MESSAGE_NAME_AT: "MSG_NAME",
   MESSAGE_VECTORS_AT: "MSG_VECTORS",
   OPCODES_MAX: "sizeof(opcodes) / sizeof(*opcodes)",
+  FAULT_OF_ANY: "FAULT_OF_ANY",
+  FAULT_OF_ENTER: "FAULT_OF_ENTER",
   RECORD_FIELDS: "sizeof(struct fault_record) / sizeof(int32_t)",
   RECORD_LENGTH_AT: "sizeof(struct sockaddr_storage)",
   RECORD_SIZE: "ADDRESS_RECORD_SIZE",
@@ -291,28 +295,13 @@ Deno.test("symbols.ts has the functions of the shim, with their types", () => {
   }
 });
 
-/** Operations of a fault plan whose name is not the kernel's. */
-const OPCODES: Readonly<Record<string, string>> = {
-  any: "FAULT_OF_ANY",
-  enter: "FAULT_OF_ENTER",
-  fstat: "IORING_OP_STATX",
-  ftruncate: "KIO_OP_FTRUNCATE",
-  msgRing: "IORING_OP_MSG_RING",
-  open: "IORING_OP_OPENAT",
-  poll: "IORING_OP_POLL_ADD",
-  rename: "IORING_OP_RENAMEAT",
-  unlink: "IORING_OP_UNLINKAT",
-};
-
-Deno.test("FaultPlan names operations by the kernel's numbers", () => {
-  const text = Deno.readTextFileSync(`${ROOT}testing/fault_plan.ts`);
-  const [, table = ""] = /const OPCODES[^{]*\{([^}]*)\}/.exec(text) ?? [];
-  const shared = [...table.matchAll(/^ +(\w+): (\d+),$/gm)].map((
-    [, name = "", opcode],
-  ): Shared => [
-    OPCODES[name] ?? `IORING_OP_${name.toUpperCase()}`,
-    Number(opcode),
-  ]);
-  assertEquals(shared.length, 25);
-  assertShared(shared);
+Deno.test("opcodes.c has the opcodes of lib/ops/table.ts, by the same names", () => {
+  const same = ({ opcode, fault }: Row): Shared[] => {
+    if (opcode < 0) return [];
+    const row = `opcodes[${opcode}].name`;
+    if (fault === undefined) return [[`${row} != NULL`, 1]];
+    const name = fault.replace(/[A-Z]/g, (it) => `_${it.toLowerCase()}`);
+    return [[`${row} && strcmp(${row}, "${name}") == 0`, 1]];
+  };
+  assertShared(ROWS.flatMap(same));
 });

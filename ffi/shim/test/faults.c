@@ -10,7 +10,6 @@
  */
 #include "../internal.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -35,10 +34,8 @@ struct fault_rule {
 	uint32_t operation;
 	int32_t fd;
 	double probability;
-	/* which of the operations that match; 0: all */
-	uint32_t nth;
-	/* how often at most; 0: always */
-	uint32_t times;
+	uint32_t nth; /* of the operations that match; 0: all */
+	uint32_t times; /* at most; 0: always */
 	enum fault_kind kind;
 	int32_t value;
 	uint32_t seen, injected;
@@ -103,6 +100,9 @@ EXPORT int kio_fault_rule(uint32_t operation, int fd, double probability,
 {
 	if (fault_plan.rule_count == FAULT_RULES_MAX)
 		return -ENOSPC;
+	if (kind == FAULT_SHORT && operation <= UINT8_MAX &&
+	    opcodes[operation].cut == CUT_NEVER)
+		return -EINVAL;
 	fault_plan.rules[fault_plan.rule_count++] = (struct fault_rule){
 		.operation = operation,
 		.fd = fd,
@@ -113,19 +113,6 @@ EXPORT int kio_fault_rule(uint32_t operation, int fd, double probability,
 		.value = value,
 	};
 	return 0;
-}
-
-/*
- * Gives the name of an opcode, where it fits. Returns whether the operation may
- * be short, or -EINVAL for an opcode without a row.
- */
-EXPORT int kio_fault_opcode(uint32_t opcode, char *name, uint32_t size)
-{
-	if (opcode > UINT8_MAX || !opcodes[opcode].name)
-		return -EINVAL;
-	if (size)
-		snprintf(name, size, "%s", opcodes[opcode].name);
-	return opcodes[opcode].cut != CUT_NEVER;
 }
 
 /* How many faults there were. */
