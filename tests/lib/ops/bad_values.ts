@@ -86,7 +86,7 @@ export const NO_DELAYS: unknown[] = [
   ...BEYOND_SAFE,
 ];
 
-function detached(): Uint8Array<ArrayBuffer> {
+export function detached(): Uint8Array<ArrayBuffer> {
   const view = new Uint8Array(8);
   view.buffer.transfer();
   return view;

@@ -379,3 +379,31 @@ export function startWaiting(
 ): UringOp<unknown> {
   return start(ctx, ...waits(place, ctx).map(({ good }) => good));
 }
+
+/** Gives an operation each wrong context and each wrong argument. Returns those
+ * that it does not refuse. */
+export async function refusedBy(
+  { start, works }: Sample,
+  place: Place,
+  ctx: IoContext,
+): Promise<string[]> {
+  const args = works(place, ctx);
+  const goods = args.map(({ good }) => good);
+  const complaints: string[] = [];
+  const attempt = async (name: string, given: unknown, call: () => unknown) => {
+    const found = await bad.complaint(call);
+    if (found !== undefined) {
+      complaints.push(`${name} ${bad.nameOf(given)}: ${found}`);
+    }
+  };
+  for (const given of bad.NO_CONTEXTS) {
+    await attempt("ctx", given, () => start(given as IoContext, ...goods));
+  }
+  for (const [at, argument] of args.entries()) {
+    for (const given of argument.bad) {
+      const call = () => start(ctx, ...goods.with(at, given));
+      await attempt(argument.name, given, call);
+    }
+  }
+  return complaints;
+}
