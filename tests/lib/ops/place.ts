@@ -6,6 +6,7 @@ import {
   asyncOpen,
   asyncPipe,
   asyncSend,
+  asyncSendExact,
   asyncUnlink,
   asyncWrite,
   IoContext,
@@ -95,7 +96,7 @@ export class Place implements AsyncDisposable {
     const data = new Uint8Array(65536);
     while ((await asyncSend(ctx, this.full, data, MSG_DONTWAIT)).ok);
     const peer = this.#peers.get(this.ready)!;
-    await asyncSend(ctx, peer, data.subarray(0, READY_SIZE)).orThrow();
+    await asyncSendExact(ctx, peer, data.subarray(0, READY_SIZE)).orThrow();
     const flags = O_TMPFILE | O_RDWR;
     this.file = await asyncOpen(ctx, "/tmp", flags, 0o600).orThrow();
     await asyncWrite(ctx, this.file, pattern(64)).orThrow();
