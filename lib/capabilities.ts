@@ -65,7 +65,9 @@ export function probe(handle: Deno.PointerObject | null): Capabilities {
   });
 }
 
-function operationsOf(opcodes: Uint8Array): Record<string, Support> {
+/** Tells how each operation is done where the kernel has these opcodes: not 0 in
+ * their places. */
+export function operationsOf(opcodes: Uint8Array): Record<string, Support> {
   const operations: Record<string, Support> = {};
   for (const row of ROWS) {
     // One of several opcodes that is missing counts.

@@ -1148,8 +1148,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "what follows an operation that was refused does not happen",
     file: "ffi/shim/sqe.c",
-    from: "\t\tk->chain_refused = k->chaining;\n\t\treturn -EINVAL;",
-    to: "\t\treturn -EINVAL;",
+    from: "\t\tk->chain_refused = k->chaining;\n\t\t/* no error",
+    to: "\t\t/* no error",
     tests: ["C sqe_that_is_refused_ends_its_chain"],
   },
   {
@@ -1174,5 +1174,33 @@ export const MUTANTS: readonly Mutant[] = [
     from: "    await Promise.allSettled(ops);",
     to: "    await Promise.all(ops);",
     tests: ["tests/lib/blocking_pool_test.ts"],
+  },
+  {
+    rule: "what is to be short is an operation that may be",
+    file: "ffi/shim/test/faults.c",
+    from: "opcodes[operation].cut == CUT_NEVER)",
+    to: "opcodes[operation].cut == CUT_NEVER && kind)",
+    tests: [FAULTS],
+  },
+  {
+    rule: "an operation without a row in opcodes.c says so",
+    file: "ffi/shim/sqe.c",
+    from: "row->name && !row->own ? -EINVAL : -ENOSYS",
+    to: "row ? -EINVAL : -ENOSYS",
+    tests: ["tests/process/new_operation.process.ts"],
+  },
+  {
+    rule: "one of several opcodes that is missing counts",
+    file: "lib/capabilities.ts",
+    from: '    if (operations[row.name] === "none") continue;\n',
+    to: "",
+    tests: ["tests/lib/capabilities_test.ts"],
+  },
+  {
+    rule: "memory that nobody else holds is kept in each operation",
+    file: "lib/ring/Ring.ts",
+    from: "    entry.retained = retained;",
+    to: "    entry.retained = retained && null;",
+    tests: ["tests/lib/ops/ends_test.ts"],
   },
 ];

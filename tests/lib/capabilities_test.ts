@@ -1,6 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import * as kio from "@kio/kio";
 import { IoContext } from "@kio/kio";
+import { operationsOf } from "../../lib/capabilities.ts";
 import { ROWS } from "../../lib/ops/rows.ts";
 import { kioTest } from "../support.ts";
 
@@ -15,6 +16,18 @@ kioTest("each export that starts an operation has a row", () => {
     /^async/.test(name) && !names.includes(name)
   );
   assertEquals(missing, []);
+});
+
+Deno.test("operationsOf() needs all opcodes of an operation", () => {
+  const opcodes = new Uint8Array(256).fill(1);
+  assertEquals(operationsOf(opcodes).asyncOpen, "ring");
+  for (const { name, opcode, fallback } of ROWS) {
+    if (opcode < 0) continue;
+    opcodes[opcode] = 0;
+    const expected = fallback === undefined ? "none" : "syscall";
+    assertEquals(operationsOf(opcodes)[name], expected, `${opcode}`);
+    opcodes[opcode] = 1;
+  }
 });
 
 kioTest("IoContext.probe() finds what every kernel has", () => {
