@@ -22,9 +22,9 @@ Deno.test("fuzz finds a fault that is planted, and cuts it down", async () => {
   using copied = workshop();
   // Writes to registered files go to their beginning.
   mutate(copied.folder, {
-    file: "lib/io.ts",
-    from: "place, data, 0, length, at,",
-    to: "place, data, 0, length, 0,",
+    file: "lib/ops/read_write.ts",
+    from: "sqeFor(row, place, buffer, length, at);",
+    to: "sqeFor(row, place, buffer, length, row === WRITE_FIXED ? 0 : at);",
   });
   const { code, out } = await fuzz(copied.folder, []);
   assertEquals(code, 1, out);
