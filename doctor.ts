@@ -18,6 +18,7 @@ import { shimPath, systemComplaint } from "./ffi/load.ts";
 import type { Capabilities } from "./lib/capabilities.ts";
 import { asyncSleep } from "./lib/io.ts";
 import { IoContext } from "./lib/IoContext.ts";
+import { ROWS } from "./lib/ops/rows.ts";
 import config from "./deno.json" with { type: "json" };
 
 /** The finding about one requirement. */
@@ -208,15 +209,25 @@ function operationsOf({ operations }: Capabilities): Finding {
   };
 }
 
-/** Lists the operations and features of the kernel, as rows of a table. */
-function tableOf({ operations, features }: Capabilities): [string, string][] {
+/** Lists the operations and features of the kernel: the name, how it is done,
+ * and the first Linux that has it. */
+function tableOf({ operations, features }: Capabilities): string[][] {
   return [
-    ...Object.entries(operations),
-    ...Object.entries(features).map(([name, isThere]): [string, string] => [
+    ...Object.entries(operations).map(([name, support]) => [
+      name,
+      support,
+      sinceOf(name),
+    ]),
+    ...Object.entries(features).map(([name, isThere]) => [
       name,
       isThere ? "yes" : "no",
     ]),
   ];
+}
+
+function sinceOf(name: string): string {
+  const since = ROWS.find((row) => row.name === name)?.since;
+  return since ? `since Linux ${since}` : "";
 }
 
 /** Examines everything. Gives capabilities only where io_uring works. */
@@ -255,8 +266,8 @@ function print(findings: readonly Finding[], capabilities?: Capabilities) {
   }
   if (capabilities === undefined) return;
   console.log();
-  for (const [name, by] of tableOf(capabilities)) {
-    console.log(`${name.padEnd(18)} ${by}`);
+  for (const [name = "", by = "", since = ""] of tableOf(capabilities)) {
+    console.log(`${name.padEnd(18)} ${by.padEnd(8)} ${since}`.trimEnd());
   }
 }
 

@@ -35,6 +35,7 @@ import "./lib/ops/path.ts";
 import "./lib/ops/pipe.ts";
 import "./lib/ops/read_write.ts";
 import "./lib/ops/ring_message.ts";
+import "./lib/ops/rows.ts";
 import "./lib/ops/socket.ts";
 import "./lib/ops/splice.ts";
 import "./lib/ops/table.ts";

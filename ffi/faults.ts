@@ -27,8 +27,9 @@ export interface ShimRule {
 /** Fields of a record: operation, fd, kind, value. */
 const RECORD_FIELDS = 4;
 
-/** Applies rules from now on, on this thread. Gives a negative errno if there
- * is no memory or there are too many. */
+/** Applies rules from now on, on this thread. Gives a negative errno if
+ * there is no memory (ENOMEM), there are too many (ENOSPC), or an operation that
+ * moves no bytes is to be short (EINVAL). */
 export function installFaults(
   seed: number,
   rules: readonly ShimRule[],

@@ -1,5 +1,6 @@
 import { loadShim } from "../ffi/load.ts";
-import * as table from "./ops/table.ts";
+import { ROWS } from "./ops/rows.ts";
+import type { Row } from "./ops/table.ts";
 import { openingError } from "./ring/opening.ts";
 
 /**
@@ -12,8 +13,8 @@ import { openingError } from "./ring/opening.ts";
 export type Support = "ring" | "syscall" | "none";
 
 /**
- * What makes operations cheaper where the kernel has it; without it they do
- * the same. `SINGLE_ISSUER` and `DEFER_TASKRUN` (Linux 6.1): completions are
+ * A feature of the kernel that makes operations cheaper. Without it they do the
+ * same. `SINGLE_ISSUER` and `DEFER_TASKRUN` (Linux 6.1): completions are
  * processed when the thread asks for them. `COOP_TASKRUN` (5.19) is what is
  * used without these. `SUBMIT_ALL` (5.18): a wrong operation does not end a
  * batch. `NO_IOWAIT` (6.15): waiting does not count as load of the processor.
@@ -27,18 +28,13 @@ export type Feature =
   | "NO_IOWAIT"
   | "SYNC_MSG_RING";
 
-/** What this kernel has; see `IoContext.probe()`. */
+/** The operations and features of this kernel; see `IoContext.probe()`. */
 export interface Capabilities {
   /** Each operation by the name of its function: `asyncRead` … */
   readonly operations: Readonly<Record<string, Support>>;
   /** Which of the features are in use. */
   readonly features: Readonly<Record<Feature, boolean>>;
 }
-
-/** The operations of the kernel. */
-const ROWS = Object.values(table).filter(({ opcode, isEmulated }) =>
-  opcode >= 0 || isEmulated
-);
 
 const OPCODES_MAX = 256;
 
@@ -57,10 +53,7 @@ export function probe(handle: Deno.PointerObject | null): Capabilities {
   if (status < 0) throw openingError(-status);
   const [setup = 0, features = 0, hasSyncMessages = 0] = info;
   return Object.freeze({
-    operations: Object.freeze(Object.fromEntries(
-      ROWS.map((row) => [row.name, supportOf(row, opcodes)])
-        .sort(),
-    )),
+    operations: Object.freeze(operationsOf(opcodes)),
     features: Object.freeze({
       SINGLE_ISSUER: (setup & SETUP_SINGLE_ISSUER) !== 0,
       DEFER_TASKRUN: (setup & SETUP_DEFER_TASKRUN) !== 0,
@@ -72,10 +65,19 @@ export function probe(handle: Deno.PointerObject | null): Capabilities {
   });
 }
 
-function supportOf(
-  { opcode, isEmulated }: table.Row,
-  opcodes: Uint8Array,
-): Support {
+/** Tells how each operation is done where the kernel has these opcodes: not 0 in
+ * their places. */
+export function operationsOf(opcodes: Uint8Array): Record<string, Support> {
+  const operations: Record<string, Support> = {};
+  for (const row of ROWS) {
+    // One of several opcodes that is missing counts.
+    if (operations[row.name] === "none") continue;
+    operations[row.name] = supportOf(row, opcodes);
+  }
+  return operations;
+}
+
+function supportOf({ opcode, fallback }: Row, opcodes: Uint8Array): Support {
   if (opcode >= 0 && opcodes[opcode] !== 0) return "ring";
-  return isEmulated ? "syscall" : "none";
+  return fallback === undefined ? "none" : "syscall";
 }

@@ -14,89 +14,39 @@ import {
   checkOptions,
   type Fd,
 } from "../lib/check.ts";
-import { errnoNamed } from "../lib/errno.ts";
+import { EINVAL, errnoNamed } from "../lib/errno.ts";
+import { ROWS } from "../lib/ops/rows.ts";
+import type * as table from "../lib/ops/table.ts";
 import { errorOf, exceptionOf } from "../lib/result.ts";
 
-/** The operations of the kernel, by the numbers of io_uring.h. */
-const OPCODES: Readonly<Record<FaultOperation, number>> = {
-  readv: 1,
-  writev: 2,
-  fsync: 3,
-  poll: 6,
-  sendmsg: 9,
-  recvmsg: 10,
-  accept: 13,
-  connect: 16,
-  fallocate: 17,
-  open: 18,
-  close: 19,
-  fstat: 21,
-  read: 22,
-  write: 23,
-  send: 26,
-  recv: 27,
-  openat2: 28,
-  splice: 30,
-  shutdown: 34,
-  rename: 35,
-  unlink: 36,
-  msgRing: 40,
-  ftruncate: 55,
-  enter: 256,
-  any: 257,
-};
+/** Targets that are no operations. */
+const FAULT_OF_ENTER = 256;
+const FAULT_OF_ANY = 257;
+
+/** The operations by the numbers of io_uring.h, and what is none. */
+const OPCODES: ReadonlyMap<string, number> = new Map([
+  ...ROWS.flatMap(({ fault, opcode }): [string, number][] =>
+    fault === undefined ? [] : [[fault, opcode]]
+  ),
+  ["enter", FAULT_OF_ENTER],
+  ["any", FAULT_OF_ANY],
+]);
 
 /**
  * The target of a rule: an operation of the kernel, `"any"` of them, or `"enter"`.
- * `asyncRecv()` and `asyncRecvExact()` both do `"recv"`; `asyncSendfile()` does
- * `"splice"` and `"poll"`. `"enter"` is io_uring_enter(2), which submits operations
- * and collects their results. There is about one for a batch.
+ * docs/kernel-support.md lists the names. `asyncRecv()` and `asyncRecvExact()`
+ * both do `"recv"`; `asyncSendfile()` does `"splice"` and `"poll"`. `"enter"` is
+ * io_uring_enter(2), which submits operations and collects their results. There is
+ * about one for a batch.
  */
 export type FaultOperation =
-  | "readv"
-  | "writev"
-  | "fsync"
-  | "poll"
-  | "sendmsg"
-  | "recvmsg"
-  | "accept"
-  | "connect"
-  | "fallocate"
-  | "open"
-  | "close"
-  | "fstat"
-  | "read"
-  | "write"
-  | "send"
-  | "recv"
-  | "openat2"
-  | "splice"
-  | "shutdown"
-  | "rename"
-  | "unlink"
-  | "msgRing"
-  | "ftruncate"
+  | NonNullable<(typeof table)[keyof typeof table]["fault"]>
   | "enter"
   | "any";
 
-const NAMES: ReadonlyMap<number, FaultOperation> = new Map(
-  Object.entries(OPCODES).map((
-    [name, opcode],
-  ) => [opcode, name as FaultOperation]),
+const NAMES: ReadonlyMap<number, string> = new Map(
+  [...OPCODES].map(([name, opcode]) => [opcode, name]),
 );
-
-const TRANSFERS: ReadonlySet<FaultOperation> = new Set([
-  "any",
-  "read",
-  "readv",
-  "recv",
-  "recvmsg",
-  "send",
-  "sendmsg",
-  "splice",
-  "write",
-  "writev",
-]);
 
 /** Errors of io_uring_enter(2) on a bad day. */
 const ENTER_CODES = ["EINTR", "EAGAIN", "EBUSY", "ENOMEM"];
@@ -239,6 +189,14 @@ export class FaultPlan implements Disposable {
       );
     }
     const status = installFaults(seed, shimRules);
+    if (status === -EINVAL) {
+      const short = rules.filter(({ fault }) => fault === "short");
+      throw new TypeError(
+        `Cannot ${VERB}: a rule is "short" for an operation that moves no bytes; look at ${
+          short.map(({ operation }) => operation).join(", ")
+        }`,
+      );
+    }
     if (status < 0) throw exceptionOf(errorOf(-status), VERB);
     return installed = new FaultPlan();
   }
@@ -254,7 +212,7 @@ export class FaultPlan implements Disposable {
         4 * i + 4,
       );
       return {
-        operation: NAMES.get(operation) ?? "any",
+        operation: NAMES.get(operation) as FaultOperation,
         fd,
         fault: FAULTS[kind]!,
         value: kind === FaultKind.ERROR ? -value : value,
@@ -278,10 +236,11 @@ export class FaultPlan implements Disposable {
 function shimRuleOf(rule: FaultRule): ShimRule {
   checkOptions(rule, VERB);
   const { operation, fault, fd, nth, probability = 1, times } = rule;
-  if (!Object.hasOwn(OPCODES, operation)) {
+  const opcode = OPCODES.get(operation);
+  if (opcode === undefined) {
     throw new TypeError(
       `Cannot ${VERB}: there is no operation "${operation}"; there are ${
-        Object.keys(OPCODES).join(", ")
+        [...OPCODES.keys()].join(", ")
       }`,
     );
   }
@@ -303,7 +262,7 @@ function shimRuleOf(rule: FaultRule): ShimRule {
   const limit = (value: number | undefined, name: string) =>
     value === undefined ? 0 : checkInteger(value, 2 ** 31 - 1, name, VERB, 1);
   const shimRule: ShimRule = {
-    operation: OPCODES[operation],
+    operation: opcode,
     fd: fd === undefined ? -1 : checkFd(fd, { verb: VERB }),
     probability,
     nth: limit(nth, "nth"),
@@ -332,11 +291,6 @@ function valueOf(rule: FaultRule): number {
   }
   switch (fault) {
     case "short":
-      if (!TRANSFERS.has(operation)) {
-        throw new TypeError(
-          `Cannot ${VERB}: "${operation}" moves no bytes that could be short`,
-        );
-      }
       return rule.bytes === undefined
         ? 0
         : checkInteger(rule.bytes, 2 ** 31 - 1, "bytes", VERB, 1);

@@ -23,7 +23,7 @@ const LAYERS: readonly (readonly string[])[] = [
     "lib/worker_threads.ts",
   ],
   ["lib/ring/"],
-  ["lib/ops/table.ts"],
+  ["lib/ops/table.ts", "lib/ops/rows.ts"],
   ["lib/"],
   ["lib/io.ts", "lib/ops/"],
   ["lib/threads/"],

@@ -221,14 +221,14 @@ export const MUTANTS: readonly Mutant[] = [
     file: "lib/ring/cancel.ts",
     from: "  if (!core.shim.kio_retract(core.handle, entry.id)) return false;",
     to: "  if (entry.id >= 0) return false;",
-    tests: ["tests/lib/cancel_test.ts"],
+    tests: ["tests/lib/cancel_test.ts", "tests/lib/ops/ends_test.ts"],
   },
   {
     rule: "what never happened says that it was cancelled",
     file: "lib/ring/cancel.ts",
     from: "  entry.marks |= Mark.NEVER_RAN;\n",
     to: "",
-    tests: ["tests/lib/cancel_test.ts"],
+    tests: ["tests/lib/ops/ends_test.ts"],
   },
   {
     rule: "a context waits for its operations before it closes",
@@ -507,21 +507,21 @@ export const MUTANTS: readonly Mutant[] = [
     file: "lib/check.ts",
     from: "  if (length > 0) return length;",
     to: "  if (length >= 0) return length;",
-    tests: ["tests/lib/bad_input_test.ts"],
+    tests: ["tests/lib/ops/arguments_test.ts"],
   },
   {
     rule: "an fd is an integer",
     file: "lib/check.ts",
     from: "  if ((number | 0) === number && number >= 0) return number | 0;",
     to: "  if (number >= 0) return number | 0;",
-    tests: ["tests/lib/bad_input_test.ts"],
+    tests: ["tests/lib/ops/arguments_test.ts"],
   },
   {
     rule: "an offset is an integer",
     file: "lib/check.ts",
     from: "offset <= Number.MAX_SAFE_INTEGER && offset % 1 === 0",
     to: "offset >= 0",
-    tests: ["tests/lib/bad_input_test.ts"],
+    tests: ["tests/lib/ops/arguments_test.ts"],
   },
   {
     rule: "an accepted connection is not inherited",
@@ -926,9 +926,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a read of a registered file that lost a race waits on",
     file: "lib/ops/read_write.ts",
-    from: "  return startWaiting(ring, row, sqe, events);",
+    from: "  return startWaiting(ring, row, sqe, row.waits);",
     to:
-      "  return events < 0\n    ? startWaiting(ring, row, sqe, events)\n    : start(ring, row, sqe);",
+      "  return row.waits < 0\n    ? startWaiting(ring, row, sqe, row.waits)\n    : start(ring, row, sqe);",
     tests: [FAULTS],
   },
   {
@@ -1149,8 +1149,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "what follows an operation that was refused does not happen",
     file: "ffi/shim/sqe.c",
-    from: "\t\tk->chain_refused = k->chaining;\n\t\treturn -ENOSYS;",
-    to: "\t\treturn -ENOSYS;",
+    from: "\t\tk->chain_refused = k->chaining;\n\t\t/* no error",
+    to: "\t\t/* no error",
     tests: ["C sqe_that_is_refused_ends_its_chain"],
   },
   {
@@ -1197,6 +1197,41 @@ export const MUTANTS: readonly Mutant[] = [
       '[IORING_OP_READ] = { "read", .addr = LEN_BYTES, .waits = POLLIN,\n\t\t\t     .cut = CUT_ANY, .wide = true },',
     to: "",
     tests: ["C hot_functions_make_the_bytes_of_their_rows"],
+  },
+  {
+    rule: "an operation that has more than one completion ends the process",
+    file: "lib/ring/completion.ts",
+    from: "  abort(core, `${operation.name}: more than one completion`);\n",
+    to: "",
+    tests: ["tests/process/abort.process.ts"],
+  },
+  {
+    rule: "what is to be short is an operation that may be",
+    file: "ffi/shim/test/faults.c",
+    from: "opcodes[operation].cut == CUT_NEVER)",
+    to: "opcodes[operation].cut == CUT_NEVER && kind)",
+    tests: [FAULTS],
+  },
+  {
+    rule: "an operation without a row in opcodes.c says so",
+    file: "ffi/shim/sqe.c",
+    from: "row->name && !row->own ? -EINVAL : -ENOSYS",
+    to: "row ? -EINVAL : -ENOSYS",
+    tests: ["tests/process/new_operation.process.ts"],
+  },
+  {
+    rule: "one of several opcodes that is missing counts",
+    file: "lib/capabilities.ts",
+    from: '    if (operations[row.name] === "none") continue;\n',
+    to: "",
+    tests: ["tests/lib/capabilities_test.ts"],
+  },
+  {
+    rule: "memory that nobody else holds is kept in each operation",
+    file: "lib/ring/Ring.ts",
+    from: "    entry.retained = retained;",
+    to: "    entry.retained = retained && null;",
+    tests: ["tests/lib/ops/ends_test.ts"],
   },
   {
     rule: "a queue that is full stops the kernel",

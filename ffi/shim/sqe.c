@@ -80,7 +80,8 @@ queue_fields(struct kio *k, double id, uint32_t op, int fd, uint64_t addr,
 
 	if (!row->name || row->own || (op >> 8 & 0xff & ~FLAGS_ALLOWED)) {
 		k->chain_refused = k->chaining;
-		return -ENOSYS;
+		/* no error of the kernel's: its row was forgotten */
+		return row->name && !row->own ? -EINVAL : -ENOSYS;
 	}
 	ret = sqe_begin(k, &sqe);
 	if (ret)

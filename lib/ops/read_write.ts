@@ -8,7 +8,6 @@ import {
   type Fd,
   type Offset,
 } from "../check.ts";
-import { POLLIN, POLLOUT } from "../constants.ts";
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
 import type { Ring } from "../ring/Ring.ts";
@@ -181,7 +180,7 @@ export function asyncReadFixed(
   offset: Offset = 0,
 ): UringOp<number> {
   const ring = ringOf(ctx, READ_FIXED);
-  return startFixed(ring, READ_FIXED, index, buffer, offset, POLLIN);
+  return startFixed(ring, READ_FIXED, index, buffer, offset);
 }
 
 /**
@@ -218,7 +217,7 @@ export function asyncWriteFixed(
   offset: Offset = 0,
 ): UringOp<number> {
   const ring = ringOf(ctx, WRITE_FIXED);
-  return startFixed(ring, WRITE_FIXED, index, data, offset, POLLOUT);
+  return startFixed(ring, WRITE_FIXED, index, data, offset);
 }
 
 /**
@@ -320,14 +319,13 @@ function startFixed(
   index: number,
   buffer: BufferLike,
   offset: Offset,
-  events: number,
 ): UringOp<number> {
   const place = checkInteger(index, FIXED_FILE_MAX, "index", row.verb);
   const length = checkBuffer(buffer, row);
   const at = checkOffset(offset, row);
   const sqe = sqeFor(row, place, buffer, length, at);
   sqe.flags = IOSQE_FIXED_FILE;
-  return startWaiting(ring, row, sqe, events);
+  return startWaiting(ring, row, sqe, row.waits);
 }
 
 function startVectors(

@@ -4,83 +4,97 @@
  * come `capabilities`, the doctor's table, docs/kernel-support.md, the fault
  * plan's operations, and the tests that try every operation.
  */
+import { POLLIN, POLLOUT } from "../constants.ts";
 import { type Operation, Yields } from "../ring/operation.ts";
 
 /** The row of an operation. */
-export interface Row extends Operation {
-  /** The first Linux that has the opcode. */
+export interface Row<Fault extends string | undefined = string | undefined>
+  extends Operation {
+  /** The first Linux that has the opcode; empty if there is none. */
   readonly since: string;
-  /** Without the opcode the calling thread makes a system call instead. */
-  readonly isEmulated: boolean;
-  /** The fault plan's name for the opcode. */
-  readonly fault: string | undefined;
+  /** The system call that the calling thread makes in place of the opcode where
+   * the kernel has none. */
+  readonly fallback: string | undefined;
+  /** The fault plan's name for the opcode, which opcodes.c has too. */
+  readonly fault: Fault;
 }
 
-type Facts = Pick<Row, "name" | "verb" | "yields"> & Partial<Row>;
+type Facts<Fault extends string | undefined> =
+  & Pick<Row, "name" | "verb" | "yields">
+  & Partial<Row<Fault>>;
 
-function row(facts: Facts): Row {
+function row<Fault extends string | undefined = undefined>(
+  facts: Facts<Fault>,
+): Row<Fault> {
   return Object.freeze({
     opcode: -1,
     makesFd: facts.yields === Yields.FD,
     closesFd: false,
+    waits: 0,
     holdsBack: false,
     since: "",
-    isEmulated: false,
-    fault: undefined,
+    fallback: undefined,
+    fault: undefined as Fault,
     ...facts,
   });
 }
 
 const { COUNT, NOTHING, FD, DECODED } = Yields;
-export const READ = row({
+export const READ: Row<"read"> = row({
   name: "asyncRead",
   verb: "read",
   yields: COUNT,
+  waits: POLLIN,
   opcode: 22,
   since: "5.6",
   fault: "read",
 });
-export const WRITE = row({
+export const WRITE: Row<"write"> = row({
   name: "asyncWrite",
   verb: "write",
   yields: COUNT,
+  waits: POLLOUT,
   opcode: 23,
   since: "5.6",
   fault: "write",
 });
-export const READV = row({
+export const READV: Row<"readv"> = row({
   name: "asyncReadv",
   verb: "read",
   yields: COUNT,
+  waits: POLLIN,
   opcode: 1,
   since: "5.1",
   fault: "readv",
 });
-export const WRITEV = row({
+export const WRITEV: Row<"writev"> = row({
   name: "asyncWritev",
   verb: "write",
   yields: COUNT,
+  waits: POLLOUT,
   opcode: 2,
   since: "5.1",
   fault: "writev",
 });
-export const READ_FIXED = row({
+export const READ_FIXED: Row<"read"> = row({
   name: "asyncReadFixed",
   verb: "read",
   yields: COUNT,
+  waits: POLLIN,
   opcode: 22,
   since: "5.6",
   fault: "read",
 });
-export const WRITE_FIXED = row({
+export const WRITE_FIXED: Row<"write"> = row({
   name: "asyncWriteFixed",
   verb: "write",
   yields: COUNT,
+  waits: POLLOUT,
   opcode: 23,
   since: "5.6",
   fault: "write",
 });
-export const READ_EXACT = row({
+export const READ_EXACT: Row<"read"> = row({
   name: "asyncReadExact",
   verb: "read",
   yields: COUNT,
@@ -88,7 +102,7 @@ export const READ_EXACT = row({
   since: "5.6",
   fault: "read",
 });
-export const WRITE_EXACT = row({
+export const WRITE_EXACT: Row<"write"> = row({
   name: "asyncWriteExact",
   verb: "write",
   yields: COUNT,
@@ -96,7 +110,7 @@ export const WRITE_EXACT = row({
   since: "5.6",
   fault: "write",
 });
-export const OPEN = row({
+export const OPEN: Row<"open"> = row({
   name: "asyncOpen",
   verb: "open",
   yields: FD,
@@ -105,7 +119,7 @@ export const OPEN = row({
   fault: "open",
 });
 /** `asyncOpen()` with restrictions. */
-export const OPEN_HOW = row({
+export const OPEN_HOW: Row<"openat2"> = row({
   name: "asyncOpen",
   verb: "open",
   yields: FD,
@@ -113,15 +127,15 @@ export const OPEN_HOW = row({
   since: "5.6",
   fault: "openat2",
 });
-export const FSTAT = row({
+export const FSTAT: Row<"statx"> = row({
   name: "asyncFstat",
   verb: "stat",
   yields: DECODED,
   opcode: 21,
   since: "5.6",
-  fault: "fstat",
+  fault: "statx",
 });
-export const RENAME = row({
+export const RENAME: Row<"rename"> = row({
   name: "asyncRename",
   verb: "rename",
   yields: NOTHING,
@@ -129,7 +143,7 @@ export const RENAME = row({
   since: "5.11",
   fault: "rename",
 });
-export const UNLINK = row({
+export const UNLINK: Row<"unlink"> = row({
   name: "asyncUnlink",
   verb: "unlink",
   yields: NOTHING,
@@ -137,7 +151,7 @@ export const UNLINK = row({
   since: "5.11",
   fault: "unlink",
 });
-export const CLOSE = row({
+export const CLOSE: Row<"close"> = row({
   name: "asyncClose",
   verb: "close",
   yields: NOTHING,
@@ -146,7 +160,7 @@ export const CLOSE = row({
   fault: "close",
   closesFd: true,
 });
-export const FSYNC = row({
+export const FSYNC: Row<"fsync"> = row({
   name: "asyncFsync",
   verb: "fsync",
   yields: NOTHING,
@@ -154,7 +168,7 @@ export const FSYNC = row({
   since: "5.1",
   fault: "fsync",
 });
-export const FDATASYNC = row({
+export const FDATASYNC: Row<"fsync"> = row({
   name: "asyncFdatasync",
   verb: "fdatasync",
   yields: NOTHING,
@@ -162,7 +176,7 @@ export const FDATASYNC = row({
   since: "5.1",
   fault: "fsync",
 });
-export const FALLOCATE = row({
+export const FALLOCATE: Row<"fallocate"> = row({
   name: "asyncFallocate",
   verb: "allocate file space",
   yields: NOTHING,
@@ -170,16 +184,16 @@ export const FALLOCATE = row({
   since: "5.6",
   fault: "fallocate",
 });
-export const FTRUNCATE = row({
+export const FTRUNCATE: Row<"ftruncate"> = row({
   name: "asyncFtruncate",
   verb: "truncate",
   yields: NOTHING,
   opcode: 55,
   since: "6.9",
+  fallback: "ftruncate(2)",
   fault: "ftruncate",
-  isEmulated: true,
 });
-export const SPLICE = row({
+export const SPLICE: Row<"splice"> = row({
   name: "asyncSplice",
   verb: "splice",
   yields: COUNT,
@@ -187,7 +201,7 @@ export const SPLICE = row({
   since: "5.7",
   fault: "splice",
 });
-export const SENDFILE = row({
+export const SENDFILE: Row<"splice"> = row({
   name: "asyncSendfile",
   verb: "send a file",
   yields: COUNT,
@@ -195,7 +209,7 @@ export const SENDFILE = row({
   since: "5.7",
   fault: "splice",
 });
-export const ACCEPT = row({
+export const ACCEPT: Row<"accept"> = row({
   name: "asyncAccept",
   verb: "accept",
   yields: FD,
@@ -204,7 +218,7 @@ export const ACCEPT = row({
   fault: "accept",
   holdsBack: true,
 });
-export const ACCEPT_FROM = row({
+export const ACCEPT_FROM: Row<"accept"> = row({
   name: "asyncAcceptFrom",
   verb: "accept",
   yields: DECODED,
@@ -214,7 +228,7 @@ export const ACCEPT_FROM = row({
   makesFd: true,
   holdsBack: true,
 });
-export const CONNECT = row({
+export const CONNECT: Row<"connect"> = row({
   name: "asyncConnect",
   verb: "connect",
   yields: NOTHING,
@@ -222,7 +236,7 @@ export const CONNECT = row({
   since: "5.5",
   fault: "connect",
 });
-export const RECV = row({
+export const RECV: Row<"recv"> = row({
   name: "asyncRecv",
   verb: "receive",
   yields: COUNT,
@@ -230,7 +244,7 @@ export const RECV = row({
   since: "5.6",
   fault: "recv",
 });
-export const SEND = row({
+export const SEND: Row<"send"> = row({
   name: "asyncSend",
   verb: "send",
   yields: COUNT,
@@ -238,7 +252,7 @@ export const SEND = row({
   since: "5.6",
   fault: "send",
 });
-export const RECV_EXACT = row({
+export const RECV_EXACT: Row<"recv"> = row({
   name: "asyncRecvExact",
   verb: "receive",
   yields: COUNT,
@@ -246,7 +260,7 @@ export const RECV_EXACT = row({
   since: "5.6",
   fault: "recv",
 });
-export const SEND_EXACT = row({
+export const SEND_EXACT: Row<"send"> = row({
   name: "asyncSendExact",
   verb: "send",
   yields: COUNT,
@@ -254,7 +268,7 @@ export const SEND_EXACT = row({
   since: "5.6",
   fault: "send",
 });
-export const RECVMSG = row({
+export const RECVMSG: Row<"recvmsg"> = row({
   name: "asyncRecvmsg",
   verb: "receive a message",
   yields: DECODED,
@@ -262,7 +276,7 @@ export const RECVMSG = row({
   since: "5.3",
   fault: "recvmsg",
 });
-export const SENDMSG = row({
+export const SENDMSG: Row<"sendmsg"> = row({
   name: "asyncSendmsg",
   verb: "send a message",
   yields: COUNT,
@@ -270,7 +284,7 @@ export const SENDMSG = row({
   since: "5.3",
   fault: "sendmsg",
 });
-export const SHUTDOWN = row({
+export const SHUTDOWN: Row<"shutdown"> = row({
   name: "asyncShutdown",
   verb: "shut down",
   yields: NOTHING,
@@ -278,7 +292,7 @@ export const SHUTDOWN = row({
   since: "5.11",
   fault: "shutdown",
 });
-export const POLL = row({
+export const POLL: Row<"poll"> = row({
   name: "asyncPoll",
   verb: "poll",
   yields: COUNT,
@@ -286,14 +300,14 @@ export const POLL = row({
   since: "5.1",
   fault: "poll",
 });
-export const SLEEP = row({
+export const SLEEP: Row<undefined> = row({
   name: "asyncSleep",
   verb: "sleep",
   yields: NOTHING,
   opcode: 11,
   since: "5.4",
 });
-export const MSG_RING = row({
+export const MSG_RING: Row<"msgRing"> = row({
   name: "asyncMsgRing",
   verb: "message a ring",
   yields: NOTHING,
@@ -301,7 +315,7 @@ export const MSG_RING = row({
   since: "5.18",
   fault: "msgRing",
 });
-export const WAKE = row({
+export const WAKE: Row<undefined> = row({
   name: "wake",
   verb: "wake a ring",
   yields: NOTHING,
@@ -311,45 +325,49 @@ export const WAKE = row({
 
 // No operations of the kernel: what threads do, and what only has a verb.
 
-export const OFFLOAD = row({
+export const OFFLOAD: Row<undefined> = row({
   name: "offload",
   verb: "offload a job",
   yields: DECODED,
 });
-export const PIPE = row({
+export const PIPE: Row<undefined> = row({
   name: "asyncPipe",
   verb: "make a pipe",
   yields: DECODED,
-  isEmulated: true,
+  fallback: "pipe2(2)",
 });
-export const RESOLVE = row({
+export const RESOLVE: Row<undefined> = row({
   name: "SocketAddress.resolveAsync",
   verb: "resolve a name",
   yields: DECODED,
 });
-export const RESOLVE_ALL = row({
+export const RESOLVE_ALL: Row<undefined> = row({
   name: "SocketAddress.resolveAllAsync",
   verb: "resolve a name",
   yields: DECODED,
 });
-export const PASS_FD = row({
+export const PASS_FD: Row<undefined> = row({
   name: "passFd",
   verb: "pass an fd",
   yields: NOTHING,
 });
-export const JOIN_POOL = row({
+export const JOIN_POOL: Row<undefined> = row({
   name: "joinPool",
   verb: "join a pool",
   yields: NOTHING,
 });
-export const OBSERVE = row({
+export const OBSERVE: Row<undefined> = row({
   name: "observeStats",
   verb: "observe",
   yields: NOTHING,
 });
-export const LINK = row({ name: "link", verb: "link", yields: NOTHING });
+export const LINK: Row<undefined> = row({
+  name: "link",
+  verb: "link",
+  yields: NOTHING,
+});
 
-export const ACCEPT_MULTISHOT = row({
+export const ACCEPT_MULTISHOT: Row<"accept"> = row({
   name: "asyncAcceptMultishot",
   verb: "accept",
   yields: FD,
@@ -357,7 +375,7 @@ export const ACCEPT_MULTISHOT = row({
   since: "5.19",
   fault: "accept",
 });
-export const POLL_MULTISHOT = row({
+export const POLL_MULTISHOT: Row<"poll"> = row({
   name: "asyncPollMultishot",
   verb: "poll",
   yields: COUNT,

@@ -93,7 +93,8 @@ function ended(entry: Entry, result: number): number {
   return resultFor(entry, result < 0 ? result : -ECANCELED);
 }
 
-/** Takes in a completion that is not the last one of its operation. */
+/** Takes a completion that is not the last: of a stream, or of a poll for
+ * changes. Nothing else has more than one. */
 export function report(core: Core, entry: Entry, result: number): void {
   const { extra, operation } = entry;
   if (extra?.shots !== undefined) {

@@ -14,6 +14,9 @@ export interface Operation {
   readonly makesFd: boolean;
   /** It closes its fd, whatever the result: it is never cancelled. */
   readonly closesFd: boolean;
+  /** `POLLIN` or `POLLOUT`, which it waits for where the kernel gives up on a
+   * stream with `EAGAIN`; 0 for what then fails. */
+  readonly waits: number;
   /** An error for lack of fds or memory is held back some milliseconds. */
   readonly holdsBack: boolean;
 }

@@ -4,7 +4,7 @@
  */
 import type { Shim } from "../../ffi/load.ts";
 import { type BufferLike, TRANSFER_MAX } from "../check.ts";
-import { POLLERR, POLLHUP, POLLIN, POLLOUT } from "../constants.ts";
+import { POLLERR, POLLHUP } from "../constants.ts";
 import { EAGAIN, ECANCELED, EINTR } from "../errno.ts";
 import type { Core } from "./core.ts";
 import type { Entry, Steps } from "./entry.ts";
@@ -16,14 +16,6 @@ export const NO_POSITION = -1;
 /** IORING_OP_POLL_ADD, and its flag for one completion a change. */
 export const POLL_ADD = 6;
 const POLL_ADD_MULTI = 1;
-
-/** The events that READV, WRITEV, READ and WRITE wait for. */
-export const EVENTS: ReadonlyMap<number, number> = new Map([
-  [1, POLLIN],
-  [2, POLLOUT],
-  [22, POLLIN],
-  [23, POLLOUT],
-]);
 
 /** Ways to wait: none, a poll for one event, a poll for each change, the
  * clock. */
@@ -156,10 +148,9 @@ export class UnixConnect extends WaitingOperation {
  */
 export function waitingAgain(
   { shim }: Core,
-  { operation: { opcode }, fd, retained, extra }: Entry,
+  { operation: { opcode, waits }, fd, retained, extra }: Entry,
 ): Steps | undefined {
-  const events = EVENTS.get(opcode);
-  if (events === undefined || !shim.kio_fd_is_stream(fd)) return undefined;
+  if (waits === 0 || !shim.kio_fd_is_stream(fd)) return undefined;
   const sqe = extra?.sqe ?? new Sqe(opcode);
   if (extra?.sqe === undefined) {
     const buffer = retained as BufferLike;
@@ -168,7 +159,7 @@ export function waitingAgain(
     sqe.len = Math.min(buffer.byteLength, TRANSFER_MAX);
   }
   sqe.offset = NO_POSITION;
-  const steps = new WaitingOperation(sqe, events);
+  const steps = new WaitingOperation(sqe, waits);
   steps.advance(-EAGAIN, 0);
   return steps;
 }

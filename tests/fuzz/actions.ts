@@ -1,7 +1,11 @@
 /** The fuzzer's actions as data: a list can be replayed and cut down. */
 import { randomOf } from "../support.ts";
 
+/** The model knows what each may do. "sample" is any row of lib/ops/table.ts by
+ * its sample: of that only the errors are known, and what it makes. */
 export const KINDS = [
+  "sample",
+  "sample",
   "recv",
   "recv",
   "recvExact",

@@ -79,6 +79,9 @@ import {
   value,
   within,
 } from "../support.ts";
+import { giveBack } from "../lib/ops/give_back.ts";
+import { Place } from "../lib/ops/place.ts";
+import { CASES, startGood, startWaiting } from "../lib/ops/samples.ts";
 import type { Action, Kind } from "./actions.ts";
 import { End, Flow, PATTERN, PERIOD, Pipe } from "./streams.ts";
 
@@ -113,6 +116,21 @@ const FORGETTABLE: ReadonlySet<Kind> = new Set([
   "connect",
   "sleep",
 ]);
+
+/** Operations of which the model has to know: they use its files and messages. */
+const MODELLED = ["asyncReadFixed", "asyncWriteFixed", "asyncMsgRing"];
+const SAMPLES = CASES.filter(({ row }) => !MODELLED.includes(row.name));
+
+/** Errors of samples: names, pipes and sockets are used up. */
+const SAMPLE_CODES = [
+  "EAGAIN",
+  "ECONNREFUSED",
+  "ENODATA",
+  "ENOENT",
+  "ENOTCONN",
+  "EOPNOTSUPP",
+  "EPIPE",
+];
 
 declare const gc: ((options: { type: "major" | "minor" }) => void) | undefined;
 
@@ -169,6 +187,7 @@ export class World {
   #pipes: Pipe[] = [];
   #listener = listen();
   #directory = -1;
+  #place: Place | undefined;
   #tag = 0;
   #streamFile = -1;
   #error: unknown;
@@ -231,6 +250,7 @@ export class World {
     for (let i = 0; i < FILES; i++) {
       this.#files.push(await this.#openFile());
     }
+    this.#place = await Place.open(ctx);
     for (const context of this.#contexts) this.#register(context);
   }
 
@@ -367,6 +387,8 @@ export class World {
     const { kind, size } = action;
     const isFull = this.#flights.size >= IN_FLIGHT_MAX;
     switch (isFull ? "turn" : kind) {
+      case "sample":
+        return this.#sample(action);
       case "recv":
       case "recvExact":
       case "recvmsg":
@@ -456,6 +478,21 @@ export class World {
         // A large collection takes as long as all the rest.
         return gc?.({ type: size % 4 === 0 ? "major" : "minor" });
     }
+  }
+
+  /** Any operation, in its good call or one that waits. */
+  #sample(action: Action): void {
+    const { actor, size } = action;
+    const { key, row, sample } = SAMPLES[actor % SAMPLES.length]!;
+    const context = this.#context(action);
+    // A listener with a full queue takes long to make.
+    const isGood = size % 2 === 0 || key === "CONNECT";
+    const start = isGood ? startGood : startWaiting;
+    const op = start(sample, this.#place!, context.ctx);
+    const what = `sample ${key}`;
+    this.#start(what, action, context, SAMPLE_CODES, op, (result) => {
+      giveBack(row, result);
+    });
   }
 
   #runLater(count: number): void {
@@ -1034,6 +1071,7 @@ export class World {
     await asyncClose(this.#own, this.#directory);
     for (const name of this.#names) await asyncUnlink(this.#own, name);
     for (const pipe of this.#pipes) pipe.close();
+    await this.#place?.[Symbol.asyncDispose]();
     if (this.#error === undefined) await this.#inspect();
     await within(HANG_MS, this.#closeAll(), "closing").catch(onHang);
     for (const { ctx } of this.#contexts) ctx[Symbol.dispose]();

@@ -10,9 +10,7 @@ import {
   asyncOpen,
   asyncPoll,
   asyncRead,
-  asyncReadv,
   asyncRecv,
-  asyncRecvmsg,
   asyncSend,
   asyncSendmsg,
   asyncShutdown,
@@ -36,12 +34,10 @@ import {
   assertCode,
   bytes,
   contentOf,
-  fullListener,
   immediate,
   isOpen,
   kioTest,
   listen,
-  Pair,
   pattern,
   randomOf,
   tcpPair,
@@ -53,88 +49,6 @@ import {
 } from "../support.ts";
 
 const buffer = () => new Uint8Array(8);
-
-/** Operations that wait while nothing can be received from `left` and nothing
- * can be sent to `right`. */
-const waiting: Record<
-  string,
-  (ctx: IoContext, pair: Pair) => UringOp<unknown>
-> = {
-  asyncRecv: (ctx, { left }) => asyncRecv(ctx, left, buffer()),
-  asyncRecvmsg: (ctx, { left }) =>
-    asyncRecvmsg(ctx, left, { buffers: [buffer()] }),
-  asyncRead: (ctx, { left }) => asyncRead(ctx, left, buffer()),
-  asyncReadv: (ctx, { left }) => asyncReadv(ctx, left, [buffer()]),
-  asyncPoll: (ctx, { left }) => asyncPoll(ctx, left, POLLIN),
-  asyncSend: (ctx, { right }) => asyncSend(ctx, right, buffer()),
-  asyncSendmsg: (ctx, { right }) =>
-    asyncSendmsg(ctx, right, { buffers: [buffer()] }),
-  asyncWrite: (ctx, { right }) => asyncWrite(ctx, right, buffer()),
-  asyncWritev: (ctx, { right }) => asyncWritev(ctx, right, [buffer()]),
-  asyncSleep: (ctx) => asyncSleep(ctx, 100_000),
-};
-
-async function waitingPair(ctx: IoContext): Promise<Pair & Disposable> {
-  const quiet = unixPair();
-  const full = unixPair();
-  const data = new Uint8Array(65536);
-  while ((await asyncSend(ctx, full.right, data, MSG_DONTWAIT)).ok);
-  const pair = new Pair([quiet.left, full.right]);
-  return Object.assign(pair, {
-    [Symbol.dispose]() {
-      quiet[Symbol.dispose]();
-      full[Symbol.dispose]();
-    },
-  });
-}
-
-for (const [name, start] of Object.entries(waiting)) {
-  kioTest(`cancel() ends ${name}() with ECANCELED`, async (ctx) => {
-    using pair = await waitingPair(ctx);
-    for (const turns of [0, 1, 2]) {
-      const op = start(ctx, pair);
-      for (let i = 0; i < turns; i++) await turn();
-      assertEquals(ctx.pending, 1);
-      assertEquals(op.cancel(), undefined);
-      op.cancel();
-      assertCode(await op, "ECANCELED");
-      assertEquals(ctx.pending, 0);
-      op.cancel();
-      assertCode(await op, "ECANCELED");
-    }
-  });
-
-  kioTest(`withSignal() ends ${name}() with ECANCELED`, async (ctx) => {
-    using pair = await waitingPair(ctx);
-    const controller = new AbortController();
-    const op = start(ctx, pair);
-    assertEquals(op.withSignal(controller.signal), op);
-    await turn();
-    controller.abort(new Error("a reason of the user's own"));
-    assertCode(await op, "ECANCELED");
-    const aborted = start(ctx, pair).withSignal(controller.signal);
-    assertCode(await aborted, "ECANCELED");
-  });
-}
-
-kioTest(
-  "cancel() ends asyncAccept(), asyncAcceptFrom() and asyncConnect()",
-  async (ctx) => {
-    const { listener } = listen();
-    using _ = listener;
-    using full = await fullListener(ctx);
-    using client = unwrap(Socket.open("ipv4"));
-    const ops = [
-      asyncAccept(ctx, listener),
-      asyncAcceptFrom(ctx, listener),
-      asyncConnect(ctx, client, full.at),
-    ];
-    await turn(2);
-    assertEquals(ctx.pending, 3);
-    for (const op of ops) op.cancel();
-    for (const op of ops) assertCode(await op, "ECANCELED");
-  },
-);
 
 // ---- before the kernel has seen it ------------------------------------------------------
 

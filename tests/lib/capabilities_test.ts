@@ -1,20 +1,33 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import * as kio from "@kio/kio";
 import { IoContext } from "@kio/kio";
-import * as operations from "../../lib/ops/table.ts";
+import { operationsOf } from "../../lib/capabilities.ts";
+import { ROWS } from "../../lib/ops/rows.ts";
 import { kioTest } from "../support.ts";
 
-/** The others are not of the kernel: flags, and what threads do. */
-const NAMES = [
-  ...new Set(
-    Object.values(operations)
-      .filter((value): value is operations.Row => "verb" in value)
-      .map(({ name }) => name)
-      .filter((name) => /^async|^wake$/.test(name)),
-  ),
-].sort();
-
 kioTest("IoContext.probe() knows every operation", () => {
-  assertEquals(Object.keys(IoContext.probe().operations), NAMES);
+  const names = [...new Set(ROWS.map(({ name }) => name))];
+  assertEquals(Object.keys(IoContext.probe().operations), names);
+});
+
+kioTest("each export that starts an operation has a row", () => {
+  const names = ROWS.map(({ name }) => name);
+  const missing = Object.keys(kio).filter((name) =>
+    /^async/.test(name) && !names.includes(name)
+  );
+  assertEquals(missing, []);
+});
+
+Deno.test("operationsOf() needs all opcodes of an operation", () => {
+  const opcodes = new Uint8Array(256).fill(1);
+  assertEquals(operationsOf(opcodes).asyncOpen, "ring");
+  for (const { name, opcode, fallback } of ROWS) {
+    if (opcode < 0) continue;
+    opcodes[opcode] = 0;
+    const expected = fallback === undefined ? "none" : "syscall";
+    assertEquals(operationsOf(opcodes)[name], expected, `${opcode}`);
+    opcodes[opcode] = 1;
+  }
 });
 
 kioTest("IoContext.probe() finds what every kernel has", () => {

@@ -46,6 +46,23 @@ Deno.test("a completion of an operation that was complete ends the process", asy
   assertMatch(err, /\n {2}slot 0, generation 1: asyncSleep, asleep\n/);
 });
 
+Deno.test("a second completion of an operation ends the process", async () => {
+  const err = await dumpOf(`
+    const { Sqe } = await import("file://${ROOT}lib/ring/sqe.ts");
+    const { start } = await import("file://${ROOT}lib/ring/start.ts");
+    const { POLL } = await import("file://${ROOT}lib/ops/table.ts");
+    const [left, right] = kio.unwrap(kio.Socket.pair());
+    const sqe = new Sqe(POLL.opcode);
+    sqe.fd = left.fd;
+    sqe.len = 1; // IORING_POLL_ADD_MULTI
+    sqe.opFlags = kio.POLLIN;
+    const poll = start(ringOf(ctx, POLL), POLL, sqe);
+    await kio.asyncSend(ctx, right, new Uint8Array(1));
+    console.log(await poll);
+  `);
+  assertMatch(err, /^kio: asyncPoll: more than one completion\n/);
+});
+
 Deno.test("a dump lists a hundred operations at most", async () => {
   const err = await dumpOf(`
     for (let i = 0; i < 150; i++) void kio.asyncSleep(ctx, 60_000);

@@ -1,6 +1,7 @@
 /** The findings of doctor.ts about this system, and about worse ones. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { IoContext } from "@kio/kio";
+import { ROWS } from "../../lib/ops/rows.ts";
 import { type Ended, hasStrace, ROOT, run } from "./support.ts";
 
 function examine(
@@ -31,8 +32,10 @@ Deno.test("doctor finds nothing wrong where the tests run", async () => {
 Deno.test("doctor prints what IoContext.probe() finds", async () => {
   const { out } = await examine();
   const { operations, features } = IoContext.probe();
-  for (const [name, by] of Object.entries(operations)) {
-    assertStringIncludes(out, `${name.padEnd(18)} ${by}\n`);
+  for (const { name, since } of ROWS) {
+    const by = operations[name]!;
+    const line = since === "" ? by : `${by.padEnd(8)} since Linux ${since}`;
+    assertStringIncludes(out, `${name.padEnd(18)} ${line}\n`);
   }
   for (const [name, isThere] of Object.entries(features)) {
     assertStringIncludes(out, `${name.padEnd(18)} ${isThere ? "yes" : "no"}\n`);

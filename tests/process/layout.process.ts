@@ -16,8 +16,8 @@ import { SOURCES } from "../../ffi/sources.ts";
 import * as symbolTables from "../../ffi/symbols.ts";
 import * as constants from "../../lib/constants.ts";
 import * as errno from "../../lib/errno.ts";
-import * as table from "../../lib/ops/table.ts";
-import { EVENTS } from "../../lib/ring/steps.ts";
+import { ROWS } from "../../lib/ops/rows.ts";
+import type { Row } from "../../lib/ops/table.ts";
 import { ADDRESS_SIZE } from "../../lib/SocketAddress.ts";
 import {
   assertPrinted,
@@ -126,6 +126,8 @@ const TWINS: Readonly<Record<string, string | readonly string[]>> = {
   MESSAGE_NAME_AT: "MSG_NAME",
   MESSAGE_VECTORS_AT: "MSG_VECTORS",
   OPCODES_MAX: "sizeof(opcodes) / sizeof(*opcodes)",
+  FAULT_OF_ANY: "FAULT_OF_ANY",
+  FAULT_OF_ENTER: "FAULT_OF_ENTER",
   RECORD_FIELDS: "sizeof(struct fault_record) / sizeof(int32_t)",
   RECORD_LENGTH_AT: "sizeof(struct sockaddr_storage)",
   RECORD_SIZE: "ADDRESS_RECORD_SIZE",
@@ -318,65 +320,24 @@ Deno.test("symbols.ts has the functions of the shim, with their types", () => {
   }
 });
 
-/** Operations of a fault plan whose name is not the kernel's. */
-const OPCODES: Readonly<Record<string, string>> = {
-  any: "FAULT_OF_ANY",
-  enter: "FAULT_OF_ENTER",
-  fstat: "IORING_OP_STATX",
-  ftruncate: "KIO_OP_FTRUNCATE",
-  msgRing: "IORING_OP_MSG_RING",
-  open: "IORING_OP_OPENAT",
-  poll: "IORING_OP_POLL_ADD",
-  rename: "IORING_OP_RENAMEAT",
-  unlink: "IORING_OP_UNLINKAT",
-};
-
-/** What C calls an operation, by its name in a fault plan. */
-function opcodeOf(name: string): string {
-  return OPCODES[name] ?? `IORING_OP_${name.toUpperCase()}`;
-}
-
-Deno.test("FaultPlan names operations by the kernel's numbers", () => {
-  const text = Deno.readTextFileSync(`${ROOT}testing/fault_plan.ts`);
-  const [, names = ""] = /const OPCODES[^{]*\{([^}]*)\}/.exec(text) ?? [];
-  const shared = [...names.matchAll(/^ +(\w+): (\d+),$/gm)].map((
-    [, name = "", opcode],
-  ): Shared => [opcodeOf(name), Number(opcode)]);
-  assertEquals(shared.length, 25);
-  assertShared(shared);
+Deno.test("opcodes.c has the opcodes of lib/ops/table.ts, by the same names", () => {
+  const same = ({ opcode, fault }: Row): Shared[] => {
+    if (opcode < 0) return [];
+    const row = `opcodes[${opcode}].name`;
+    if (fault === undefined) return [[`${row} != NULL`, 1]];
+    const name = fault.replace(/[A-Z]/g, (it) => `_${it.toLowerCase()}`);
+    return [[`${row} && strcmp(${row}, "${name}") == 0`, 1]];
+  };
+  assertShared(ROWS.flatMap(same));
 });
 
-/** Rows that no fault plan names. */
-const UNPLANNED: Readonly<Record<string, string>> = {
-  asyncSleep: "timeout",
-  wake: "msgRing",
-};
-
-Deno.test("lib/ops/table.ts has the kernel's opcodes, each of which has a row in opcodes.c", () => {
-  const rows = Object.values(table).filter(({ opcode }) => opcode !== -1);
-  assert(rows.length > 30);
-  const shared = rows.map(({ name, fault, opcode }): Shared => [
-    opcodeOf(fault ?? UNPLANNED[name] ?? `no name for ${name}`),
-    opcode,
-  ]);
-  const found = rows.map(({ opcode }): Shared => [
-    `opcodes[${opcode}].name != NULL`,
-    1,
-  ]);
-  assertShared([...shared, ...found]);
-});
-
-Deno.test("reads and writes wait for what opcodes.c says", () => {
-  const waits = [...EVENTS].map(([opcode, events]): Shared => [
+Deno.test("operations wait for the events that opcodes.c says", () => {
+  const rows = ROWS.filter(({ waits }) => waits !== 0);
+  assert(rows.length >= 4);
+  assertShared(rows.map(({ opcode, waits }): Shared => [
     `opcodes[${opcode}].waits`,
-    events,
-  ]);
-  const opcodes = ["READV", "WRITEV", "READ", "WRITE"].map((
-    name,
-    i,
-  ): Shared => [`IORING_OP_${name}`, [...EVENTS.keys()][i]!]);
-  assertEquals(EVENTS.size, opcodes.length);
-  assertShared([...waits, ...opcodes]);
+    waits,
+  ]));
 });
 
 Deno.test("an operation without a row in opcodes.c fails with ENOSYS, and never starts", async () => {

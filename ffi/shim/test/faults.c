@@ -34,10 +34,8 @@ struct fault_rule {
 	uint32_t operation;
 	int32_t fd;
 	double probability;
-	/* which of the operations that match; 0: all */
-	uint32_t nth;
-	/* how often at most; 0: always */
-	uint32_t times;
+	uint32_t nth; /* of the operations that match; 0: all */
+	uint32_t times; /* at most; 0: always */
 	enum fault_kind kind;
 	int32_t value;
 	uint32_t seen, injected;
@@ -102,6 +100,9 @@ EXPORT int kio_fault_rule(uint32_t operation, int fd, double probability,
 {
 	if (fault_plan.rule_count == FAULT_RULES_MAX)
 		return -ENOSPC;
+	if (kind == FAULT_SHORT && operation <= UINT8_MAX &&
+	    opcodes[operation].cut == CUT_NEVER)
+		return -EINVAL;
 	fault_plan.rules[fault_plan.rule_count++] = (struct fault_rule){
 		.operation = operation,
 		.fd = fd,

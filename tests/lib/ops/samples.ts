@@ -1,0 +1,450 @@
+/**
+ * A sample of each operation: its arguments in a good call, in one that waits,
+ * and what is refused in their place. The tests of this folder try each row of
+ * lib/ops/table.ts with it.
+ */
+import * as kio from "@kio/kio";
+import type { IoContext, Result, UringOp, UringStream } from "@kio/kio";
+import { ROWS } from "../../../lib/ops/rows.ts";
+import * as table from "../../../lib/ops/table.ts";
+import * as bad from "./bad_values.ts";
+import type { Place } from "./place.ts";
+
+/** An argument: its name, a good value, and values that are refused. */
+export interface Argument {
+  readonly name: string;
+  readonly good: unknown;
+  readonly bad: readonly unknown[];
+}
+
+type Arguments = (place: Place, ctx: IoContext) => Argument[];
+
+/** How an operation is tried. */
+export interface Sample {
+  /** The function that starts it. */
+  // deno-lint-ignore no-explicit-any
+  readonly start: (ctx: IoContext, ...args: any[]) => UringOp<unknown>;
+  /** A call that succeeds at once. */
+  readonly works: Arguments;
+  /** A call that nothing ends; left out where there is none. */
+  readonly waits?: Arguments;
+  /** False for what `link()` refuses. */
+  readonly isLink?: false;
+}
+
+/** The first result of a stream, which it ends, as an operation. */
+// deno-lint-ignore no-explicit-any
+function first(
+  start: (ctx: IoContext, ...args: any[]) => UringStream<unknown>,
+) {
+  // deno-lint-ignore no-explicit-any
+  return (ctx: IoContext, ...args: any[]): UringOp<unknown> => {
+    const stream = start(ctx, ...args);
+    let items: AsyncIterable<unknown> = stream;
+    // Not before the caller has said whether it wants values.
+    const taken = Promise.resolve().then(async () => {
+      for await (const item of items) return item;
+      throw new Error("A stream ended without a result");
+    });
+    const op = Object.assign(taken as Promise<Result<unknown>>, {
+      cancel: () => stream.cancel(),
+      withTimeout: (timeoutMs: number) => (stream.withTimeout(timeoutMs), op),
+      withSignal: (signal: AbortSignal) => (stream.withSignal(signal), op),
+      orThrow: () => (items = stream.orThrow(), taken),
+    }) as UringOp<unknown>;
+    return op;
+  };
+}
+
+// ---- arguments ----------------------------------------------------------------
+
+const NOT_LEFT_OUT = (given: unknown) => given !== undefined;
+
+function argument(
+  name: string,
+  good: unknown,
+  bad: readonly unknown[],
+): Argument {
+  return { name, good, bad };
+}
+
+const fd = (good: unknown, name = "fd") => argument(name, good, bad.NO_FDS);
+const flags = (good: number, name = "flags") =>
+  argument(name, good, bad.NO_NUMBER_31);
+const noFlags = argument("flags", 0, bad.NO_UINT31);
+const path = (good: string, name = "path") =>
+  argument(name, good, bad.NO_PATHS);
+const offset = argument("offset", 0, bad.NO_OFFSETS);
+const buffer = () => argument("buffer", bad.buffer(), bad.NO_BUFFERS);
+const queueMax = argument(
+  "options",
+  { queueMax: 8 },
+  bad.NO_OPTIONS ?? [],
+);
+const index = (good: number) =>
+  argument("index", good, [...bad.NO_NUMBER_31, 65536, { fd: 5 }]);
+const buffers = () =>
+  argument("buffers", [bad.buffer(), bad.buffer()], [
+    ...bad.NO_LISTS,
+    [],
+    bad.EMPTY_BUFFERS,
+  ]);
+
+/** An options object: its members may be left out, and it as well. */
+function options(
+  members: Record<string, [good: unknown, bad: readonly unknown[]]>,
+): Argument {
+  return objectOf("options", bad.NO_OPTIONS, members);
+}
+
+function objectOf(
+  name: string,
+  others: readonly unknown[],
+  members: Record<string, [good: unknown, bad: readonly unknown[]]>,
+): Argument {
+  const entries = Object.entries(members);
+  const good = Object.fromEntries(entries.map(([key, [it]]) => [key, it]));
+  return argument(name, good, [
+    ...others,
+    ...entries.flatMap(([key, [, values]]) =>
+      values.filter(NOT_LEFT_OUT).map((it) => ({ ...good, [key]: it }))
+    ),
+  ]);
+}
+
+const bounds = options({
+  timeoutMs: [undefined, bad.NO_DELAYS],
+  signal: [undefined, bad.NO_SIGNALS],
+});
+
+const message = (address?: kio.SocketAddress) =>
+  objectOf("message", [undefined, ...bad.NO_NUMBERS, 5, [bad.buffer()]], {
+    buffers: [[bad.buffer(), bad.buffer()], bad.NO_LISTS],
+    control: [undefined, [
+      ...bad.NO_BUFFERS,
+      // Ancillary data is a Uint8Array: its filled part is given back as one.
+      new ArrayBuffer(64),
+      new DataView(new ArrayBuffer(64)),
+      new Uint32Array(16),
+    ]],
+    ...address && { address: [address, bad.NO_ADDRESSES] },
+  });
+
+/** Arguments of a range of a file that must be numbers. */
+const range = [
+  argument("offset", 0, [
+    undefined,
+    ...bad.NO_OFFSETS,
+    kio.CURRENT_POSITION,
+  ]),
+  argument("length", 64, [undefined, ...bad.NO_POSITIONS, 0]),
+];
+
+// ---- samples ------------------------------------------------------------------
+
+/** By the names of the rows. */
+export const SAMPLES: Readonly<Record<string, Sample>> = {
+  READ: {
+    start: kio.asyncRead,
+    works: ({ file }) => [fd(file), buffer(), offset],
+    waits: ({ quiet }) => [fd(quiet), buffer(), offset],
+  },
+  WRITE: {
+    start: kio.asyncWrite,
+    works: ({ file }) => [fd(file), buffer(), offset],
+    waits: ({ full }) => [fd(full), buffer(), offset],
+  },
+  READV: {
+    start: kio.asyncReadv,
+    works: ({ file }) => [fd(file), buffers(), offset],
+    waits: ({ quiet }) => [fd(quiet), buffers(), offset],
+  },
+  WRITEV: {
+    start: kio.asyncWritev,
+    works: ({ file }) => [fd(file), buffers(), offset],
+    waits: ({ full }) => [fd(full), buffers(), offset],
+  },
+  READ_FIXED: {
+    start: kio.asyncReadFixed,
+    works: () => [index(0), buffer(), offset],
+    waits: () => [index(1), buffer(), offset],
+  },
+  WRITE_FIXED: {
+    start: kio.asyncWriteFixed,
+    works: () => [index(0), buffer(), offset],
+    waits: () => [index(2), buffer(), offset],
+  },
+  READ_EXACT: {
+    start: kio.asyncReadExact,
+    works: ({ file }) => [fd(file), buffer(), offset, bounds],
+    waits: ({ quiet }) => [fd(quiet), buffer(), offset, bounds],
+    isLink: false,
+  },
+  WRITE_EXACT: {
+    start: kio.asyncWriteExact,
+    works: ({ file }) => [fd(file), buffer(), offset, bounds],
+    waits: ({ full }) => [fd(full), buffer(), offset, bounds],
+    isLink: false,
+  },
+  OPEN: {
+    start: kio.asyncOpen,
+    works: ({ path: it }) => [
+      path(it),
+      flags(kio.O_RDONLY),
+      openOptions(0),
+    ],
+  },
+  OPEN_HOW: {
+    start: kio.asyncOpen,
+    works: ({ path: it }) => [
+      path(it),
+      flags(kio.O_RDONLY),
+      openOptions(kio.RESOLVE_NO_SYMLINKS),
+    ],
+  },
+  FSTAT: { start: kio.asyncFstat, works: ({ file }) => [fd(file)] },
+  RENAME: {
+    start: kio.asyncRename,
+    works: ({ path: it }) => [path(it, "from"), path(it, "to"), noFlags],
+  },
+  UNLINK: {
+    start: kio.asyncUnlink,
+    works: ({ path: it }) => [path(it), noFlags],
+  },
+  CLOSE: { start: kio.asyncClose, works: ({ client }) => [fd(client)] },
+  FSYNC: { start: kio.asyncFsync, works: ({ file }) => [fd(file)] },
+  FDATASYNC: { start: kio.asyncFdatasync, works: ({ file }) => [fd(file)] },
+  FALLOCATE: {
+    start: kio.asyncFallocate,
+    works: ({ file }) => [fd(file), flags(0, "mode"), ...range],
+  },
+  FTRUNCATE: {
+    start: kio.asyncFtruncate,
+    works: ({ file }) => [
+      fd(file),
+      argument("length", 64, range[0]!.bad),
+    ],
+  },
+  SPLICE: {
+    start: kio.asyncSplice,
+    works: ({ pipes: [from, to] }) => [
+      fd(from!.readFd, "from"),
+      fd(to!.writeFd, "to"),
+      argument("length", 1, [...bad.NO_NUMBER_31, 0, -0, 2 ** 31 - 1]),
+      options({
+        fromOffset: [undefined, bad.NO_POSITIONS],
+        toOffset: [undefined, bad.NO_POSITIONS],
+        flags: [0, bad.NO_UINT31],
+      }),
+    ],
+  },
+  SENDFILE: {
+    start: kio.asyncSendfile,
+    works: ({ roomy, file }) => sendfile(roomy, file),
+    waits: ({ full, file }) => sendfile(full, file),
+    isLink: false,
+  },
+  ACCEPT: {
+    start: kio.asyncAccept,
+    works: ({ visited }) => [fd(visited)],
+    waits: ({ lonely }) => [fd(lonely)],
+  },
+  ACCEPT_FROM: {
+    start: kio.asyncAcceptFrom,
+    works: ({ visited }) => [fd(visited)],
+    waits: ({ lonely }) => [fd(lonely)],
+  },
+  CONNECT: {
+    start: kio.asyncConnect,
+    works: ({ datagrams, anywhere }) => connect(datagrams, anywhere),
+    waits: ({ client, fullListener }) => connect(client, fullListener!.at),
+  },
+  RECV: {
+    start: kio.asyncRecv,
+    works: ({ ready }) => [fd(ready), buffer(), noFlags],
+    waits: ({ quiet }) => [fd(quiet), buffer(), noFlags],
+  },
+  SEND: {
+    start: kio.asyncSend,
+    works: ({ roomy }) => [fd(roomy), buffer(), noFlags],
+    waits: ({ full }) => [fd(full), buffer(), noFlags],
+  },
+  RECV_EXACT: {
+    start: kio.asyncRecvExact,
+    works: ({ ready }) => [fd(ready), buffer(), bounds],
+    waits: ({ quiet }) => [fd(quiet), buffer(), bounds],
+    isLink: false,
+  },
+  SEND_EXACT: {
+    start: kio.asyncSendExact,
+    works: ({ roomy }) => [fd(roomy), buffer(), bounds],
+    waits: ({ full }) => [fd(full), buffer(), bounds],
+    isLink: false,
+  },
+  RECVMSG: {
+    start: kio.asyncRecvmsg,
+    works: ({ ready }) => [fd(ready), message(), noFlags],
+    waits: ({ quiet }) => [fd(quiet), message(), noFlags],
+  },
+  SENDMSG: {
+    start: kio.asyncSendmsg,
+    works: ({ datagrams, anywhere }) => [
+      fd(datagrams),
+      message(anywhere),
+      noFlags,
+    ],
+    waits: ({ full }) => [fd(full), message(), noFlags],
+  },
+  SHUTDOWN: {
+    start: kio.asyncShutdown,
+    works: ({ roomy }) => [
+      fd(roomy),
+      argument("how", kio.SHUT_RD, [...bad.NO_NUMBER_31, 3]),
+    ],
+  },
+  POLL: {
+    start: kio.asyncPoll,
+    works: ({ roomy }) => poll(roomy, kio.POLLOUT),
+    waits: ({ quiet }) => poll(quiet, kio.POLLIN),
+  },
+  ACCEPT_MULTISHOT: {
+    start: first(kio.asyncAcceptMultishot),
+    works: ({ visited }) => [fd(visited), queueMax],
+    waits: ({ lonely }) => [fd(lonely), queueMax],
+    isLink: false,
+  },
+  POLL_MULTISHOT: {
+    start: first(kio.asyncPollMultishot),
+    works: ({ roomy }) => [...poll(roomy, kio.POLLOUT), queueMax],
+    waits: ({ quiet }) => [...poll(quiet, kio.POLLIN), queueMax],
+    isLink: false,
+  },
+  SLEEP: {
+    start: kio.asyncSleep,
+    works: () => [argument("delayMs", 0, bad.NO_DELAYS)],
+    waits: () => [argument("delayMs", 1e6, bad.NO_DELAYS)],
+  },
+  MSG_RING: {
+    start: kio.asyncMsgRing,
+    works: (_, { ringFd }) => [
+      argument("targetRingFd", ringFd, bad.NO_NUMBER_31),
+      argument("result", 5, [
+        undefined,
+        ...bad.NO_NUMBERS,
+        ...bad.NO_INTEGERS,
+        -(2 ** 31) - 1,
+        ...bad.BEYOND_INT32,
+        ...bad.BEYOND_SAFE,
+      ]),
+      argument("userData", 5, [undefined, ...bad.NO_POSITIONS]),
+    ],
+  },
+  PIPE: {
+    start: kio.asyncPipe,
+    works: () => [options({ size: [4096, [...bad.NO_UINT31, 0, -0]] })],
+    isLink: false,
+  },
+};
+
+/** A number in place of the options is the mode. */
+function openOptions(resolve: number): Argument {
+  const others = [null, 5n, "x", true, Symbol("x"), -1, 0o10000, NaN];
+  return objectOf("options", others, {
+    dir: [undefined, bad.NO_FDS],
+    mode: [0o600, bad.NO_MODES],
+    resolve: [resolve, [...bad.NO_UINT31, 256]],
+  });
+}
+
+function sendfile(to: kio.Socket, file: number): Argument[] {
+  return [
+    fd(to, "to"),
+    fd(file, "file"),
+    argument("offset", 0, [undefined, ...bad.NO_POSITIONS]),
+    argument("count", 8, [undefined, ...bad.NO_POSITIONS]),
+    bounds,
+  ];
+}
+
+function connect(socket: kio.Socket, to: kio.SocketAddress): Argument[] {
+  const addresses = [undefined, ...bad.NO_ADDRESSES];
+  return [fd(socket), argument("address", to, addresses)];
+}
+
+function poll(socket: kio.Socket, events: number): Argument[] {
+  return [
+    fd(socket),
+    argument("events", events, [...bad.NO_NUMBER_31, 65536]),
+  ];
+}
+
+// ---- how the tests use them ---------------------------------------------------
+
+/** A row with its sample. */
+export interface Case {
+  readonly key: string;
+  /** The function, and the row where a function has several. */
+  readonly title: string;
+  readonly row: table.Row;
+  readonly sample: Sample;
+}
+
+/** The keys of the rows that a context starts. `wake()` needs none. */
+export const KEYS: readonly string[] = Object.entries<table.Row>(table)
+  .filter(([, row]) => ROWS.includes(row) && row.name.startsWith("async"))
+  .map(([key]) => key);
+
+/** All rows that have a sample. */
+export const CASES: readonly Case[] = KEYS.flatMap((key) => {
+  const row = (table as Record<string, table.Row>)[key]!;
+  const sample = SAMPLES[key];
+  const isOnly = ROWS.filter(({ name }) => name === row.name).length === 1;
+  const title = isOnly ? `${row.name}()` : `${row.name}() as ${key}`;
+  return sample === undefined ? [] : [{ key, title, row, sample }];
+});
+
+/** Starts the call that succeeds. */
+export function startGood(
+  { start, works }: Sample,
+  place: Place,
+  ctx: IoContext,
+): UringOp<unknown> {
+  return start(ctx, ...works(place, ctx).map(({ good }) => good));
+}
+
+/** Starts the call that waits, or else the good one. */
+export function startWaiting(
+  { start, works, waits = works }: Sample,
+  place: Place,
+  ctx: IoContext,
+): UringOp<unknown> {
+  return start(ctx, ...waits(place, ctx).map(({ good }) => good));
+}
+
+/** Gives an operation each wrong context and each wrong argument. Returns those
+ * that it does not refuse. */
+export async function refusedBy(
+  { start, works }: Sample,
+  place: Place,
+  ctx: IoContext,
+): Promise<string[]> {
+  const args = works(place, ctx);
+  const goods = args.map(({ good }) => good);
+  const complaints: string[] = [];
+  const attempt = async (name: string, given: unknown, call: () => unknown) => {
+    const found = await bad.complaint(call);
+    if (found !== undefined) {
+      complaints.push(`${name} ${bad.nameOf(given)}: ${found}`);
+    }
+  };
+  for (const given of bad.NO_CONTEXTS) {
+    await attempt("ctx", given, () => start(given as IoContext, ...goods));
+  }
+  for (const [at, argument] of args.entries()) {
+    for (const given of argument.bad) {
+      const call = () => start(ctx, ...goods.with(at, given));
+      await attempt(argument.name, given, call);
+    }
+  }
+  return complaints;
+}
