@@ -3,8 +3,8 @@ import {
   checkFd,
   checkFlags,
   checkInteger,
-  checkOffset,
   checkOwned,
+  checkPlace,
   type Fd,
 } from "../check.ts";
 import { ringOf } from "../internal.ts";
@@ -129,7 +129,7 @@ export function asyncFallocate(
   sqe.fd = checkFd(fd, FALLOCATE);
   sqe.len = checkFlags(mode, FALLOCATE);
   sqe.at = checkInteger(length, Number.MAX_SAFE_INTEGER, "length", verb, 1);
-  sqe.offset = sizeOf(offset, FALLOCATE);
+  sqe.offset = checkPlace(offset, FALLOCATE);
   return start(ring, FALLOCATE, sqe);
 }
 
@@ -154,18 +154,9 @@ export function asyncFtruncate(
 ): UringOp<void> {
   const ring = ringOf(ctx, FTRUNCATE);
   const file = checkFd(fd, FTRUNCATE);
-  const size = sizeOf(length, FTRUNCATE);
+  const size = checkPlace(length, FTRUNCATE);
   const { shim, handle } = ring;
   const entry = ring.take(FTRUNCATE);
   const status = shim.kio_ftruncate(handle, entry.id, file, BigInt(size));
   return ring.enter(entry, file, null, status);
-}
-
-/** An offset that must be a number: the current position makes no sense. */
-function sizeOf(offset: number | bigint, row: Row): number | bigint {
-  const at = checkOffset(offset, row);
-  if (at !== -1) return at;
-  throw new TypeError(
-    `Cannot ${row.verb}: CURRENT_POSITION is not possible here`,
-  );
 }

@@ -348,3 +348,110 @@ export const OBSERVE = row({
   yields: NOTHING,
 });
 export const LINK = row({ name: "link", verb: "link", yields: NOTHING });
+
+// Paths, attributes and advice.
+
+export const STAT = row({
+  name: "asyncStat",
+  verb: "stat",
+  yields: DECODED,
+  opcode: 21,
+  since: "5.6",
+  fault: "fstat",
+});
+export const LSTAT = row({
+  name: "asyncLstat",
+  verb: "stat",
+  yields: DECODED,
+  opcode: 21,
+  since: "5.6",
+  fault: "fstat",
+});
+export const MKDIR = row({
+  name: "asyncMkdir",
+  verb: "make the directory",
+  yields: NOTHING,
+  opcode: 37,
+  since: "5.15",
+  fault: "mkdir",
+});
+export const HARD_LINK = row({
+  name: "asyncLink",
+  verb: "link",
+  yields: NOTHING,
+  opcode: 39,
+  since: "5.15",
+  fault: "link",
+});
+export const SYMLINK = row({
+  name: "asyncSymlink",
+  verb: "make the symbolic link",
+  yields: NOTHING,
+  opcode: 38,
+  since: "5.15",
+  fault: "symlink",
+});
+export const READLINK = row({
+  name: "asyncReadlink",
+  verb: "read the symbolic link",
+  yields: DECODED,
+  isEmulated: true,
+});
+export const GETXATTR = row({
+  name: "asyncGetxattr",
+  verb: "get the attribute",
+  yields: DECODED,
+  opcode: 44,
+  since: "5.19",
+  fault: "getxattr",
+});
+/** `asyncGetxattr()` of an fd. */
+export const FGETXATTR = row({
+  name: "asyncGetxattr",
+  verb: "get the attribute",
+  yields: DECODED,
+  opcode: 43,
+  since: "5.19",
+  fault: "fgetxattr",
+});
+export const SETXATTR = row({
+  name: "asyncSetxattr",
+  verb: "set the attribute",
+  yields: NOTHING,
+  opcode: 42,
+  since: "5.19",
+  fault: "setxattr",
+});
+/** `asyncSetxattr()` of an fd. */
+export const FSETXATTR = row({
+  name: "asyncSetxattr",
+  verb: "set the attribute",
+  yields: NOTHING,
+  opcode: 41,
+  since: "5.19",
+  fault: "fsetxattr",
+});
+export const FADVISE = row({
+  name: "asyncFadvise",
+  verb: "advise the kernel",
+  yields: NOTHING,
+  opcode: 24,
+  since: "5.6",
+  fault: "fadvise",
+});
+export const SYNC_FILE_RANGE = row({
+  name: "asyncSyncFileRange",
+  verb: "sync a file range",
+  yields: NOTHING,
+  opcode: 8,
+  since: "5.2",
+  fault: "sync_file_range",
+});
+export const TEE = row({
+  name: "asyncTee",
+  verb: "tee",
+  yields: COUNT,
+  opcode: 33,
+  since: "5.8",
+  fault: "tee",
+});

@@ -64,9 +64,13 @@ function completeRare(
   }
   const steps = extra?.steps;
   if (steps !== undefined) {
-    const { isWaiting } = steps;
-    if (goesOn(core, entry, steps, result, step)) return;
-    if (isWaiting && result > 0) result = -ECANCELED;
+    const isUnfinished = steps.advance(result, step);
+    if (isUnfinished && entry.marks === 0) {
+      goOn(core, entry, steps);
+      return;
+    }
+    // Given up between two steps: this result is not that of the whole.
+    if (isUnfinished) result = -ECANCELED;
   } else if (entry.marks === 0 && extra?.chain === undefined) {
     if (result === -EAGAIN && waitsAgain(core, entry)) return;
   }
@@ -84,21 +88,13 @@ export function report(core: Core, entry: Entry, events: number): void {
   if ((events & ~POLLRDHUP) !== 0) requestCancel(core, entry);
 }
 
-/** Queues what is next, unless the operation was given up. */
-function goesOn(
-  core: Core,
-  entry: Entry,
-  steps: Steps,
-  result: number,
-  step: number,
-): boolean {
-  if (!steps.advance(result, step) || entry.marks !== 0) return false;
+/** Queues what is next. */
+function goOn(core: Core, entry: Entry, steps: Steps): void {
   const { pauseMs } = steps;
   if (pauseMs > 0) {
     const wakeMs = core.shim.kio_now_ms() + pauseMs;
     waitUntil(core, entry, State.BACKING_OFF, wakeMs);
   } else queueNext(core, entry, steps);
-  return true;
 }
 
 /** Has a plain operation that got `EAGAIN` wait until it can be done. */
