@@ -1175,4 +1175,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: "    await Promise.all(ops);",
     tests: ["tests/lib/blocking_pool_test.ts"],
   },
+  {
+    rule: "an operation that is given up between two steps is no success",
+    file: "lib/ring/completion.ts",
+    from: "    if (isUnfinished) result = -ECANCELED;",
+    to: "    void isUnfinished;",
+    tests: ["tests/lib/directory_test.ts"],
+  },
 ];

@@ -97,10 +97,11 @@ kioTest("asyncLink() starts from the directories given", async (ctx) => {
     [{ dir: NO_FD }, "EBADF"],
     [{ dir: tmp, toDir: NO_FD }, "EBADF"],
     [{ dir: NO_FD, toDir: tmp }, "EBADF"],
-    [{ dir: tmp, toDir: proc }, "EXDEV"],
+    [{ dir: tmp, toDir: proc }, "EXDEV ENOENT EPERM"],
   ];
   for (const [options, code] of wrong) {
-    assertCode(await asyncLink(ctx, baseOf(from), "x", options), code);
+    const result = await asyncLink(ctx, baseOf(from), "x", options);
+    assertCode(result, ...code.split(" "));
   }
 });
 
