@@ -26,10 +26,11 @@ export interface UringOp<T> extends Promise<Result<T>> {
    * @param timeoutMs Milliseconds from now, 0 or more and finite. Never early,
    * late by up to a millisecond and the load of the thread. With 0 only an
    * operation succeeds that can be done at once. One that goes to a thread of
-   * the kernel mostly does not: `asyncFallocate()`, `asyncFdatasync()`, `asyncFstat()`,
-   * `asyncFsync()`, `asyncFtruncate()`, `asyncRename()`, `asyncShutdown()`,
-   * `asyncSplice()`, `asyncUnlink()`, most writes to files, all on tmpfs, and
-   * opening a file that is created or not in the cache.
+   * the kernel mostly does not: `asyncFallocate()`, `asyncFdatasync()`,
+   * `asyncFsync()`, `asyncFtruncate()`, `asyncShutdown()`, `asyncSplice()`,
+   * `asyncTee()`, `asyncSyncFileRange()`, all on paths and attributes, most
+   * writes to files, all on tmpfs, and opening a file that is created or not in
+   * the cache.
    * @returns The same operation.
    * @throws {RangeError} If `timeoutMs` is negative, NaN or infinite; the
    * operation is cancelled then.

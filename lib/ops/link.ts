@@ -10,8 +10,10 @@ import { LINK } from "./table.ts";
  * IOSQE_IO_LINK in io_uring_enter(2).
  *
  * The kernel goes on after a failed `asyncFallocate()`, `asyncFdatasync()`,
- * `asyncFstat()`, `asyncFsync()`, `asyncFtruncate()`, `asyncRename()`,
- * `asyncShutdown()` or `asyncUnlink()`.
+ * `asyncFstat()`, `asyncFsync()`, `asyncFtruncate()`, `asyncGetxattr()`,
+ * `asyncLink()`, `asyncLstat()`, `asyncMkdir()`, `asyncRename()`,
+ * `asyncSetxattr()`, `asyncShutdown()`, `asyncStat()`, `asyncSymlink()`,
+ * `asyncSyncFileRange()` or `asyncUnlink()`.
  *
  * It refuses the whole chain, what is before it too, for an operation that it
  * does not even try: a path that is empty or too long, or flags of

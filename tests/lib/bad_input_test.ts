@@ -4,26 +4,37 @@ import {
   asyncAcceptFrom,
   asyncClose,
   asyncConnect,
+  asyncFadvise,
   asyncFallocate,
   asyncFdatasync,
   asyncFstat,
   asyncFsync,
   asyncFtruncate,
+  asyncGetxattr,
+  asyncLink,
+  asyncLstat,
+  asyncMkdir,
   asyncMsgRing,
   asyncOpen,
   asyncPipe,
   asyncPoll,
   asyncRead,
   asyncReadFixed,
+  asyncReadlink,
   asyncReadv,
   asyncRecv,
   asyncRecvmsg,
   asyncRename,
   asyncSend,
   asyncSendmsg,
+  asyncSetxattr,
   asyncShutdown,
   asyncSleep,
   asyncSplice,
+  asyncStat,
+  asyncSymlink,
+  asyncSyncFileRange,
+  asyncTee,
   asyncUnlink,
   asyncWrite,
   asyncWriteFixed,
@@ -292,6 +303,10 @@ const NO_PATHS: unknown[] = [
 ];
 const NO_MODES = [...NO_UINT31, 0o10000, 0o100644];
 const NO_OPTIONS = [null, 5, 5n, "x", true, Symbol("x")];
+/** Not options, and no flags that stand for them. */
+const NO_FLAGS = NO_UINT31.filter((x) => typeof x !== "object" || x === null);
+const NO_DIRS = NO_FDS.filter((x) => x !== undefined);
+const NO_BOOLEANS: unknown[] = [null, 0, 1, "", "true", {}, []];
 
 refuses("asyncOpen()", (ctx) => ({
   ctx: [NO_CONTEXTS, (x) => asyncOpen(x, "/no/such", 0)],
@@ -322,23 +337,153 @@ const openInAttempts: Attempts = (ctx) => ({
 const fstatAttempts: Attempts = (ctx) => ({
   ctx: [NO_CONTEXTS, (x) => asyncFstat(x, NO_FD)],
   fd: [NO_FDS, (x) => asyncFstat(ctx, x)],
+  options: [NO_OPTIONS, (x) => asyncFstat(ctx, NO_FD, x)],
+  nanoseconds: [
+    NO_BOOLEANS,
+    (x) => asyncFstat(ctx, NO_FD, { nanoseconds: x }),
+  ],
 });
 const renameAttempts: Attempts = (ctx) => ({
   ctx: [NO_CONTEXTS, (x) => asyncRename(x, "/no/such", "/no/such")],
   from: [NO_PATHS, (x) => asyncRename(ctx, x, "/no/such")],
   to: [NO_PATHS, (x) => asyncRename(ctx, "/no/such", x)],
-  flags: [NO_UINT31, (x) => asyncRename(ctx, "/no/such", "/no/such", x)],
+  options: [NO_FLAGS, (x) => asyncRename(ctx, "/no/such", "/no/such", x)],
+  dir: [NO_DIRS, (x) => asyncRename(ctx, "no", "no", { dir: x })],
+  toDir: [NO_DIRS, (x) => asyncRename(ctx, "no", "no", { toDir: x })],
+  flags: [NO_UINT31, (x) => asyncRename(ctx, "no", "no", { flags: x })],
 });
 const unlinkAttempts: Attempts = (ctx) => ({
   ctx: [NO_CONTEXTS, (x) => asyncUnlink(x, "/no/such")],
   path: [NO_PATHS, (x) => asyncUnlink(ctx, x)],
-  flags: [NO_UINT31, (x) => asyncUnlink(ctx, "/no/such", x)],
+  options: [NO_FLAGS, (x) => asyncUnlink(ctx, "/no/such", x)],
+  dir: [NO_DIRS, (x) => asyncUnlink(ctx, "no", { dir: x })],
+  flags: [NO_UINT31, (x) => asyncUnlink(ctx, "no", { flags: x })],
 });
 
 refuses("asyncOpen() in a directory", openInAttempts);
 refuses("asyncFstat()", fstatAttempts);
 refuses("asyncRename()", renameAttempts);
 refuses("asyncUnlink()", unlinkAttempts);
+
+for (const [name, look] of Object.entries({ asyncStat, asyncLstat })) {
+  refuses(`${name}()`, (ctx) => ({
+    ctx: [NO_CONTEXTS, (x) => look(x, "/no/such")],
+    path: [NO_PATHS, (x) => look(ctx, x)],
+    options: [NO_OPTIONS, (x) => look(ctx, "/no/such", x)],
+    dir: [NO_DIRS, (x) => look(ctx, "no", { dir: x })],
+    nanoseconds: [NO_BOOLEANS, (x) => look(ctx, "no", { nanoseconds: x })],
+  }));
+}
+refuses("asyncMkdir()", (ctx) => ({
+  ctx: [NO_CONTEXTS, (x) => asyncMkdir(x, "/no/such")],
+  path: [NO_PATHS, (x) => asyncMkdir(ctx, x)],
+  options: [NO_OPTIONS, (x) => asyncMkdir(ctx, "/no/such", x)],
+  dir: [NO_DIRS, (x) => asyncMkdir(ctx, "no", { dir: x })],
+  mode: [NO_MODES, (x) => asyncMkdir(ctx, "/no/such", { mode: x })],
+  recursive: [NO_BOOLEANS, (x) => asyncMkdir(ctx, "/tmp", { recursive: x })],
+}));
+refuses("asyncLink()", (ctx) => ({
+  ctx: [NO_CONTEXTS, (x) => asyncLink(x, "/no/such", "/no/such")],
+  from: [NO_PATHS, (x) => asyncLink(ctx, x, "/no/such")],
+  to: [NO_PATHS, (x) => asyncLink(ctx, "/no/such", x)],
+  options: [NO_OPTIONS, (x) => asyncLink(ctx, "/no/such", "/no/such", x)],
+  dir: [NO_DIRS, (x) => asyncLink(ctx, "no", "no", { dir: x })],
+  toDir: [NO_DIRS, (x) => asyncLink(ctx, "no", "no", { toDir: x })],
+  flags: [NO_UINT31, (x) => asyncLink(ctx, "no", "no", { flags: x })],
+}));
+refuses("asyncSymlink()", (ctx) => ({
+  ctx: [NO_CONTEXTS, (x) => asyncSymlink(x, "no", "/no/such")],
+  target: [NO_PATHS, (x) => asyncSymlink(ctx, x, "/no/such")],
+  path: [NO_PATHS, (x) => asyncSymlink(ctx, "no", x)],
+  options: [NO_OPTIONS, (x) => asyncSymlink(ctx, "no", "/no/such", x)],
+  dir: [NO_DIRS, (x) => asyncSymlink(ctx, "no", "no", { dir: x })],
+}));
+refuses("asyncReadlink()", (ctx) => ({
+  ctx: [NO_CONTEXTS, (x) => asyncReadlink(x, "/no/such")],
+  path: [NO_PATHS, (x) => asyncReadlink(ctx, x)],
+  options: [NO_OPTIONS, (x) => asyncReadlink(ctx, "/no/such", x)],
+  dir: [NO_DIRS, (x) => asyncReadlink(ctx, "no", { dir: x })],
+}));
+
+// ---- lib/ops/xattr.ts, advise.ts, tee.ts --------------------------------------------------
+
+/** Neither paths nor fds. */
+const NO_TARGETS = NO_FDS.filter((x) => typeof x !== "string");
+const NO_NAMES = [...NO_PATHS, bytes("user.kio")];
+/** A value may be empty. */
+const NO_VALUES = NO_BUFFERS.filter((x) =>
+  !(ArrayBuffer.isView(x) || x instanceof ArrayBuffer) || isGone(x)
+);
+
+function isGone(buffer: ArrayBuffer | ArrayBufferView): boolean {
+  const memory = ArrayBuffer.isView(buffer) ? buffer.buffer : buffer;
+  return memory instanceof ArrayBuffer && memory.detached;
+}
+
+refuses("asyncGetxattr()", (ctx) => ({
+  ctx: [NO_CONTEXTS, (x) => asyncGetxattr(x, "/no/such", "user.no")],
+  target: [NO_TARGETS, (x) => asyncGetxattr(ctx, x, "user.no")],
+  name: [NO_NAMES, (x) => asyncGetxattr(ctx, "/no/such", x)],
+  "name of an fd's": [NO_NAMES, (x) => asyncGetxattr(ctx, NO_FD, x)],
+}));
+refuses("asyncSetxattr()", (ctx) => ({
+  ctx: [NO_CONTEXTS, (x) => asyncSetxattr(x, NO_FD, "user.no", buffer())],
+  target: [NO_TARGETS, (x) => asyncSetxattr(ctx, x, "user.no", buffer())],
+  name: [NO_NAMES, (x) => asyncSetxattr(ctx, "/no/such", x, buffer())],
+  value: [NO_VALUES, (x) => asyncSetxattr(ctx, NO_FD, "user.no", x)],
+  options: [
+    NO_OPTIONS,
+    (x) => asyncSetxattr(ctx, NO_FD, "user.no", buffer(), x),
+  ],
+  flags: [
+    NO_UINT31,
+    (x) => asyncSetxattr(ctx, NO_FD, "user.no", buffer(), { flags: x }),
+  ],
+}));
+/** No numbers of bytes that sqe->len has. */
+const NO_UINT32 = [
+  undefined,
+  ...NO_NUMBERS,
+  ...NO_INTEGERS,
+  ...NEGATIVE,
+  2 ** 32,
+  ...BEYOND_SAFE,
+];
+refuses("asyncFadvise()", (ctx) => ({
+  ctx: [NO_CONTEXTS, (x) => asyncFadvise(x, NO_FD, 0, 0, 0)],
+  fd: [NO_FDS, (x) => asyncFadvise(ctx, x, 0, 0, 0)],
+  offset: [
+    [undefined, CURRENT_POSITION, ...NO_OFFSETS],
+    (x) => asyncFadvise(ctx, NO_FD, x, 0, 0),
+  ],
+  length: [NO_UINT32, (x) => asyncFadvise(ctx, NO_FD, 0, x, 0)],
+  advice: [NO_NUMBER_31, (x) => asyncFadvise(ctx, NO_FD, 0, 0, x)],
+}));
+refuses("asyncSyncFileRange()", (ctx) => ({
+  ctx: [NO_CONTEXTS, (x) => asyncSyncFileRange(x, NO_FD, 0, 0)],
+  fd: [NO_FDS, (x) => asyncSyncFileRange(ctx, x, 0, 0)],
+  offset: [
+    [undefined, CURRENT_POSITION, ...NO_OFFSETS],
+    (x) => asyncSyncFileRange(ctx, NO_FD, x, 0),
+  ],
+  length: [NO_UINT32, (x) => asyncSyncFileRange(ctx, NO_FD, 0, x)],
+  options: [NO_OPTIONS, (x) => asyncSyncFileRange(ctx, NO_FD, 0, 0, x)],
+  flags: [
+    NO_UINT31,
+    (x) => asyncSyncFileRange(ctx, NO_FD, 0, 0, { flags: x }),
+  ],
+}));
+refuses("asyncTee()", (ctx) => ({
+  ctx: [NO_CONTEXTS, (x) => asyncTee(x, NO_FD, NO_FD, 5)],
+  from: [NO_FDS, (x) => asyncTee(ctx, x, NO_FD, 5)],
+  to: [NO_FDS, (x) => asyncTee(ctx, NO_FD, x, 5)],
+  length: [
+    [...NO_NUMBER_31, 0, -0, 2 ** 31 - 1],
+    (x) => asyncTee(ctx, NO_FD, NO_FD, x),
+  ],
+  options: [NO_OPTIONS, (x) => asyncTee(ctx, NO_FD, NO_FD, 5, x)],
+  flags: [NO_UINT31, (x) => asyncTee(ctx, NO_FD, NO_FD, 5, { flags: x })],
+}));
 
 // ---- lib/io.ts ------------------------------------------------------------------------
 
