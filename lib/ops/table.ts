@@ -351,22 +351,8 @@ export const LINK = row({ name: "link", verb: "link", yields: NOTHING });
 
 // Paths, attributes and advice.
 
-export const STAT = row({
-  name: "asyncStat",
-  verb: "stat",
-  yields: DECODED,
-  opcode: 21,
-  since: "5.6",
-  fault: "fstat",
-});
-export const LSTAT = row({
-  name: "asyncLstat",
-  verb: "stat",
-  yields: DECODED,
-  opcode: 21,
-  since: "5.6",
-  fault: "fstat",
-});
+export const STAT = row({ ...FSTAT, name: "asyncStat" });
+export const LSTAT = row({ ...FSTAT, name: "asyncLstat" });
 export const MKDIR = row({
   name: "asyncMkdir",
   verb: "make the directory",
@@ -406,14 +392,7 @@ export const GETXATTR = row({
   fault: "getxattr",
 });
 /** `asyncGetxattr()` of an fd. */
-export const FGETXATTR = row({
-  name: "asyncGetxattr",
-  verb: "get the attribute",
-  yields: DECODED,
-  opcode: 43,
-  since: "5.19",
-  fault: "fgetxattr",
-});
+export const FGETXATTR = row({ ...GETXATTR, opcode: 43, fault: "fgetxattr" });
 export const SETXATTR = row({
   name: "asyncSetxattr",
   verb: "set the attribute",
@@ -423,14 +402,7 @@ export const SETXATTR = row({
   fault: "setxattr",
 });
 /** `asyncSetxattr()` of an fd. */
-export const FSETXATTR = row({
-  name: "asyncSetxattr",
-  verb: "set the attribute",
-  yields: NOTHING,
-  opcode: 41,
-  since: "5.19",
-  fault: "fsetxattr",
-});
+export const FSETXATTR = row({ ...SETXATTR, opcode: 41, fault: "fsetxattr" });
 export const FADVISE = row({
   name: "asyncFadvise",
   verb: "advise the kernel",
