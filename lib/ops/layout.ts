@@ -25,7 +25,7 @@ export const MSG_CMSG_CLOEXEC = 0x40000000;
 
 /** A path is relative to the current directory. */
 export const AT_FDCWD = -100;
-/** A path is not to have anything mounted, as for stat(2). */
+/** Do not mount what a path names; stat(2) does not either. */
 export const AT_NO_AUTOMOUNT = 0x800;
 
 /** Bytes of a path, with its NUL; and the most that an attribute has. */

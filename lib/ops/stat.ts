@@ -50,7 +50,7 @@ export interface StatOptions extends DirOptions, FstatOptions {}
  * @param ctx The context.
  * @param path The path, absolute or relative to `dir`.
  * @param options The directory; `nanoseconds: true` for exact times.
- * @returns What is known of it. `ENOENT`, `EACCES`, `ENOTDIR`, `ELOOP`,
+ * @returns Facts about it. `ENOENT`, `EACCES`, `ENOTDIR`, `ELOOP`,
  * `ENAMETOOLONG` …
  * @throws {TypeError} If `path` is neither a string nor a Uint8Array or has a
  * NUL, an option has the wrong type, or the context is closed; {RangeError} if
@@ -80,7 +80,7 @@ export function asyncStat(
  * @param ctx The context.
  * @param path The path, absolute or relative to `dir`.
  * @param options The directory.
- * @returns What is known of it.
+ * @returns Facts about it.
  */
 export function asyncStat(
   ctx: IoContext,
@@ -102,7 +102,7 @@ export function asyncStat(
  * @param ctx The context.
  * @param path The path, absolute or relative to `dir`.
  * @param options The directory; `nanoseconds: true` for exact times.
- * @returns What is known of it; the errors of `asyncStat()`.
+ * @returns Facts about it; the errors of `asyncStat()`.
  * @throws As `asyncStat()`.
  *
  * @example Is it a symbolic link?
@@ -126,7 +126,7 @@ export function asyncLstat(
  * @param ctx The context.
  * @param path The path, absolute or relative to `dir`.
  * @param options The directory.
- * @returns What is known of it.
+ * @returns Facts about it.
  */
 export function asyncLstat(
   ctx: IoContext,
@@ -149,9 +149,26 @@ export function asyncLstat(
  * @param ctx The context.
  * @param fd The file.
  * @param options `nanoseconds: true` for exact times.
- * @returns What is known of it. `EBADF` …
+ * @returns Facts about it. `EBADF` …
  * @throws {RangeError} If `fd` is out of range; {TypeError} if it is no fd, an
  * option has the wrong type, or the context is closed.
+ *
+ * @example Was it changed meanwhile?
+ * ```ts
+ * import {
+ *   asyncClose, asyncFstat, asyncOpen, asyncWrite, IoContext, O_RDWR, O_TMPFILE,
+ * } from "@kio/kio";
+ * import { assert } from "@std/assert";
+ *
+ * using ctx = new IoContext();
+ * const fd = await asyncOpen(ctx, "/tmp", O_TMPFILE | O_RDWR).orThrow();
+ * const look = () => asyncFstat(ctx, fd, { nanoseconds: true }).orThrow();
+ * const before = await look();
+ * await asyncWrite(ctx, fd, new Uint8Array(1)).orThrow();
+ * const after = await look();
+ * assert(after.modifiedNs >= before.modifiedNs && after.size === 1);
+ * await asyncClose(ctx, fd);
+ * ```
  */
 export function asyncFstat(
   ctx: IoContext,
@@ -164,7 +181,7 @@ export function asyncFstat(
  * @param ctx The context.
  * @param fd The file.
  * @param options None but `nanoseconds`.
- * @returns What is known of it.
+ * @returns Facts about it.
  */
 export function asyncFstat(
   ctx: IoContext,
