@@ -108,6 +108,7 @@ const PARENT_MODE = 0o777;
  * where something else has the name, that is another EEXIST.
  */
 class MakingParents implements Steps {
+  readonly isWaiting = false;
   readonly pauseMs = 0;
   readonly #whole: Sqe;
   readonly #path: Uint8Array;

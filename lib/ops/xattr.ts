@@ -148,6 +148,7 @@ function actionFor(row: Row, target: Path | Fd, name: string): string {
 
 /** Gets a value in a small buffer, or else in one that any value fits. */
 class GettingAll implements Steps {
+  readonly isWaiting = false;
   readonly pauseMs = 0;
   readonly #sqe: Sqe;
 

@@ -48,6 +48,8 @@ const settleNobody: Settle = () => {};
 
 /** An operation of several submissions. */
 export interface Steps {
+  /** The poll that was queued last is only for waiting: its result is nobody's. */
+  readonly isWaiting: boolean;
   /** Milliseconds to wait before `prepare()`; 0 to go on at once. */
   readonly pauseMs: number;
   /** Queues the next submission; returns a status of the shim. */

@@ -68,6 +68,10 @@ export abstract class Waiting implements Steps {
    * means to wait for it. */
   abstract take(result: number, step: number): boolean;
 
+  get isWaiting(): boolean {
+    return this.#wait !== Wait.NONE;
+  }
+
   get pauseMs(): number {
     if (this.#wait !== Wait.PAUSE) return 0;
     const doublings = this.#vain - this.#patience - 1;
