@@ -14,7 +14,7 @@ import {
   asyncSymlink,
   asyncUnlink,
   AT_REMOVEDIR,
-  IoContext,
+  type IoContext,
   O_CREAT,
   O_DIRECTORY,
   O_EXCL,
