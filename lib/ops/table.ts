@@ -362,19 +362,17 @@ export const MKDIR = row({
   fault: "mkdir",
 });
 export const HARD_LINK = row({
+  ...MKDIR,
   name: "asyncLink",
   verb: "link",
-  yields: NOTHING,
   opcode: 39,
-  since: "5.15",
   fault: "link",
 });
 export const SYMLINK = row({
+  ...MKDIR,
   name: "asyncSymlink",
   verb: "make the symbolic link",
-  yields: NOTHING,
   opcode: 38,
-  since: "5.15",
   fault: "symlink",
 });
 export const READLINK = row({
@@ -394,11 +392,11 @@ export const GETXATTR = row({
 /** `asyncGetxattr()` of an fd. */
 export const FGETXATTR = row({ ...GETXATTR, opcode: 43, fault: "fgetxattr" });
 export const SETXATTR = row({
+  ...GETXATTR,
   name: "asyncSetxattr",
   verb: "set the attribute",
   yields: NOTHING,
   opcode: 42,
-  since: "5.19",
   fault: "setxattr",
 });
 /** `asyncSetxattr()` of an fd. */
@@ -417,7 +415,7 @@ export const SYNC_FILE_RANGE = row({
   yields: NOTHING,
   opcode: 8,
   since: "5.2",
-  fault: "sync_file_range",
+  fault: "syncFileRange",
 });
 export const TEE = row({
   name: "asyncTee",

@@ -315,6 +315,7 @@ const OPCODES: Readonly<Record<string, string>> = {
   poll: "IORING_OP_POLL_ADD",
   rename: "IORING_OP_RENAMEAT",
   symlink: "IORING_OP_SYMLINKAT",
+  syncFileRange: "IORING_OP_SYNC_FILE_RANGE",
   unlink: "IORING_OP_UNLINKAT",
 };
 
