@@ -348,9 +348,6 @@ export const OBSERVE = row({
   yields: NOTHING,
 });
 export const LINK = row({ name: "link", verb: "link", yields: NOTHING });
-
-// Paths, attributes and advice.
-
 export const STAT = row({ ...FSTAT, name: "asyncStat" });
 export const LSTAT = row({ ...FSTAT, name: "asyncLstat" });
 export const MKDIR = row({
@@ -418,9 +415,9 @@ export const SYNC_FILE_RANGE = row({
   fault: "syncFileRange",
 });
 export const TEE = row({
+  ...SPLICE,
   name: "asyncTee",
   verb: "tee",
-  yields: COUNT,
   opcode: 33,
   since: "5.8",
   fault: "tee",
