@@ -1218,4 +1218,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: "{ fatal: false, ignoreBOM: true }",
     tests: ["tests/lib/symlink_test.ts"],
   },
+  {
+    rule: "a directory whose parents vanish again and again is given up",
+    file: "lib/ops/directory.ts",
+    from: "if (this.#at === 0 || this.#missingMax-- === 0) return false;",
+    to: "if (this.#at === 0) return false;",
+    tests: ["tests/process/path_faults.process.ts"],
+  },
 ];
