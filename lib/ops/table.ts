@@ -366,3 +366,85 @@ export const LINK: Row<undefined> = row({
   verb: "link",
   yields: NOTHING,
 });
+export const STAT: Row<"statx"> = row({ ...FSTAT, name: "asyncStat" });
+export const LSTAT: Row<"statx"> = row({ ...FSTAT, name: "asyncLstat" });
+export const MKDIR: Row<"mkdir"> = row({
+  name: "asyncMkdir",
+  verb: "make the directory",
+  yields: NOTHING,
+  opcode: 37,
+  since: "5.15",
+  fault: "mkdir",
+});
+export const HARD_LINK: Row<"link"> = row({
+  ...MKDIR,
+  name: "asyncLink",
+  verb: "link",
+  opcode: 39,
+  fault: "link",
+});
+export const SYMLINK: Row<"symlink"> = row({
+  ...MKDIR,
+  name: "asyncSymlink",
+  verb: "make the symbolic link",
+  opcode: 38,
+  fault: "symlink",
+});
+export const READLINK: Row<undefined> = row({
+  name: "asyncReadlink",
+  verb: "read the symbolic link",
+  yields: DECODED,
+  fallback: "readlinkat(2)",
+});
+export const GETXATTR: Row<"getxattr"> = row({
+  name: "asyncGetxattr",
+  verb: "get the attribute",
+  yields: DECODED,
+  opcode: 44,
+  since: "5.19",
+  fault: "getxattr",
+});
+/** `asyncGetxattr()` of an fd. */
+export const FGETXATTR: Row<"fgetxattr"> = row({
+  ...GETXATTR,
+  opcode: 43,
+  fault: "fgetxattr",
+});
+export const SETXATTR: Row<"setxattr"> = row({
+  ...GETXATTR,
+  name: "asyncSetxattr",
+  verb: "set the attribute",
+  yields: NOTHING,
+  opcode: 42,
+  fault: "setxattr",
+});
+/** `asyncSetxattr()` of an fd. */
+export const FSETXATTR: Row<"fsetxattr"> = row({
+  ...SETXATTR,
+  opcode: 41,
+  fault: "fsetxattr",
+});
+export const FADVISE: Row<"fadvise"> = row({
+  name: "asyncFadvise",
+  verb: "advise the kernel",
+  yields: NOTHING,
+  opcode: 24,
+  since: "5.6",
+  fault: "fadvise",
+});
+export const SYNC_FILE_RANGE: Row<"syncFileRange"> = row({
+  name: "asyncSyncFileRange",
+  verb: "sync a file range",
+  yields: NOTHING,
+  opcode: 8,
+  since: "5.2",
+  fault: "syncFileRange",
+});
+export const TEE: Row<"tee"> = row({
+  ...SPLICE,
+  name: "asyncTee",
+  verb: "tee",
+  opcode: 33,
+  since: "5.8",
+  fault: "tee",
+});

@@ -83,6 +83,9 @@ function objectOf(
   ]);
 }
 
+const dir: [unknown, readonly unknown[]] = [undefined, bad.NO_FDS];
+const nanoseconds: [unknown, readonly unknown[]] = [false, bad.NO_BOOLEANS];
+
 const bounds = options({
   timeoutMs: [undefined, bad.NO_DELAYS],
   signal: [undefined, bad.NO_SIGNALS],
@@ -173,14 +176,123 @@ export const SAMPLES: Readonly<Record<string, Sample>> = {
       openOptions(kio.RESOLVE_NO_SYMLINKS),
     ],
   },
-  FSTAT: { start: kio.asyncFstat, works: ({ file }) => [fd(file)] },
+  FSTAT: {
+    start: kio.asyncFstat,
+    works: ({ file }) => [fd(file), options({ nanoseconds })],
+  },
+  STAT: {
+    start: kio.asyncStat,
+    works: ({ path: it }) => [path(it), options({ dir, nanoseconds })],
+  },
+  LSTAT: {
+    start: kio.asyncLstat,
+    works: ({ symlink }) => [path(symlink), options({ dir, nanoseconds })],
+  },
   RENAME: {
     start: kio.asyncRename,
-    works: ({ path: it }) => [path(it, "from"), path(it, "to"), noFlags],
+    works: ({ path: it }) => [
+      path(it, "from"),
+      path(it, "to"),
+      flagsOrOptions({ dir, toDir: dir, flags: [0, bad.NO_UINT31] }),
+    ],
   },
   UNLINK: {
     start: kio.asyncUnlink,
-    works: ({ path: it }) => [path(it), noFlags],
+    works: ({ path: it }) => [
+      path(it),
+      flagsOrOptions({ dir, flags: [0, bad.NO_UINT31] }),
+    ],
+  },
+  MKDIR: {
+    start: kio.asyncMkdir,
+    works: ({ newPath }) => [
+      path(newPath),
+      options({
+        dir,
+        mode: [0o700, bad.NO_MODES],
+        recursive: [false, bad.NO_BOOLEANS],
+      }),
+    ],
+  },
+  HARD_LINK: {
+    start: kio.asyncLink,
+    works: ({ path: it, newPath }) => [
+      path(it, "from"),
+      path(newPath, "to"),
+      options({ dir, toDir: dir, flags: [0, bad.NO_UINT31] }),
+    ],
+  },
+  SYMLINK: {
+    start: kio.asyncSymlink,
+    works: ({ newPath }) => [
+      path("no/such", "target"),
+      path(newPath),
+      options({ dir }),
+    ],
+  },
+  READLINK: {
+    start: kio.asyncReadlink,
+    works: ({ symlink }) => [path(symlink), options({ dir })],
+    isLink: false,
+  },
+  GETXATTR: {
+    start: kio.asyncGetxattr,
+    works: ({ file, attribute }) => [
+      argument("target", `/proc/self/fd/${file}`, bad.NO_TARGETS),
+      path(attribute, "name"),
+    ],
+  },
+  FGETXATTR: {
+    start: kio.asyncGetxattr,
+    works: ({ file, attribute }) => [
+      argument("target", file, bad.NO_TARGETS),
+      path(attribute, "name"),
+    ],
+  },
+  SETXATTR: {
+    start: kio.asyncSetxattr,
+    works: ({ file, attribute }) => [
+      argument("target", `/proc/self/fd/${file}`, bad.NO_TARGETS),
+      path(attribute, "name"),
+      argument("value", bad.buffer(), bad.NO_VALUES),
+      options({ flags: [0, bad.NO_UINT31] }),
+    ],
+  },
+  FSETXATTR: {
+    start: kio.asyncSetxattr,
+    works: ({ file, attribute }) => [
+      argument("target", file, bad.NO_TARGETS),
+      path(attribute, "name"),
+      argument("value", bad.buffer(), bad.NO_VALUES),
+      options({ flags: [0, bad.NO_UINT31] }),
+    ],
+  },
+  FADVISE: {
+    start: kio.asyncFadvise,
+    works: ({ file }) => [
+      fd(file),
+      range[0]!,
+      argument("length", 64, bad.NO_UINT32),
+      flags(kio.POSIX_FADV_WILLNEED, "advice"),
+    ],
+  },
+  SYNC_FILE_RANGE: {
+    start: kio.asyncSyncFileRange,
+    works: ({ file }) => [
+      fd(file),
+      range[0]!,
+      argument("length", 64, bad.NO_UINT32),
+      options({ flags: [kio.SYNC_FILE_RANGE_WRITE, bad.NO_UINT31] }),
+    ],
+  },
+  TEE: {
+    start: kio.asyncTee,
+    works: ({ pipes: [from, to] }) => [
+      fd(from!.readFd, "from"),
+      fd(to!.writeFd, "to"),
+      argument("length", 1, [...bad.NO_NUMBER_31, 0, -0, 2 ** 31 - 1]),
+      options({ flags: [0, bad.NO_UINT31] }),
+    ],
   },
   CLOSE: { start: kio.asyncClose, works: ({ client }) => [fd(client)] },
   FSYNC: { start: kio.asyncFsync, works: ({ file }) => [fd(file)] },
@@ -304,6 +416,16 @@ export const SAMPLES: Readonly<Record<string, Sample>> = {
     isLink: false,
   },
 };
+
+/** A number in place of the options is the flags. */
+function flagsOrOptions(
+  members: Record<string, [good: unknown, bad: readonly unknown[]]>,
+): Argument {
+  const others = bad.NO_UINT31.filter((given) =>
+    typeof given !== "object" || given === null
+  );
+  return objectOf("options", others, members);
+}
 
 /** A number in place of the options is the mode. */
 function openOptions(resolve: number): Argument {
