@@ -34,8 +34,9 @@ const LENGTH_MAX = 2 ** 32 - 1;
  * `POSIX_FADV_WILLNEED`, `POSIX_FADV_DONTNEED` …
  * @returns `EINVAL` for an advice that there is not, `ESPIPE` for a pipe,
  * `EBADF`.
- * @throws {RangeError} If an argument is out of range; {TypeError} as
- * `asyncClose()`.
+ * @throws {RangeError} If an argument is out of range.
+ * @throws {TypeError} If an argument has the wrong type, or the context is
+ * closed.
  *
  * @example A backup that leaves the page cache to others
  * ```ts
@@ -79,7 +80,7 @@ export interface SyncFileRangeOptions {
  * It makes nothing durable: neither the file's metadata nor the disk's own cache
  * is written, and `asyncFdatasync()` is still needed. A program that writes much
  * spreads the work by it, so that the sync at the end is short. Within `link()` a
- * failure of it does not end the chain: Linux goes on.
+ * failure does not end the chain: Linux goes on.
  *
  * @param ctx The context.
  * @param fd The file.
@@ -88,8 +89,9 @@ export interface SyncFileRangeOptions {
  * @param options Flags.
  * @returns `EIO`, `ENOSPC` for what could not be written, `EINVAL` for flags that
  * there are not, `ESPIPE` for what is no file, `EBADF`.
- * @throws {RangeError} If an argument is out of range; {TypeError} as
- * `asyncClose()`.
+ * @throws {RangeError} If an argument is out of range.
+ * @throws {TypeError} If an argument has the wrong type, or the context is
+ * closed.
  *
  * @example Begin to write each MiB when it is full
  * ```ts

@@ -39,9 +39,9 @@ export interface MkdirOptions extends DirOptions {
  * Makes a directory by mkdirat(2).
  *
  * With `recursive` it is one operation, whatever there is to make. A timeout, a
- * signal or a cancel is for the whole, and leaves the parents that are made by
- * then. Others may make the same directories at the same time. Within `link()` a
- * failure of it does not end the chain: Linux goes on.
+ * signal or a cancel ends the whole, and leaves the parents that it has made.
+ * Others may make the same directories at the same time. Within `link()` a
+ * failure does not end the chain: Linux goes on.
  *
  * @param ctx The context.
  * @param path The path, absolute or relative to `dir`.
@@ -49,9 +49,10 @@ export interface MkdirOptions extends DirOptions {
  * @returns `EEXIST` if there is something of that name, with `recursive` only if
  * it is no directory; `ENOENT` for a parent that is missing, `ENOTDIR` for one
  * that is no directory, `EACCES`, `ENOSPC`, `EROFS` …
+ * @throws {RangeError} If a number is out of range.
  * @throws {TypeError} If `path` is neither a string nor a Uint8Array or has a
- * NUL, an option has the wrong type, the context is closed, or it is called with
- * `recursive` within `link()`; {RangeError} if a number is out of range.
+ * NUL, an option has the wrong type, or the context is closed.
+ * @throws {TypeError} If `recursive` is set within `link()`.
  *
  * @example Room for the output
  * ```ts

@@ -41,20 +41,19 @@ export interface FstatOptions {
 export interface StatOptions extends DirOptions, FstatOptions {}
 
 /**
- * Looks at a file by statx(2), as stat(2) does: what a symbolic link leads to,
- * not the link.
+ * Looks at a file by statx(2), as stat(2) does. It follows symbolic links.
  *
  * A thread of the kernel does it, so many at once cost less than one after the
- * other. Within `link()` a failure of it does not end the chain: Linux goes on.
+ * other. Within `link()` a failure does not end the chain: Linux goes on.
  *
  * @param ctx The context.
  * @param path The path, absolute or relative to `dir`.
  * @param options The directory; `nanoseconds: true` for exact times.
  * @returns Facts about it. `ENOENT`, `EACCES`, `ENOTDIR`, `ELOOP`,
  * `ENAMETOOLONG` …
+ * @throws {RangeError} If `dir` is out of range.
  * @throws {TypeError} If `path` is neither a string nor a Uint8Array or has a
- * NUL, an option has the wrong type, or the context is closed; {RangeError} if
- * `dir` is out of range.
+ * NUL, an option has the wrong type, or the context is closed.
  *
  * @example The newest of some files
  * ```ts
@@ -96,8 +95,7 @@ export function asyncStat(
 }
 
 /**
- * Looks at a file by statx(2), as lstat(2) does: at a symbolic link itself. Else
- * it is `asyncStat()`.
+ * Looks at a file by statx(2), as lstat(2) does: at a symbolic link itself.
  *
  * @param ctx The context.
  * @param path The path, absolute or relative to `dir`.
@@ -120,8 +118,7 @@ export function asyncLstat(
   options: StatOptions & { nanoseconds: true },
 ): UringOp<FileStatNs>;
 /**
- * Looks at a file by statx(2), not at what a link leads to, with times in
- * milliseconds.
+ * Looks at a file or a symbolic link by statx(2), with times in milliseconds.
  *
  * @param ctx The context.
  * @param path The path, absolute or relative to `dir`.
@@ -144,14 +141,15 @@ export function asyncLstat(
 
 /**
  * Looks at an open file by statx(2), as fstat(2) does. Within `link()` a failure
- * of it does not end the chain: Linux goes on.
+ * does not end the chain: Linux goes on.
  *
  * @param ctx The context.
  * @param fd The file.
  * @param options `nanoseconds: true` for exact times.
  * @returns Facts about it. `EBADF` …
- * @throws {RangeError} If `fd` is out of range; {TypeError} if it is no fd, an
- * option has the wrong type, or the context is closed.
+ * @throws {RangeError} If `fd` is out of range.
+ * @throws {TypeError} If `fd` is no fd, an option has the wrong type, or the
+ * context is closed.
  *
  * @example Was it changed meanwhile?
  * ```ts

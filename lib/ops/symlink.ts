@@ -32,8 +32,7 @@ export interface LinkOptions extends DirOptions {
 
 /**
  * Gives a file one more name, a hard link, by linkat(2). It never replaces what
- * has the name. Within `link()` a failure of it does not end the chain: Linux
- * goes on.
+ * has the name. Within `link()` a failure does not end the chain: Linux goes on.
  *
  * @param ctx The context.
  * @param from The path of the file.
@@ -83,8 +82,8 @@ export function asyncLink(
 }
 
 /**
- * Makes a symbolic link by symlinkat(2). Within `link()` a failure of it does
- * not end the chain: Linux goes on.
+ * Makes a symbolic link by symlinkat(2). Within `link()` a failure does not end
+ * the chain: Linux goes on.
  *
  * @param ctx The context.
  * @param target The path that it leads to. It need not exist. A relative one

@@ -35,8 +35,9 @@ export interface TeeOptions {
  * @returns The number of bytes, often fewer than asked for; 0 if `from` is empty
  * and has no writer. `EINVAL` if one is no pipe or both are the same, `EAGAIN` if
  * `from` is empty or `to` is full, `EPIPE` …
- * @throws {RangeError} If an argument is out of range; {TypeError} as
- * `asyncClose()`.
+ * @throws {RangeError} If an argument is out of range.
+ * @throws {TypeError} If an argument has the wrong type, or the context is
+ * closed.
  *
  * @example One stream for two readers
  * ```ts

@@ -27,8 +27,8 @@ const SIZE = 512;
 
 /**
  * Gets an extended attribute by getxattr(2), or of an fd by fgetxattr(2): all of
- * it, whatever its size. Within `link()` a failure of it does not end the chain:
- * Linux goes on.
+ * it, whatever its size. Within `link()` a failure does not end the chain: Linux
+ * goes on.
  *
  * @param ctx The context.
  * @param target The file: its path, where symbolic links are followed, or an fd.
@@ -36,12 +36,12 @@ const SIZE = 512;
  * other here.
  * @param name The name with its namespace: `"user.comment"`.
  * @returns Its bytes, often none; they are the caller's. `ENODATA` if there is no
- * such attribute, `EOPNOTSUPP` where the file system has none or does not know
- * the namespace, `ERANGE` for a name that is empty or longer than 255 bytes,
- * `EPERM`, `ENOENT`, `EBADF` …
+ * such attribute, `EPERM`, `ENOENT`, `EBADF` … `EOPNOTSUPP` where the file system
+ * has none or does not know the namespace. `ERANGE` for a name that is empty or
+ * longer than 255 bytes.
+ * @throws {RangeError} If the fd is out of range.
  * @throws {TypeError} If `target` is neither a path nor an fd, `name` is no
- * string or has a NUL, or the context is closed; {RangeError} if the fd is out of
- * range.
+ * string or has a NUL, or the context is closed.
  *
  * @example A note of where it came from
  * ```ts
@@ -78,7 +78,7 @@ export interface SetxattrOptions {
 
 /**
  * Sets an extended attribute by setxattr(2), or of an fd by fsetxattr(2). Within
- * `link()` a failure of it does not end the chain: Linux goes on.
+ * `link()` a failure does not end the chain: Linux goes on.
  *
  * @param ctx The context.
  * @param target The file, as for `asyncGetxattr()`; an fd may be open for
@@ -89,8 +89,9 @@ export interface SetxattrOptions {
  * @param options Flags.
  * @returns `EEXIST` and `ENODATA` with the flags, `ENOSPC` and `E2BIG` for a value
  * that is too long, `EROFS`; else the errors of `asyncGetxattr()`.
- * @throws As `asyncGetxattr()`; {TypeError} too if `value` is no buffer or is
- * detached, {RangeError} if `flags` is out of range.
+ * @throws {RangeError} If `flags` is out of range.
+ * @throws {TypeError} If `value` is no buffer or is detached; else as
+ * `asyncGetxattr()`.
  *
  * @example A checksum that stays with the file
  * ```ts
