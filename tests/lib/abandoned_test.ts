@@ -4,21 +4,14 @@
  */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
-  asyncAccept,
-  asyncAcceptFrom,
   asyncClose,
-  asyncConnect,
-  asyncOpen,
   asyncPoll,
   asyncSend,
   asyncSleep,
   type IoContext,
   link,
   MSG_DONTWAIT,
-  O_RDONLY,
   POLLOUT,
-  Socket,
-  unwrap,
   type UringOp,
 } from "@kio/kio";
 import {
@@ -27,10 +20,11 @@ import {
   immediate,
   isOpen,
   kioTest,
-  listen,
   unixPair,
   value,
 } from "../support.ts";
+import { Place } from "./ops/place.ts";
+import { CASES, startGood } from "./ops/samples.ts";
 
 const ENTRIES = 4;
 
@@ -50,16 +44,9 @@ async function forEachMaker(
   ctx: IoContext,
   use: (start: () => UringOp<unknown>) => Promise<void>,
 ): Promise<void> {
-  await use(() => asyncOpen(ctx, "/dev/null", O_RDONLY));
-  const folder = value(await asyncOpen(ctx, "/dev", O_RDONLY));
-  await use(() => asyncOpen(ctx, "null", O_RDONLY, { dir: folder }));
-  value(await asyncClose(ctx, folder));
-  for (const accept of [asyncAccept, asyncAcceptFrom]) {
-    const { listener, at } = listen();
-    using _ = listener;
-    using client = unwrap(Socket.open("ipv4"));
-    value(await asyncConnect(ctx, client, at));
-    await use(() => accept(ctx, listener));
+  for (const { sample } of CASES.filter(({ row }) => row.makesFd)) {
+    await using place = await Place.open(ctx);
+    await use(() => startGood(sample, place, ctx));
   }
 }
 

@@ -213,7 +213,7 @@ forEachOperation(
 
 forEachOperation(
   (name) => `asyncClose() of its fd leaves ${name} alone`,
-  async ({ sample }, place, ctx) => {
+  async ({ row, sample }, place, ctx) => {
     const args = sample.waits!(place, ctx);
     const socket = socketIn(args);
     if (socket === undefined) return;
@@ -221,7 +221,9 @@ forEachOperation(
     await turn();
     await asyncClose(ctx, socket).orThrow();
     await turn();
-    assertEquals(ctx.pending, 1);
+    // A transfer looks the fd up again for each of its steps.
+    const isTransfer = /Exact$|Sendfile$/.test(row.name);
+    if (!isTransfer) assertEquals(ctx.pending, 1);
     op.cancel();
     assertCode(await op, "ECANCELED", "EBADF");
   },
