@@ -34,9 +34,16 @@ export {
 } from "./lib/IoContext.ts";
 export type { Capabilities, Feature, Support } from "./lib/capabilities.ts";
 export * from "./lib/io.ts";
+export * from "./lib/ops/advise.ts";
 export * from "./lib/ops/control.ts";
+export * from "./lib/ops/directory.ts";
+export type { FileStat, FileStatNs, FileType } from "./lib/ops/file_stat.ts";
 export * from "./lib/ops/path.ts";
 export * from "./lib/ops/pipe.ts";
+export * from "./lib/ops/stat.ts";
+export * from "./lib/ops/symlink.ts";
+export * from "./lib/ops/tee.ts";
+export * from "./lib/ops/xattr.ts";
 export * from "./lib/threads/threads.ts";
 export * from "./lib/constants.ts";
 export {
@@ -54,6 +61,7 @@ export {
   CURRENT_POSITION,
   type Fd,
   type Offset,
+  type Path,
 } from "./lib/check.ts";
 export { pin } from "./lib/pin.ts";
 export { WAKE_TAG } from "./lib/ring/Ring.ts";

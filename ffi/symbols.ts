@@ -105,6 +105,7 @@ export const rareSymbols = {
   kio_nonblocking_set: fn([FD, BOOL], INT),
   kio_fd_room: fn([LENGTH], INT),
   kio_pipe: fn([BUFFER, INT], INT),
+  kio_readlink: fn([FD, BUFFER, BUFFER, LENGTH], INT),
   kio_resolve: fn([BUFFER, BUFFER, LENGTH], INT),
   kio_lookup_begin: fn([K, ID, BUFFER], POINTER),
   kio_lookup_take: fn([K, BUFFER, BUFFER], BOOL),

@@ -27,9 +27,10 @@ export interface UringOp<T> extends Promise<Result<T>> {
    * late by up to a millisecond and the load of the thread. With 0 an operation
    * succeeds only if the kernel can do it at once. One that goes to a thread of
    * the kernel mostly does not: `asyncFallocate()`, `asyncFdatasync()`,
-   * `asyncFstat()`, `asyncFsync()`, `asyncFtruncate()`, `asyncRename()`,
-   * `asyncShutdown()`, `asyncSplice()`, `asyncUnlink()`, most writes to files,
-   * all on tmpfs, and opening a file that is created or not in the cache.
+   * `asyncFsync()`, `asyncFtruncate()`, `asyncShutdown()`, `asyncSplice()`,
+   * `asyncTee()`, `asyncSyncFileRange()`, all on paths and attributes, most
+   * writes to files, all on tmpfs, and opening a file that is created or not in
+   * the cache.
    * @returns The same operation.
    * @throws {RangeError} If `timeoutMs` is negative, NaN or infinite; the
    * operation is cancelled then.

@@ -7,8 +7,8 @@ import { openingError } from "./ring/opening.ts";
  * How an operation is done here: `"ring"` by the kernel's io_uring,
  * `"syscall"` by a system call that the calling thread makes, `"none"` not at
  * all. A system call is no part of a chain. `asyncFtruncate()` is one before
- * Linux 6.9, and fails in `link()` with EOPNOTSUPP. `asyncPipe()` always is, as
- * pipe2(2) never waits.
+ * Linux 6.9, and fails in `link()` with EOPNOTSUPP. `asyncPipe()` and
+ * `asyncReadlink()` always are: the kernel has no such operations in its ring.
  */
 export type Support = "ring" | "syscall" | "none";
 

@@ -1,4 +1,5 @@
 import { loadShim } from "../ffi/load.ts";
+import { AT_FDCWD } from "./ops/layout.ts";
 import type { Operation } from "./ring/operation.ts";
 
 /** A file descriptor, or an object that owns one, like a `Socket`. `node:fs`
@@ -7,6 +8,9 @@ export type Fd = number | { readonly fd: number };
 
 /** Memory that the kernel reads or fills: a view or an `ArrayBuffer`. */
 export type BufferLike = ArrayBufferView | ArrayBuffer;
+
+/** A path: a string, or its bytes, which need not be UTF-8. Neither has a NUL. */
+export type Path = string | Uint8Array;
 
 /** A place in a file: a number of bytes, or `CURRENT_POSITION`. */
 export type Offset = number | bigint | typeof CURRENT_POSITION;
@@ -182,13 +186,35 @@ export function checkDelay(delayMs: number, name: string, verb: string): void {
   );
 }
 
-/** Checks a path, and gives its bytes with the NUL of C. */
+/** Checks a path, and gives a copy of it with the NUL of C. */
 export function checkPath(
-  path: string,
-  operation: Operation,
+  path: Path,
+  { verb }: Operation,
+  name = "path",
 ): Uint8Array<ArrayBuffer> {
-  checkText(path, "path", operation.verb);
-  return new TextEncoder().encode(`${path}\0`);
+  if (typeof path === "string") {
+    checkText(path, name, verb);
+    return new TextEncoder().encode(`${path}\0`);
+  }
+  if (!(path instanceof Uint8Array)) {
+    throw new TypeError(
+      `Cannot ${verb}: ${name} must be a string or a Uint8Array, got ${typeof path}`,
+    );
+  }
+  if (isDetached(path)) {
+    throw new TypeError(
+      `Cannot ${verb}: the bytes of ${name} are detached; they were transferred elsewhere`,
+    );
+  }
+  const memory = new Uint8Array(path.length + 1);
+  memory.set(path);
+  if (memory.indexOf(0) === path.length) return memory;
+  throw new TypeError(`Cannot ${verb}: ${name} must be bytes without NUL`);
+}
+
+/** Checks the directory that a relative path starts from, and gives its fd. */
+export function checkDir(dir: Fd | undefined, operation: Operation): number {
+  return dir === undefined ? AT_FDCWD : checkFd(dir, operation);
 }
 
 /** Checks that UTF-8 can encode a string. It would replace a lone surrogate,
@@ -207,6 +233,18 @@ export function checkText(text: string, name: string, verb: string): void {
 export function checkFlags(flags: number, operation: Operation): number {
   if ((flags | 0) === flags && flags >= 0) return flags | 0;
   return checkInteger(flags, 2 ** 31 - 1, "flags", operation.verb);
+}
+
+/** Checks an offset that cannot be the current position. */
+export function checkPlace(
+  offset: number | bigint,
+  operation: Operation,
+): number | bigint {
+  const at = checkOffset(offset, operation);
+  if (at !== -1) return at;
+  throw new TypeError(
+    `Cannot ${operation.verb}: CURRENT_POSITION is not possible here`,
+  );
 }
 
 /** Checks an offset. Gives -1 for the current position, and a bigint only if a

@@ -97,6 +97,56 @@ export const RENAME_NOREPLACE = 0x1;
 export const RENAME_EXCHANGE = 0x2;
 /** Remove a directory; see unlinkat(2). */
 export const AT_REMOVEDIR = 0x200;
+/** Give a name to what a symbolic link leads to; see linkat(2). */
+export const AT_SYMLINK_FOLLOW = 0x400;
+/** A symbolic link itself, not what it leads to; see fstatat(2). */
+export const AT_SYMLINK_NOFOLLOW = 0x100;
+/** With an empty path: what `dir` is an fd of. */
+export const AT_EMPTY_PATH = 0x1000;
+
+/** Compressed by the file system: in `FileStat.attributes`; see statx(2). */
+export const STATX_ATTR_COMPRESSED = 0x4;
+/** It cannot be changed, removed or renamed. */
+export const STATX_ATTR_IMMUTABLE = 0x10;
+/** It can only be appended to. */
+export const STATX_ATTR_APPEND = 0x20;
+/** It is left out of backups by dump(8). */
+export const STATX_ATTR_NODUMP = 0x40;
+/** It needs a key of the file system to be read. */
+export const STATX_ATTR_ENCRYPTED = 0x800;
+/** A file system is mounted when it is looked into. */
+export const STATX_ATTR_AUTOMOUNT = 0x1000;
+/** It is the root of a mount. */
+export const STATX_ATTR_MOUNT_ROOT = 0x2000;
+/** fs-verity protects its content. */
+export const STATX_ATTR_VERITY = 0x100000;
+/** Its content is memory, without the page cache. */
+export const STATX_ATTR_DAX = 0x200000;
+
+/** Fail with EEXIST if there is the attribute; see setxattr(2). */
+export const XATTR_CREATE = 0x1;
+/** Fail with ENODATA if there is no such attribute. */
+export const XATTR_REPLACE = 0x2;
+
+/** Nothing special, as at the start; see posix_fadvise(2). */
+export const POSIX_FADV_NORMAL = 0;
+/** It is read in no order: no reading ahead. */
+export const POSIX_FADV_RANDOM = 1;
+/** It is read from start to end: more reading ahead. */
+export const POSIX_FADV_SEQUENTIAL = 2;
+/** It is wanted soon: the kernel begins to read it into the page cache. */
+export const POSIX_FADV_WILLNEED = 3;
+/** It is not wanted any more: what is clean leaves the page cache. */
+export const POSIX_FADV_DONTNEED = 4;
+/** It is wanted once; Linux before 6.3 ignores it. */
+export const POSIX_FADV_NOREUSE = 5;
+
+/** Wait for writing that is under way; see sync_file_range(2). */
+export const SYNC_FILE_RANGE_WAIT_BEFORE = 0x1;
+/** Begin to write what is dirty. */
+export const SYNC_FILE_RANGE_WRITE = 0x2;
+/** Wait until it is written. */
+export const SYNC_FILE_RANGE_WAIT_AFTER = 0x4;
 
 /** Move pages instead of copying them, a hint; see splice(2). */
 export const SPLICE_F_MOVE = 0x1;

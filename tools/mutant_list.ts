@@ -190,9 +190,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "an exact transfer ends with a cancel",
     file: "lib/ring/completion.ts",
-    from:
-      "if (!steps.advance(result, step) || entry.marks !== 0) return false;",
-    to: "if (!steps.advance(result, step)) return false;",
+    from: "if (isUnfinished && entry.marks === 0) {",
+    to: "if (isUnfinished) {",
     tests: ["tests/helpers/", FAULTS],
   },
   {
@@ -1232,6 +1231,57 @@ export const MUTANTS: readonly Mutant[] = [
     from: "    entry.retained = retained;",
     to: "    entry.retained = retained && null;",
     tests: ["tests/lib/ops/ends_test.ts"],
+  },
+  {
+    rule: "an operation that is given up between two steps is no success",
+    file: "lib/ring/completion.ts",
+    from: "    if (isUnfinished) result = -ECANCELED;",
+    to: "    void isUnfinished;",
+    tests: ["tests/lib/directory_test.ts"],
+  },
+  {
+    rule: "a path of bytes ends where the caller says",
+    file: "lib/check.ts",
+    from: "  if (memory.indexOf(0) === path.length) return memory;",
+    to: "  if (memory.length > 0) return memory;",
+    tests: ["tests/lib/path_bytes_test.ts"],
+  },
+  {
+    rule: "an attribute is got whole, whatever its size",
+    file: "lib/ops/xattr.ts",
+    from: "    return result === -ERANGE && this.#sqe.len < XATTR_SIZE_MAX;",
+    to: "    return result === -ERANGE && this.#sqe.len < 0;",
+    tests: ["tests/lib/xattr_test.ts"],
+  },
+  {
+    rule: "both paths of a rename start from the directory",
+    file: "lib/ops/path.ts",
+    from: "  const { dir, toDir = dir, flags = 0 } = given;",
+    to: "  const { dir, toDir, flags = 0 } = given;",
+    tests: ["tests/lib/files_test.ts"],
+  },
+  {
+    rule:
+      "a directory with its parents is no success where a file has its name",
+    file: "lib/ops/directory.ts",
+    from:
+      "      if (result === 0 && isDirectory(this.#sqe.addr2 as Uint8Array)) {",
+    to: "      if (result === 0 && this.#sqe.addr2 !== null) {",
+    tests: ["tests/lib/directory_test.ts"],
+  },
+  {
+    rule: "a name that is no UTF-8 is given as bytes",
+    file: "lib/path_text.ts",
+    from: "{ fatal: true, ignoreBOM: true }",
+    to: "{ fatal: false, ignoreBOM: true }",
+    tests: ["tests/lib/symlink_test.ts"],
+  },
+  {
+    rule: "a directory whose parents vanish again and again is given up",
+    file: "lib/ops/directory.ts",
+    from: "if (this.#at === 0 || this.#missingMax-- === 0) return false;",
+    to: "if (this.#at === 0) return false;",
+    tests: ["tests/process/path_faults.process.ts"],
   },
   {
     rule: "a queue that is full stops the kernel",

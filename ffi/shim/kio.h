@@ -237,6 +237,8 @@ EXPORT int kio_connect_now(int fd, const void *address, uint32_t length);
 EXPORT int kio_socket_shutdown(int fd, int how);
 EXPORT int kio_socket_name(int fd, bool peer, void *address);
 EXPORT int kio_pipe(int32_t *fds, int size);
+EXPORT int kio_readlink(int directory, const char *path, char *out,
+			uint32_t capacity);
 EXPORT int kio_fd_target(int fd, char *out, uint32_t capacity);
 EXPORT int kio_fd_room(uint32_t count);
 EXPORT bool kio_fd_is_stream(int fd);

@@ -137,6 +137,12 @@ int kio_pipe(int32_t *fds, int size)
 	return fcntl(fds[1], F_GETPIPE_SZ);
 }
 
+/* Where a symbolic link leads, without a NUL; returns the length. */
+int kio_readlink(int directory, const char *path, char *out, uint32_t capacity)
+{
+	return result_of((int)readlinkat(directory, path, out, capacity));
+}
+
 /* ---- fds, as /proc tells of them --------------------------------------- */
 
 /* Gives the target of an fd as /proc has it; returns the length. */

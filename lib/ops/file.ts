@@ -3,8 +3,8 @@ import {
   checkFd,
   checkFlags,
   checkInteger,
-  checkOffset,
   checkOwned,
+  checkPlace,
   type Fd,
 } from "../check.ts";
 import { ringOf } from "../internal.ts";
@@ -188,7 +188,7 @@ export function asyncFallocate(
   sqe.fd = checkFd(fd, FALLOCATE);
   sqe.len = checkFlags(mode, FALLOCATE);
   sqe.at = checkInteger(length, Number.MAX_SAFE_INTEGER, "length", verb, 1);
-  sqe.offset = sizeOf(offset, FALLOCATE);
+  sqe.offset = checkPlace(offset, FALLOCATE);
   return start(ring, FALLOCATE, sqe);
 }
 
@@ -227,18 +227,9 @@ export function asyncFtruncate(
 ): UringOp<void> {
   const ring = ringOf(ctx, FTRUNCATE);
   const file = checkFd(fd, FTRUNCATE);
-  const size = sizeOf(length, FTRUNCATE);
+  const size = checkPlace(length, FTRUNCATE);
   const { shim, handle } = ring;
   const entry = ring.take(FTRUNCATE);
   const status = shim.kio_ftruncate(handle, entry.id, file, BigInt(size));
   return ring.enter(entry, file, null, status);
-}
-
-/** Checks an offset that cannot be the current position. */
-function sizeOf(offset: number | bigint, row: Row): number | bigint {
-  const at = checkOffset(offset, row);
-  if (at !== -1) return at;
-  throw new TypeError(
-    `Cannot ${row.verb}: CURRENT_POSITION is not possible here`,
-  );
 }

@@ -11,8 +11,10 @@ import { LINK } from "./table.ts";
  * `ECANCELED`. The kernel runs the whole chain for one system call.
  *
  * The kernel goes on after a failed `asyncFallocate()`, `asyncFdatasync()`,
- * `asyncFstat()`, `asyncFsync()`, `asyncFtruncate()`, `asyncRename()`,
- * `asyncShutdown()` or `asyncUnlink()`.
+ * `asyncFstat()`, `asyncFsync()`, `asyncFtruncate()`, `asyncGetxattr()`,
+ * `asyncLink()`, `asyncLstat()`, `asyncMkdir()`, `asyncRename()`,
+ * `asyncSetxattr()`, `asyncShutdown()`, `asyncStat()`, `asyncSymlink()`,
+ * `asyncSyncFileRange()` or `asyncUnlink()`.
  *
  * It refuses the whole chain for an operation that it does not even try. Its
  * path may be empty or too long, or the flags of an `asyncSplice()` or

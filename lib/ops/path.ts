@@ -1,63 +1,42 @@
-/** Operations on paths: opening, looking, renaming, removing. */
+/** Operations on paths: opening, renaming, removing. */
 import {
-  checkFd,
+  checkDir,
   checkFlags,
   checkInteger,
   checkOptions,
   checkPath,
   type Fd,
+  type Path,
 } from "../check.ts";
 import { O_CREAT } from "../constants.ts";
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
+import { shownPath } from "../path_text.ts";
 import { Sqe } from "../ring/sqe.ts";
 import { start } from "../ring/start.ts";
 import type { UringOp } from "../UringOp.ts";
 import {
-  AT_EMPTY_PATH,
-  AT_FDCWD,
   HOW_FLAGS_AT,
   HOW_MODE_AT,
   HOW_RESOLVE_AT,
   HOW_SIZE,
   O_CLOEXEC,
   O_TMPFILE_BIT,
-  S_IFMT,
-  STAT_BLOCKS_AT,
-  STAT_DEVICE_AT,
-  STAT_FILE_SIZE_AT,
-  STAT_GID_AT,
-  STAT_INODE_AT,
-  STAT_LINKS_AT,
-  STAT_MODE_AT,
-  STAT_MODIFIED_AT,
-  STAT_SIZE,
-  STAT_UID_AT,
-  STATX_BASIC_STATS,
 } from "./layout.ts";
-import { FSTAT, OPEN, OPEN_HOW, RENAME, UNLINK } from "./table.ts";
+import { OPEN, OPEN_HOW, RENAME, type Row, UNLINK } from "./table.ts";
 
-const BLOCK_SIZE = 512;
-const MODE_PERMISSIONS = 0o7777;
-const TYPES: ReadonlyMap<number, FileType> = new Map([
-  [0o100000, "file"],
-  [0o040000, "directory"],
-  [0o120000, "symlink"],
-  [0o140000, "socket"],
-  [0o010000, "pipe"],
-  [0o060000, "block"],
-  [0o020000, "character"],
-  [0, "anonymous"],
-]);
-
-/** Options of `asyncOpen()`. */
-export interface OpenOptions {
-  /** The permissions of a file that is created, less the umask: 0 to 0o7777.
-   * @default {0o644} */
-  mode?: number | undefined;
+/** Options of operations on paths. */
+export interface DirOptions {
   /** The directory that a relative path starts from; the current one if left
    * out. It must stay open until completion. */
   dir?: Fd | undefined;
+}
+
+/** Options of `asyncOpen()`. */
+export interface OpenOptions extends DirOptions {
+  /** Permissions of a file that is created, less the umask: 0 to 0o7777.
+   * @default {0o644} */
+  mode?: number | undefined;
   /** Restricts how the path may be resolved: `RESOLVE_BENEATH` and others, with
    * `|`. The call is then openat2(2), which refuses flags that it does not know.
    * @default {0} */
@@ -79,8 +58,8 @@ export interface OpenOptions {
  * path that leaves the directory, `ELOOP` for a link that is not allowed. An fd
  * that comes after the end of the context is closed.
  * @throws {RangeError} If a number is out of range.
- * @throws {TypeError} If `path` is no string or has a NUL, an option has the
- * wrong type, or the context is closed.
+ * @throws {TypeError} If `path` is neither a string nor a Uint8Array or has a
+ * NUL, an option has the wrong type, or the context is closed.
  *
  * @example Open below a directory
  * ```ts
@@ -100,7 +79,7 @@ export interface OpenOptions {
  */
 export function asyncOpen(
   ctx: IoContext,
-  path: string,
+  path: Path,
   flags: number,
   options: number | OpenOptions = {},
 ): UringOp<number> {
@@ -114,7 +93,7 @@ export function asyncOpen(
   const rules = checkInteger(resolve, 0xff, "resolve", OPEN.verb);
   const row = rules === 0 ? OPEN : OPEN_HOW;
   const sqe = new Sqe(row.opcode);
-  sqe.fd = dir === undefined ? AT_FDCWD : checkFd(dir, OPEN);
+  sqe.fd = checkDir(dir, OPEN);
   sqe.addr = name;
   if (row === OPEN) {
     sqe.len = permissions;
@@ -123,7 +102,9 @@ export function asyncOpen(
     sqe.len = HOW_SIZE;
     sqe.addr2 = openHow(bits, permissions, rules);
   }
-  return start(ring, row, sqe, { action: `${OPEN.verb} ${path}` });
+  return start(ring, row, sqe, {
+    action: `${OPEN.verb} ${shownPath(path)}`,
+  });
 }
 
 /** Makes a struct open_how. */
@@ -142,96 +123,13 @@ function openHow(
   return memory;
 }
 
-/** The kind of a file. `"anonymous"` has none: an eventfd, an epoll, a ring. */
-export type FileType =
-  | "file"
-  | "directory"
-  | "symlink"
-  | "socket"
-  | "pipe"
-  | "block"
-  | "character"
-  | "anonymous";
-
-/** The facts about a file that `asyncFstat()` gives. */
-export interface FileStat {
-  /** The kind of file. */
-  type: FileType;
-  /** Permissions, with the set-user-ID, set-group-ID and sticky bits. */
-  mode: number;
-  /** Bytes. */
-  size: number;
-  /** Bytes that are allocated: fewer than `size` if there are holes. */
-  allocated: number;
-  /** The last change of its content, in milliseconds since 1970. */
-  modifiedMs: number;
-  /** Its number in its file system. */
-  inode: bigint;
-  /** The file system: major and minor number as `major * 2^32 + minor`. */
-  device: number;
-  /** The number of its names. */
-  links: number;
-  /** The user that owns it. */
-  uid: number;
-  /** The group that owns it. */
-  gid: number;
-}
-
-/**
- * Gives size, kind and more of an open file by statx(2), as fstat(2) does.
- * Within `link()` a failure does not end the chain: Linux goes on.
- *
- * @param ctx The context.
- * @param fd The file.
- * @returns The facts. `EBADF` …
- * @throws {RangeError} If `fd` is out of range.
- * @throws {TypeError} If `fd` is no fd, or the context is closed.
- *
- * @example The size of a file
- * ```ts
- * import { asyncClose, asyncFstat, asyncOpen, IoContext, O_RDONLY } from "@kio/kio";
- *
- * using ctx = new IoContext();
- * const fd = await asyncOpen(ctx, "/etc/passwd", O_RDONLY).orThrow();
- * const { size, type } = await asyncFstat(ctx, fd).orThrow();
- * console.log(`a ${type} of ${size} bytes`);
- * await asyncClose(ctx, fd);
- * ```
- */
-export function asyncFstat(ctx: IoContext, fd: Fd): UringOp<FileStat> {
-  const ring = ringOf(ctx, FSTAT);
-  const memory = new Uint8Array(STAT_SIZE);
-  const sqe = new Sqe(FSTAT.opcode);
-  sqe.fd = checkFd(fd, FSTAT);
-  sqe.addr = NO_PATH;
-  sqe.len = STATX_BASIC_STATS;
-  sqe.addr2 = memory;
-  sqe.opFlags = AT_EMPTY_PATH;
-  const decode = () => decodeStat(new DataView(memory.buffer));
-  return start(ring, FSTAT, sqe, { decode });
-}
-
-/** The empty string of C. */
-const NO_PATH = new Uint8Array(1);
-
-function decodeStat(view: DataView): FileStat {
-  const mode = view.getUint16(STAT_MODE_AT, true);
-  const number = (at: number) => Number(view.getBigUint64(at, true));
-  const seconds = Number(view.getBigInt64(STAT_MODIFIED_AT, true));
-  const nanoseconds = view.getUint32(STAT_MODIFIED_AT + 8, true);
-  return {
-    type: TYPES.get(mode & S_IFMT)!,
-    mode: mode & MODE_PERMISSIONS,
-    size: number(STAT_FILE_SIZE_AT),
-    allocated: number(STAT_BLOCKS_AT) * BLOCK_SIZE,
-    modifiedMs: seconds * 1e3 + Math.floor(nanoseconds / 1e6),
-    inode: view.getBigUint64(STAT_INODE_AT, true),
-    device: view.getUint32(STAT_DEVICE_AT, true) * 2 ** 32 +
-      view.getUint32(STAT_DEVICE_AT + 4, true),
-    links: view.getUint32(STAT_LINKS_AT, true),
-    uid: view.getUint32(STAT_UID_AT, true),
-    gid: view.getUint32(STAT_GID_AT, true),
-  };
+/** Options of `asyncRename()`. */
+export interface RenameOptions extends DirOptions {
+  /** The directory that the new path starts from; `dir` if left out. */
+  toDir?: Fd | undefined;
+  /** `RENAME_NOREPLACE`, `RENAME_EXCHANGE`.
+   * @default {0} */
+  flags?: number | undefined;
 }
 
 /**
@@ -242,12 +140,12 @@ function decodeStat(view: DataView): FileStat {
  * @param ctx The context.
  * @param from The path.
  * @param to The new path, in the same file system.
- * @param flags `RENAME_NOREPLACE`, `RENAME_EXCHANGE`.
+ * @param options Directories and flags; a number is `flags`.
  * @returns `ENOENT`, `EXDEV` for another file system, `EEXIST` with
  * `RENAME_NOREPLACE`, `EISDIR`, `ENOTEMPTY` …
- * @throws {RangeError} If `flags` is out of range.
- * @throws {TypeError} If a path is no string or has a NUL, or the context is
- * closed.
+ * @throws {RangeError} If a number is out of range.
+ * @throws {TypeError} If a path is neither a string nor a Uint8Array or has a
+ * NUL, an option has the wrong type, or the context is closed.
  *
  * @example A file that is there whole or not at all
  * ```ts
@@ -267,20 +165,31 @@ function decodeStat(view: DataView): FileStat {
  */
 export function asyncRename(
   ctx: IoContext,
-  from: string,
-  to: string,
-  flags = 0,
+  from: Path,
+  to: Path,
+  options: number | RenameOptions = {},
 ): UringOp<void> {
   const ring = ringOf(ctx, RENAME);
+  const given: RenameOptions = flagsIn(options, RENAME);
+  const { dir, toDir = dir, flags = 0 } = given;
   const sqe = new Sqe(RENAME.opcode);
-  sqe.fd = AT_FDCWD;
-  sqe.addr = checkPath(from, RENAME);
-  sqe.len = AT_FDCWD >>> 0;
-  sqe.addr2 = checkPath(to, RENAME);
+  sqe.fd = checkDir(dir, RENAME);
+  sqe.addr = checkPath(from, RENAME, "from");
+  const other = checkDir(toDir, RENAME);
+  sqe.len = other >>> 0;
+  sqe.addr2 = checkPath(to, RENAME, "to");
   sqe.opFlags = checkFlags(flags, RENAME);
   return start(ring, RENAME, sqe, {
-    action: `${RENAME.verb} ${from} to ${to}`,
+    otherFd: other,
+    action: `${RENAME.verb} ${shownPath(from)} to ${shownPath(to)}`,
   });
+}
+
+/** Options of `asyncUnlink()`. */
+export interface UnlinkOptions extends DirOptions {
+  /** `AT_REMOVEDIR` for an empty directory.
+   * @default {0} */
+  flags?: number | undefined;
 }
 
 /**
@@ -289,7 +198,7 @@ export function asyncRename(
  *
  * @param ctx The context.
  * @param path The path.
- * @param flags `AT_REMOVEDIR` for an empty directory.
+ * @param options Directory and flags; a number is `flags`.
  * @returns `ENOENT`, `EISDIR` for a directory without the flag, `ENOTEMPTY`,
  * `EACCES` …
  * @throws As `asyncRename()`.
@@ -305,13 +214,26 @@ export function asyncRename(
  */
 export function asyncUnlink(
   ctx: IoContext,
-  path: string,
-  flags = 0,
+  path: Path,
+  options: number | UnlinkOptions = {},
 ): UringOp<void> {
   const ring = ringOf(ctx, UNLINK);
+  const { dir, flags = 0 } = flagsIn(options, UNLINK);
   const sqe = new Sqe(UNLINK.opcode);
-  sqe.fd = AT_FDCWD;
+  sqe.fd = checkDir(dir, UNLINK);
   sqe.addr = checkPath(path, UNLINK);
   sqe.opFlags = checkFlags(flags, UNLINK);
-  return start(ring, UNLINK, sqe, { action: `${UNLINK.verb} ${path}` });
+  return start(ring, UNLINK, sqe, {
+    action: `${UNLINK.verb} ${shownPath(path)}`,
+  });
+}
+
+/** Options where a number is the flags. */
+function flagsIn<T extends UnlinkOptions>(
+  options: number | T,
+  { verb }: Row,
+): T | UnlinkOptions {
+  if (typeof options === "number") return { flags: options };
+  checkOptions(options, verb);
+  return options;
 }

@@ -1,3 +1,5 @@
+// deno-fmt-ignore-file: one row a line
+
 /**
  * One row an operation: what the library knows of it before it starts. The
  * other row is in the shim's opcodes.c: what its fields point to. From the rows
@@ -40,346 +42,67 @@ function row<Fault extends string | undefined = undefined>(
 }
 
 const { COUNT, NOTHING, FD, DECODED } = Yields;
-export const READ: Row<"read"> = row({
-  name: "asyncRead",
-  verb: "read",
-  yields: COUNT,
-  waits: POLLIN,
-  opcode: 22,
-  since: "5.6",
-  fault: "read",
-});
-export const WRITE: Row<"write"> = row({
-  name: "asyncWrite",
-  verb: "write",
-  yields: COUNT,
-  waits: POLLOUT,
-  opcode: 23,
-  since: "5.6",
-  fault: "write",
-});
-export const READV: Row<"readv"> = row({
-  name: "asyncReadv",
-  verb: "read",
-  yields: COUNT,
-  waits: POLLIN,
-  opcode: 1,
-  since: "5.1",
-  fault: "readv",
-});
-export const WRITEV: Row<"writev"> = row({
-  name: "asyncWritev",
-  verb: "write",
-  yields: COUNT,
-  waits: POLLOUT,
-  opcode: 2,
-  since: "5.1",
-  fault: "writev",
-});
-export const READ_FIXED: Row<"read"> = row({
-  name: "asyncReadFixed",
-  verb: "read",
-  yields: COUNT,
-  waits: POLLIN,
-  opcode: 22,
-  since: "5.6",
-  fault: "read",
-});
-export const WRITE_FIXED: Row<"write"> = row({
-  name: "asyncWriteFixed",
-  verb: "write",
-  yields: COUNT,
-  waits: POLLOUT,
-  opcode: 23,
-  since: "5.6",
-  fault: "write",
-});
-export const READ_EXACT: Row<"read"> = row({
-  name: "asyncReadExact",
-  verb: "read",
-  yields: COUNT,
-  opcode: 22,
-  since: "5.6",
-  fault: "read",
-});
-export const WRITE_EXACT: Row<"write"> = row({
-  name: "asyncWriteExact",
-  verb: "write",
-  yields: COUNT,
-  opcode: 23,
-  since: "5.6",
-  fault: "write",
-});
-export const OPEN: Row<"open"> = row({
-  name: "asyncOpen",
-  verb: "open",
-  yields: FD,
-  opcode: 18,
-  since: "5.6",
-  fault: "open",
-});
+
+export const READ: Row<"read"> = row({ name: "asyncRead", verb: "read", yields: COUNT, waits: POLLIN, opcode: 22, since: "5.6", fault: "read" });
+export const WRITE: Row<"write"> = row({ name: "asyncWrite", verb: "write", yields: COUNT, waits: POLLOUT, opcode: 23, since: "5.6", fault: "write" });
+export const READV: Row<"readv"> = row({ name: "asyncReadv", verb: "read", yields: COUNT, waits: POLLIN, opcode: 1, since: "5.1", fault: "readv" });
+export const WRITEV: Row<"writev"> = row({ name: "asyncWritev", verb: "write", yields: COUNT, waits: POLLOUT, opcode: 2, since: "5.1", fault: "writev" });
+export const READ_FIXED: Row<"read"> = row({ name: "asyncReadFixed", verb: "read", yields: COUNT, waits: POLLIN, opcode: 22, since: "5.6", fault: "read" });
+export const WRITE_FIXED: Row<"write"> = row({ name: "asyncWriteFixed", verb: "write", yields: COUNT, waits: POLLOUT, opcode: 23, since: "5.6", fault: "write" });
+export const READ_EXACT: Row<"read"> = row({ name: "asyncReadExact", verb: "read", yields: COUNT, opcode: 22, since: "5.6", fault: "read" });
+export const WRITE_EXACT: Row<"write"> = row({ name: "asyncWriteExact", verb: "write", yields: COUNT, opcode: 23, since: "5.6", fault: "write" });
+export const OPEN: Row<"open"> = row({ name: "asyncOpen", verb: "open", yields: FD, opcode: 18, since: "5.6", fault: "open" });
 /** `asyncOpen()` with restrictions. */
-export const OPEN_HOW: Row<"openat2"> = row({
-  name: "asyncOpen",
-  verb: "open",
-  yields: FD,
-  opcode: 28,
-  since: "5.6",
-  fault: "openat2",
-});
-export const FSTAT: Row<"statx"> = row({
-  name: "asyncFstat",
-  verb: "stat",
-  yields: DECODED,
-  opcode: 21,
-  since: "5.6",
-  fault: "statx",
-});
-export const RENAME: Row<"rename"> = row({
-  name: "asyncRename",
-  verb: "rename",
-  yields: NOTHING,
-  opcode: 35,
-  since: "5.11",
-  fault: "rename",
-});
-export const UNLINK: Row<"unlink"> = row({
-  name: "asyncUnlink",
-  verb: "unlink",
-  yields: NOTHING,
-  opcode: 36,
-  since: "5.11",
-  fault: "unlink",
-});
-export const CLOSE: Row<"close"> = row({
-  name: "asyncClose",
-  verb: "close",
-  yields: NOTHING,
-  opcode: 19,
-  since: "5.6",
-  fault: "close",
-  closesFd: true,
-});
-export const FSYNC: Row<"fsync"> = row({
-  name: "asyncFsync",
-  verb: "fsync",
-  yields: NOTHING,
-  opcode: 3,
-  since: "5.1",
-  fault: "fsync",
-});
-export const FDATASYNC: Row<"fsync"> = row({
-  name: "asyncFdatasync",
-  verb: "fdatasync",
-  yields: NOTHING,
-  opcode: 3,
-  since: "5.1",
-  fault: "fsync",
-});
-export const FALLOCATE: Row<"fallocate"> = row({
-  name: "asyncFallocate",
-  verb: "allocate file space",
-  yields: NOTHING,
-  opcode: 17,
-  since: "5.6",
-  fault: "fallocate",
-});
-export const FTRUNCATE: Row<"ftruncate"> = row({
-  name: "asyncFtruncate",
-  verb: "truncate",
-  yields: NOTHING,
-  opcode: 55,
-  since: "6.9",
-  fallback: "ftruncate(2)",
-  fault: "ftruncate",
-});
-export const SPLICE: Row<"splice"> = row({
-  name: "asyncSplice",
-  verb: "splice",
-  yields: COUNT,
-  opcode: 30,
-  since: "5.7",
-  fault: "splice",
-});
-export const SENDFILE: Row<"splice"> = row({
-  name: "asyncSendfile",
-  verb: "send a file",
-  yields: COUNT,
-  opcode: 30,
-  since: "5.7",
-  fault: "splice",
-});
-export const ACCEPT: Row<"accept"> = row({
-  name: "asyncAccept",
-  verb: "accept",
-  yields: FD,
-  opcode: 13,
-  since: "5.5",
-  fault: "accept",
-  holdsBack: true,
-});
-export const ACCEPT_FROM: Row<"accept"> = row({
-  name: "asyncAcceptFrom",
-  verb: "accept",
-  yields: DECODED,
-  opcode: 13,
-  since: "5.5",
-  fault: "accept",
-  makesFd: true,
-  holdsBack: true,
-});
-export const CONNECT: Row<"connect"> = row({
-  name: "asyncConnect",
-  verb: "connect",
-  yields: NOTHING,
-  opcode: 16,
-  since: "5.5",
-  fault: "connect",
-});
-export const RECV: Row<"recv"> = row({
-  name: "asyncRecv",
-  verb: "receive",
-  yields: COUNT,
-  opcode: 27,
-  since: "5.6",
-  fault: "recv",
-});
-export const SEND: Row<"send"> = row({
-  name: "asyncSend",
-  verb: "send",
-  yields: COUNT,
-  opcode: 26,
-  since: "5.6",
-  fault: "send",
-});
-export const RECV_EXACT: Row<"recv"> = row({
-  name: "asyncRecvExact",
-  verb: "receive",
-  yields: COUNT,
-  opcode: 27,
-  since: "5.6",
-  fault: "recv",
-});
-export const SEND_EXACT: Row<"send"> = row({
-  name: "asyncSendExact",
-  verb: "send",
-  yields: COUNT,
-  opcode: 26,
-  since: "5.6",
-  fault: "send",
-});
-export const RECVMSG: Row<"recvmsg"> = row({
-  name: "asyncRecvmsg",
-  verb: "receive a message",
-  yields: DECODED,
-  opcode: 10,
-  since: "5.3",
-  fault: "recvmsg",
-});
-export const SENDMSG: Row<"sendmsg"> = row({
-  name: "asyncSendmsg",
-  verb: "send a message",
-  yields: COUNT,
-  opcode: 9,
-  since: "5.3",
-  fault: "sendmsg",
-});
-export const SHUTDOWN: Row<"shutdown"> = row({
-  name: "asyncShutdown",
-  verb: "shut down",
-  yields: NOTHING,
-  opcode: 34,
-  since: "5.11",
-  fault: "shutdown",
-});
-export const POLL: Row<"poll"> = row({
-  name: "asyncPoll",
-  verb: "poll",
-  yields: COUNT,
-  opcode: 6,
-  since: "5.1",
-  fault: "poll",
-});
-export const SLEEP: Row<undefined> = row({
-  name: "asyncSleep",
-  verb: "sleep",
-  yields: NOTHING,
-  opcode: 11,
-  since: "5.4",
-});
-export const MSG_RING: Row<"msgRing"> = row({
-  name: "asyncMsgRing",
-  verb: "message a ring",
-  yields: NOTHING,
-  opcode: 40,
-  since: "5.18",
-  fault: "msgRing",
-});
-export const WAKE: Row<undefined> = row({
-  name: "wake",
-  verb: "wake a ring",
-  yields: NOTHING,
-  opcode: 40,
-  since: "5.18",
-});
+export const OPEN_HOW: Row<"openat2"> = row({ name: "asyncOpen", verb: "open", yields: FD, opcode: 28, since: "5.6", fault: "openat2" });
+export const FSTAT: Row<"statx"> = row({ name: "asyncFstat", verb: "stat", yields: DECODED, opcode: 21, since: "5.6", fault: "statx" });
+export const RENAME: Row<"rename"> = row({ name: "asyncRename", verb: "rename", yields: NOTHING, opcode: 35, since: "5.11", fault: "rename" });
+export const UNLINK: Row<"unlink"> = row({ name: "asyncUnlink", verb: "unlink", yields: NOTHING, opcode: 36, since: "5.11", fault: "unlink" });
+export const CLOSE: Row<"close"> = row({ name: "asyncClose", verb: "close", yields: NOTHING, opcode: 19, since: "5.6", fault: "close", closesFd: true });
+export const FSYNC: Row<"fsync"> = row({ name: "asyncFsync", verb: "fsync", yields: NOTHING, opcode: 3, since: "5.1", fault: "fsync" });
+export const FDATASYNC: Row<"fsync"> = row({ name: "asyncFdatasync", verb: "fdatasync", yields: NOTHING, opcode: 3, since: "5.1", fault: "fsync" });
+export const FALLOCATE: Row<"fallocate"> = row({ name: "asyncFallocate", verb: "allocate file space", yields: NOTHING, opcode: 17, since: "5.6", fault: "fallocate" });
+export const FTRUNCATE: Row<"ftruncate"> = row({ name: "asyncFtruncate", verb: "truncate", yields: NOTHING, opcode: 55, since: "6.9", fallback: "ftruncate(2)", fault: "ftruncate" });
+export const SPLICE: Row<"splice"> = row({ name: "asyncSplice", verb: "splice", yields: COUNT, opcode: 30, since: "5.7", fault: "splice" });
+export const SENDFILE: Row<"splice"> = row({ name: "asyncSendfile", verb: "send a file", yields: COUNT, opcode: 30, since: "5.7", fault: "splice" });
+export const ACCEPT: Row<"accept"> = row({ name: "asyncAccept", verb: "accept", yields: FD, opcode: 13, since: "5.5", fault: "accept", holdsBack: true });
+export const ACCEPT_FROM: Row<"accept"> = row({ name: "asyncAcceptFrom", verb: "accept", yields: DECODED, opcode: 13, since: "5.5", fault: "accept", makesFd: true, holdsBack: true });
+export const ACCEPT_MULTISHOT: Row<"accept"> = row({ name: "asyncAcceptMultishot", verb: "accept", yields: FD, opcode: 13, since: "5.19", fault: "accept" });
+export const CONNECT: Row<"connect"> = row({ name: "asyncConnect", verb: "connect", yields: NOTHING, opcode: 16, since: "5.5", fault: "connect" });
+export const RECV: Row<"recv"> = row({ name: "asyncRecv", verb: "receive", yields: COUNT, opcode: 27, since: "5.6", fault: "recv" });
+export const SEND: Row<"send"> = row({ name: "asyncSend", verb: "send", yields: COUNT, opcode: 26, since: "5.6", fault: "send" });
+export const RECV_EXACT: Row<"recv"> = row({ name: "asyncRecvExact", verb: "receive", yields: COUNT, opcode: 27, since: "5.6", fault: "recv" });
+export const SEND_EXACT: Row<"send"> = row({ name: "asyncSendExact", verb: "send", yields: COUNT, opcode: 26, since: "5.6", fault: "send" });
+export const RECVMSG: Row<"recvmsg"> = row({ name: "asyncRecvmsg", verb: "receive a message", yields: DECODED, opcode: 10, since: "5.3", fault: "recvmsg" });
+export const SENDMSG: Row<"sendmsg"> = row({ name: "asyncSendmsg", verb: "send a message", yields: COUNT, opcode: 9, since: "5.3", fault: "sendmsg" });
+export const SHUTDOWN: Row<"shutdown"> = row({ name: "asyncShutdown", verb: "shut down", yields: NOTHING, opcode: 34, since: "5.11", fault: "shutdown" });
+export const POLL: Row<"poll"> = row({ name: "asyncPoll", verb: "poll", yields: COUNT, opcode: 6, since: "5.1", fault: "poll" });
+export const POLL_MULTISHOT: Row<"poll"> = row({ name: "asyncPollMultishot", verb: "poll", yields: COUNT, opcode: 6, since: "5.13", fault: "poll" });
+export const SLEEP: Row<undefined> = row({ name: "asyncSleep", verb: "sleep", yields: NOTHING, opcode: 11, since: "5.4" });
+export const MSG_RING: Row<"msgRing"> = row({ name: "asyncMsgRing", verb: "message a ring", yields: NOTHING, opcode: 40, since: "5.18", fault: "msgRing" });
+export const WAKE: Row<undefined> = row({ name: "wake", verb: "wake a ring", yields: NOTHING, opcode: 40, since: "5.18" });
+export const PIPE: Row<undefined> = row({ name: "asyncPipe", verb: "make a pipe", yields: DECODED, fallback: "pipe2(2)" });
+export const STAT: Row<"statx"> = row({ ...FSTAT, name: "asyncStat" });
+export const LSTAT: Row<"statx"> = row({ ...FSTAT, name: "asyncLstat" });
+export const MKDIR: Row<"mkdir"> = row({ name: "asyncMkdir", verb: "make the directory", yields: NOTHING, opcode: 37, since: "5.15", fault: "mkdir" });
+export const HARD_LINK: Row<"link"> = row({ ...MKDIR, name: "asyncLink", verb: "link", opcode: 39, fault: "link" });
+export const SYMLINK: Row<"symlink"> = row({ ...MKDIR, name: "asyncSymlink", verb: "make the symbolic link", opcode: 38, fault: "symlink" });
+export const READLINK: Row<undefined> = row({ name: "asyncReadlink", verb: "read the symbolic link", yields: DECODED, fallback: "readlinkat(2)" });
+export const GETXATTR: Row<"getxattr"> = row({ name: "asyncGetxattr", verb: "get the attribute", yields: DECODED, opcode: 44, since: "5.19", fault: "getxattr" });
+/** `asyncGetxattr()` of an fd. */
+export const FGETXATTR: Row<"fgetxattr"> = row({ ...GETXATTR, opcode: 43, fault: "fgetxattr" });
+export const SETXATTR: Row<"setxattr"> = row({ ...GETXATTR, name: "asyncSetxattr", verb: "set the attribute", yields: NOTHING, opcode: 42, fault: "setxattr" });
+/** `asyncSetxattr()` of an fd. */
+export const FSETXATTR: Row<"fsetxattr"> = row({ ...SETXATTR, opcode: 41, fault: "fsetxattr" });
+export const FADVISE: Row<"fadvise"> = row({ name: "asyncFadvise", verb: "advise the kernel", yields: NOTHING, opcode: 24, since: "5.6", fault: "fadvise" });
+export const SYNC_FILE_RANGE: Row<"syncFileRange"> = row({ name: "asyncSyncFileRange", verb: "sync a file range", yields: NOTHING, opcode: 8, since: "5.2", fault: "syncFileRange" });
+export const TEE: Row<"tee"> = row({ ...SPLICE, name: "asyncTee", verb: "tee", opcode: 33, since: "5.8", fault: "tee" });
 
 // No operations of the kernel: what threads do, and what only has a verb.
 
-export const OFFLOAD: Row<undefined> = row({
-  name: "offload",
-  verb: "offload a job",
-  yields: DECODED,
-});
-export const PIPE: Row<undefined> = row({
-  name: "asyncPipe",
-  verb: "make a pipe",
-  yields: DECODED,
-  fallback: "pipe2(2)",
-});
-export const RESOLVE: Row<undefined> = row({
-  name: "SocketAddress.resolveAsync",
-  verb: "resolve a name",
-  yields: DECODED,
-});
-export const RESOLVE_ALL: Row<undefined> = row({
-  name: "SocketAddress.resolveAllAsync",
-  verb: "resolve a name",
-  yields: DECODED,
-});
-export const PASS_FD: Row<undefined> = row({
-  name: "passFd",
-  verb: "pass an fd",
-  yields: NOTHING,
-});
-export const JOIN_POOL: Row<undefined> = row({
-  name: "joinPool",
-  verb: "join a pool",
-  yields: NOTHING,
-});
-export const OBSERVE: Row<undefined> = row({
-  name: "observeStats",
-  verb: "observe",
-  yields: NOTHING,
-});
-export const LINK: Row<undefined> = row({
-  name: "link",
-  verb: "link",
-  yields: NOTHING,
-});
-
-export const ACCEPT_MULTISHOT: Row<"accept"> = row({
-  name: "asyncAcceptMultishot",
-  verb: "accept",
-  yields: FD,
-  opcode: 13,
-  since: "5.19",
-  fault: "accept",
-});
-export const POLL_MULTISHOT: Row<"poll"> = row({
-  name: "asyncPollMultishot",
-  verb: "poll",
-  yields: COUNT,
-  opcode: 6,
-  since: "5.13",
-  fault: "poll",
-});
+export const OFFLOAD: Row<undefined> = row({ name: "offload", verb: "offload a job", yields: DECODED });
+export const RESOLVE: Row<undefined> = row({ name: "SocketAddress.resolveAsync", verb: "resolve a name", yields: DECODED });
+export const RESOLVE_ALL: Row<undefined> = row({ name: "SocketAddress.resolveAllAsync", verb: "resolve a name", yields: DECODED });
+export const PASS_FD: Row<undefined> = row({ name: "passFd", verb: "pass an fd", yields: NOTHING });
+export const JOIN_POOL: Row<undefined> = row({ name: "joinPool", verb: "join a pool", yields: NOTHING });
+export const OBSERVE: Row<undefined> = row({ name: "observeStats", verb: "observe", yields: NOTHING });
+export const LINK: Row<undefined> = row({ name: "link", verb: "link", yields: NOTHING });

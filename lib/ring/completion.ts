@@ -73,9 +73,13 @@ function completeRare(
   }
   const steps = extra?.steps;
   if (steps !== undefined) {
-    const { isWaiting } = steps;
-    if (goesOn(core, entry, steps, result, step)) return;
-    if (isWaiting && result > 0) result = -ECANCELED;
+    const isUnfinished = steps.advance(result, step);
+    if (isUnfinished && entry.marks === 0) {
+      goOn(core, entry, steps);
+      return;
+    }
+    // Given up between two steps: this result is not that of the whole.
+    if (isUnfinished) result = -ECANCELED;
   } else if (entry.marks === 0 && extra?.chain === undefined) {
     if (result === -EAGAIN && waitsAgain(core, entry)) return;
   }
@@ -111,19 +115,10 @@ export function report(core: Core, entry: Entry, result: number): void {
   abort(core, `${operation.name}: more than one completion`);
 }
 
-/** Queues the next step unless the operation was given up. Returns whether it
- * did. */
-function goesOn(
-  core: Core,
-  entry: Entry,
-  steps: Steps,
-  result: number,
-  step: number,
-): boolean {
-  if (!steps.advance(result, step) || entry.marks !== 0) return false;
+/** Queues the next step, at once or after its pause. */
+function goOn(core: Core, entry: Entry, steps: Steps): void {
   if (steps.pauseMs > 0) backOff(core, entry, steps);
   else queueNext(core, entry, steps);
-  return true;
 }
 
 /** Lets a plain operation that got `EAGAIN` wait and try again. Returns whether

@@ -83,6 +83,7 @@ import { giveBack } from "../lib/ops/give_back.ts";
 import { Place } from "../lib/ops/place.ts";
 import { CASES, startGood, startWaiting } from "../lib/ops/samples.ts";
 import type { Action, Kind } from "./actions.ts";
+import { isPathKind, type PathKind, Paths } from "./paths.ts";
 import { End, Flow, PATTERN, PERIOD, Pipe } from "./streams.ts";
 
 /** More than the largest transfer, from any place in the first period. */
@@ -190,6 +191,7 @@ export class World {
   #place: Place | undefined;
   #tag = 0;
   #streamFile = -1;
+  readonly #paths = new Paths(`/tmp/kio-fuzz-${Deno.pid}`);
   #error: unknown;
   readonly #names = Array.from(
     { length: NAMES },
@@ -245,6 +247,7 @@ export class World {
     this.#directory = value(
       await asyncOpen(ctx, "/tmp", O_RDONLY | O_DIRECTORY),
     );
+    await this.#paths.open(ctx);
     for (let i = 0; i < PAIRS; i++) await this.#openPair(random(1000));
     for (let i = 0; i < PIPES; i++) this.#pipes.push(new Pipe(random(PERIOD)));
     for (let i = 0; i < FILES; i++) {
@@ -386,6 +389,7 @@ export class World {
   async #act(action: Action): Promise<void> {
     const { kind, size } = action;
     const isFull = this.#flights.size >= IN_FLIGHT_MAX;
+    if (!isFull && isPathKind(kind)) return this.#path(action, kind);
     switch (isFull ? "turn" : kind) {
       case "sample":
         return this.#sample(action);
@@ -891,6 +895,16 @@ export class World {
     }
   }
 
+  #path(action: Action, kind: PathKind): void {
+    const context = this.#context(action);
+    const source = this.#pipe(action).readFd;
+    const { op, codes, check } = this.#paths
+      .start(context.ctx, action, kind, source);
+    this.#start(kind, action, context, codes, op, (result) => {
+      if (result.ok) check(result.value);
+    });
+  }
+
   // ---- pipes and what goes to other contexts ----------------------------------
 
   #pipe({ actor }: Action): Pipe {
@@ -1070,6 +1084,7 @@ export class World {
     await asyncClose(this.#own, this.#streamFile);
     await asyncClose(this.#own, this.#directory);
     for (const name of this.#names) await asyncUnlink(this.#own, name);
+    await this.#paths.close(this.#own);
     for (const pipe of this.#pipes) pipe.close();
     await this.#place?.[Symbol.asyncDispose]();
     if (this.#error === undefined) await this.#inspect();

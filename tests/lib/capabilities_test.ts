@@ -38,7 +38,9 @@ kioTest("IoContext.probe() finds what every kernel has", () => {
 });
 
 kioTest("IoContext.probe() knows what is a system call", () => {
-  assertEquals(IoContext.probe().operations.asyncPipe, "syscall");
+  const { operations } = IoContext.probe();
+  assertEquals(operations.asyncPipe, "syscall");
+  assertEquals(operations.asyncReadlink, "syscall");
 });
 
 kioTest("IoContext.capabilities is what IoContext.probe() finds", (ctx) => {

@@ -366,9 +366,16 @@ kioTest("asyncFstat() tells what a file is", async (ctx) => {
     mode: 0o600,
     size: 5000,
     allocated: got.allocated,
+    blockSize: 4096,
+    accessedMs: got.accessedMs,
     modifiedMs: got.modifiedMs,
+    changedMs: got.changedMs,
+    birthMs: got.birthMs,
     inode: BigInt(/^ino:\s*(\d+)/m.exec(info!)![1]!),
     device: got.device,
+    rdev: 0,
+    mountId: Number(/^mnt_id:\s*(\d+)/m.exec(info!)![1]),
+    attributes: 0,
     links: 0,
     uid: idOf("Uid"),
     gid: idOf("Gid"),
@@ -722,3 +729,63 @@ kioTest(
     assertEquals(ctx.pending, 0);
   },
 );
+
+// ---- asyncRename() and asyncUnlink() in directories -------------------------------------
+
+const baseOf = (path: string) => path.slice("/tmp/".length);
+
+kioTest("asyncRename() starts from the directories given", async (ctx) => {
+  await using names = new Names(ctx);
+  await using tmp = await directory(ctx, "/tmp");
+  await using proc = await directory(ctx, "/proc");
+  await using file = await tempFile(ctx);
+  const [from, to] = [await names.file("abc"), names.free()];
+  // The second path starts from the same one.
+  value(await asyncRename(ctx, baseOf(from), baseOf(to), { dir: tmp }));
+  assertEquals(await read(ctx, to), "abc");
+  const crossed = { dir: proc, toDir: tmp };
+  value(await asyncRename(ctx, `self/root${to}`, baseOf(from), crossed));
+  assertEquals(await read(ctx, from), "abc");
+  const flags = RENAME_NOREPLACE;
+  const other = await names.file("other");
+  assertCode(
+    await asyncRename(ctx, baseOf(from), baseOf(other), { dir: tmp, flags }),
+    "EEXIST",
+  );
+  const wrong: [dir: number, toDir: number | undefined, code: string][] = [
+    [NO_FD, undefined, "EBADF"],
+    [NO_FD, tmp.fd, "EBADF"],
+    [tmp.fd, NO_FD, "EBADF"],
+    [file.fd, undefined, "ENOTDIR"],
+    [tmp.fd, proc.fd, "EXDEV"],
+  ];
+  for (const [dir, toDir, code] of wrong) {
+    const result = await asyncRename(ctx, baseOf(from), "x", { dir, toDir });
+    assertCode(result, code);
+  }
+  assertEquals([await read(ctx, from), await read(ctx, other)], [
+    "abc",
+    "other",
+  ]);
+});
+
+kioTest("asyncUnlink() starts from the directory given", async (ctx) => {
+  await using names = new Names(ctx);
+  await using tmp = await directory(ctx, "/tmp");
+  const path = await names.file("abc");
+  const flags = AT_REMOVEDIR;
+  const name = baseOf(path);
+  assertCode(await asyncUnlink(ctx, name, { dir: tmp, flags }), "ENOTDIR");
+  assertCode(await asyncUnlink(ctx, name, { dir: NO_FD }), "EBADF");
+  value(await asyncUnlink(ctx, name, { dir: tmp }));
+  assertEquals(await read(ctx, path), undefined);
+});
+
+kioTest("ctx.inspect() names the directory of an operation", async (ctx) => {
+  const flags = O_RDONLY | O_DIRECTORY;
+  const dir = value(await asyncOpen(ctx, "/tmp", flags));
+  const op = asyncRename(ctx, "no", "such", { dir });
+  assertEquals(ctx.inspect().map(({ fd }) => fd), [dir]);
+  assertCode(await op, "ENOENT");
+  value(await asyncClose(ctx, dir));
+});

@@ -9,11 +9,16 @@ import {
   asyncAcceptMultishot,
   asyncClose,
   asyncConnect,
+  asyncFadvise,
   asyncFallocate,
   asyncFdatasync,
   asyncFstat,
   asyncFsync,
   asyncFtruncate,
+  asyncGetxattr,
+  asyncLink,
+  asyncLstat,
+  asyncMkdir,
   asyncMsgRing,
   asyncOpen,
   asyncPipe,
@@ -22,6 +27,7 @@ import {
   asyncRead,
   asyncReadExact,
   asyncReadFixed,
+  asyncReadlink,
   asyncReadv,
   asyncRecv,
   asyncRecvExact,
@@ -31,14 +37,20 @@ import {
   asyncSendExact,
   asyncSendfile,
   asyncSendmsg,
+  asyncSetxattr,
   asyncShutdown,
   asyncSleep,
   asyncSplice,
+  asyncStat,
+  asyncSymlink,
+  asyncSyncFileRange,
+  asyncTee,
   asyncUnlink,
   asyncWrite,
   asyncWriteExact,
   asyncWriteFixed,
   asyncWritev,
+  AT_REMOVEDIR,
   BlockingPool,
   Connections,
   IoContext,
@@ -110,7 +122,19 @@ await asyncMsgRing(ctx, ctx.ringFd, 1, given).orThrow();
 const path = `/tmp/kio-${crypto.randomUUID()}`;
 const file = await asyncOpen(ctx, path, O_CREAT | O_RDWR, 0o600).orThrow();
 await asyncRename(ctx, path, `${path}.renamed`).orThrow();
+await asyncLink(ctx, `${path}.renamed`, path).orThrow();
+await asyncStat(ctx, path).orThrow();
+await asyncSetxattr(ctx, path, "user.kio", one);
+await asyncGetxattr(ctx, path, "user.kio");
+await asyncUnlink(ctx, path).orThrow();
+await asyncSymlink(ctx, `${path}.renamed`, path).orThrow();
+await asyncLstat(ctx, path).orThrow();
+await asyncReadlink(ctx, path).orThrow();
+await asyncUnlink(ctx, path).orThrow();
 await asyncUnlink(ctx, `${path}.renamed`).orThrow();
+await asyncMkdir(ctx, `${path}/inner`, { recursive: true }).orThrow();
+await asyncUnlink(ctx, `${path}/inner`, AT_REMOVEDIR).orThrow();
+await asyncUnlink(ctx, path, AT_REMOVEDIR).orThrow();
 const folder = await asyncOpen(ctx, "/tmp", O_RDONLY | O_DIRECTORY).orThrow();
 const how = { resolve: 0 };
 const reopened = await asyncOpen(ctx, ".", O_RDONLY, { dir: folder, ...how })
@@ -118,6 +142,8 @@ const reopened = await asyncOpen(ctx, ".", O_RDONLY, { dir: folder, ...how })
 await Promise.all([asyncClose(ctx, reopened), asyncClose(ctx, folder)]);
 await asyncFallocate(ctx, file, 0, 0, 8).orThrow();
 await asyncFtruncate(ctx, file, 4096).orThrow();
+await asyncFadvise(ctx, file, 0, 0, 0).orThrow();
+await asyncSyncFileRange(ctx, file, 0, 0).orThrow();
 await asyncWrite(ctx, file, one).orThrow();
 await asyncWritev(ctx, file, [one]).orThrow();
 await asyncWriteExact(ctx, file, one).orThrow();
@@ -136,7 +162,11 @@ unwrap(ctx.unregisterFiles());
 await asyncSendfile(ctx, left, file, 0, 100).orThrow();
 const { readFd, writeFd } = await asyncPipe(ctx).orThrow();
 await asyncSplice(ctx, file, writeFd, 1).orThrow();
-await Promise.all([asyncClose(ctx, readFd), asyncClose(ctx, writeFd)]);
+const other = await asyncPipe(ctx).orThrow();
+await asyncTee(ctx, readFd, other.writeFd, 1).orThrow();
+for (const fd of [readFd, writeFd, other.readFd, other.writeFd]) {
+  await asyncClose(ctx, fd).orThrow();
+}
 await asyncClose(ctx, file).orThrow();
 unwrap(passFd(ctx.ringFd, left.release()));
 await asyncShutdown(ctx, right, 2).orThrow();

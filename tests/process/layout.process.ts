@@ -68,6 +68,7 @@ const INCLUDES = [
   "sys/stat.h",
   "sys/uio.h",
   "sys/un.h",
+  "sys/xattr.h",
 ].map((name) => `#include <${name}>\n`).join("");
 
 /** That the C compiler has these values, with the shim's headers and its
@@ -189,16 +190,26 @@ const TWINS: Readonly<Record<string, string | readonly string[]>> = {
   HOW_SIZE: "sizeof(struct open_how)",
   O_TMPFILE_BIT: "O_TMPFILE & ~O_DIRECTORY",
   PATH_MAX: "PATH_MAX",
+  STAT_ACCESSED_AT: "offsetof(struct statx, stx_atime)",
+  STAT_ATTRIBUTES_AT: "offsetof(struct statx, stx_attributes)",
+  STAT_ATTRIBUTES_MASK_AT: "offsetof(struct statx, stx_attributes_mask)",
+  STAT_BIRTH_AT: "offsetof(struct statx, stx_btime)",
   STAT_BLOCKS_AT: "offsetof(struct statx, stx_blocks)",
+  STAT_BLOCK_SIZE_AT: "offsetof(struct statx, stx_blksize)",
+  STAT_CHANGED_AT: "offsetof(struct statx, stx_ctime)",
   STAT_DEVICE_AT: "offsetof(struct statx, stx_dev_major)",
   STAT_FILE_SIZE_AT: "offsetof(struct statx, stx_size)",
   STAT_GID_AT: "offsetof(struct statx, stx_gid)",
   STAT_INODE_AT: "offsetof(struct statx, stx_ino)",
   STAT_LINKS_AT: "offsetof(struct statx, stx_nlink)",
+  STAT_MASK_AT: "offsetof(struct statx, stx_mask)",
   STAT_MODE_AT: "offsetof(struct statx, stx_mode)",
   STAT_MODIFIED_AT: "offsetof(struct statx, stx_mtime)",
+  STAT_MOUNT_ID_AT: "offsetof(struct statx, stx_mnt_id)",
+  STAT_RDEV_AT: "offsetof(struct statx, stx_rdev_major)",
   STAT_SIZE: "sizeof(struct statx)",
   STAT_UID_AT: "offsetof(struct statx, stx_uid)",
+  XATTR_SIZE_MAX: "XATTR_SIZE_MAX",
 };
 
 /** Names that a number of the system has in C too. */

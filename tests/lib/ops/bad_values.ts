@@ -172,6 +172,24 @@ export const NO_PATHS: unknown[] = [
   "/tmp\0",
   new String("/"),
 ];
+/** Neither paths nor fds. */
+export const NO_TARGETS: unknown[] = NO_FDS.filter((given) =>
+  typeof given !== "string"
+);
+export const NO_BOOLEANS: unknown[] = [null, 0, 1, "", "true", {}, []];
+/** No values of an attribute, which may be empty. */
+export const NO_VALUES: unknown[] = NO_BUFFERS.filter((given) =>
+  !EMPTY_BUFFERS.includes(given)
+);
+/** No lengths of 32 bits; 0 is one. */
+export const NO_UINT32: unknown[] = [
+  undefined,
+  ...NO_NUMBERS,
+  ...NO_INTEGERS,
+  ...NEGATIVE,
+  2 ** 32,
+  ...BEYOND_SAFE,
+];
 export const NO_MODES = [...NO_UINT31, 0o10000, 0o100644];
 export const NO_OPTIONS = [null, 5, 5n, "x", true, Symbol("x")];
 

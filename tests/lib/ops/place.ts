@@ -7,8 +7,10 @@ import {
   asyncPipe,
   asyncSend,
   asyncSendExact,
+  asyncSetxattr,
   asyncUnlink,
   asyncWrite,
+  AT_REMOVEDIR,
   IoContext,
   MSG_DONTWAIT,
   O_CREAT,
@@ -59,12 +61,17 @@ export class Place implements AsyncDisposable {
   readonly visited: Socket;
   /** A file of `pattern(64)`. */
   file = -1;
+  /** The path of a symbolic link. */
+  readonly symlink = "/proc/self";
+  /** An attribute that the file has, where /tmp has any. */
+  attribute = "user.kio";
   /** A pipe that something can be read from, and one for it. */
   pipes: PipeFds[] = [];
   fullListener: FullListener | undefined;
   readonly #at: SocketAddress;
   readonly #paths: string[] = [];
   #nextPath = 0;
+  readonly #newPaths: string[] = [];
 
   private constructor(ctx: IoContext) {
     this.#ctx = ctx;
@@ -100,6 +107,12 @@ export class Place implements AsyncDisposable {
     const flags = O_TMPFILE | O_RDWR;
     this.file = await asyncOpen(ctx, "/tmp", flags, 0o600).orThrow();
     await asyncWrite(ctx, this.file, pattern(64)).orThrow();
+    const value = pattern(8);
+    if (!(await asyncSetxattr(ctx, this.file, this.attribute, value)).ok) {
+      // tmpfs before Linux 6.6 has those of root only.
+      this.attribute = "trusted.kio";
+      await asyncSetxattr(ctx, this.file, this.attribute, value).orThrow();
+    }
     for (let i = 0; i < 2; i++) {
       this.pipes.push(await asyncPipe(ctx).orThrow());
     }
@@ -120,6 +133,13 @@ export class Place implements AsyncDisposable {
     return this.#paths[this.#nextPath++] ?? "/no/such";
   }
 
+  /** A path that nothing has, each time another one; it is empty at the end. */
+  get newPath(): string {
+    const path = `/tmp/kio-place-${paths++}-${performance.timeOrigin}`;
+    this.#newPaths.push(path);
+    return path;
+  }
+
   /** A socket that is not connected, each time another one. */
   get client(): Socket {
     return this.#own(unwrap(Socket.open("ipv4")));
@@ -135,7 +155,10 @@ export class Place implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     const ctx = this.#ctx;
-    for (const path of this.#paths) await asyncUnlink(ctx, path);
+    for (const path of [...this.#paths, ...this.#newPaths]) {
+      const removed = await asyncUnlink(ctx, path);
+      if (!removed.ok) await asyncUnlink(ctx, path, AT_REMOVEDIR);
+    }
     const pipes = this.pipes.flatMap((
       { readFd, writeFd },
     ) => [readFd, writeFd]);

@@ -4,7 +4,7 @@
  * lib/ops/table.ts with it.
  */
 import * as kio from "@kio/kio";
-import type { IoContext, Result, UringOp, UringStream } from "@kio/kio";
+import type { IoContext, UringOp, UringStream } from "@kio/kio";
 import { ROWS } from "../../../lib/ops/rows.ts";
 import * as table from "../../../lib/ops/table.ts";
 import * as bad from "./bad_values.ts";
@@ -30,6 +30,8 @@ export interface Sample {
   readonly waits?: Arguments;
   /** False for what `link()` refuses. */
   readonly isLink?: false;
+  /** It is a stream, of which the first result counts. */
+  readonly isStream?: true;
 }
 
 /** The first result of a stream, which it ends, as an operation. */
@@ -40,18 +42,16 @@ function first(
   // deno-lint-ignore no-explicit-any
   return (ctx: IoContext, ...args: any[]): UringOp<unknown> => {
     const stream = start(ctx, ...args);
-    let items: AsyncIterable<unknown> = stream;
-    // Not before the caller has said whether it wants values.
-    const taken = Promise.resolve().then(async () => {
-      for await (const item of items) return item;
+    const take = async () => {
+      for await (const result of stream) return result;
       throw new Error("A stream ended without a result");
-    });
-    const op = Object.assign(taken as Promise<Result<unknown>>, {
+    };
+    const op: UringOp<unknown> = Object.assign(take(), {
       cancel: () => stream.cancel(),
       withTimeout: (timeoutMs: number) => (stream.withTimeout(timeoutMs), op),
       withSignal: (signal: AbortSignal) => (stream.withSignal(signal), op),
-      orThrow: () => (items = stream.orThrow(), taken),
-    }) as UringOp<unknown>;
+      orThrow: async () => kio.unwrap(await op),
+    });
     return op;
   };
 }
@@ -111,6 +111,9 @@ function objectOf(
     ),
   ]);
 }
+
+const dir: [unknown, readonly unknown[]] = [undefined, bad.NO_FDS];
+const nanoseconds: [unknown, readonly unknown[]] = [false, bad.NO_BOOLEANS];
 
 const bounds = options({
   timeoutMs: [undefined, bad.NO_DELAYS],
@@ -202,14 +205,123 @@ export const SAMPLES: Readonly<Record<string, Sample>> = {
       openOptions(kio.RESOLVE_NO_SYMLINKS),
     ],
   },
-  FSTAT: { start: kio.asyncFstat, works: ({ file }) => [fd(file)] },
+  FSTAT: {
+    start: kio.asyncFstat,
+    works: ({ file }) => [fd(file), options({ nanoseconds })],
+  },
+  STAT: {
+    start: kio.asyncStat,
+    works: ({ path: it }) => [path(it), options({ dir, nanoseconds })],
+  },
+  LSTAT: {
+    start: kio.asyncLstat,
+    works: ({ symlink }) => [path(symlink), options({ dir, nanoseconds })],
+  },
   RENAME: {
     start: kio.asyncRename,
-    works: ({ path: it }) => [path(it, "from"), path(it, "to"), noFlags],
+    works: ({ path: it }) => [
+      path(it, "from"),
+      path(it, "to"),
+      flagsOrOptions({ dir, toDir: dir, flags: [0, bad.NO_UINT31] }),
+    ],
   },
   UNLINK: {
     start: kio.asyncUnlink,
-    works: ({ path: it }) => [path(it), noFlags],
+    works: ({ path: it }) => [
+      path(it),
+      flagsOrOptions({ dir, flags: [0, bad.NO_UINT31] }),
+    ],
+  },
+  MKDIR: {
+    start: kio.asyncMkdir,
+    works: ({ newPath }) => [
+      path(newPath),
+      options({
+        dir,
+        mode: [0o700, bad.NO_MODES],
+        recursive: [false, bad.NO_BOOLEANS],
+      }),
+    ],
+  },
+  HARD_LINK: {
+    start: kio.asyncLink,
+    works: ({ path: it, newPath }) => [
+      path(it, "from"),
+      path(newPath, "to"),
+      options({ dir, toDir: dir, flags: [0, bad.NO_UINT31] }),
+    ],
+  },
+  SYMLINK: {
+    start: kio.asyncSymlink,
+    works: ({ newPath }) => [
+      path("no/such", "target"),
+      path(newPath),
+      options({ dir }),
+    ],
+  },
+  READLINK: {
+    start: kio.asyncReadlink,
+    works: ({ symlink }) => [path(symlink), options({ dir })],
+    isLink: false,
+  },
+  GETXATTR: {
+    start: kio.asyncGetxattr,
+    works: ({ file, attribute }) => [
+      argument("target", `/proc/self/fd/${file}`, bad.NO_TARGETS),
+      path(attribute, "name"),
+    ],
+  },
+  FGETXATTR: {
+    start: kio.asyncGetxattr,
+    works: ({ file, attribute }) => [
+      argument("target", file, bad.NO_TARGETS),
+      path(attribute, "name"),
+    ],
+  },
+  SETXATTR: {
+    start: kio.asyncSetxattr,
+    works: ({ file, attribute }) => [
+      argument("target", `/proc/self/fd/${file}`, bad.NO_TARGETS),
+      path(attribute, "name"),
+      argument("value", bad.buffer(), bad.NO_VALUES),
+      options({ flags: [0, bad.NO_UINT31] }),
+    ],
+  },
+  FSETXATTR: {
+    start: kio.asyncSetxattr,
+    works: ({ file, attribute }) => [
+      argument("target", file, bad.NO_TARGETS),
+      path(attribute, "name"),
+      argument("value", bad.buffer(), bad.NO_VALUES),
+      options({ flags: [0, bad.NO_UINT31] }),
+    ],
+  },
+  FADVISE: {
+    start: kio.asyncFadvise,
+    works: ({ file }) => [
+      fd(file),
+      range[0]!,
+      argument("length", 64, bad.NO_UINT32),
+      flags(kio.POSIX_FADV_WILLNEED, "advice"),
+    ],
+  },
+  SYNC_FILE_RANGE: {
+    start: kio.asyncSyncFileRange,
+    works: ({ file }) => [
+      fd(file),
+      range[0]!,
+      argument("length", 64, bad.NO_UINT32),
+      options({ flags: [kio.SYNC_FILE_RANGE_WRITE, bad.NO_UINT31] }),
+    ],
+  },
+  TEE: {
+    start: kio.asyncTee,
+    works: ({ pipes: [from, to] }) => [
+      fd(from!.readFd, "from"),
+      fd(to!.writeFd, "to"),
+      argument("length", 1, [...bad.NO_NUMBER_31, 0, -0, 2 ** 31 - 1]),
+      options({ flags: [0, bad.NO_UINT31] }),
+    ],
   },
   CLOSE: { start: kio.asyncClose, works: ({ client }) => [fd(client)] },
   FSYNC: { start: kio.asyncFsync, works: ({ file }) => [fd(file)] },
@@ -312,12 +424,14 @@ export const SAMPLES: Readonly<Record<string, Sample>> = {
     works: ({ visited }) => [fd(visited), queueMax],
     waits: ({ lonely }) => [fd(lonely), queueMax],
     isLink: false,
+    isStream: true,
   },
   POLL_MULTISHOT: {
     start: first(kio.asyncPollMultishot),
     works: ({ roomy }) => [...poll(roomy, kio.POLLOUT), queueMax],
     waits: ({ quiet }) => [...poll(quiet, kio.POLLIN), queueMax],
     isLink: false,
+    isStream: true,
   },
   SLEEP: {
     start: kio.asyncSleep,
@@ -345,6 +459,16 @@ export const SAMPLES: Readonly<Record<string, Sample>> = {
     isLink: false,
   },
 };
+
+/** A number in place of the options is the flags. */
+function flagsOrOptions(
+  members: Record<string, [good: unknown, bad: readonly unknown[]]>,
+): Argument {
+  const others = bad.NO_UINT31.filter((given) =>
+    typeof given !== "object" || given === null
+  );
+  return objectOf("options", others, members);
+}
 
 /** A number in place of the options is the mode. */
 function openOptions(resolve: number): Argument {
