@@ -50,12 +50,16 @@ function elsewhere() {
   return folder;
 }
 
-const TASK = ["task", "-q", `--config=${ROOT}deno.json`];
+/** Without the folder of a task that these tests are part of. */
+const TASK = [
+  ...["-u", "INIT_CWD", Deno.execPath()],
+  ...["task", "-q", `--config=${ROOT}deno.json`],
+];
 
 Deno.test("deno task copy takes paths relative to where it is started", async () => {
   using folder = elsewhere();
   const args = [...TASK, "copy", "a b.txt", "c.txt", "--quiet"];
-  const { code, err } = await run(Deno.execPath(), args, { cwd: folder.path });
+  const { code, err } = await run("env", args, { cwd: folder.path });
   assertEquals([code, err], [0, ""]);
   assertEquals(Deno.readTextFileSync(`${folder.path}/c.txt`), "here");
 });
@@ -64,7 +68,7 @@ Deno.test("deno task static takes a --root relative to where it is started", asy
   using folder = elsewhere();
   // A file is no root: nothing is served, and the message names it.
   const args = [...TASK, "static", "--root", "a b.txt", "--port", "0"];
-  const { code, err } = await run(Deno.execPath(), args, { cwd: folder.path });
+  const { code, err } = await run("env", args, { cwd: folder.path });
   assertEquals(code, 1);
   assertEquals(err, "Cannot serve a b.txt: Not a directory\n");
 });

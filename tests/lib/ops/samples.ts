@@ -35,8 +35,8 @@ export interface Sample {
 }
 
 /** The first result of a stream, which it ends, as an operation. */
-// deno-lint-ignore no-explicit-any
 function first(
+  // deno-lint-ignore no-explicit-any
   start: (ctx: IoContext, ...args: any[]) => UringStream<unknown>,
 ) {
   // deno-lint-ignore no-explicit-any
