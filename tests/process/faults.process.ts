@@ -56,6 +56,7 @@ import {
   listen,
   pattern,
   tempFile,
+  turn,
   unixPair,
   value,
 } from "../support.ts";
@@ -349,6 +350,28 @@ for (let seed = 1; seed <= 20; seed++) {
     ctx[Symbol.dispose]();
   });
 }
+
+// ---- a cancel that comes too early -----------------------------------------------
+
+kioTest(
+  "cancel() that found nothing is repeated until the completion",
+  async (ctx) => {
+    using pair = unixPair();
+    value(await asyncSend(ctx, pair.right, bytes("x")));
+    using _ = FaultPlan.install({
+      rules: [{ operation: "recv", fault: "delay", ms: 60 }],
+    });
+    const op = asyncRecv(ctx, pair.left, new Uint8Array(1));
+    await turn();
+    op.cancel();
+    await turn();
+    const before = ctx.stats().submissions;
+    // The kernel has completed it: a result counts more than a cancel.
+    assertEquals(value(await op), 1);
+    const count = ctx.stats().submissions - before;
+    assert(count >= 3, `${count} submissions`);
+  },
+);
 
 // ---- a close without room --------------------------------------------------------
 
