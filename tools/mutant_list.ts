@@ -262,7 +262,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "so are the addresses of several buffers",
     file: "lib/ring/retained.ts",
     from: "    this.memory = memory;",
-    to: "    this.memory = memory.slice();",
+    to: "    this.memory = memory && [];",
     tests: ["tests/lib/io_message_test.ts"],
   },
   {
