@@ -4,13 +4,13 @@ import type { Result } from "./result.ts";
  * An operation that gives many results: a multishot. It starts at once, and
  * arms itself again until it ends. It keeps the process alive until then.
  *
- * Results that are not taken yet wait in a queue. When that is full the kernel
- * is asked to stop, and goes on when half of the queue was taken.
+ * Results that are not taken yet wait in a queue. When that is full the ring
+ * asks the kernel to stop. The kernel goes on when half of the queue was taken.
  *
  * It ends with an error that it cannot go on after, which is its last result:
  * `ECANCELED` after `cancel()`, an aborted signal, or the end of its fd or of its
- * context. To leave the loop (`break`, `return`, an exception) ends it too. What
- * nobody has taken by then is let go: the fds are closed.
+ * context. A loop that ends by `break`, `return` or an exception ends it too.
+ * Results that were not taken by then are dropped, and their fds closed.
  *
  * There is one consumer: all iterators take from the same queue.
  *
@@ -62,8 +62,8 @@ export interface UringStream<T>
   withTimeout(timeoutMs: number): this;
 
   /**
-   * Ends the operation, and waits until the kernel has let go of it. What was
-   * not taken is let go.
+   * Ends the operation, and waits until the kernel has let go of it. Results
+   * that were not taken are dropped, and their fds closed.
    */
   [Symbol.asyncDispose](): Promise<void>;
 }

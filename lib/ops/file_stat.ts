@@ -54,7 +54,7 @@ export interface FileStat {
   type: FileType;
   /** Permissions, with the set-user-ID, set-group-ID and sticky bits. */
   mode: number;
-  /** Bytes; for a symbolic link those of its target. */
+  /** Bytes; for a symbolic link the length of the path that it has. */
   size: number;
   /** Bytes that are allocated: fewer than `size` if there are holes. */
   allocated: number;

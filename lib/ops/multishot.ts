@@ -60,7 +60,7 @@ function newFds({ shim }: Ring): Values<number> {
 
 /**
  * Accepts connections by accept4(2), one after the other, with one operation:
- * the kernel goes on accepting until it is told to stop.
+ * the kernel goes on accepting until the stream ends.
  *
  * An error of one connection is a result like any other, and the stream goes on.
  * A lack of fds or memory (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`) holds it back
