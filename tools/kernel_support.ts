@@ -13,12 +13,23 @@ All operations, by the opcode of \`struct io_uring_sqe\` and the first Linux tha
 has it. \`IoContext.probe()\` and \`deno task doctor\` ask the kernel that runs. kio
 is tested with Linux 6.1 and later.
 
-"Fault" is the operation's name in a rule of \`FaultPlan\`. Without its opcode an
-operation fails with \`EINVAL\`, or the calling thread makes a system call, which
-is no part of a chain.
+"Fault" is the operation's name in a rule of \`FaultPlan\`. "Without it": the
+calling thread makes that system call, which is no part of a chain. Linux 6.1
+has all other opcodes. An operation with two rows has an opcode for each form:
+of a path and of an fd, or without and with restrictions.
 
 <!-- Made by "deno task support" from lib/ops/table.ts. -->
 `;
+
+/** The oldest Linux that kio is tested with. */
+const SUPPORTED = [6, 1] as const;
+
+function withoutIt(since: string): string {
+  const [major = 0, minor = 0] = since.split(".").map(Number);
+  const isNewer = major > SUPPORTED[0] ||
+    major === SUPPORTED[0] && minor > SUPPORTED[1];
+  return isNewer ? "`EINVAL`" : "";
+}
 
 function cellsOf(row: Row): string[] {
   const { name, opcode, since, fallback, fault } = row;
@@ -27,7 +38,7 @@ function cellsOf(row: Row): string[] {
     `\`${name}()\``,
     isOfKernel ? `${opcode}` : "none",
     isOfKernel ? since : "any",
-    fallback === undefined ? "`EINVAL`" : `\`${fallback}\``,
+    fallback === undefined ? withoutIt(since) : `\`${fallback}\``,
     fault === undefined ? "none" : `\`"${fault}"\``,
   ];
 }

@@ -85,7 +85,8 @@ for (
         const fdsOf = () => Array.from(Deno.readDirSync("/proc/self/fd")).length;
         const before = fdsOf();
         ${TWO_CONTEXTS}
-        console.log("leaked", fdsOf() - before);
+        // Deno may close one of its own meanwhile.
+        console.log("leaked", Math.max(0, fdsOf() - before));
         `,
         ["-A"],
       );
