@@ -1334,4 +1334,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: "      return false;\n",
     tests: ["tests/process/multishot.process.ts"],
   },
+  {
+    rule: "fds of a message that nobody has in hand are closed",
+    file: "lib/ring/completion.ts",
+    from: "    extra.discard();\n",
+    to: "",
+    tests: ["tests/lib/abandoned_test.ts"],
+  },
 ];

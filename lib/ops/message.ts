@@ -16,6 +16,7 @@ import { start, startWaiting } from "../ring/start.ts";
 import { addressFromBytes, type SocketAddress } from "../SocketAddress.ts";
 import type { UringOp } from "../UringOp.ts";
 import { checkAddress } from "./address.ts";
+import { parseScmRights } from "./control.ts";
 import {
   ADDRESS_SIZE,
   MESSAGE_NAME_AT,
@@ -156,7 +157,11 @@ export function asyncRecvmsg(
   const name = new Uint8Array(ADDRESS_SIZE);
   const sqe = sqeFor(ring, RECVMSG, socket, message, name, bits);
   const memory = sqe.addr as Uint8Array;
+  const control = () => room.subarray(0, uint32At(memory, MSG_CONTROLLEN_AT));
   return startMessage(ring, RECVMSG, sqe, POLLIN, {
+    discard: () => {
+      for (const fd of parseScmRights(control())) ring.shim.kio_fd_close(fd);
+    },
     decode: (bytes) => {
       const nameLength = uint32At(memory, MSG_NAMELEN_AT);
       const from = memory.subarray(
@@ -166,7 +171,7 @@ export function asyncRecvmsg(
       return {
         bytes,
         address: nameLength === 0 ? undefined : addressFromBytes(from),
-        control: room.subarray(0, uint32At(memory, MSG_CONTROLLEN_AT)),
+        control: control(),
         flags: uint32At(memory, MSG_FLAGS_AT) & ~MSG_CMSG_CLOEXEC,
       };
     },

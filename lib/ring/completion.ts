@@ -62,6 +62,10 @@ function completeRare(
     core.shim.kio_fd_close(result);
     result = -ECANCELED;
   }
+  if (result >= 0 && entry.marks & Mark.ABANDONED && extra?.discard) {
+    extra.discard();
+    result = -ECANCELED;
+  }
   if (operation.closesFd && result === -ECANCELED) {
     // Its chain has ended before it, but its caller has given up the fd.
     core.shim.kio_fd_close(entry.fd);

@@ -6,12 +6,16 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   asyncClose,
   asyncPoll,
+  asyncRecvmsg,
   asyncSend,
+  asyncSendmsg,
   asyncSleep,
   type IoContext,
   link,
   MSG_DONTWAIT,
   POLLOUT,
+  scmRights,
+  scmRightsSpace,
   type UringOp,
 } from "@kio/kio";
 import {
@@ -88,6 +92,26 @@ kioTest(
       // Whoever has it all the same is told.
       assertCode(await op, "ECANCELED");
     });
+  },
+  { entries: ENTRIES },
+);
+
+kioTest(
+  "a message that an exception took out of hand leaves no fd",
+  async (ctx) => {
+    using pair = unixPair();
+    const control = scmRights([pair.left, pair.right]);
+    const message = { buffers: [bytes("x")], control };
+    value(await asyncSendmsg(ctx, pair.left, message));
+    const op = asyncRecvmsg(ctx, pair.right, {
+      buffers: [new Uint8Array(1)],
+      control: scmRightsSpace(2),
+    });
+    // The kernel has done it when the exception comes.
+    const submitted = submitAll(ctx);
+    assertThrows(() => op.withTimeout(-1), RangeError);
+    await submitted;
+    assertCode(await op, "ECANCELED");
   },
   { entries: ENTRIES },
 );
