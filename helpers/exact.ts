@@ -258,6 +258,9 @@ function offsetAfter(offset: Offset, moved: number): number | bigint {
   return offset === CURRENT_POSITION ? NO_POSITION : sum(offset, moved);
 }
 
+/** A bigint where a number would be rounded. */
 function sum(offset: number | bigint, moved: number): number | bigint {
-  return typeof offset === "number" ? offset + moved : offset + BigInt(moved);
+  const isExact = typeof offset === "number" &&
+    offset + moved <= Number.MAX_SAFE_INTEGER;
+  return isExact ? offset + moved : BigInt(offset) + BigInt(moved);
 }

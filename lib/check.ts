@@ -142,7 +142,9 @@ export function checkFunction(
 export function checkOptions(options: unknown, verb: string): void {
   if (typeof options === "object" && options !== null) return;
   throw new TypeError(
-    `Cannot ${verb}: options must be an object, got ${typeof options}`,
+    `Cannot ${verb}: options must be an object, got ${
+      options === null ? "null" : typeof options
+    }`,
   );
 }
 

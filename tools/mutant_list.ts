@@ -448,7 +448,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "jobs that wait are bounded",
     file: "lib/threads/blocking_pool.ts",
     from: "    if (this.#isFull) job.refuse(EAGAIN, BUSY);",
-    to: "    if (this.#isFull && !job) job.refuse(EAGAIN, BUSY);",
+    to: "    if (this.#isFull && EAGAIN < 0) job.refuse(EAGAIN, BUSY);",
     tests: ["tests/lib/blocking_pool_test.ts"],
   },
   {
@@ -1323,7 +1323,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a shot that fails at once again and again pauses",
     file: "lib/ring/stream.ts",
-    from: "if (++this.#vain > VAIN_MAX || isShort(-result)) {",
+    from: "if (this.#vain > VAIN_MAX || isShort(-result)) {",
     to: "if (isShort(-result)) {",
     tests: ["tests/process/multishot.process.ts"],
   },
@@ -1340,5 +1340,26 @@ export const MUTANTS: readonly Mutant[] = [
     from: "    extra.discard();\n",
     to: "",
     tests: ["tests/lib/abandoned_test.ts"],
+  },
+  {
+    rule: "a stream's next shot is not cancelled for the one before",
+    file: "lib/ring/stream.ts",
+    from: "    entry.awaitsCancel = false;\n",
+    to: "",
+    tests: ["tests/process/multishot.process.ts"],
+  },
+  {
+    rule: "a stream's next shot is no link of a chain",
+    file: "lib/ring/stream.ts",
+    from: "if (this.#core.chaining) {",
+    to: "if (this.#core.closing) {",
+    tests: ["tests/lib/multishot_test.ts"],
+  },
+  {
+    rule: "a shot that gives one value at once again and again pauses",
+    file: "lib/ring/stream.ts",
+    from: "else if (result >= 0 && !this.#isSingle) this.#vain = vain + 1;",
+    to: "",
+    tests: ["tests/lib/multishot_test.ts"],
   },
 ];

@@ -64,7 +64,8 @@ export function scmRights(fds: readonly Fd[]): Uint8Array<ArrayBuffer> {
  * `asyncRecvmsg()`. The kernel closes the fds that do not fit, and sets
  * `MSG_CTRUNC` in `flags`.
  *
- * @param count The number of fds, 1 to 253.
+ * @param count The number of fds, 1 to 253. One more may fit, as the room is a
+ * multiple of 8 bytes: close all that `parseScmRights()` gives.
  * @returns The `control` of the message.
  * @throws {RangeError} If `count` is out of range.
  */

@@ -40,7 +40,9 @@ export interface MkdirOptions extends DirOptions {
  *
  * With `recursive` it is one operation, whatever there is to make. A timeout, a
  * signal or a cancel ends the whole, and leaves the parents that it has made.
- * Others may make the same directories at the same time. Within `link()` a
+ * Others may make the same directories at the same time. Each of its steps
+ * starts from the current directory of that moment: give it a `dir` if
+ * `Deno.chdir()` may come between. Within `link()` a
  * failure does not end the chain: Linux goes on.
  *
  * @param ctx The context.

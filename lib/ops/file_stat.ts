@@ -54,7 +54,8 @@ export interface FileStat {
   type: FileType;
   /** Permissions, with the set-user-ID, set-group-ID and sticky bits. */
   mode: number;
-  /** Bytes; for a symbolic link the length of the path that it has. */
+  /** Bytes, rounded beyond 2^53; for a symbolic link the length of the path that
+   * it has. */
   size: number;
   /** Bytes that are allocated: fewer than `size` if there are holes. */
   allocated: number;

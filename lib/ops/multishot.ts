@@ -25,7 +25,8 @@ export interface MultishotOptions {
 
 function queueMaxOf(options: MultishotOptions, { verb }: Row): number {
   checkOptions(options, verb);
-  return checkInteger(options.queueMax ?? 64, QUEUE_MAX, "queueMax", verb, 1);
+  const { queueMax = 64 } = options;
+  return checkInteger(queueMax, QUEUE_MAX, "queueMax", verb, 1);
 }
 
 /** Errors of one connection, or of the system for a while; see accept(2). */
@@ -65,6 +66,10 @@ function newFds({ shim }: Ring): Values<number> {
  * An error of one connection is a result like any other, and the stream goes on.
  * A lack of fds or memory (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`) holds it back
  * for 10 ms.
+ *
+ * It ends when its `Socket` closes. Do not close the listener by
+ * `asyncClose()` before it has ended: the shot goes on with the old file, and
+ * the next one would begin with whatever has the number then.
  *
  * @param ctx The context.
  * @param fd The listening socket.
@@ -119,7 +124,8 @@ const EVENTS: Values<number> = {
 /**
  * Tells of each change of an fd by poll(2): when it gets ready, and when it gets
  * ready once more. It is edge-triggered: what was ready before, and was not
- * used up, is not told of again.
+ * used up, is not told of again. A file that is always ready (a regular file,
+ * /dev/null) is told of 100 times a second at most.
  *
  * @param ctx The context.
  * @param fd The fd.

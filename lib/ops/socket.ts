@@ -244,6 +244,10 @@ export function asyncRecv(
  * for a peer that has shut down its own sending side, Linux may use a thread
  * for it; `kernelWorkersMax` limits their number.
  *
+ * Linux 6.18 empties a datagram that waits for room in the queue of a unix
+ * socket: it arrives with no bytes, and the result is 0. There send with
+ * `MSG_DONTWAIT`, and wait by `asyncPoll()` for `POLLOUT` after `EAGAIN`.
+ *
  * C++: `AsyncSend`
  *
  * @param ctx The context.

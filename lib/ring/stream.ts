@@ -61,8 +61,10 @@ export class Stream<T> implements UringStream<T>, Shots {
   readonly #ended = Promise.withResolvers<void>();
   /** The kernel was asked to stop, for want of room. */
   #pausing = false;
-  /** Ends in a row without a value. */
+  /** Shots in a row that have ended at once. */
   #vain = 0;
+  /** Each shot has one result, as the kernel knows no others. */
+  #isSingle = false;
   /** The consumer has left: what comes is nobody's. */
   #left = false;
   #over = false;
@@ -193,26 +195,29 @@ export class Stream<T> implements UringStream<T>, Shots {
   goesOn(result: number): boolean {
     const core = this.#core;
     const entry = this.#entry;
+    const vain = this.#vain;
     if (result >= 0) this.more(result);
     if (entry.marks !== 0 || core.closing) return false;
-    if (result === -EINVAL && this.#sqe.ioprio !== 0 && this.#vain === 0) {
+    // A cancel for want of room has no shot to end any more.
+    entry.awaitsCancel = false;
+    if (result === -EINVAL && this.#sqe.ioprio !== 0 && vain === 0) {
       // This kernel, or this file, has single shots only.
       this.#sqe.ioprio = 0;
+      this.#isSingle = true;
     } else if (result < 0 && !(result === -ECANCELED && this.#pausing)) {
       if (!this.#values.transient.has(-result)) return false;
       if (result !== -EAGAIN && result !== -EINTR) {
         this.#push(failureOf(this.#operation, -result));
       }
-      if (++this.#vain > VAIN_MAX || isShort(-result)) {
-        const wakeMs = core.shim.kio_now_ms() + PAUSE_MS;
-        waitUntil(core, entry, State.BACKING_OFF, wakeMs);
-        return true;
-      }
-    }
+      this.#vain = vain + 1;
+    } else if (result >= 0 && !this.#isSingle) this.#vain = vain + 1;
     this.#pausing = false;
     if (this.#queue.length >= this.#queueMax) {
       // The consumer brings it back.
       waitUntil(core, entry, State.EXTERNAL, Infinity);
+    } else if (this.#vain > VAIN_MAX || isShort(-result)) {
+      const wakeMs = core.shim.kio_now_ms() + PAUSE_MS;
+      waitUntil(core, entry, State.BACKING_OFF, wakeMs);
     } else queueNext(core, entry, this);
     return true;
   }
@@ -221,6 +226,10 @@ export class Stream<T> implements UringStream<T>, Shots {
   #resume(): void {
     const entry = this.#entry;
     if (!this.#isPending || entry.state !== State.EXTERNAL) return;
+    if (this.#core.chaining) {
+      // It is no link of the chain that is being queued.
+      return queueMicrotask(() => this.#resume());
+    }
     resume(this.#core, entry);
     queueNext(this.#core, entry, this);
     this.#core.schedule();

@@ -21,6 +21,7 @@ import {
   isOpen,
   kioTest,
   listen,
+  tempFile,
   turn,
   unixPair,
   value,
@@ -451,3 +452,41 @@ kioTest("asyncPollMultishot() reports what cannot go on", async (ctx) => {
   assertEquals(await codesOf(asyncPollMultishot(ctx, 4000, POLLIN)), ["EBADF"]);
   assertThrows(() => asyncPollMultishot(ctx, 0, 65536), RangeError);
 });
+
+kioTest(
+  "asyncPollMultishot() of what is always ready does not spin",
+  async (ctx) => {
+    await using file = await tempFile(ctx);
+    const before = ctx.stats().submissions;
+    let count = 0;
+    for await (
+      const _ of asyncPollMultishot(ctx, file, POLLIN).withTimeout(100)
+    ) count++;
+    const submissions = ctx.stats().submissions - before;
+    // Some at once, then one each 10 ms, each with the timeout of the ring.
+    assert(count > 1 && submissions < 80, `${count}, ${submissions}`);
+  },
+);
+
+kioTest(
+  "a stream that goes on within link() is no link of the chain",
+  async (ctx) => {
+    const { listener, at } = listen();
+    await using _ = listener;
+    await using clients = new Clients();
+    const stream = asyncAcceptMultishot(ctx, listener, { queueMax: 1 });
+    await clients.connect(ctx, at, 1);
+    await turn(5);
+    using pair = unixPair();
+    const fds: number[] = [];
+    const ops = link(ctx, () => {
+      const first = asyncSend(ctx, pair.left, bytes("1"));
+      fds.push(value(stream.take()!));
+      return [first, asyncSend(ctx, pair.left, bytes("2"))];
+    });
+    // The stream waits for a client: as a link it would hold up what follows.
+    for (const op of ops) value(await within(2000, op, "the chain"));
+    await closeAll(fds);
+    await stream[Symbol.asyncDispose]();
+  },
+);

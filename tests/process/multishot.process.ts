@@ -133,6 +133,28 @@ kioTest(
   },
 );
 
+kioTest(
+  "a stream goes on at once where its shot ended by filling the queue",
+  async (ctx) => {
+    using _ = FaultPlan.install({
+      rules: [{ operation: "accept", fault: "error", code: "EINVAL", nth: 1 }],
+    });
+    const { listener, at } = listen();
+    await using _listener = listener;
+    const stream = asyncAcceptMultishot(ctx, listener, { queueMax: 1 });
+    for (let i = 0; i < 10; i++) {
+      // It is accepted in the step that connects it: taken before the next
+      // step, which would cancel the shot, it has the next shot armed.
+      const [client] = await connected(ctx, at, 1);
+      const iterator = stream[Symbol.asyncIterator]();
+      const accepted = stream.take() ?? (await iterator.next()).value!;
+      await new Socket(value(accepted)).close();
+      await client!.close();
+    }
+    await stream[Symbol.asyncDispose]();
+  },
+);
+
 for (const code of ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "ECONNABORTED"]) {
   kioTest(
     `asyncAcceptMultishot() tells of ${code} and goes on`,
