@@ -10,6 +10,7 @@ import {
   asyncSetxattr,
   asyncUnlink,
   asyncWrite,
+  asyncWriteExact,
   AT_REMOVEDIR,
   IoContext,
   MSG_DONTWAIT,
@@ -34,6 +35,9 @@ import {
 const SPARE = 4;
 /** Bytes that `ready` has received. */
 const READY_SIZE = 4096;
+
+/** Bytes of the long file. */
+export const LONG_SIZE = 2 ** 18;
 let paths = 0;
 
 /** One place. It opens everything beforehand, so that samples need not wait. */
@@ -61,6 +65,9 @@ export class Place implements AsyncDisposable {
   readonly visited: Socket;
   /** A file of `pattern(64)`. */
   file = -1;
+  /** A file of more than a full unix socket takes by splice(2), as it does up to
+   * Linux 6.4. */
+  long = -1;
   /** The path of a symbolic link. */
   readonly symlink = "/proc/self";
   /** An attribute that the file has, where /tmp has any. */
@@ -107,6 +114,8 @@ export class Place implements AsyncDisposable {
     const flags = O_TMPFILE | O_RDWR;
     this.file = await asyncOpen(ctx, "/tmp", flags, 0o600).orThrow();
     await asyncWrite(ctx, this.file, pattern(64)).orThrow();
+    this.long = await asyncOpen(ctx, "/tmp", flags, 0o600).orThrow();
+    await asyncWriteExact(ctx, this.long, new Uint8Array(LONG_SIZE)).orThrow();
     const value = pattern(8);
     if (!(await asyncSetxattr(ctx, this.file, this.attribute, value)).ok) {
       // tmpfs before Linux 6.6 has those of root only.
@@ -162,7 +171,7 @@ export class Place implements AsyncDisposable {
     const pipes = this.pipes.flatMap((
       { readFd, writeFd },
     ) => [readFd, writeFd]);
-    for (const fd of [this.file, ...pipes]) {
+    for (const fd of [this.file, this.long, ...pipes]) {
       if (!isOpen(fd)) throw new AssertionError(`${fd} is not open any more`);
       await asyncClose(ctx, fd).orThrow();
     }

@@ -8,7 +8,7 @@ import type { IoContext, UringOp, UringStream } from "@kio/kio";
 import { ROWS } from "../../../lib/ops/rows.ts";
 import * as table from "../../../lib/ops/table.ts";
 import * as bad from "./bad_values.ts";
-import type { Place } from "./place.ts";
+import { LONG_SIZE, type Place } from "./place.ts";
 
 /** An argument: its name, a good value, and values that are refused. */
 export interface Argument {
@@ -353,7 +353,7 @@ export const SAMPLES: Readonly<Record<string, Sample>> = {
   SENDFILE: {
     start: kio.asyncSendfile,
     works: ({ roomy, file }) => sendfile(roomy, file),
-    waits: ({ full, file }) => sendfile(full, file),
+    waits: ({ full, long }) => sendfile(full, long, LONG_SIZE),
     isLink: false,
   },
   ACCEPT: {
@@ -480,12 +480,12 @@ function openOptions(resolve: number): Argument {
   });
 }
 
-function sendfile(to: kio.Socket, file: number): Argument[] {
+function sendfile(to: kio.Socket, file: number, count = 8): Argument[] {
   return [
     fd(to, "to"),
     fd(file, "file"),
     argument("offset", 0, [undefined, ...bad.NO_POSITIONS]),
-    argument("count", 8, [undefined, ...bad.NO_POSITIONS]),
+    argument("count", count, [undefined, ...bad.NO_POSITIONS]),
     bounds,
   ];
 }
