@@ -12,6 +12,7 @@ import { O_CREAT } from "../constants.ts";
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
 import { shownPath } from "../path_text.ts";
+import type { Ring } from "../ring/Ring.ts";
 import { Sqe } from "../ring/sqe.ts";
 import { start } from "../ring/start.ts";
 import type { UringOp } from "../UringOp.ts";
@@ -170,18 +171,28 @@ export function asyncRename(
   options: number | RenameOptions = {},
 ): UringOp<void> {
   const ring = ringOf(ctx, RENAME);
-  const given: RenameOptions = flagsIn(options, RENAME);
-  const { dir, toDir = dir, flags = 0 } = given;
-  const sqe = new Sqe(RENAME.opcode);
-  sqe.fd = checkDir(dir, RENAME);
-  sqe.addr = checkPath(from, RENAME, "from");
-  const other = checkDir(toDir, RENAME);
+  return startPair(ring, RENAME, from, to, flagsIn(options, RENAME));
+}
+
+/** Starts an operation on an old and a new path. */
+export function startPair(
+  ring: Ring,
+  row: Row,
+  from: Path,
+  to: Path,
+  options: RenameOptions,
+): UringOp<void> {
+  const { dir, toDir = dir, flags = 0 } = options;
+  const sqe = new Sqe(row.opcode);
+  sqe.fd = checkDir(dir, row);
+  sqe.addr = checkPath(from, row, "from");
+  const other = checkDir(toDir, row);
   sqe.len = other >>> 0;
-  sqe.addr2 = checkPath(to, RENAME, "to");
-  sqe.opFlags = checkFlags(flags, RENAME);
-  return start(ring, RENAME, sqe, {
+  sqe.addr2 = checkPath(to, row, "to");
+  sqe.opFlags = checkFlags(flags, row);
+  return start(ring, row, sqe, {
     otherFd: other,
-    action: `${RENAME.verb} ${shownPath(from)} to ${shownPath(to)}`,
+    action: `${row.verb} ${shownPath(from)} to ${shownPath(to)}`,
   });
 }
 

@@ -2,7 +2,6 @@
 import { loadShim } from "../../ffi/load.ts";
 import {
   checkDir,
-  checkFlags,
   checkOptions,
   checkPath,
   type Fd,
@@ -16,7 +15,7 @@ import { Sqe } from "../ring/sqe.ts";
 import { start } from "../ring/start.ts";
 import type { UringOp } from "../UringOp.ts";
 import { PATH_MAX } from "./layout.ts";
-import type { DirOptions } from "./path.ts";
+import { type DirOptions, startPair } from "./path.ts";
 import { HARD_LINK, READLINK, SYMLINK } from "./table.ts";
 
 /** Options of `asyncLink()`. */
@@ -67,18 +66,7 @@ export function asyncLink(
 ): UringOp<void> {
   const ring = ringOf(ctx, HARD_LINK);
   checkOptions(options, HARD_LINK.verb);
-  const { dir, toDir = dir, flags = 0 } = options;
-  const sqe = new Sqe(HARD_LINK.opcode);
-  sqe.fd = checkDir(dir, HARD_LINK);
-  sqe.addr = checkPath(from, HARD_LINK, "from");
-  const other = checkDir(toDir, HARD_LINK);
-  sqe.len = other >>> 0;
-  sqe.addr2 = checkPath(to, HARD_LINK, "to");
-  sqe.opFlags = checkFlags(flags, HARD_LINK);
-  return start(ring, HARD_LINK, sqe, {
-    otherFd: other,
-    action: `${HARD_LINK.verb} ${shownPath(from)} to ${shownPath(to)}`,
-  });
+  return startPair(ring, HARD_LINK, from, to, options);
 }
 
 /**

@@ -1,6 +1,6 @@
 /**
- * What is in nobody's hands after an exception: it happens or not, and leaves
- * nothing open. `kioTest()` looks for fds that are left.
+ * Operations that an exception took out of everybody's hands: they happen or
+ * not, and leave nothing open. `kioTest()` looks for fds that are left.
  */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {

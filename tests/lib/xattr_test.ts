@@ -60,7 +60,7 @@ class Named implements AsyncDisposable {
   }
 }
 
-/** Whether the file system of /tmp has attributes that users set. */
+/** Tells whether the file system of /tmp has attributes that users set. */
 async function hasAttributes(ctx: IoContext, file: TempFile): Promise<boolean> {
   const result = await asyncSetxattr(ctx, file, "user.probe", bytes("1"));
   if (!result.ok) assertCode(result, "EOPNOTSUPP");

@@ -61,8 +61,8 @@ async function received(ctx: IoContext, { right }: Pair): Promise<string> {
 
 type Ops = readonly UringOp<unknown>[];
 
-/** What is done to a chain of five whose last link was cancelled: how it ends,
- * and what was sent. */
+/** Acts upon a chain of five whose last link was cancelled: how it ends, and
+ * what was sent. */
 const actions: Record<
   string,
   [act: (ops: Ops) => unknown, expected: string, sent: string]
@@ -261,7 +261,7 @@ kioTest(
 
 // ---- a connect that has begun ----------------------------------------------------
 
-/** What is done to a chain behind a connect that was taken back, and waits. */
+/** Acts upon a chain behind a connect that was taken back, and waits. */
 const whileConnecting: Record<string, [act: (ops: Ops) => unknown, string]> = {
   "cancel() of the one behind it": [async (ops) => {
     ops[1]!.cancel();

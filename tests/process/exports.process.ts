@@ -1,4 +1,4 @@
-/** What each module of the package exports, types included. */
+/** The exports of each module of the package, types included. */
 import { assertEquals } from "@std/assert";
 import { ROOT, run } from "./support.ts";
 

@@ -1,4 +1,4 @@
-/** What the guard says when it waits for long. */
+/** The guard's complaint when it waits for long. */
 import { assertEquals } from "@std/assert";
 import { ROOT, runScript } from "./support.ts";
 
@@ -71,8 +71,8 @@ console.log("over");
 Deno.exit();
 `;
 
-/** What a program says whose worker ends while the kernel holds its buffer, for
- * that long. */
+/** Gives the words of a program whose worker ends while the kernel holds its
+ * buffer, for that long. */
 async function complaint(waitMs: number): Promise<string> {
   const script = `const WAIT_MS = ${waitMs};\n${SCRIPT}`;
   const { code, out, err } = await runScript(script, { flags: ["-A"] });

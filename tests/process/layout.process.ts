@@ -30,7 +30,7 @@ import {
 /** A number of TypeScript: what C calls it, and its value. */
 type Shared = [expression: string, value: number];
 
-/** What has its name of the system. */
+/** Numbers whose names are those of the system. */
 const SYSTEM = { ...constants, ...errno };
 
 /** Each exported number and each of the errno table, by its name in C; a name

@@ -134,8 +134,6 @@ TEST_DYING(close_with_an_operation_in_flight_aborts, SIGABRT)
 	char byte;
 	int32_t fds[2];
 
-	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
-	CHECK(step_at_once(k) == 0);
+	receive_later(k, fds, &byte);
 	kio_context_close(k);
 }

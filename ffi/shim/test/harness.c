@@ -116,6 +116,13 @@ int queue_poll(struct kio *k, double id, int fd, uint32_t events, uint32_t mode)
 	return kio_sqe(k, id, IORING_OP_POLL_ADD, fd, NULL, 0, mode, 0, events);
 }
 
+void receive_later(struct kio *k, int32_t fds[2], char *byte)
+{
+	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
+	CHECK(kio_recv(k, 1, fds[0], byte, 1, 0) == 0);
+	CHECK(step_at_once(k) == 0);
+}
+
 int count_fds(void)
 {
 	DIR *directory = opendir("/proc/self/fd");

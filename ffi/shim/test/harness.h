@@ -79,6 +79,9 @@ int queue_fsync(struct kio *k, double id, int fd);
 /* mode: 0, or IORING_POLL_ADD_MULTI for a completion with each change */
 int queue_poll(struct kio *k, double id, int fd, uint32_t events,
 	       uint32_t mode);
+/* The operation 1: a receive that is submitted, and waits. It fills `byte`;
+ * fds[1] is the side to write to. */
+void receive_later(struct kio *k, int32_t fds[2], char *byte);
 int count_fds(void);
 bool is_readable(int fd);
 int bytes_in(int fd);

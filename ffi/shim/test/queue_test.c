@@ -230,9 +230,7 @@ TEST(cancel_in_flight_is_told_by_the_operation_only)
 	int32_t fds[2];
 	char byte;
 
-	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
-	CHECK(step_at_once(k) == 0);
+	receive_later(k, fds, &byte);
 	CHECK(kio_cancel(k, 1) == 0);
 	CHECK(k->in_flight == 1);
 	CHECK(result_of_one(k, 1) == -ECANCELED);
@@ -344,9 +342,7 @@ TEST(poll_end_ends_nothing_but_polls)
 	int32_t fds[2];
 	char byte;
 
-	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
-	CHECK(step_at_once(k) == 0);
+	receive_later(k, fds, &byte);
 	CHECK(kio_poll_end(k, 1) == 0);
 	CHECK(step_at_once(k) == 0);
 	CHECK(write(fds[1], "x", 1) == 1);

@@ -116,9 +116,7 @@ TEST(arm_makes_a_completion_readable_once)
 	int32_t fds[2];
 	char byte;
 
-	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
-	CHECK(step_at_once(k) == 0);
+	receive_later(k, fds, &byte);
 	fall_asleep(k, 0);
 	CHECK(!is_readable(k->event_fd));
 	CHECK(write(fds[1], "x", 1) == 1);
@@ -136,10 +134,8 @@ TEST(step_switches_the_eventfd_off)
 	int32_t fds[2];
 	char byte;
 
-	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
 	fall_asleep(k, 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
-	CHECK(step_at_once(k) == 0);
+	receive_later(k, fds, &byte);
 	CHECK(write(fds[1], "x", 1) == 1);
 	CHECK(!is_readable(k->event_fd));
 	CHECK(result_of_one(k, 1) == 1);
@@ -153,9 +149,7 @@ TEST(arm_refuses_to_sleep_over_a_completion)
 	int32_t fds[2];
 	char byte;
 
-	CHECK(kio_socket_pair(SOCK_STREAM, fds) == 0);
-	CHECK(kio_recv(k, 1, fds[0], &byte, 1, 0) == 0);
-	CHECK(step_at_once(k) == 0);
+	receive_later(k, fds, &byte);
 	CHECK(write(fds[1], "x", 1) == 1);
 	CHECK(kio_arm(k, 0) == 0);
 	CHECK(!k->armed);
