@@ -1255,7 +1255,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "both paths of a rename start from the directory",
-    file: "lib/ops/path.ts",
+    file: "lib/ops/pair.ts",
     from: "  const { dir, toDir = dir, flags = 0 } = options;",
     to: "  const { dir, toDir, flags = 0 } = options;",
     tests: ["tests/lib/files_test.ts"],

@@ -12,7 +12,6 @@ import { O_CREAT } from "../constants.ts";
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
 import { shownPath } from "../path_text.ts";
-import type { Ring } from "../ring/Ring.ts";
 import { Sqe } from "../ring/sqe.ts";
 import { start } from "../ring/start.ts";
 import type { UringOp } from "../UringOp.ts";
@@ -24,6 +23,7 @@ import {
   O_CLOEXEC,
   O_TMPFILE_BIT,
 } from "./layout.ts";
+import { startPair } from "./pair.ts";
 import { OPEN, OPEN_HOW, RENAME, type Row, UNLINK } from "./table.ts";
 
 /** Options of operations on paths. */
@@ -172,28 +172,6 @@ export function asyncRename(
 ): UringOp<void> {
   const ring = ringOf(ctx, RENAME);
   return startPair(ring, RENAME, from, to, flagsIn(options, RENAME));
-}
-
-/** Starts an operation on an old and a new path. */
-export function startPair(
-  ring: Ring,
-  row: Row,
-  from: Path,
-  to: Path,
-  options: RenameOptions,
-): UringOp<void> {
-  const { dir, toDir = dir, flags = 0 } = options;
-  const sqe = new Sqe(row.opcode);
-  sqe.fd = checkDir(dir, row);
-  sqe.addr = checkPath(from, row, "from");
-  const other = checkDir(toDir, row);
-  sqe.len = other >>> 0;
-  sqe.addr2 = checkPath(to, row, "to");
-  sqe.opFlags = checkFlags(flags, row);
-  return start(ring, row, sqe, {
-    otherFd: other,
-    action: `${row.verb} ${shownPath(from)} to ${shownPath(to)}`,
-  });
 }
 
 /** Options of `asyncUnlink()`. */

@@ -15,7 +15,8 @@ import { Sqe } from "../ring/sqe.ts";
 import { start } from "../ring/start.ts";
 import type { UringOp } from "../UringOp.ts";
 import { PATH_MAX } from "./layout.ts";
-import { type DirOptions, startPair } from "./path.ts";
+import { startPair } from "./pair.ts";
+import type { DirOptions } from "./path.ts";
 import { HARD_LINK, READLINK, SYMLINK } from "./table.ts";
 
 /** Options of `asyncLink()`. */
