@@ -33,7 +33,8 @@ export interface TeeOptions {
  * @param length Bytes, 1 to 2147479552.
  * @param options Flags.
  * @returns The number of bytes, often fewer than asked for; 0 if `from` is empty
- * and has no writer. `EINVAL` if one is no pipe or both are the same, `EAGAIN` if
+ * and has no writer. While others read from `from`, 0 is no end: they may have
+ * taken the bytes meanwhile. `EINVAL` if one is no pipe or both are the same, `EAGAIN` if
  * `from` is empty or `to` is full, `EPIPE` …
  * @throws {RangeError} If an argument is out of range.
  * @throws {TypeError} If an argument has the wrong type, or the context is
