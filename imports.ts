@@ -34,6 +34,7 @@ import "./lib/ops/layout.ts";
 import "./lib/ops/link.ts";
 import "./lib/ops/message.ts";
 import "./lib/ops/multishot.ts";
+import "./lib/ops/pair.ts";
 import "./lib/ops/path.ts";
 import "./lib/ops/pipe.ts";
 import "./lib/ops/read_write.ts";
