@@ -52,6 +52,7 @@ import "./lib/ops/xattr.ts";
 import "./lib/path_text.ts";
 import "./lib/pin.ts";
 import "./lib/registered_files.ts";
+import "./lib/restriction.ts";
 import "./lib/result.ts";
 import "./lib/ring/Ring.ts";
 import "./lib/ring/abort.ts";

@@ -33,6 +33,7 @@ export {
   type Task,
 } from "./lib/IoContext.ts";
 export type { Capabilities, Feature, Support } from "./lib/capabilities.ts";
+export type { RingOperation } from "./lib/ops/rows.ts";
 export * from "./lib/io.ts";
 export * from "./lib/ops/advise.ts";
 export * from "./lib/ops/control.ts";

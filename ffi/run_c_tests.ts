@@ -1,6 +1,6 @@
 /**
  * Compiles the tests in C (shim/test/) with the shim, with the address and
- * undefined behaviour sanitizers, and runs them: `deno task test:c [name …]`.
+ * undefined behaviour sanitizers, and runs them: `deno task test:c [word …]`.
  */
 import { compileTests, SANITIZERS } from "./compile.ts";
 

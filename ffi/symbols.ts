@@ -50,7 +50,7 @@ export const rareSymbols = {
 
   kio_guard_file: fn([], INT),
   kio_guarded: fn([], POINTER),
-  kio_context_open: fn([LENGTH, LENGTH, LENGTH, BUFFER], POINTER),
+  kio_context_open: fn([LENGTH, LENGTH, LENGTH, BUFFER, BUFFER], POINTER),
   kio_context_close: fn([K], VOID),
   kio_probe: fn([K, BUFFER, BUFFER], INT),
   kio_ring_fd: fn([K], INT),

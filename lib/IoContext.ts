@@ -8,6 +8,8 @@ import { checkFunction, checkInteger, checkOptions, type Fd } from "./check.ts";
 import { ENOMEM } from "./errno.ts";
 import { type Capabilities, probe } from "./capabilities.ts";
 import { RING } from "./internal.ts";
+import type { RingOperation } from "./ops/rows.ts";
+import { allowedBy } from "./restriction.ts";
 import { errorOf, exceptionOf, type Result } from "./result.ts";
 import {
   registerFiles,
@@ -53,6 +55,15 @@ export interface IoContextOptions {
    * @default {false}
    */
   trace?: boolean | undefined;
+  /**
+   * Restricts the ring to these operations, for good: the kernel completes any
+   * other with `EACCES`, and runs no link of its chain. `"recv"`, `"send"`, `"accept"` … are the kernel's names,
+   * which docs/kernel-support.md lists. Polls, timeouts and closes are always
+   * allowed. What is no operation of the ring stays possible: `resolveAsync()`,
+   * `asyncPipe()`, `asyncReadlink()`.
+   * @default {undefined} all operations
+   */
+  allow?: readonly RingOperation[] | undefined;
 }
 
 const ENTRIES_MAX = 32768;
@@ -89,7 +100,9 @@ export class IoContext implements Disposable, AsyncDisposable {
    * Opens an io_uring by io_uring_setup(2).
    *
    * @param options `entries`, or all options.
-   * @throws {RangeError} If an option is out of range.
+   * @throws {RangeError} If an option is out of range, or `allow` has what is no
+   * operation.
+   * @throws {TypeError} If `allow` is no array.
    * @throws {Deno.errors.NotSupported} On another system than Linux.
    * @throws {Deno.errors.NotCapable} Without `--allow-ffi`.
    * @throws {Deno.errors.NotFound} If the library was not built; the message
@@ -107,12 +120,20 @@ export class IoContext implements Disposable, AsyncDisposable {
       operationsMax = 2 ** 20,
       kernelWorkersMax = 64,
       trace = false,
+      allow,
     } = typeof options === "number" ? { entries: options } : options;
     const verb = "open an IoContext";
     checkEntries(entries, verb);
     checkInteger(operationsMax, 2 ** 24, "operationsMax", verb, 1);
     checkInteger(kernelWorkersMax, 65535, "kernelWorkersMax", verb, 1);
-    this[RING] = new Ring({ entries, operationsMax, kernelWorkersMax, trace });
+    const allowed = allow === undefined ? null : allowedBy(allow, verb);
+    this[RING] = new Ring({
+      entries,
+      operationsMax,
+      kernelWorkersMax,
+      trace,
+      allowed,
+    });
   }
 
   /**
@@ -132,7 +153,7 @@ export class IoContext implements Disposable, AsyncDisposable {
    * ```
    */
   static probe(): Capabilities {
-    return probe(null);
+    return probe(null, null);
   }
 
   /**
@@ -142,7 +163,8 @@ export class IoContext implements Disposable, AsyncDisposable {
    */
   get capabilities(): Capabilities {
     this[RING].checkOpen("get the capabilities");
-    return this.#capabilities ??= probe(this[RING].handle);
+    const { handle, allowed } = this[RING];
+    return this.#capabilities ??= probe(handle, allowed);
   }
 
   /** The number of pending operations: queued, in the kernel or asleep. */

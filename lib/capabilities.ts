@@ -6,11 +6,11 @@ import { openingError } from "./ring/opening.ts";
 /**
  * How an operation is done here: `"ring"` by the kernel's io_uring,
  * `"syscall"` by a system call that the calling thread makes, `"none"` not at
- * all. A system call is no part of a chain. `asyncFtruncate()` is one before
+ * all. `"off"`: the option `allow` leaves it out. A system call is no part of a chain. `asyncFtruncate()` is one before
  * Linux 6.9, and fails in `link()` with EOPNOTSUPP. `asyncPipe()` and
  * `asyncReadlink()` always are: the kernel has no such operations in its ring.
  */
-export type Support = "ring" | "syscall" | "none";
+export type Support = "ring" | "syscall" | "none" | "off";
 
 /**
  * A feature of the kernel that makes operations cheaper. Without it they do the
@@ -45,15 +45,19 @@ const SETUP_SINGLE_ISSUER = 1 << 12;
 const SETUP_DEFER_TASKRUN = 1 << 13;
 const FEAT_NO_IOWAIT = 1 << 17;
 
-/** Asks the kernel, by the ring of a context or (null) one made for it. */
-export function probe(handle: Deno.PointerObject | null): Capabilities {
+/** Asks the kernel, by the ring of a context or (null) one made for it. `allowed`
+ * has 1 in the places of the opcodes that the context may use; null for all. */
+export function probe(
+  handle: Deno.PointerObject | null,
+  allowed: Uint8Array | null,
+): Capabilities {
   const opcodes = new Uint8Array(OPCODES_MAX);
   const info = new Uint32Array(3);
   const status = loadShim().kio_probe(handle, opcodes, info);
   if (status < 0) throw openingError(-status);
   const [setup = 0, features = 0, hasSyncMessages = 0] = info;
   return Object.freeze({
-    operations: Object.freeze(operationsOf(opcodes)),
+    operations: Object.freeze(operationsOf(opcodes, allowed)),
     features: Object.freeze({
       SINGLE_ISSUER: (setup & SETUP_SINGLE_ISSUER) !== 0,
       DEFER_TASKRUN: (setup & SETUP_DEFER_TASKRUN) !== 0,
@@ -67,12 +71,18 @@ export function probe(handle: Deno.PointerObject | null): Capabilities {
 
 /** Tells how each operation is done where the kernel has these opcodes: not 0 in
  * their places. */
-export function operationsOf(opcodes: Uint8Array): Record<string, Support> {
+export function operationsOf(
+  opcodes: Uint8Array,
+  allowed: Uint8Array | null = null,
+): Record<string, Support> {
   const operations: Record<string, Support> = {};
   for (const row of ROWS) {
     // One of several opcodes that is missing counts.
-    if (operations[row.name] === "none") continue;
-    operations[row.name] = supportOf(row, opcodes);
+    const known = operations[row.name];
+    if (known === "none" || known === "off") continue;
+    const isAllowed = allowed === null || row.fault === undefined ||
+      allowed[row.opcode] === 1;
+    operations[row.name] = isAllowed ? supportOf(row, opcodes) : "off";
   }
   return operations;
 }

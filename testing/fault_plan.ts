@@ -15,37 +15,29 @@ import {
   type Fd,
 } from "../lib/check.ts";
 import { EINVAL, errnoNamed } from "../lib/errno.ts";
-import { ROWS } from "../lib/ops/rows.ts";
-import type * as table from "../lib/ops/table.ts";
+import { OPCODES, type RingOperation } from "../lib/ops/rows.ts";
 import { errorOf, exceptionOf } from "../lib/result.ts";
 
 /** Targets that are no operations. */
 const FAULT_OF_ENTER = 256;
 const FAULT_OF_ANY = 257;
 
-/** The operations by the numbers of io_uring.h, and what is none. */
-const OPCODES: ReadonlyMap<string, number> = new Map([
-  ...ROWS.flatMap(({ fault, opcode }): [string, number][] =>
-    fault === undefined ? [] : [[fault, opcode]]
-  ),
+/** The operations by their numbers, and what is none. */
+const TARGETS: ReadonlyMap<string, number> = new Map([
+  ...OPCODES,
   ["enter", FAULT_OF_ENTER],
   ["any", FAULT_OF_ANY],
 ]);
 
 /**
  * The target of a rule: an operation of the kernel, `"any"` of them, or `"enter"`.
- * docs/kernel-support.md lists the names. `asyncRecv()` and `asyncRecvExact()`
- * both do `"recv"`; `asyncSendfile()` does `"splice"` and `"poll"`. `"enter"` is
- * io_uring_enter(2), which submits operations and collects their results. There is
- * about one for a batch.
+ * `"enter"` is io_uring_enter(2), which submits operations and collects their
+ * results. There is about one for a batch.
  */
-export type FaultOperation =
-  | NonNullable<(typeof table)[keyof typeof table]["fault"]>
-  | "enter"
-  | "any";
+export type FaultOperation = RingOperation | "enter" | "any";
 
 const NAMES: ReadonlyMap<number, string> = new Map(
-  [...OPCODES].map(([name, opcode]) => [opcode, name]),
+  [...TARGETS].map(([name, opcode]) => [opcode, name]),
 );
 
 /** Errors of io_uring_enter(2) on a bad day. */
@@ -236,11 +228,11 @@ export class FaultPlan implements Disposable {
 function shimRuleOf(rule: FaultRule): ShimRule {
   checkOptions(rule, VERB);
   const { operation, fault, fd, nth, probability = 1, times } = rule;
-  const opcode = OPCODES.get(operation);
+  const opcode = TARGETS.get(operation);
   if (opcode === undefined) {
     throw new TypeError(
       `Cannot ${VERB}: there is no operation "${operation}"; there are ${
-        [...OPCODES.keys()].join(", ")
+        [...TARGETS.keys()].join(", ")
       }`,
     );
   }

@@ -1221,7 +1221,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "one of several opcodes that is missing counts",
     file: "lib/capabilities.ts",
-    from: '    if (operations[row.name] === "none") continue;\n',
+    from: '    if (known === "none" || known === "off") continue;\n',
     to: "",
     tests: ["tests/lib/capabilities_test.ts"],
   },
@@ -1361,5 +1361,26 @@ export const MUTANTS: readonly Mutant[] = [
     from: "else if (result >= 0 && !this.#isSingle) this.#vain = vain + 1;",
     to: "",
     tests: ["tests/lib/multishot_test.ts"],
+  },
+  {
+    rule: "a restricted ring takes only what is allowed",
+    file: "ffi/shim/restrict.c",
+    from: "\t\tif (allowed[i])\n",
+    to: "\t\tif (allowed)\n",
+    tests: ["tests/lib/restriction_test.ts"],
+  },
+  {
+    rule: "a restricted ring leaves nothing in the kernel",
+    file: "ffi/shim/restrict.c",
+    from: "\tIORING_UNREGISTER_RING_FDS,   IORING_REGISTER_PROBE,\n",
+    to: "\tIORING_REGISTER_PROBE,\n",
+    tests: ["C restricted_rings_leave_nothing_in_the_kernel"],
+  },
+  {
+    rule: "an fd that is given up is closed by a restricted ring too",
+    file: "lib/restriction.ts",
+    from: "of [POLL, CLOSE]",
+    to: "of [POLL]",
+    tests: ["tests/lib/restriction_test.ts"],
   },
 ];

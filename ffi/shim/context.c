@@ -55,7 +55,8 @@ static const uint32_t setup_flags[] = {
 	0,
 };
 
-static int ring_init(struct kio *k, uint32_t entries, uint32_t cq_entries)
+static int ring_init(struct kio *k, uint32_t entries, uint32_t cq_entries,
+		     uint32_t flags)
 {
 	int ret = -EINVAL;
 
@@ -64,7 +65,7 @@ static int ring_init(struct kio *k, uint32_t entries, uint32_t cq_entries)
 	     i++) {
 		struct io_uring_params params = {
 			.flags = setup_flags[i] | IORING_SETUP_CQSIZE |
-				 IORING_SETUP_CLAMP,
+				 IORING_SETUP_CLAMP | flags,
 			.cq_entries = cq_entries,
 		};
 
@@ -88,12 +89,14 @@ static void ring_probe(struct kio *k)
 }
 
 /*
- * Opens a context. After an error the result is NULL and status[0] a negative
+ * Opens a context. `allowed` has 256 places, see restrict_ring(); NULL allows
+ * all operations. After an error the result is NULL and status[0] a negative
  * errno. It is refused unless the isolate's guard is armed: without the guard
  * no code would wait for the kernel's buffers when the isolate dies.
  */
 struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
-			     uint32_t kernel_workers, int32_t *status)
+			     uint32_t kernel_workers, const uint8_t *allowed,
+			     int32_t *status)
 {
 	/* bounded workers keep the kernel's own limit (0) */
 	uint32_t workers[2] = { 0, kernel_workers };
@@ -102,7 +105,8 @@ struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
 	status[0] = isolate ? -ENOMEM : -EOPNOTSUPP;
 	if (!k)
 		return NULL;
-	status[0] = ring_init(k, entries, cq_entries);
+	status[0] = ring_init(k, entries, cq_entries,
+			      allowed ? IORING_SETUP_R_DISABLED : 0);
 	if (status[0])
 		goto fail_memory;
 	k->chain_copies = calloc(k->ring.sq.ring_entries,
@@ -126,6 +130,9 @@ struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
 	io_uring_cq_eventfd_toggle(&k->ring, false);
 	seam_register_workers(&k->ring, workers);
 	ring_probe(k);
+	status[0] = allowed ? restrict_ring(k, allowed) : 0;
+	if (status[0])
+		goto fail_event_fd;
 	k->next = isolate->contexts;
 	isolate->contexts = k;
 	k->inbox_end = &k->inbox;
@@ -157,7 +164,7 @@ int kio_probe(struct kio *k, uint8_t *opcodes, uint32_t *info)
 	struct kio own = { 0 };
 
 	if (!k) {
-		int ret = ring_init(&own, 1, 2);
+		int ret = ring_init(&own, 1, 2, 0);
 
 		if (ret)
 			return ret;

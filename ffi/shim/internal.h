@@ -95,6 +95,8 @@ struct kio {
 	int32_t event_fd;
 	uint32_t enter_flags;
 	bool ring_ftruncate;
+	/* The ring is restricted, and not to this. */
+	bool ftruncate_refused;
 	bool armed;
 	/* Linked operations: SQEs since kio_chain(), the last of them. */
 	bool chaining;
@@ -223,6 +225,7 @@ void waiters_updated(struct kio *k, uint32_t place, const int32_t *fds,
 int waiters_registered(struct kio *k, const int32_t *fds, uint32_t count);
 void waiters_unregistered(struct kio *k);
 void waiters_close(struct kio *k);
+int restrict_ring(struct kio *k, const uint8_t *allowed);
 
 /* ---- mailbox.c, names.c ------------------------------------------------ */
 

@@ -22,7 +22,7 @@ struct lookup;
 #define EXPORT __attribute__((visibility("default")))
 
 /* Raised whenever a signature changes; ffi/load.ts compares it. */
-#define KIO_ABI 10
+#define KIO_ABI 11
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
 #define KIO_OP_READ_MULTISHOT 49 /* Linux 6.7 */
@@ -180,7 +180,8 @@ EXPORT uint32_t kio_abi(void);
 EXPORT void kio_abort(const struct kio *k, const char *message);
 EXPORT double kio_now_ms(void);
 EXPORT struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
-				    uint32_t kernel_workers, int32_t *status);
+				    uint32_t kernel_workers,
+				    const uint8_t *allowed, int32_t *status);
 EXPORT int kio_probe(struct kio *k, uint8_t *opcodes, uint32_t *info);
 EXPORT int kio_ring_fd(const struct kio *k);
 EXPORT void kio_stats(const struct kio *k, double *out);

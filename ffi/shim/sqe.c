@@ -183,6 +183,8 @@ int kio_ftruncate(struct kio *k, double id, int fd, int64_t length)
 			k->chain_refused = true;
 			return -EOPNOTSUPP;
 		}
+		if (k->ftruncate_refused)
+			return -EACCES;
 		if (ftruncate(fd, length) < 0)
 			return -errno;
 		QUEUE(k, id, 0, io_uring_prep_nop(sqe));

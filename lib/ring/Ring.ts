@@ -25,7 +25,7 @@ import {
 } from "./entry.ts";
 import { giveFds, giveMessages } from "./mail.ts";
 import { Op } from "./op.ts";
-import { openRing } from "./opening.ts";
+import { openRing, type RingOptions } from "./opening.ts";
 import type { Operation } from "./operation.ts";
 import type { Retained } from "./retained.ts";
 import { conclude, concludeWith, whenSettled } from "./settle.ts";
@@ -56,14 +56,6 @@ export const WAKE_TAG: number = Number.MAX_SAFE_INTEGER;
 /** All open rings of this isolate. */
 const rings = new Set<Ring>();
 
-/** Options of a new ring, which the caller has checked. */
-export interface RingOptions {
-  entries: number;
-  kernelWorkersMax: number;
-  operationsMax: number;
-  trace: boolean;
-}
-
 /** A ring with its operation table, its timers and its driver. */
 export class Ring implements Core {
   readonly shim: Shim;
@@ -73,6 +65,7 @@ export class Ring implements Core {
   readonly tally = new Tally();
   /** Notes where operations are started. */
   readonly tracing: boolean;
+  readonly allowed: Uint8Array<ArrayBuffer> | null;
   /** Called after each batch of completions. */
   onBatch: (() => void) | null = null;
   onMessage: ((result: number, userData: number) => void) | null = null;
@@ -103,6 +96,7 @@ export class Ring implements Core {
     this.shim = loadShim();
     this.table = new Table(options.operationsMax);
     this.tracing = options.trace;
+    this.allowed = options.allowed;
     this.handle = openRing(this.shim, options);
     this.#driver = new Driver(this);
     rings.add(this);

@@ -1,16 +1,27 @@
 import type { Shim } from "../../ffi/load.ts";
 import { errorOf, exceptionOf } from "../result.ts";
 
+/** Options of a new ring, which the caller has checked. */
+export interface RingOptions {
+  entries: number;
+  kernelWorkersMax: number;
+  operationsMax: number;
+  trace: boolean;
+  /** 1 in the places of the opcodes that may be used; null for all. */
+  allowed: Uint8Array<ArrayBuffer> | null;
+}
+
 /** Opens an io_uring. */
 export function openRing(
   shim: Shim,
-  { entries, kernelWorkersMax }: { entries: number; kernelWorkersMax: number },
+  { entries, kernelWorkersMax, allowed }: RingOptions,
 ): Deno.PointerObject {
   const status = new Int32Array(1);
   const handle = shim.kio_context_open(
     entries,
     4 * entries,
     kernelWorkersMax,
+    allowed,
     status,
   );
   if (handle === null) throw openingError(-status[0]!);

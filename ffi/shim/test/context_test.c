@@ -11,7 +11,7 @@ TEST(open_without_guard_is_refused)
 {
 	int32_t status = 0;
 
-	CHECK(kio_context_open(8, 32, 8, &status) == NULL);
+	CHECK(kio_context_open(8, 32, 8, NULL, &status) == NULL);
 	CHECK(status == -EOPNOTSUPP);
 }
 
@@ -21,7 +21,7 @@ TEST(open_is_refused_when_the_host_takes_no_hook)
 
 	hook_status = 1;
 	guard_arm();
-	CHECK(kio_context_open(8, 32, 8, &status) == NULL);
+	CHECK(kio_context_open(8, 32, 8, NULL, &status) == NULL);
 	CHECK(status == -EOPNOTSUPP);
 }
 
@@ -43,7 +43,7 @@ TEST(open_that_fails_leaves_no_fd)
 	int32_t status = 0;
 
 	guard_arm();
-	CHECK(kio_context_open(0, 32, 8, &status) == NULL);
+	CHECK(kio_context_open(0, 32, 8, NULL, &status) == NULL);
 	CHECK(status == -EINVAL);
 	CHECK(count_fds() == fds);
 	guard_fire();
@@ -87,6 +87,68 @@ TEST(open_does_without_what_the_kernel_lacks)
 			IORING_ENTER_REGISTERED_RING);
 	check_open_uses("SUBMIT_ALL", 0, IORING_ENTER_REGISTERED_RING);
 	check_open_uses("REGISTERED_RING,IOWQ_MAX_WORKERS", 0, 0);
+	guard_fire();
+}
+
+static struct kio *open_restricted(const uint8_t *allowed)
+{
+	int32_t status = 1;
+	struct kio *k;
+
+	if (!isolate)
+		guard_arm();
+	k = kio_context_open(8, 32, 8, allowed, &status);
+	CHECK(k && status == 0);
+	return k;
+}
+
+TEST(restricted_ring_takes_only_what_is_allowed)
+{
+	static const uint8_t own[] = { IORING_OP_NOP, IORING_OP_POLL_ADD,
+				       IORING_OP_POLL_REMOVE, IORING_OP_TIMEOUT,
+				       IORING_OP_TIMEOUT_REMOVE,
+				       IORING_OP_ASYNC_CANCEL };
+	uint8_t allowed[256] = { 0 }, has[256] = { 0 };
+	uint32_t info[3];
+	struct kio *k;
+
+	allowed[IORING_OP_FSYNC] = 1;
+	allowed[255] = 1; /* no kernel knows it */
+	k = open_restricted(allowed);
+	CHECK(kio_probe(k, has, info) == 0);
+	for (uint32_t op = 0; op < 256; op++) {
+		bool is_allowed = op == IORING_OP_FSYNC ||
+				  memchr(own, (int)op, sizeof(own));
+		struct io_uring_sqe *sqe;
+
+		if (!has[op] || is_allowed)
+			continue;
+		CHECK(sqe_begin(k, &sqe) == 0);
+		io_uring_prep_nop(sqe);
+		sqe->opcode = (uint8_t)op;
+		CHECK(sqe_end(k, sqe, 1, 0) == 0);
+		CHECK(result_of_one(k, 1) == -EACCES);
+	}
+	CHECK(queue_fsync(k, 2, temporary_file()) == 0);
+	CHECK(result_of_one(k, 2) == 0);
+	/* what is forbidden besides: to add to it, or to begin anew */
+	CHECK(io_uring_register_personality(&k->ring) == -EACCES);
+	CHECK(restrict_ring(k, allowed) < 0);
+	context_close(k);
+	guard_fire();
+}
+
+TEST(restricted_rings_leave_nothing_in_the_kernel)
+{
+	uint8_t allowed[256] = { 0 };
+	struct kio *k;
+
+	/* a thread has 16 places for rings */
+	for (int i = 0; i < 40; i++) {
+		k = open_restricted(allowed);
+		CHECK(k->enter_flags & IORING_ENTER_REGISTERED_RING);
+		context_close(k);
+	}
 	guard_fire();
 }
 

@@ -47,7 +47,7 @@ struct kio *context_open(uint32_t entries)
 
 	if (!isolate)
 		guard_arm();
-	k = kio_context_open(entries, 4 * entries, 8, &status);
+	k = kio_context_open(entries, 4 * entries, 8, NULL, &status);
 	CHECK(k && status == 0);
 	return k;
 }
@@ -212,15 +212,15 @@ static bool passes(const struct test *test)
 			      WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-static bool is_named(const char *name, int count, char **names)
+static bool is_named(const char *name, int count, char **words)
 {
 	for (int i = 0; i < count; i++)
-		if (!strcmp(name, names[i]))
+		if (strstr(name, words[i]))
 			return true;
 	return count == 0;
 }
 
-/* Runs all tests, or those that are named. */
+/* Runs all tests, or those whose names have one of the words. */
 int main(int argc, char **argv)
 {
 	int count = 0, failed = 0;
@@ -238,5 +238,5 @@ int main(int argc, char **argv)
 		failed += !passed;
 	}
 	printf("%d passed, %d failed\n", count - failed, failed);
-	return failed > 0 || count < argc - 1;
+	return failed > 0 || count == 0;
 }

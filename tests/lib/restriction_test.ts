@@ -1,0 +1,105 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import {
+  asyncClose,
+  asyncFtruncate,
+  asyncPoll,
+  asyncRecv,
+  asyncSend,
+  asyncSleep,
+  IoContext,
+  link,
+  POLLIN,
+  type RingOperation,
+} from "@kio/kio";
+import { OPCODES } from "../../lib/ops/rows.ts";
+import {
+  assertCode,
+  bytes,
+  isOpen,
+  kioTest,
+  unixPair,
+  value,
+} from "../support.ts";
+import { giveBack } from "./ops/give_back.ts";
+import { Place } from "./ops/place.ts";
+import { CASES, startGood, startWaiting } from "./ops/samples.ts";
+
+/** What no list can take away. */
+const ALWAYS = ["poll", "close"];
+
+const names = [...OPCODES.keys()] as RingOperation[];
+
+for (const it of CASES) {
+  const { row: { fault }, title } = it;
+  if (fault === undefined || ALWAYS.includes(fault)) continue;
+  kioTest(
+    `allow without "${fault}": the kernel refuses ${title}`,
+    async (outer) => {
+      await using place = await Place.open(outer, it.key === "CONNECT");
+      const allow = names.filter((name) => name !== fault);
+      await using ctx = new IoContext({ allow });
+      assertCode(await startWaiting(it.sample, place, ctx), "EACCES");
+      assertEquals(ctx.capabilities.operations[it.row.name], "off");
+    },
+  );
+
+  kioTest(`allow of "${fault}" is enough for ${title}`, async (outer) => {
+    await using place = await Place.open(outer);
+    await using ctx = new IoContext({ allow: [fault as RingOperation] });
+    value(ctx.registerFiles([place.file]));
+    const result = await startGood(it.sample, place, ctx);
+    value(result);
+    giveBack(it.row, result);
+  });
+}
+
+kioTest("allow: what waits, ends by its timeout or its signal", async () => {
+  await using ctx = new IoContext({ allow: ["recv"] });
+  using pair = unixPair();
+  const recv = () => asyncRecv(ctx, pair.left, new Uint8Array(1));
+  assertCode(await recv().withTimeout(1), "ETIMEDOUT");
+  const signal = AbortSignal.timeout(1);
+  assertCode(await recv().withSignal(signal), "ECANCELED");
+  value(await asyncSleep(ctx, 1));
+  const poll = asyncPoll(ctx, pair.left, POLLIN);
+  const pending = recv();
+  await ctx.cancelAllPending();
+  assertCode(await poll, "ECANCELED");
+  assertCode(await pending, "ECANCELED");
+});
+
+kioTest("allow: a chain with a link that is refused does not run", async () => {
+  await using ctx = new IoContext({ allow: ["send"] });
+  using pair = unixPair();
+  const [first, refused, last] = await Promise.all(link(ctx, () => [
+    asyncSend(ctx, pair.left, bytes("a")),
+    asyncRecv(ctx, pair.left, new Uint8Array(1)),
+    asyncSend(ctx, pair.left, bytes("b")),
+  ]));
+  assertCode(first, "ECANCELED");
+  assertCode(refused, "EACCES");
+  assertCode(last, "ECANCELED");
+});
+
+kioTest("allow: an fd that is given up is closed", async () => {
+  await using ctx = new IoContext({ allow: ["recv"] });
+  using pair = unixPair();
+  const { fd } = pair.left;
+  value(await asyncClose(ctx, pair.left));
+  assert(!isOpen(fd));
+});
+
+kioTest("allow of nothing leaves timers", async () => {
+  await using ctx = new IoContext({ allow: [] });
+  value(await asyncSleep(ctx, 1));
+  assertCode(await asyncFtruncate(ctx, 0, 0), "EACCES");
+});
+
+kioTest("allow refuses what is no operation", () => {
+  const open = (allow: unknown) => () =>
+    new IoContext({ allow: allow as RingOperation[] });
+  assertThrows(open("recv"), TypeError, "expected an array of operations");
+  for (const wrong of ["receive", "asyncRecv", 27, undefined, "constructor"]) {
+    assertThrows(open(["recv", wrong]), RangeError, "allow has ");
+  }
+});
