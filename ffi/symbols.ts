@@ -53,6 +53,7 @@ export const rareSymbols = {
   kio_context_open: fn([LENGTH, LENGTH, LENGTH, BUFFER, BUFFER], POINTER),
   kio_context_close: fn([K], VOID),
   kio_probe: fn([K, BUFFER, BUFFER], INT),
+  kio_ring_memory: fn([LENGTH, LENGTH, BUFFER], VOID),
   kio_ring_fd: fn([K], INT),
   kio_stats: fn([K, BUFFER], VOID),
   kio_event_fd: fn([K], INT),

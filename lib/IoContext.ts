@@ -34,7 +34,8 @@ export interface IoContextOptions {
    * a batch, and a chain of `link()`. More operations may be in flight, as a
    * full queue is submitted. The memory is locked: without privileges a large
    * number can meet `ulimit -l`.
-   * @default {256}
+   * @default {256} or 32 if there is no locked memory for these; `stats()` has
+   * the number
    */
   entries?: number | undefined;
   /**
@@ -116,14 +117,14 @@ export class IoContext implements Disposable, AsyncDisposable {
   constructor(options: number | IoContextOptions = {}) {
     if (typeof options !== "number") checkOptions(options, "open an IoContext");
     const {
-      entries = 256,
+      entries,
       operationsMax = 2 ** 20,
       kernelWorkersMax = 64,
       trace = false,
       allow,
     } = typeof options === "number" ? { entries: options } : options;
     const verb = "open an IoContext";
-    checkEntries(entries, verb);
+    if (entries !== undefined) checkEntries(entries, verb);
     checkInteger(operationsMax, 2 ** 24, "operationsMax", verb, 1);
     checkInteger(kernelWorkersMax, 65535, "kernelWorkersMax", verb, 1);
     const allowed = allow === undefined ? null : allowedBy(allow, verb);

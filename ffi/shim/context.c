@@ -5,10 +5,12 @@
  */
 #include "internal.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <time.h>
 
 uint32_t kio_abi(void)
@@ -192,10 +194,34 @@ int kio_ring_fd(const struct kio *k)
 	return k->ring.ring_fd;
 }
 
-/* Gives the counters of entries, submissions, completions and overflows: those
- * are entries that left completions waiting for room. */
+/*
+ * Gives the bytes of locked memory that a ring takes, and how many the user may
+ * have in all. The kernel counts them up to Linux 5.11 and since 6.14, for all
+ * rings of a user without CAP_IPC_LOCK.
+ */
+void kio_ring_memory(uint32_t entries, uint32_t cq_entries, double *out)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	/* struct io_rings of the kernel is smaller than this */
+	uint64_t queues = 512 + cq_entries * sizeof(struct io_uring_cqe) +
+			  entries * sizeof(uint32_t);
+	uint64_t sqes = entries * sizeof(struct io_uring_sqe);
+	struct rlimit limit = { 0 };
+
+	out[0] = (double)((queues + page - 1) / page * page +
+			  (sqes + page - 1) / page * page);
+	getrlimit(RLIMIT_MEMLOCK, &limit);
+	out[1] = limit.rlim_cur == RLIM_INFINITY ? HUGE_VAL :
+						   (double)limit.rlim_cur;
+}
+
+/* Gives the sizes of the queues, and the counters of entries, submissions,
+ * completions and overflows: those are entries that left completions waiting
+ * for room. */
 void kio_stats(const struct kio *k, double *out)
 {
+	*out++ = (double)k->ring.sq.ring_entries;
+	*out++ = (double)k->ring.cq.ring_entries;
 	*out++ = (double)k->entries;
 	*out++ = (double)k->submissions;
 	*out++ = (double)k->completions;

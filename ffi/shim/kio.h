@@ -183,6 +183,8 @@ EXPORT struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
 				    uint32_t kernel_workers,
 				    const uint8_t *allowed, int32_t *status);
 EXPORT int kio_probe(struct kio *k, uint8_t *opcodes, uint32_t *info);
+EXPORT void kio_ring_memory(uint32_t entries, uint32_t cq_entries,
+			    double *out);
 EXPORT int kio_ring_fd(const struct kio *k);
 EXPORT void kio_stats(const struct kio *k, double *out);
 EXPORT int kio_event_fd(const struct kio *k);

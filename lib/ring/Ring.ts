@@ -85,7 +85,7 @@ export class Ring implements Core {
   readonly #driver: Driver;
   readonly #out = new Int32Array(4 * BATCH_SIZE);
   /** The figures of kio_stats(). */
-  readonly #counted = new Float64Array(4);
+  readonly #counted = new Float64Array(6);
   #chain: Chain | null = null;
   /** Operations that were started since `beginChain()`. */
   #links: Op<unknown>[] = [];

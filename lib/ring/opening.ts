@@ -1,9 +1,18 @@
-import type { Shim } from "../../ffi/load.ts";
+import { loadShim, type Shim } from "../../ffi/load.ts";
+import { ENOMEM } from "../errno.ts";
 import { errorOf, exceptionOf } from "../result.ts";
+
+/** SQEs of a queue unless a program says otherwise, and where they find no
+ * locked memory. */
+const ENTRIES = 256;
+const ENTRIES_SHORT = 32;
+
+const CQES_FOR_SQE = 4;
 
 /** Options of a new ring, which the caller has checked. */
 export interface RingOptions {
-  entries: number;
+  /** Undefined: 256, or fewer if locked memory is short. */
+  entries: number | undefined;
   kernelWorkersMax: number;
   operationsMax: number;
   trace: boolean;
@@ -16,16 +25,20 @@ export function openRing(
   shim: Shim,
   { entries, kernelWorkersMax, allowed }: RingOptions,
 ): Deno.PointerObject {
+  const sizes = entries === undefined ? [ENTRIES, ENTRIES_SHORT] : [entries];
   const status = new Int32Array(1);
-  const handle = shim.kio_context_open(
-    entries,
-    4 * entries,
-    kernelWorkersMax,
-    allowed,
-    status,
-  );
-  if (handle === null) throw openingError(-status[0]!);
-  return handle;
+  for (const size of sizes) {
+    const handle = shim.kio_context_open(
+      size,
+      CQES_FOR_SQE * size,
+      kernelWorkersMax,
+      allowed,
+      status,
+    );
+    if (handle !== null) return handle;
+    if (status[0] !== -ENOMEM) break;
+  }
+  throw openingError(-status[0]!, sizes[0]);
 }
 
 const OPENING_HINTS: Record<string, string> = {
@@ -33,8 +46,6 @@ const OPENING_HINTS: Record<string, string> = {
     ": io_uring is forbidden here, by a seccomp filter (containers) or by the sysctl kernel.io_uring_disabled",
   ENOSYS:
     ": this system has no io_uring; it needs Linux 6.1 or later without a filter for it",
-  ENOMEM:
-    ": the limit of locked memory (ulimit -l) or of address space (ulimit -v) is used up; raise it or use fewer entries",
   EMFILE: ": the limit of open files is reached (ulimit -n)",
   EOPNOTSUPP:
     ": this Deno has nothing that would make the end of a program safe (Node-API)",
@@ -42,12 +53,20 @@ const OPENING_HINTS: Record<string, string> = {
 
 /** Makes the exception for a ring that could not be opened, with the reason and
  * a remedy. */
-export function openingError(errno: number): Error {
+export function openingError(errno: number, entries = ENTRIES): Error {
   const error = errorOf(errno);
-  return exceptionOf(
-    error,
-    "open an io_uring",
-    "IoContext",
-    OPENING_HINTS[error.code],
-  );
+  const hint = errno === ENOMEM
+    ? memoryHint(entries)
+    : OPENING_HINTS[error.code];
+  return exceptionOf(error, "open an io_uring", "IoContext", hint);
+}
+
+function memoryHint(entries: number): string {
+  const kib = new Float64Array(2);
+  loadShim().kio_ring_memory(entries, CQES_FOR_SQE * entries, kib);
+  const [need = 0, limit = 0] = kib.map((bytes) => bytes / 1024);
+  const of = limit === Infinity
+    ? ""
+    : `, and all rings of this user may have ${limit}`;
+  return `: the limit of locked memory (ulimit -l) or of address space (ulimit -v) is used up; ${entries} entries need ${need} KiB of locked memory${of}; raise it or use fewer entries`;
 }

@@ -22,6 +22,10 @@ export interface ContextStats {
   /** Operations that were cancelled by `cancel()`, a signal, or the close of
    * their socket or context. */
   cancels: number;
+  /** SQEs and CQEs that the queues hold. They are fewer than usual if there was
+   * too little locked memory for 256 entries, and `entries` was not given. */
+  sqEntries: number;
+  cqEntries: number;
   /** Calls of io_uring_enter(2). This figure and the next four include the
    * library's own requests: timers and cancels. */
   kernelEntries: number;
@@ -74,8 +78,14 @@ export class Tally {
 
   /** Puts all figures together; `shim` has those of kio_stats(). */
   stats(pending: number, shim: Float64Array): ContextStats {
-    const [kernelEntries = 0, submissions = 0, completions = 0, overflows = 0] =
-      shim;
+    const [
+      sqEntries = 0,
+      cqEntries = 0,
+      kernelEntries = 0,
+      submissions = 0,
+      completions = 0,
+      overflows = 0,
+    ] = shim;
     const { completed, pendingMax, timeouts, cancels, wakeUps } = this;
     return {
       started: completed + pending,
@@ -90,6 +100,8 @@ export class Tally {
       ),
       timeouts,
       cancels,
+      sqEntries,
+      cqEntries,
       kernelEntries,
       submissions,
       completions,

@@ -225,12 +225,35 @@ console.log("leaked", fdsOf() - before);
 `,
       { flags: ["-A"], under: limited("-l 64") },
     ),
-    `large Error ENOMEM Cannot open an io_uring: Cannot allocate memory (ENOMEM): the limit of locked memory (ulimit -l) or of address space (ulimit -v) is used up; raise it or use fewer entries
+    `large Error ENOMEM Cannot open an io_uring: Cannot allocate memory (ENOMEM): the limit of locked memory (ulimit -l) or of address space (ulimit -v) is used up; 32768 entries need 4228 KiB of locked memory, and all rings of this user may have 64; raise it or use fewer entries
 1 true ENOMEM
+true
+true
+true
 true
 2 true ENOMEM
 true
+true
+true
+true
 leaked 0
+`,
+  );
+});
+
+Deno.test("too little locked memory for the usual queue: it is smaller, and works", async () => {
+  assertPrinted(
+    await runAsUser(
+      `${SHARED}
+await refusal("asked for", () => new kio.IoContext(256));
+const ctx = new kio.IoContext();
+const { sqEntries, cqEntries } = ctx.stats();
+console.log(sqEntries, cqEntries, (await kio.asyncSleep(ctx, 1)).ok);
+`,
+      { flags: ["-A"], under: limited("-l 32") },
+    ),
+    `asked for Error ENOMEM Cannot open an io_uring: Cannot allocate memory (ENOMEM): the limit of locked memory (ulimit -l) or of address space (ulimit -v) is used up; 256 entries need 36 KiB of locked memory, and all rings of this user may have 32; raise it or use fewer entries
+32 128 true
 `,
   );
 });
@@ -267,7 +290,9 @@ const errors = [
   within(2 ** 27, () => ctx.allocate(2 ** 20)),
   within(2 ** 20, () => void new kio.IoContext(32768)),
 ];
-for (const error of errors) console.log(error?.code, error?.message);
+for (const error of errors) {
+  console.log(error?.code, error?.message.replace(/[^;]*locked memory(,[^;]*)?;/, "…;"));
+}
 console.log("leaked", fdsOf() - before);
 console.log(ctx.allocate(2 ** 28).length, (await kio.asyncSleep(ctx, 1)).ok);
 `,
@@ -275,7 +300,7 @@ console.log(ctx.allocate(2 ** 28).length, (await kio.asyncSleep(ctx, 1)).ok);
     ),
     `ENOMEM Cannot allocate 268435456 bytes: Cannot allocate memory (ENOMEM): there is no memory or no address space left (ulimit -v); allocate less, or drop what is not needed any more
 undefined undefined
-ENOMEM Cannot open an io_uring: Cannot allocate memory (ENOMEM): the limit of locked memory (ulimit -l) or of address space (ulimit -v) is used up; raise it or use fewer entries
+ENOMEM Cannot open an io_uring: Cannot allocate memory (ENOMEM): the limit of locked memory (ulimit -l) or of address space (ulimit -v) is used up;…; raise it or use fewer entries
 leaked 0
 268435456 true
 `,
