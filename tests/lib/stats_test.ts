@@ -22,8 +22,10 @@ import {
   value,
 } from "../support.ts";
 
-kioTest("stats() of a new context is all zeros", (ctx) => {
-  const { errors, ...numbers } = ctx.stats();
+kioTest("stats() of a new context is all zeros, but for its queues", () => {
+  using ctx = new IoContext(64);
+  const { errors, sqEntries, cqEntries, ...numbers } = ctx.stats();
+  assertEquals([sqEntries, cqEntries], [64, 256]);
   assertEquals(errors, {});
   assertEquals(new Set(Object.values(numbers)), new Set([0]));
 });

@@ -32,7 +32,7 @@ function runWithFault(
 const TWO_CONTEXTS = `
 for (const attempt of [1, 2]) {
   try {
-    using ctx = new kio.IoContext();
+    using ctx = new kio.IoContext(256);
     console.log(attempt, (await kio.asyncSleep(ctx, 1)).ok);
   } catch (error) {
     console.log(attempt, error.name, error.code, error.message);
