@@ -1,8 +1,20 @@
 /** The findings of doctor.ts about this system, and about worse ones. */
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
 import { IoContext } from "@kio/kio";
 import { ROWS } from "../../lib/ops/rows.ts";
-import { type Ended, hasStrace, ROOT, run } from "./support.ts";
+import { compile } from "../../ffi/compile.ts";
+import {
+  type Ended,
+  hasStrace,
+  ROOT,
+  run,
+  temporaryFolder,
+} from "./support.ts";
 
 function examine(
   env: Record<string, string> = {},
@@ -76,6 +88,23 @@ Deno.test({
     assertEquals(code, 1);
     assertMatch(out, /^WRONG +io_uring +refused\n.*seccomp filter/m);
   },
+});
+
+Deno.test("doctor prints what to add to a container's seccomp profile", async () => {
+  using folder = temporaryFolder();
+  const forbid = `${folder.path}/forbid`;
+  compile(["-o", forbid, `${ROOT}tests/process/forbid.c`]);
+  const { code, out } = await examine({}, [forbid]);
+  assertEquals(code, 1);
+  assertMatch(out, /^ok +seccomp +a filter, as containers have it$/m);
+  assertMatch(out, /^WRONG +io_uring +refused\n.*\(EPERM\).*seccomp filter/m);
+  const [rule = "{}"] = /\{[^}]*\}/.exec(out) ?? [];
+  assertEquals(JSON.parse(rule), {
+    names: ["io_uring_setup", "io_uring_enter", "io_uring_register"],
+    action: "SCMP_ACT_ALLOW",
+  });
+  const plain = await examine();
+  assert(!plain.out.includes("SCMP_ACT_ALLOW"));
 });
 
 Deno.test("doctor notes low limits", async () => {
