@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 #include <time.h>
 
 uint32_t kio_abi(void)
@@ -21,22 +22,28 @@ uint32_t kio_abi(void)
 /*
  * Aborts the process: a broken invariant must not become corruption. The
  * message has the queues of the ring as from..to: the submission queue twice,
- * as it is prepared and as the kernel sees it.
+ * as it is prepared and as the kernel sees it. Then come the kernel, the setup
+ * flags that it took, and IORING_FEAT_*.
  */
 void kio_abort(const struct kio *k, const char *message)
 {
 	const struct io_uring_sq *sq = &k->ring.sq;
 	const struct io_uring_cq *cq = &k->ring.cq;
+	struct utsname system = { 0 };
 
+	uname(&system);
 	fprintf(stderr,
 		"kio: %s\n"
 		"ring fd %d: %u in flight, prepared %u..%u, submitted %u..%u "
-		"of %u, completed %u..%u of %u, flags %#x%s%s\n",
+		"of %u, completed %u..%u of %u, flags %#x%s%s\n"
+		"Linux %s on %s, setup %#x, features %#x%s\n",
 		message, k->ring.ring_fd, k->in_flight, sq->sqe_head,
 		sq->sqe_tail, IO_URING_READ_ONCE(*sq->khead), *sq->ktail,
 		sq->ring_entries, *cq->khead, IO_URING_READ_ONCE(*cq->ktail),
 		cq->ring_entries, IO_URING_READ_ONCE(*sq->kflags),
-		k->armed ? ", armed" : "", k->chaining ? ", in a chain" : "");
+		k->armed ? ", armed" : "", k->chaining ? ", in a chain" : "",
+		system.release, system.machine, k->ring.flags, k->ring.features,
+		k->ring.flags & IORING_SETUP_R_DISABLED ? ", restricted" : "");
 	abort();
 }
 

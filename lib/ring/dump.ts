@@ -35,7 +35,10 @@ export function abort(core: Core, message: string): never {
   );
   const rest = size - lines.length;
   if (rest > 0) lines.push(`\n  and ${rest} more`);
-  const text = `${message}\n${size} operations pending:${lines.join("")}\0`;
+  const text =
+    `${message}\nkio of ${ROOT}, Deno ${Deno.version.deno}\n${size} operations pending:${
+      lines.join("")
+    }\0`;
   core.shim.kio_abort(core.handle, new TextEncoder().encode(text));
   throw new Error("unreachable");
 }
