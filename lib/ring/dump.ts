@@ -35,10 +35,13 @@ export function abort(core: Core, message: string): never {
   );
   const rest = size - lines.length;
   if (rest > 0) lines.push(`\n  and ${rest} more`);
-  const text =
-    `${message}\nkio of ${ROOT}, Deno ${Deno.version.deno}\n${size} operations pending:${
-      lines.join("")
-    }\0`;
+  // The address of an installed package has its version.
+  const root = new URL("../..", import.meta.url).href;
+  const text = [
+    message,
+    `kio of ${root}, Deno ${Deno.version.deno}`,
+    `${size} operations pending:${lines.join("")}\0`,
+  ].join("\n");
   core.shim.kio_abort(core.handle, new TextEncoder().encode(text));
   throw new Error("unreachable");
 }

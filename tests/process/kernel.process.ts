@@ -262,7 +262,7 @@ Deno.test({
     assertEquals(signal, "SIGABRT");
     assertMatch(
       err,
-      /^kio: io_uring_enter: .*\n\d+ operations pending:(\n {2}slot \d+, generation \d+: async\w+(, fd \d+)?(, [a-z ]+)*)+\nring fd \d+: \d+ in flight, prepared \d+\.\.\d+, submitted \d+\.\.\d+ of 64, completed \d+\.\.\d+ of 256, flags 0(x\d+)?\n$/,
+      /^kio: io_uring_enter: .*\nkio of .*\n\d+ operations pending:(\n {2}slot \d+, generation \d+: async\w+(, fd \d+)?(, [a-z ]+)*)+\nring fd \d+: \d+ in flight, prepared \d+\.\.\d+, submitted \d+\.\.\d+ of 64, completed \d+\.\.\d+ of 256, flags 0(x\d+)?\nLinux .*\n$/,
     );
   },
 });
