@@ -238,6 +238,19 @@ Deno.test("build --project serves programs with a list of paths", async () => {
   assertWorks(await user.program(PROGRAM, ["--allow-ffi=.kio"]));
 });
 
+Deno.test("what one stage has built works in another without a compiler", async () => {
+  using build = await newcomer();
+  assertEquals((await build.build(["--project"])).code, 0);
+  using final = await newcomer();
+  await run("cp", ["-r", `${build.project}/.kio`, `${final.project}/.kio`]);
+  assertWorks(
+    await final.program(PROGRAM, ["--cached-only", "--allow-ffi=.kio"], {
+      CC: "/nowhere/cc",
+      PATH: "/nowhere",
+    }),
+  );
+});
+
 Deno.test("deno compile takes the library along", async () => {
   using user = await newcomer();
   assertEquals((await user.build(["--project"])).code, 0);
