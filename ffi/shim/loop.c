@@ -37,6 +37,7 @@ static bool watches_event_fd(const struct kio *k, int epoll_fd)
 {
 	struct epoll_event event;
 	unsigned long long data;
+	uint32_t events;
 	char path[64], line[256];
 	bool found = false;
 	FILE *info;
@@ -46,14 +47,14 @@ static bool watches_event_fd(const struct kio *k, int epoll_fd)
 	info = fopen(path, "re");
 	while (info && !found && fgets(line, sizeof(line), info))
 		found = sscanf(line, "tfd: %d events: %x data: %llx", &target,
-			       &event.events, &data) == 3 &&
+			       &events, &data) == 3 &&
 			target == k->event_fd;
 	if (info)
 		fclose(info);
 	if (!found)
 		return false;
 	event.data.u64 = data;
-	event.events &= ~(uint32_t)EPOLLOUT;
+	event.events = events & ~(uint32_t)EPOLLOUT;
 	return !epoll_ctl(epoll_fd, EPOLL_CTL_MOD, k->event_fd, &event);
 }
 

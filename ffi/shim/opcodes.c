@@ -13,10 +13,13 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+/* A struct statx, which musl before 1.2.5 does not have. */
+#define STATX_BYTES 256
+
 _Static_assert(SOCK_CLOEXEC == O_CLOEXEC, "one flag for both");
 
 const struct opcode opcodes[256] = {
-	[IORING_OP_NOP] = { "nop" },
+	[IORING_OP_NOP] = { .name = "nop" },
 
 	/* files, by fd */
 	[IORING_OP_READ] = { "read", .addr = LEN_BYTES, .waits = POLLIN,
@@ -48,14 +51,14 @@ const struct opcode opcodes[256] = {
 				  .addr2 = LEN_BYTES },
 	[IORING_OP_FGETXATTR] = { "fgetxattr", .addr = PATH,
 				  .addr2 = LEN_BYTES },
-	[KIO_OP_FIXED_FD_INSTALL] = { "fixed_fd_install" },
+	[KIO_OP_FIXED_FD_INSTALL] = { .name = "fixed_fd_install" },
 
 	/* files, by path */
 	[IORING_OP_OPENAT] = { "open", .addr = PATH,
 			       .cloexec = CLOEXEC_IN_FLAGS },
 	[IORING_OP_OPENAT2] = { "openat2", .addr = PATH, .addr2 = LEN_BYTES },
 	[IORING_OP_STATX] = { "statx", .addr = PATH,
-			      .addr2 = SIZED(struct statx) },
+			      .addr2 = SIZED(char[STATX_BYTES]) },
 	[IORING_OP_RENAMEAT] = { "rename", .addr = PATH, .addr2 = PATH },
 	[IORING_OP_UNLINKAT] = { "unlink", .addr = PATH },
 	[IORING_OP_MKDIRAT] = { "mkdir", .addr = PATH },
@@ -69,13 +72,13 @@ const struct opcode opcodes[256] = {
 	/* sockets and pipes; Deno ignores SIGPIPE, other hosts may not */
 	[IORING_OP_SOCKET] = { "socket", .cloexec = CLOEXEC_IN_OFF },
 	[KIO_OP_BIND] = { "bind", .addr = OFF_BYTES },
-	[KIO_OP_LISTEN] = { "listen" },
+	[KIO_OP_LISTEN] = { .name = "listen" },
 	[IORING_OP_ACCEPT] = { "accept",
 			       .addr = SIZED(struct sockaddr_storage),
 			       .addr2 = SIZED(socklen_t),
 			       .cloexec = CLOEXEC_IN_FLAGS },
 	[IORING_OP_CONNECT] = { "connect", .addr = OFF_BYTES },
-	[IORING_OP_SHUTDOWN] = { "shutdown" },
+	[IORING_OP_SHUTDOWN] = { .name = "shutdown" },
 	[IORING_OP_RECV] = { "recv", .addr = LEN_BYTES, .cut = CUT_STREAM },
 	[IORING_OP_SEND] = { "send", .addr = LEN_BYTES,
 			     .addr2 = EXTRA_BYTES, .force = MSG_NOSIGNAL,

@@ -79,12 +79,12 @@ static inline void waiter_begin(struct waiters *waiters,
 /* Gives the waiter of an operation; NULL if it has none. */
 static inline struct waiter *waiter_of(struct waiters *waiters, uint64_t id)
 {
-	struct waiter *waiter = waiters->by_slot + (uint32_t)id;
+	struct waiter *waiter;
 
-	if ((uint32_t)id >= waiters->slots || !waiter->pending ||
-	    waiter->id != id)
+	if ((uint32_t)id >= waiters->slots)
 		return NULL;
-	return waiter;
+	waiter = &waiters->by_slot[(uint32_t)id];
+	return waiter->pending && waiter->id == id ? waiter : NULL;
 }
 
 /* Ends the waiter of an operation: the second ring lets go of its file. */
