@@ -355,7 +355,7 @@ Deno.test("an operation without a row in opcodes.c fails with ENOSYS, and never 
   using folder = temporaryFolder();
   const library = compileMutant(
     folder.path,
-    '\t[IORING_OP_SHUTDOWN] = { "shutdown" },\n',
+    '\t[IORING_OP_SHUTDOWN] = { .name = "shutdown" },\n',
     "",
   );
   const script = `

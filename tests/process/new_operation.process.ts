@@ -9,8 +9,8 @@ import { ASAN_LIBRARY } from "../../ffi/compile.ts";
 import { type Ended, run } from "./support.ts";
 
 /** Its opcode has a row in opcodes.c already, of a name that it takes over. */
-const C_ROW = `	[IORING_OP_NOP] = { "nop" },\n`;
-const NEW_C_ROW = `	[IORING_OP_NOP] = { "nothing" },\n`;
+const C_ROW = `	[IORING_OP_NOP] = { .name = "nop" },\n`;
+const NEW_C_ROW = `	[IORING_OP_NOP] = { .name = "nothing" },\n`;
 
 const ROW = `
 export const DO_NOTHING: Row<"nothing"> = row({
