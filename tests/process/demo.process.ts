@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { Program, run } from "./support.ts";
+import { Program, run, sleep } from "./support.ts";
 
 const DEMO = ["run", "-A", "examples/demo.ts"];
 
@@ -40,6 +40,8 @@ Deno.test("demo stops the server on SIGINT", async () => {
   demo.kill("SIGINT");
   const { code, err } = await demo.ended();
   assertEquals([code, err], [1, "The demo failed: interrupted\n"]);
+  // It was killed; the kernel may need a while to end it.
+  for (let i = 0; i < 500 && isRunning(server); i++) await sleep(10);
   assert(!isRunning(server));
 });
 
