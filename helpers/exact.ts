@@ -8,11 +8,16 @@ import {
   type Offset,
   TRANSFER_MAX,
 } from "../lib/check.ts";
-import { MSG_WAITALL, POLLIN, POLLOUT } from "../lib/constants.ts";
+import {
+  MSG_WAITALL,
+  POLLIN,
+  POLLOUT,
+  SO_TYPE,
+  SOL_SOCKET,
+} from "../lib/constants.ts";
 import { EAGAIN, EINTR, ESPIPE } from "../lib/errno.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
-import { SO_TYPE, SOL_SOCKET } from "../lib/ops/layout.ts";
 import {
   READ_EXACT,
   RECV_EXACT,

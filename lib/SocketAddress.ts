@@ -5,6 +5,7 @@
  * threads.
  */
 import { checkText } from "./check.ts";
+import { AF_INET, AF_INET6, AF_UNIX } from "./constants.ts";
 import { BYTES, DECODE, ringOf, startJobOf } from "./internal.ts";
 import type { IoContext } from "./IoContext.ts";
 import { decimal, parseIpv4, parseIpv6, printIpv6 } from "./ip_text.ts";
@@ -19,9 +20,6 @@ import type { UringOp } from "./UringOp.ts";
 export type AddressFamily = "ipv4" | "ipv6" | "unix";
 
 /** Numbers of the families, and offsets of the parts of struct sockaddr_*. */
-const AF_UNIX = 1;
-const AF_INET = 2;
-const AF_INET6 = 10;
 const NUMBER_OF: ReadonlyMap<AddressFamily, number> = new Map([
   ["unix", AF_UNIX],
   ["ipv4", AF_INET],

@@ -7,7 +7,9 @@
 export { type AddressFamily, SocketAddress } from "../lib/SocketAddress.ts";
 export { acceptLoop, type AcceptLoopOptions } from "./accept_loop.ts";
 export { Connections, type ConnectionsOptions } from "./connections.ts";
-export { Socket, type SocketType } from "./Socket.ts";
+export { type PeerCredentials, Socket, type SocketType } from "./Socket.ts";
+export type { SocketBase } from "./SocketBase.ts";
+export type { SocketOptions } from "./socket_options.ts";
 export { type ListenOptions, TcpListener } from "./TcpListener.ts";
 export {
   type ConnectAttempt,

@@ -22,7 +22,7 @@ struct lookup;
 #define EXPORT __attribute__((visibility("default")))
 
 /* Raised whenever a signature changes; ffi/load.ts compares it. */
-#define KIO_ABI 10
+#define KIO_ABI 11
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
 #define KIO_OP_READ_MULTISHOT 49 /* Linux 6.7 */
@@ -230,6 +230,11 @@ EXPORT int kio_socket_bind(int fd, const void *address, uint32_t length);
 EXPORT int kio_socket_listen(int fd, int backlog);
 EXPORT int kio_option_set(int fd, int level, int name, int value);
 EXPORT int kio_option_get(int fd, int level, int name);
+EXPORT int kio_option_set_bytes(int fd, int level, int name,
+				const void *value, uint32_t length);
+EXPORT int kio_option_get_bytes(int fd, int level, int name, void *value,
+				uint32_t length);
+EXPORT int kio_socket_queued(int fd, bool unsent);
 EXPORT int kio_socket_refuse(int fd);
 EXPORT int kio_nonblocking_set(int fd, bool on);
 EXPORT int kio_accept_now(int fd);

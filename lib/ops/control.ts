@@ -1,5 +1,5 @@
 import { checkArray, checkFd, checkInteger, type Fd } from "../check.ts";
-import { SOL_SOCKET } from "./layout.ts";
+import { SOL_SOCKET } from "../constants.ts";
 
 /** sizeof(struct cmsghdr) and its parts, see cmsg(3). */
 const HEADER_SIZE = 16;

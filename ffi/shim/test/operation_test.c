@@ -196,6 +196,7 @@ TEST(listen_shares_with_its_own_process_only)
 
 TEST(socket_calls_return_negative_errnos)
 {
+	struct linger linger = { 1, 7 };
 	struct sockaddr_storage address;
 	int32_t fds[2];
 
@@ -213,6 +214,22 @@ TEST(socket_calls_return_negative_errnos)
 	CHECK(fcntl(fds[0], F_GETFD) == FD_CLOEXEC);
 	CHECK(kio_option_set(fds[0], SOL_SOCKET, SO_KEEPALIVE, 1) == 0);
 	CHECK(kio_option_get(fds[0], SOL_SOCKET, SO_KEEPALIVE) == 1);
+	CHECK(kio_option_set_bytes(fds[0], SOL_SOCKET, SO_LINGER, &linger,
+				   sizeof(linger)) == 0);
+	linger.l_linger = 0;
+	CHECK(kio_option_get_bytes(fds[0], SOL_SOCKET, SO_LINGER, &linger,
+				   sizeof(linger)) == sizeof(linger));
+	CHECK(linger.l_onoff == 1 && linger.l_linger == 7);
+	CHECK(kio_option_get_bytes(fds[0], SOL_SOCKET, SO_LINGER, &linger, 4) ==
+	      4);
+	CHECK(kio_option_get_bytes(-1, SOL_SOCKET, SO_LINGER, &linger, 4) ==
+	      -EBADF);
+	CHECK(kio_option_set_bytes(-1, SOL_SOCKET, SO_LINGER, &linger, 8) ==
+	      -EBADF);
+	CHECK(write(fds[0], "12345", 5) == 5);
+	CHECK(kio_socket_queued(fds[1], false) == 5);
+	CHECK(kio_socket_queued(fds[0], true) > 0);
+	CHECK(kio_socket_queued(-1, true) == -EBADF);
 	CHECK(kio_nonblocking_set(fds[0], true) == 0);
 	CHECK(fcntl(fds[0], F_GETFL) & O_NONBLOCK);
 	CHECK(kio_nonblocking_set(fds[0], false) == 0);
