@@ -13,6 +13,7 @@ import "./ffi/resolve.ts";
 import "./ffi/symbols.ts";
 import "./helpers/exact.ts";
 import "./helpers/io_helpers.ts";
+import "./helpers/send_all.ts";
 import "./helpers/sendfile.ts";
 import "./lib/IoContext.ts";
 import "./lib/SocketAddress.ts";

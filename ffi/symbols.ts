@@ -77,6 +77,7 @@ export const rareSymbols = {
   kio_ftruncate: fn([K, ID, FD, "i64"], INT),
   kio_poll_end: fn([K, ID], INT),
   kio_msg_ring: fn([K, ID, FD, INT, NUMBER], INT),
+  kio_message_advance: fn([BUFFER, OFFSET], VOID),
   kio_message_init: fn([BUFFER, LENGTH, LENGTH, BUFFER, LENGTH], VOID),
 
   kio_ring_message: fn([FD, INT, NUMBER], INT),

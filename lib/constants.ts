@@ -208,7 +208,7 @@ export const SO_PEERCRED = 17;
 export const SO_RCVLOWAT = 18;
 /** The name of the only interface that it uses. */
 export const SO_BINDTODEVICE = 25;
-/** Read only: whether it listens. */
+/** Read only: 1 for a listener. */
 export const SO_ACCEPTCONN = 30;
 /** The mark of packets, for routes and firewalls; needs CAP_NET_ADMIN. */
 export const SO_MARK = 36;
@@ -256,7 +256,7 @@ export const TCP_FASTOPEN_CONNECT = 30;
 export const IP_TOS = 1;
 /** The hops of packets at most. */
 export const IP_TTL = 2;
-/** Whether packets may be fragmented. */
+/** The discovery of the path's MTU: packets may be fragmented or not. */
 export const IP_MTU_DISCOVER = 10;
 /** Errors that come back are queued; `MSG_ERRQUEUE` receives them. */
 export const IP_RECVERR = 11;
@@ -289,7 +289,7 @@ export const IPV6_MULTICAST_LOOP = 19;
 export const IPV6_JOIN_GROUP = 20;
 /** Leave a multicast group. */
 export const IPV6_LEAVE_GROUP = 21;
-/** Whether packets may be fragmented. */
+/** The discovery of the path's MTU: packets may be fragmented or not. */
 export const IPV6_MTU_DISCOVER = 23;
 /** Read only: the MTU of the path, of a connected socket. */
 export const IPV6_MTU = 24;

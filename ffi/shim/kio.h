@@ -144,6 +144,7 @@ EXPORT void kio_vector_set(struct iovec *vectors, uint32_t index, void *data,
 EXPORT void kio_message_init(char *message, uint32_t name_length,
 			     uint32_t count, void *control,
 			     uint32_t control_length);
+EXPORT void kio_message_advance(char *message, double bytes);
 
 /* ---- chain.c ----------------------------------------------------------- */
 

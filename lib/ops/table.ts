@@ -72,6 +72,8 @@ export const RECV: Row<"recv"> = row({ name: "asyncRecv", verb: "receive", yield
 export const SEND: Row<"send"> = row({ name: "asyncSend", verb: "send", yields: COUNT, opcode: 26, since: "5.6", fault: "send" });
 export const RECV_EXACT: Row<"recv"> = row({ name: "asyncRecvExact", verb: "receive", yields: COUNT, opcode: 27, since: "5.6", fault: "recv" });
 export const SEND_EXACT: Row<"send"> = row({ name: "asyncSendExact", verb: "send", yields: COUNT, opcode: 26, since: "5.6", fault: "send" });
+/** `asyncSendExact()` of several buffers. */
+export const SEND_ALL: Row<"sendmsg"> = row({ ...SEND_EXACT, opcode: 9, since: "5.3", fault: "sendmsg" });
 export const RECVMSG: Row<"recvmsg"> = row({ name: "asyncRecvmsg", verb: "receive a message", yields: DECODED, opcode: 10, since: "5.3", fault: "recvmsg" });
 export const SENDMSG: Row<"sendmsg"> = row({ name: "asyncSendmsg", verb: "send a message", yields: COUNT, opcode: 9, since: "5.3", fault: "sendmsg" });
 export const SHUTDOWN: Row<"shutdown"> = row({ name: "asyncShutdown", verb: "shut down", yields: NOTHING, opcode: 34, since: "5.11", fault: "shutdown" });

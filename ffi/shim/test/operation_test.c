@@ -134,6 +134,28 @@ TEST(message_of_several_buffers_arrives)
 	guard_fire();
 }
 
+TEST(message_advances_over_its_buffers_and_within_one)
+{
+	char message[MSG_VECTORS + 4 * sizeof(struct iovec)] __attribute__((
+		aligned(8))) = { 0 };
+	struct iovec *vectors = (struct iovec *)(message + MSG_VECTORS);
+	const struct msghdr *header = (struct msghdr *)message;
+	char data[] = "abcdefghij";
+
+	for (uint32_t bytes = 0; bytes < 10; bytes++) {
+		kio_vector_set(vectors, 0, data, 3);
+		kio_vector_set(vectors, 1, NULL, 0);
+		kio_vector_set(vectors, 2, data + 3, 4);
+		kio_vector_set(vectors, 3, data + 7, 3);
+		kio_message_init(message, 0, 4, NULL, 0);
+		kio_message_advance(message, bytes);
+		CHECK(header->msg_iov->iov_base == data + bytes);
+		CHECK(header->msg_iovlen == (bytes < 3 ? 4 : bytes < 7 ? 2 : 1));
+		CHECK(header->msg_iov->iov_len ==
+		      (bytes < 3 ? 3 : bytes < 7 ? 7 : 10) - bytes);
+	}
+}
+
 /* Has another process listen at an address; its first byte says how that went. */
 static pid_t listen_elsewhere(const struct sockaddr_in *address, int *status)
 {

@@ -90,6 +90,14 @@ const buffers = () =>
     bad.EMPTY_BUFFERS,
   ]);
 
+/** Several buffers where one may be: anything but a list is tried there. */
+const parts = () =>
+  argument("data", [bad.buffer(), bad.buffer()], [
+    ...bad.NO_LISTS.filter(Array.isArray),
+    [],
+    bad.EMPTY_BUFFERS,
+  ]);
+
 /** An options object: its members may be left out, and it as well. */
 function options(
   members: Record<string, [good: unknown, bad: readonly unknown[]]>,
@@ -391,6 +399,12 @@ export const SAMPLES: Readonly<Record<string, Sample>> = {
     start: kio.asyncSendExact,
     works: ({ roomy }) => [fd(roomy), buffer(), bounds],
     waits: ({ full }) => [fd(full), buffer(), bounds],
+    isLink: false,
+  },
+  SEND_ALL: {
+    start: kio.asyncSendExact,
+    works: ({ roomy }) => [fd(roomy), parts(), bounds],
+    waits: ({ full }) => [fd(full), parts(), bounds],
     isLink: false,
   },
   RECVMSG: {
