@@ -6,13 +6,16 @@ import {
   IP_MULTICAST_IF,
   IP_MULTICAST_LOOP,
   IP_MULTICAST_TTL,
+  IP_RECVERR,
   IP_TOS,
   IPPROTO_IP,
   IPPROTO_IPV6,
   IPPROTO_TCP,
+  IPPROTO_UDP,
   IPV6_MULTICAST_HOPS,
   IPV6_MULTICAST_IF,
   IPV6_MULTICAST_LOOP,
+  IPV6_RECVERR,
   IPV6_TCLASS,
   SO_BROADCAST,
   SO_DOMAIN,
@@ -26,6 +29,7 @@ import {
   TCP_KEEPIDLE,
   TCP_KEEPINTVL,
   TCP_USER_TIMEOUT,
+  UDP_GRO,
 } from "../lib/constants.ts";
 import { DONE, type Result } from "../lib/result.ts";
 import { call, fdOf } from "./call.ts";
@@ -80,6 +84,13 @@ export interface SocketOptions {
    * 2^31 - 1; 0 lets the kernel choose (`IP_MULTICAST_IF`,
    * `IPV6_MULTICAST_IF`). */
   multicastInterface?: number | undefined;
+  /** Has one receive give several datagrams of one sender and one size, where
+   * they came together (`UDP_GRO`); `Datagram.segmentSize` tells. */
+  gro?: boolean | undefined;
+  /** Queues the errors that routers and receivers report, for
+   * `UdpSocket.receiveError()` (`IP_RECVERR`, `IPV6_RECVERR`). A socket that is
+   * not connected gets no other word of them. */
+  queueErrors?: boolean | undefined;
 }
 
 /** A level and a name. */
@@ -162,6 +173,12 @@ const TABLE: Readonly<Record<keyof SocketOptions, Row>> = {
     ipv6: [IPPROTO_IPV6, IPV6_MULTICAST_IF],
     max: INT_MAX,
     bytes: ipMreqn,
+  },
+  gro: { option: [IPPROTO_UDP, UDP_GRO], kind: "boolean" },
+  queueErrors: {
+    option: [IPPROTO_IP, IP_RECVERR],
+    ipv6: [IPPROTO_IPV6, IPV6_RECVERR],
+    kind: "boolean",
   },
 };
 

@@ -119,11 +119,21 @@ const OPTIONS: Readonly<
     1,
     [-1, 2 ** 31],
   ],
+  gro: [true, [[kio.IPPROTO_UDP, kio.UDP_GRO]], 1, [1, null]],
+  queueErrors: [
+    true,
+    [
+      [kio.IPPROTO_IP, kio.IP_RECVERR],
+      [kio.IPPROTO_IPV6, kio.IPV6_RECVERR],
+    ],
+    1,
+    [1, "yes"],
+  ],
 };
 
 /** The socket that has an option. */
 function socketFor(name: string, family: "ipv4" | "ipv6"): Socket {
-  const isForDatagrams = /^(broadcast|multicast)/.test(name);
+  const isForDatagrams = /^(broadcast|multicast|gro|queueErrors)/.test(name);
   return unwrap(Socket.open(family, isForDatagrams ? "datagram" : "stream"));
 }
 
