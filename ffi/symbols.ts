@@ -74,7 +74,6 @@ export const rareSymbols = {
     INT,
   ),
   kio_close: fn([K, ID, FD], INT),
-  kio_ftruncate: fn([K, ID, FD, "i64"], INT),
   kio_poll_end: fn([K, ID], INT),
   kio_msg_ring: fn([K, ID, FD, INT, NUMBER], INT),
   kio_message_advance: fn([BUFFER, OFFSET], VOID),

@@ -1,5 +1,5 @@
 import { loadShim } from "../ffi/load.ts";
-import { checkInteger, checkOptions, isDetached } from "../lib/check.ts";
+import { checkInteger, checkOptions } from "../lib/check.ts";
 import {
   IPPROTO_IPV6,
   IPPROTO_TCP,
@@ -14,17 +14,17 @@ import {
   TCP_NODELAY,
 } from "../lib/constants.ts";
 import { failure, type Result, success } from "../lib/result.ts";
+import {
+  checkOption,
+  checkOptionLength,
+  checkOptionValue,
+} from "../lib/ops/option_value.ts";
 import { fdOf } from "./call.ts";
 import { setOption, setOptions, type SocketOptions } from "./socket_options.ts";
 
 /** The kernel has 8192 at most. */
 const CPU_MAX = 8191;
 const INT_MAX = 2 ** 31 - 1;
-/** Levels and names are small; the ring has 21 bits for a name. */
-const NAME_MAX = 65535;
-/** A page, which is more than any option has. */
-const VALUE_MAX = 4096;
-const INT_SIZE = 4;
 
 /** The options of a socket: the part of `Socket` that sets and reads them. */
 export abstract class SocketBase {
@@ -87,17 +87,8 @@ export abstract class SocketBase {
     value: number | Uint8Array,
   ): Result<void> {
     const verb = "set an option";
-    checkPlace(level, name, verb);
-    if (typeof value === "number") {
-      checkInteger(value, INT_MAX, "value", verb, -INT_MAX - 1);
-    } else if (!(value instanceof Uint8Array) || isDetached(value)) {
-      const given = value instanceof Uint8Array
-        ? "a detached one"
-        : typeof value;
-      throw new TypeError(
-        `Cannot ${verb}: value must be a number or a Uint8Array, got ${given}`,
-      );
-    } else checkInteger(value.length, VALUE_MAX, "length of value", verb);
+    checkOption(level, name, verb);
+    checkOptionValue(value, verb);
     return setOption(this, [level, name], value, `${verb} (${level}, ${name})`);
   }
 
@@ -141,10 +132,8 @@ export abstract class SocketBase {
     length?: number,
   ): Result<number | Uint8Array<ArrayBuffer>> {
     const verb = "get an option";
-    checkPlace(level, name, verb);
-    const size = length === undefined
-      ? INT_SIZE
-      : checkInteger(length, VALUE_MAX, "length", verb, 1);
+    checkOption(level, name, verb);
+    const size = checkOptionLength(length, verb);
     const fd = fdOf(this, verb);
     const value = new Uint8Array(size);
     const filled = loadShim()
@@ -290,11 +279,6 @@ export abstract class SocketBase {
       "set IPV6_V6ONLY",
     );
   }
-}
-
-function checkPlace(level: number, name: number, verb: string): void {
-  checkInteger(level, NAME_MAX, "level", verb);
-  checkInteger(name, NAME_MAX, "name", verb);
 }
 
 /** Throws unless Linux could have such a CPU. */

@@ -34,6 +34,9 @@ struct lookup;
 #define KIO_OP_BIND 56 /* 6.11 */
 #define KIO_OP_LISTEN 57 /* 6.11 */
 #define KIO_OP_PIPE 62 /* 6.16 */
+/* Of IORING_OP_URING_CMD, Linux 6.7. */
+#define KIO_GETSOCKOPT 2
+#define KIO_SETSOCKOPT 3
 #define KIO_REGISTER_SEND_MSG_RING 31 /* 6.13 */
 #define KIO_ENTER_NO_IOWAIT (1U << 7) /* 6.15 */
 #define KIO_FEAT_NO_IOWAIT (1U << 17)
@@ -105,8 +108,8 @@ struct lookup;
  * 0: it is queued, and has one completion without IORING_CQE_F_MORE. Until then
  * the memory that its fields point to, and what that points to, stays as it is.
  * An operation that the kernel lacks is completed with -EINVAL.
- * -ENOSYS: the operation has no row, or a function of its own (close, ftruncate,
- * msg_ring, timeout), or IOSQE_* has others; what follows in a chain is refused.
+ * -ENOSYS: the operation has no row, or a function of its own (close, msg_ring,
+ * timeout), or IOSQE_* has others; what follows in a chain is refused.
  * -ECANCELED: the chain has a link that was refused. -E2BIG: the chain is longer
  * than the queue. Or an error of io_uring_enter(2), as the queue was full.
  * After an error nothing is queued.
@@ -132,7 +135,6 @@ EXPORT int kio_recv(struct kio *k, double id, int fd, void *buffer,
 EXPORT int kio_send(struct kio *k, double id, int fd, const void *buffer,
 		    uint32_t length, int flags);
 EXPORT int kio_close(struct kio *k, double id, int fd);
-EXPORT int kio_ftruncate(struct kio *k, double id, int fd, int64_t length);
 EXPORT int kio_poll_end(struct kio *k, double id);
 EXPORT int kio_msg_ring(struct kio *k, double id, int target_ring_fd,
 			int result, double user_data);

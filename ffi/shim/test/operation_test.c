@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -54,25 +55,30 @@ TEST(registered_files_are_named_by_index)
 	guard_fire();
 }
 
+static int queue_ftruncate(struct kio *k, double id, int fd, double length)
+{
+	return kio_sqe(k, id, KIO_OP_FTRUNCATE, fd, NULL, 0, 0, length, 0);
+}
+
 TEST(ftruncate_works_on_kernels_without_the_operation)
 {
 	struct kio *k = context_open(8);
 	int fd = temporary_file();
 
-	CHECK(kio_ftruncate(k, 1, fd, 10) == 0);
+	CHECK(queue_ftruncate(k, 1, fd, 10) == 0);
 	CHECK(result_of_one(k, 1) == 0);
 	CHECK(lseek(fd, 0, SEEK_END) == 10);
 	context_close(k);
 
 	mask_hide("FTRUNCATE");
 	k = context_open(8);
-	CHECK(kio_ftruncate(k, 2, fd, 20) == 0);
+	CHECK(queue_ftruncate(k, 2, fd, 20) == 0);
 	CHECK(result_of_one(k, 2) == 0);
 	CHECK(lseek(fd, 0, SEEK_END) == 20);
-	CHECK(kio_ftruncate(k, 3, -1, 20) == -EBADF);
+	CHECK(queue_ftruncate(k, 3, -1, 20) == -EBADF);
 	CHECK(k->in_flight == 0);
 	kio_chain(k, true);
-	CHECK(kio_ftruncate(k, 4, fd, 30) == -EOPNOTSUPP);
+	CHECK(queue_ftruncate(k, 4, fd, 30) == -EOPNOTSUPP);
 	CHECK(queue_fsync(k, 5, fd) == -ECANCELED);
 	kio_chain(k, false);
 	CHECK(lseek(fd, 0, SEEK_END) == 20);
@@ -104,6 +110,82 @@ TEST(accept_tells_the_address_and_sets_cloexec)
 	CHECK(memcmp(&peer, &own, sizeof(own)) == 0);
 	context_close(k);
 	guard_fire();
+}
+
+/* Sets or gets an option by a socket command. */
+static int queue_option(struct kio *k, double id, int fd, uint32_t command,
+			uint64_t level, uint64_t name, void *value,
+			int32_t length)
+{
+	return kio_sqe3(k, id, IORING_OP_URING_CMD, fd, NULL,
+			(double)(level | name << 32), 0, NULL, command, 0,
+			length, 0, value, 0);
+}
+
+static void bind_listen_and_set_options(struct kio *k, bool in_ring)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET };
+	int fd = kio_socket(AF_INET, SOCK_STREAM);
+	/* and the length behind it */
+	int value[2] = { 1, 0 };
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	CHECK(queue_option(k, 1, fd, KIO_SETSOCKOPT, SOL_SOCKET, SO_KEEPALIVE,
+			   value, sizeof(int)) == 0);
+	CHECK(result_of_one(k, 1) == 0);
+	CHECK(kio_option_get(fd, SOL_SOCKET, SO_KEEPALIVE) == 1);
+	value[0] = 0;
+	CHECK(queue_option(k, 2, fd, KIO_GETSOCKOPT, SOL_SOCKET, SO_KEEPALIVE,
+			   value, sizeof(int)) == 0);
+	CHECK(result_of_one(k, 2) == (in_ring ? (int)sizeof(int) : 0));
+	CHECK(value[0] == 1 && value[1] == (in_ring ? 0 : (int)sizeof(int)));
+	/* of a level that the ring does not read */
+	CHECK(queue_option(k, 3, fd, KIO_GETSOCKOPT, IPPROTO_TCP, TCP_NODELAY,
+			   value, sizeof(int)) == 0);
+	CHECK(result_of_one(k, 3) == 0);
+	CHECK(value[0] == 0 && value[1] == (int)sizeof(int));
+	CHECK(kio_sqe(k, 4, KIO_OP_BIND, fd, &address, 0, 0, sizeof(address),
+		      0) == 0);
+	CHECK(result_of_one(k, 4) == 0);
+	CHECK(kio_sqe(k, 5, KIO_OP_LISTEN, fd, NULL, 0, 5, 0, 0) == 0);
+	CHECK(result_of_one(k, 5) == 0);
+	CHECK(kio_option_get(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1);
+	CHECK(k->in_flight == 0);
+}
+
+TEST(sockets_are_set_up_on_kernels_without_the_operations)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET };
+	struct kio *k = context_open(8);
+	int value[2] = { 1 };
+
+	bind_listen_and_set_options(k, has_socket_commands());
+	context_close(k);
+
+	mask_hide("FTRUNCATE");
+	k = context_open(8);
+	CHECK(!k->has[KIO_OP_BIND] && !k->has[KIO_OP_LISTEN]);
+	k->has[IORING_OP_URING_CMD] = false;
+	bind_listen_and_set_options(k, false);
+	CHECK(kio_sqe(k, 1, KIO_OP_BIND, -1, &address, 0, 0, sizeof(address),
+		      0) == -EBADF);
+	CHECK(kio_sqe(k, 2, KIO_OP_LISTEN, -1, NULL, 0, 5, 0, 0) == -EBADF);
+	for (uint32_t id = KIO_GETSOCKOPT; id <= KIO_SETSOCKOPT; id++)
+		CHECK(queue_option(k, id, -1, id, SOL_SOCKET, SO_TYPE, value,
+				   sizeof(int)) == -EBADF);
+	kio_chain(k, true);
+	CHECK(kio_sqe(k, 3, KIO_OP_LISTEN, 0, NULL, 0, 5, 0, 0) == -EOPNOTSUPP);
+	CHECK(queue_fsync(k, 4, 0) == -ECANCELED);
+	kio_chain(k, false);
+	CHECK(k->in_flight == 0);
+	context_close(k);
+	guard_fire();
+}
+
+TEST(socket_commands_are_believed_when_they_were_tried)
+{
+	mask_hide("FTRUNCATE");
+	CHECK(!has_socket_commands());
 }
 
 TEST(message_of_several_buffers_arrives)
