@@ -325,8 +325,11 @@ export class SocketAddress {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     const family = bytes.length < 2 ? 0 : view.getUint16(0, true);
     if (family === AF_INET) {
-      const parts = bytes.subarray(IPV4_AT, IPV4_AT + 4);
-      return SocketAddress.v4(view.getUint16(PORT_AT), parts.join("."));
+      // Not by v4(): each datagram that is received has one.
+      const [a, b, c, d] = bytes.subarray(IPV4_AT, IPV4_AT + 4);
+      const port = view.getUint16(PORT_AT);
+      const own = bytes.slice(0, IPV4_SIZE);
+      return new SocketAddress("ipv4", `${a}.${b}.${c}.${d}`, port, own);
     }
     if (family === AF_INET6) {
       const groups = Array.from(

@@ -86,13 +86,13 @@ function filled(buffer: BufferLike, length: number): Uint8Array {
     : new Uint8Array(buffer, 0, size);
 }
 
-/** Makes a datagram of a message of `length` bytes. */
-export function datagramOf(
+/** Makes a datagram of a message of `length` bytes, of which `bytes` are those
+ * that did fit. */
+function datagramWith(
   { address, control }: Receiving,
-  buffer: BufferLike,
+  bytes: Uint8Array,
   length: number,
 ): Datagram {
-  const bytes = filled(buffer, length);
   const gro = controlMessages(control).find(({ level, type }) =>
     level === IPPROTO_UDP && type === UDP_GRO
   );
@@ -102,6 +102,15 @@ export function datagramOf(
     address,
     segmentSize: gro?.data.getInt32(0, true),
   };
+}
+
+/** Makes a datagram of a message of `length` bytes, in the caller's buffer. */
+export function datagramOf(
+  receiving: Receiving,
+  buffer: BufferLike,
+  length: number,
+): Datagram {
+  return datagramWith(receiving, filled(buffer, length), length);
 }
 
 /** Makes the struct msghdr of one receive from the error queue. */
@@ -169,9 +178,10 @@ export function datagramsIn(
 ): Values<Datagram> {
   return {
     of: (length) => {
-      const datagram = datagramOf(receiving, buffer, length);
+      const bytes = buffer.slice(0, length);
+      const datagram = datagramWith(receiving, bytes, length);
       receiving.again();
-      return { ...datagram, bytes: datagram.bytes.slice() };
+      return datagram;
     },
     transient: GOES_ON,
     isSingle: true,
