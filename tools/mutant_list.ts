@@ -1400,14 +1400,14 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ["tests/net/options_test.ts"],
   },
   {
-    rule: "options are checked before the first is set",
+    rule: "a number that is out of an option's range sets nothing",
     file: "net/socket_options.ts",
-    from: "    return [{ name, row, value: valueOf(row, value, name, verb) }];",
-    to: "    return [{ name, row, value: value as Value }];",
+    from: "    return checkInteger(value as number, max, name, verb, min);",
+    to: "    void [max, name, verb, min];\n    return value as number;",
     tests: ["tests/net/options_test.ts"],
   },
   {
-    rule: "each datagram of a stream has room for its own sender",
+    rule: "each datagram of a stream has room for its own control data",
     file: "net/datagram.ts",
     from: "      receiving.again();\n",
     to: "",
