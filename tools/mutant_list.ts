@@ -1382,7 +1382,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "helpers/send_all.ts",
     from: "    sqe.retain(buffers);\n",
     to: "",
-    tests: ["tests/lib/ops/ends_test.ts"],
+    tests: ["tests/process/buffers.process.ts"],
   },
   {
     rule: "a reset tells the peer of no end",
