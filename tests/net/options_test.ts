@@ -199,6 +199,32 @@ kioTest("setOptions() stops at the first that fails, and names it", () => {
   assertCode(unix.left.setOptions({ trafficClass: 0 }), "EOPNOTSUPP");
 });
 
+kioTest(
+  "setOptions() gives the error of each option that a socket lacks",
+  () => {
+    using unix = unixPair();
+    using tcp = unwrap(Socket.open("ipv4"));
+    using udp = unwrap(Socket.open("ipv4", "datagram"));
+    const ofAny = ["priority", "broadcast"];
+    for (const [name, [given, [[level] = []]]] of Object.entries(OPTIONS)) {
+      const options = { [name]: given };
+      if (ofAny.includes(name)) {
+        assert(unix.left.setOptions(options).ok, name);
+        continue;
+      }
+      assertCode(unix.left.setOptions(options), "EOPNOTSUPP");
+      const isTcp = level === kio.IPPROTO_TCP;
+      const isBoth = name === "trafficClass" || name === "queueErrors" ||
+        name === "multicastLoop";
+      if (isBoth) continue;
+      const stranger = isTcp ? udp : tcp;
+      const result = stranger.setOptions(options);
+      assertCode(result, "EOPNOTSUPP", "ENOPROTOOPT", "EINVAL");
+      assertThrows(() => unwrap(result), Error, `Cannot set ${name} (fd `);
+    }
+  },
+);
+
 kioTest("setOption() and getOption() take ints, below 0 too", () => {
   using pair = unixPair();
   const { SOL_SOCKET, SO_RCVLOWAT } = kio;
