@@ -173,7 +173,8 @@ export class UdpSocket extends Socket {
   }
 
   /**
-   * Sends a datagram by sendmsg(2).
+   * Sends a datagram by sendmsg(2). Where the socket is connected `asyncSend()`
+   * and `asyncRecv()` do it as well, and cost less.
    *
    * @param ctx The context.
    * @param data The bytes, or up to 1024 buffers that make one datagram; none
