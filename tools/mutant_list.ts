@@ -1455,4 +1455,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: "works = true;",
     tests: ["C socket_commands_are_believed_when_they_were_tried"],
   },
+  {
+    rule: "a place of the registered files is no fd of a system call",
+    file: "ffi/shim/sqe.c",
+    from: "if (row->at_once && !(op >> 8 & IOSQE_FIXED_FILE)) {",
+    to: "if (row->at_once) {",
+    tests: ["C sockets_are_set_up_on_kernels_without_the_operations"],
+  },
 ];

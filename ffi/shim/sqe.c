@@ -116,7 +116,8 @@ queue_fields(struct kio *k, double id, uint32_t op, int fd, uint64_t addr,
 		else
 			op_flags |= O_CLOEXEC;
 	}
-	if (row->at_once) {
+	/* a registered file has no fd that a system call takes */
+	if (row->at_once && !(op >> 8 & IOSQE_FIXED_FILE)) {
 		ret = at_once(k, row, &(struct io_uring_sqe){
 			.opcode = (uint8_t)op,
 			.fd = fd,
