@@ -41,6 +41,8 @@ export * from "./lib/ops/directory.ts";
 export type { FileStat, FileStatNs, FileType } from "./lib/ops/file_stat.ts";
 export * from "./lib/ops/path.ts";
 export * from "./lib/ops/pipe.ts";
+export * from "./lib/ops/socket_option.ts";
+export * from "./lib/ops/socket_setup.ts";
 export * from "./lib/ops/stat.ts";
 export * from "./lib/ops/symlink.ts";
 export * from "./lib/ops/tee.ts";

@@ -22,6 +22,7 @@ import { start } from "./suites/start.ts";
 import { staticFiles } from "./suites/static.ts";
 import { threads } from "./suites/threads.ts";
 import { timers } from "./suites/timers.ts";
+import { udp } from "./suites/udp.ts";
 import { wake } from "./suites/wake.ts";
 import { describeMachine } from "./this_machine.ts";
 
@@ -34,6 +35,7 @@ const SUITES: Record<string, (options: Options) => Suite> = {
   sendfile,
   copy,
   static: staticFiles,
+  udp,
   heap,
   threads,
   start,

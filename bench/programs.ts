@@ -24,6 +24,7 @@ const C_PROGRAMS = [
   "sendfile",
   "sink",
   "steady",
+  "udp_liburing",
   "waker",
 ];
 

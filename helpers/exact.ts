@@ -8,11 +8,16 @@ import {
   type Offset,
   TRANSFER_MAX,
 } from "../lib/check.ts";
-import { MSG_WAITALL, POLLIN, POLLOUT } from "../lib/constants.ts";
+import {
+  MSG_WAITALL,
+  POLLIN,
+  POLLOUT,
+  SO_TYPE,
+  SOL_SOCKET,
+} from "../lib/constants.ts";
 import { EAGAIN, EINTR, ESPIPE } from "../lib/errno.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
-import { SO_TYPE, SOL_SOCKET } from "../lib/ops/layout.ts";
 import {
   READ_EXACT,
   RECV_EXACT,
@@ -27,6 +32,7 @@ import { Sqe } from "../lib/ring/sqe.ts";
 import { startTransfer } from "../lib/ring/start.ts";
 import { NO_POSITION, Waiting } from "../lib/ring/steps.ts";
 import type { UringOp } from "../lib/UringOp.ts";
+import { sendAll } from "./send_all.ts";
 
 /**
  * Receives by recv(2) until the buffer is full.
@@ -88,28 +94,46 @@ export function asyncRecvExact(
 }
 
 /**
- * Sends all of the data by send(2).
+ * Sends all of the data by send(2), several buffers by sendmsg(2). After a
+ * short send it goes on where that ended, within a buffer too.
  *
  * C++: `AsyncSendExact`
  *
  * @param ctx The context.
  * @param fd The socket.
- * @param data The data, of any length; it must be neither transferred nor
- * changed until completion.
+ * @param data The data, of any length, or 1 to 1024 buffers, one after the
+ * other, of which some may be empty. It must be neither transferred nor changed
+ * until completion.
  * @param options `timeoutMs` and `signal` for the whole transfer.
  * @returns The length of the data. `EPIPE`, `ECONNRESET`, `ETIMEDOUT`,
  * `ECANCELED` … `error.bytesTransferred` tells how many bytes the kernel has
  * taken. After that the connection is of little use: the peer has a part.
- * @throws As `asyncRecvExact()`.
+ * @throws As `asyncRecvExact()`; {RangeError} too if there are too many buffers,
+ * or all are empty.
+ *
+ * @example A head and a body, without joining them
+ * ```ts
+ * import { asyncRecvExact, asyncSendExact, IoContext, Socket, unwrap } from "@kio/kio";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using ctx = new IoContext();
+ * const [left, right] = unwrap(Socket.pair());
+ * const body = new TextEncoder().encode("hello");
+ * const head = new Uint8Array([body.length]);
+ * assertEquals(await asyncSendExact(ctx, left, [head, body]).orThrow(), 6);
+ * await asyncRecvExact(ctx, right, new Uint8Array(6)).orThrow();
+ * await Promise.all([left.close(), right.close()]);
+ * ```
  */
 export function asyncSendExact(
   ctx: IoContext,
   fd: Fd,
-  data: BufferLike,
+  data: BufferLike | readonly BufferLike[],
   options: BoundOptions = {},
 ): UringOp<number> {
   const ring = ringOf(ctx, SEND_EXACT);
-  const sqe = sqeFor(SEND_EXACT, fd, data);
+  if (Array.isArray(data)) return sendAll(ring, fd, data, options);
+  const sqe = sqeFor(SEND_EXACT, fd, data as BufferLike);
   sqe.opFlags = MSG_WAITALL;
   return exact(ring, SEND_EXACT, sqe, POLLOUT, options, () => {});
 }

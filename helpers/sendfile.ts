@@ -1,11 +1,10 @@
 import { loadShim, type Shim } from "../ffi/load.ts";
 import type { BoundOptions } from "../lib/ring/bounds.ts";
 import { checkFd, checkInteger, type Fd } from "../lib/check.ts";
-import { POLLOUT } from "../lib/constants.ts";
+import { POLLOUT, SO_TYPE, SOL_SOCKET } from "../lib/constants.ts";
 import { EAGAIN, ECANCELED, EINTR } from "../lib/errno.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
-import { SO_TYPE, SOL_SOCKET } from "../lib/ops/layout.ts";
 import * as operations from "../lib/ops/table.ts";
 import { failureOf, type Result, success } from "../lib/result.ts";
 import type { Transfer } from "../lib/ring/entry.ts";

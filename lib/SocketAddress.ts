@@ -5,6 +5,7 @@
  * threads.
  */
 import { checkText } from "./check.ts";
+import { AF_INET, AF_INET6, AF_UNIX } from "./constants.ts";
 import { BYTES, DECODE, ringOf, startJobOf } from "./internal.ts";
 import type { IoContext } from "./IoContext.ts";
 import { decimal, parseIpv4, parseIpv6, printIpv6 } from "./ip_text.ts";
@@ -19,9 +20,6 @@ import type { UringOp } from "./UringOp.ts";
 export type AddressFamily = "ipv4" | "ipv6" | "unix";
 
 /** Numbers of the families, and offsets of the parts of struct sockaddr_*. */
-const AF_UNIX = 1;
-const AF_INET = 2;
-const AF_INET6 = 10;
 const NUMBER_OF: ReadonlyMap<AddressFamily, number> = new Map([
   ["unix", AF_UNIX],
   ["ipv4", AF_INET],
@@ -327,8 +325,11 @@ export class SocketAddress {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     const family = bytes.length < 2 ? 0 : view.getUint16(0, true);
     if (family === AF_INET) {
-      const parts = bytes.subarray(IPV4_AT, IPV4_AT + 4);
-      return SocketAddress.v4(view.getUint16(PORT_AT), parts.join("."));
+      // Not by v4(): each datagram that is received has one.
+      const [a, b, c, d] = bytes.subarray(IPV4_AT, IPV4_AT + 4);
+      const port = view.getUint16(PORT_AT);
+      const own = bytes.slice(0, IPV4_SIZE);
+      return new SocketAddress("ipv4", `${a}.${b}.${c}.${d}`, port, own);
     }
     if (family === AF_INET6) {
       const groups = Array.from(

@@ -6,8 +6,11 @@ import { openingError } from "./ring/opening.ts";
 /**
  * How an operation is done here: `"ring"` by the kernel's io_uring,
  * `"syscall"` by a system call that the calling thread makes, `"none"` not at
- * all. `"off"`: the option `allow` leaves it out. A system call is no part of a chain. `asyncFtruncate()` is one before
- * Linux 6.9, and fails in `link()` with EOPNOTSUPP. `asyncPipe()` and
+ * all. `"off"`: the option `allow` leaves it out. A system call is no part of a
+ * chain. `asyncFtruncate()` is one before Linux 6.9, `asyncBind()` and
+ * `asyncListen()` before 6.11, `asyncSetsockopt()` and `asyncGetsockopt()` before
+ * 6.7; in `link()` these fail with EOPNOTSUPP. So does an `asyncGetsockopt()` of
+ * another level than SOL_SOCKET. `asyncPipe()` and
  * `asyncReadlink()` always are: the kernel has no such operations in its ring.
  */
 export type Support = "ring" | "syscall" | "none" | "off";

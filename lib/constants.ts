@@ -1,6 +1,6 @@
 /**
- * The kernel's numbers: flags of open(2), poll(2), recv(2), fallocate(2) and
- * others. They are the same on x86_64 and aarch64 except for those that differ
+ * The kernel's numbers: flags of open(2), poll(2), recv(2), fallocate(2),
+ * options of sockets and others. They are the same on x86_64 and aarch64 except for those that differ
  * here.
  *
  * @module
@@ -63,6 +63,8 @@ export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
 /** Wait until the buffer is full (receiving) or all is sent. */
 export const MSG_WAITALL = 0x100;
+/** Receive an error and the head of the datagram that caused it. */
+export const MSG_ERRQUEUE = 0x2000;
 /** More is to follow: do not send a small packet yet. */
 export const MSG_MORE = 0x8000;
 
@@ -154,3 +156,151 @@ export const SPLICE_F_MOVE = 0x1;
 export const SPLICE_F_NONBLOCK = 0x2;
 /** More is to follow: do not send a small packet yet. */
 export const SPLICE_F_MORE = 0x4;
+
+/** Unix sockets; see socket(2). */
+export const AF_UNIX = 1;
+/** IPv4. */
+export const AF_INET = 2;
+/** IPv6. */
+export const AF_INET6 = 10;
+
+/** A stream of bytes; see socket(2). */
+export const SOCK_STREAM = 1;
+/** Datagrams. */
+export const SOCK_DGRAM = 2;
+/** Records, in order. */
+export const SOCK_SEQPACKET = 5;
+
+/** The level of options of any socket; see socket(7). */
+export const SOL_SOCKET = 1;
+/** The level of options of IPv4; see ip(7). */
+export const IPPROTO_IP = 0;
+/** The level of options of TCP; see tcp(7). */
+export const IPPROTO_TCP = 6;
+/** The level of options of UDP; see udp(7). */
+export const IPPROTO_UDP = 17;
+/** The level of options of IPv6; see ipv6(7). */
+export const IPPROTO_IPV6 = 41;
+
+/** An address may be bound again; see socket(7). */
+export const SO_REUSEADDR = 2;
+/** Read only: `SOCK_STREAM` … */
+export const SO_TYPE = 3;
+/** Read only: the pending error, which reading clears. */
+export const SO_ERROR = 4;
+/** Datagrams may go to a broadcast address. */
+export const SO_BROADCAST = 6;
+/** Bytes of the send buffer. */
+export const SO_SNDBUF = 7;
+/** Bytes of the receive buffer. */
+export const SO_RCVBUF = 8;
+/** Probe a silent peer. */
+export const SO_KEEPALIVE = 9;
+/** The priority of packets on this machine. */
+export const SO_PRIORITY = 12;
+/** close(2) resets the connection, or waits: a struct linger. */
+export const SO_LINGER = 13;
+/** Several sockets share an address. */
+export const SO_REUSEPORT = 15;
+/** Read only: the struct ucred of the peer of a unix socket. */
+export const SO_PEERCRED = 17;
+/** Bytes that must be there before poll(2) tells of them. */
+export const SO_RCVLOWAT = 18;
+/** The name of the only interface that it uses. */
+export const SO_BINDTODEVICE = 25;
+/** Read only: 1 for a listener. */
+export const SO_ACCEPTCONN = 30;
+/** The mark of packets, for routes and firewalls; needs CAP_NET_ADMIN. */
+export const SO_MARK = 36;
+/** Read only: `IPPROTO_TCP` … */
+export const SO_PROTOCOL = 38;
+/** Read only: `AF_INET` … */
+export const SO_DOMAIN = 39;
+/** Microseconds to poll the network card for. */
+export const SO_BUSY_POLL = 46;
+/** The CPU that it takes connections of. */
+export const SO_INCOMING_CPU = 49;
+
+/** Send small segments at once; see tcp(7). */
+export const TCP_NODELAY = 1;
+/** Bytes of a segment at most. */
+export const TCP_MAXSEG = 2;
+/** Send full segments only. */
+export const TCP_CORK = 3;
+/** Seconds of silence before the first keep-alive probe. */
+export const TCP_KEEPIDLE = 4;
+/** Seconds between keep-alive probes. */
+export const TCP_KEEPINTVL = 5;
+/** Keep-alive probes without an answer that end the connection. */
+export const TCP_KEEPCNT = 6;
+/** Tries of a connect. */
+export const TCP_SYNCNT = 7;
+/** Seconds that a listener waits for the first data. */
+export const TCP_DEFER_ACCEPT = 9;
+/** Read only: a struct tcp_info. */
+export const TCP_INFO = 11;
+/** Acknowledge at once, for a while. */
+export const TCP_QUICKACK = 12;
+/** The name of the congestion control. */
+export const TCP_CONGESTION = 13;
+/** Milliseconds that sent data may stay without an answer. */
+export const TCP_USER_TIMEOUT = 18;
+/** Connections with data in their first packet that may wait. */
+export const TCP_FASTOPEN = 23;
+/** Bytes that are not sent yet, above which it is not writable. */
+export const TCP_NOTSENT_LOWAT = 25;
+/** connect(2) waits for the first data to send with it. */
+export const TCP_FASTOPEN_CONNECT = 30;
+
+/** The type of service of packets; see ip(7). */
+export const IP_TOS = 1;
+/** The hops of packets at most. */
+export const IP_TTL = 2;
+/** The discovery of the path's MTU: packets may be fragmented or not. */
+export const IP_MTU_DISCOVER = 10;
+/** Errors that come back are queued; `MSG_ERRQUEUE` receives them. */
+export const IP_RECVERR = 11;
+/** Read only: the MTU of the path, of a connected socket. */
+export const IP_MTU = 14;
+/** An address that this machine lacks may be bound. */
+export const IP_FREEBIND = 15;
+/** As `IP_FREEBIND`, for proxies; needs CAP_NET_ADMIN. */
+export const IP_TRANSPARENT = 19;
+/** The interface for multicast: a struct ip_mreqn. */
+export const IP_MULTICAST_IF = 32;
+/** The hops of multicast packets at most. */
+export const IP_MULTICAST_TTL = 33;
+/** This machine receives its own multicast packets. */
+export const IP_MULTICAST_LOOP = 34;
+/** Join a multicast group: a struct ip_mreqn. */
+export const IP_ADD_MEMBERSHIP = 35;
+/** Leave a multicast group. */
+export const IP_DROP_MEMBERSHIP = 36;
+
+/** The hops of packets at most; see ipv6(7). */
+export const IPV6_UNICAST_HOPS = 16;
+/** The number of the interface for multicast. */
+export const IPV6_MULTICAST_IF = 17;
+/** The hops of multicast packets at most. */
+export const IPV6_MULTICAST_HOPS = 18;
+/** This machine receives its own multicast packets. */
+export const IPV6_MULTICAST_LOOP = 19;
+/** Join a multicast group: a struct ipv6_mreq. */
+export const IPV6_JOIN_GROUP = 20;
+/** Leave a multicast group. */
+export const IPV6_LEAVE_GROUP = 21;
+/** The discovery of the path's MTU: packets may be fragmented or not. */
+export const IPV6_MTU_DISCOVER = 23;
+/** Read only: the MTU of the path, of a connected socket. */
+export const IPV6_MTU = 24;
+/** Errors that come back are queued, as by `IP_RECVERR`. */
+export const IPV6_RECVERR = 25;
+/** No IPv4. */
+export const IPV6_V6ONLY = 26;
+/** The traffic class of packets. */
+export const IPV6_TCLASS = 67;
+
+/** Bytes of each datagram that one send is cut into; see udp(7). */
+export const UDP_SEGMENT = 103;
+/** One receive gives several datagrams of one size. */
+export const UDP_GRO = 104;

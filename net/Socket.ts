@@ -1,9 +1,16 @@
 import { loadShim } from "../ffi/load.ts";
 import { checkInteger, checkOwned } from "../lib/check.ts";
-import { SHUT_RDWR } from "../lib/constants.ts";
+import {
+  SHUT_RDWR,
+  SO_LINGER,
+  SO_PEERCRED,
+  SOCK_DGRAM,
+  SOCK_SEQPACKET,
+  SOCK_STREAM,
+  SOL_SOCKET,
+} from "../lib/constants.ts";
 import { offered } from "../lib/ring/offered.ts";
-import { SOL_SOCKET } from "../lib/ops/layout.ts";
-import { DONE, failure, type Result, success } from "../lib/result.ts";
+import { failure, type Result, success } from "../lib/result.ts";
 import { cancelOn } from "../lib/ring/Ring.ts";
 import {
   ADDRESS_SIZE,
@@ -13,29 +20,33 @@ import {
   familyNumber,
   SocketAddress,
 } from "../lib/SocketAddress.ts";
+import { call, fdOf } from "./call.ts";
+import { SocketBase } from "./SocketBase.ts";
 
-const SO_REUSEADDR = 2;
-const SO_SNDBUF = 7;
-const SO_RCVBUF = 8;
-const SO_KEEPALIVE = 9;
-const SO_REUSEPORT = 15;
-const SO_INCOMING_CPU = 49;
-/** The kernel has 8192 at most. */
-const CPU_MAX = 8191;
-const IPPROTO_TCP = 6;
-const TCP_NODELAY = 1;
-const IPPROTO_IPV6 = 41;
-const IPV6_V6ONLY = 26;
 const SOCK_NONBLOCK = 0o4000;
+
+/** sizeof(struct linger), and one that is on, of 0 seconds. */
+const LINGER_SIZE = 8;
+const AT_ONCE = new Int32Array([1, 0]);
 
 /** The kind of a socket: a stream of bytes, or messages; see socket(2). */
 export type SocketType = "stream" | "datagram" | "seqpacket";
 
 const TYPE_NUMBERS: ReadonlyMap<SocketType, number> = new Map([
-  ["stream", 1],
-  ["datagram", 2],
-  ["seqpacket", 5],
+  ["stream", SOCK_STREAM],
+  ["datagram", SOCK_DGRAM],
+  ["seqpacket", SOCK_SEQPACKET],
 ]);
+
+/** The process at the other end of a unix socket. */
+export interface PeerCredentials {
+  /** Its number; 0 if it is in a PID namespace that is not seen from here. */
+  readonly pid: number;
+  /** Its effective user. */
+  readonly uid: number;
+  /** Its effective group. */
+  readonly gid: number;
+}
 
 /**
  * Owns the fd of a socket and closes it, once. Operations take a `Socket`
@@ -56,7 +67,7 @@ const TYPE_NUMBERS: ReadonlyMap<SocketType, number> = new Map([
  * }
  * ```
  */
-export class Socket implements Disposable, AsyncDisposable {
+export class Socket extends SocketBase implements Disposable, AsyncDisposable {
   #fd: number;
 
   /**
@@ -68,6 +79,7 @@ export class Socket implements Disposable, AsyncDisposable {
    * @throws {TypeError} If `fd` is the ring of a context.
    */
   constructor(fd: number) {
+    super();
     const verb = "own a socket";
     this.#fd = checkOwned(checkInteger(fd, 2 ** 31 - 1, "fd", verb), verb);
     offered.delete(this.#fd);
@@ -108,7 +120,7 @@ export class Socket implements Disposable, AsyncDisposable {
   }
 
   /** The fd; -1 when the socket is closed or released. */
-  get fd(): number {
+  override get fd(): number {
     return this.#fd;
   }
 
@@ -176,7 +188,8 @@ export class Socket implements Disposable, AsyncDisposable {
    */
   bind(address: SocketAddress): Result<void> {
     const bytes = bytesOfAddress(checkAddress(address, "bind"));
-    return this.#call(
+    return call(
+      this,
       "bind",
       (fd) => loadShim().kio_socket_bind(fd, bytes, bytes.length),
       address,
@@ -194,7 +207,8 @@ export class Socket implements Disposable, AsyncDisposable {
    */
   listen(backlog = 4096): Result<void> {
     checkBacklog(backlog);
-    return this.#call(
+    return call(
+      this,
       "listen",
       (fd) => loadShim().kio_socket_listen(fd, backlog),
     );
@@ -211,7 +225,8 @@ export class Socket implements Disposable, AsyncDisposable {
    * @throws {TypeError} If the socket is closed.
    */
   stopListening(): Result<void> {
-    return this.#call(
+    return call(
+      this,
       "stop listening",
       (fd) => loadShim().kio_socket_refuse(fd),
     );
@@ -239,7 +254,7 @@ export class Socket implements Disposable, AsyncDisposable {
 
   #address(peer: boolean): SocketAddress | undefined {
     const bytes = new Uint8Array(ADDRESS_SIZE);
-    const fd = this.#open("get an address");
+    const fd = fdOf(this, "get an address");
     const length = loadShim().kio_socket_name(fd, peer, bytes);
     return length < 0 ? undefined : addressFromBytes(bytes.subarray(0, length));
   }
@@ -253,141 +268,94 @@ export class Socket implements Disposable, AsyncDisposable {
    * @throws {TypeError} If the socket is closed.
    */
   setNonBlocking(on = true): Result<void> {
-    return this.#call(
+    return call(
+      this,
       "set O_NONBLOCK",
       (fd) => loadShim().kio_nonblocking_set(fd, on),
     );
   }
 
   /**
-   * Sets `TCP_NODELAY`: small segments are sent at once, as Nagle's algorithm
-   * is off.
+   * Closes the socket and resets the connection, by SO_LINGER and close(2): the
+   * peer gets `ECONNRESET`, and no end. What was not sent yet is lost. A proxy
+   * passes a reset on by it. What is pending on the socket is cancelled, as
+   * `close()` does.
    *
-   * @param on True if left out.
-   * @returns `EOPNOTSUPP` if it is no TCP socket.
-   * @throws {TypeError} If the socket is closed.
+   * Other sockets than TCP are only closed. The reset goes out with the last fd
+   * of the socket: a copy of it in another process holds it back.
+   *
+   * @returns When the fd is closed.
+   *
+   * @example The peer sees a reset
+   * ```ts
+   * import {
+   *   asyncAccept, asyncRecv, IoContext, Socket, SocketAddress, TcpListener,
+   *   TcpStream, unwrap,
+   * } from "@kio/kio";
+   *
+   * using ctx = new IoContext();
+   * const address = SocketAddress.v4(0, "127.0.0.1");
+   * await using listener = unwrap(TcpListener.bind(address));
+   * const { port } = listener.localAddress!;
+   * await using client = unwrap(await TcpStream.connect(ctx, "127.0.0.1", port));
+   * const server = new Socket(await asyncAccept(ctx, listener).orThrow());
+   * await server.reset();
+   * const received = await asyncRecv(ctx, client, new Uint8Array(64));
+   * console.log(received.ok ? "an end" : received.error.code);
+   * ```
    */
-  setNodelay(on = true): Result<void> {
-    return this.#option("TCP_NODELAY", IPPROTO_TCP, TCP_NODELAY, on ? 1 : 0);
+  async reset(): Promise<void> {
+    const fd = this.#take();
+    if (fd < 0) return;
+    const { kio_option_set_bytes, kio_fd_close } = loadShim();
+    kio_option_set_bytes(fd, SOL_SOCKET, SO_LINGER, AT_ONCE, LINGER_SIZE);
+    await cancelOn(fd);
+    kio_fd_close(fd);
   }
 
   /**
-   * Sets `SO_REUSEADDR`: a listener may have an address again at once.
+   * The process at the other end of a unix socket, as it was when it connected,
+   * by SO_PEERCRED; undefined if the socket is no connected unix socket.
    *
-   * @param on True if left out.
-   * @returns An error of setsockopt(2).
    * @throws {TypeError} If the socket is closed.
    */
-  setReuseAddr(on = true): Result<void> {
-    return this.#option("SO_REUSEADDR", SOL_SOCKET, SO_REUSEADDR, on ? 1 : 0);
+  get peerCredentials(): PeerCredentials | undefined {
+    const fd = fdOf(this, "get the peer's credentials");
+    const ucred = new Int32Array(3).fill(-1);
+    const { kio_option_get_bytes } = loadShim();
+    kio_option_get_bytes(fd, SOL_SOCKET, SO_PEERCRED, ucred, ucred.byteLength);
+    const [pid = 0, uid = 0, gid = 0] = ucred;
+    if (uid === -1) return undefined;
+    return { pid, uid: uid >>> 0, gid: gid >>> 0 };
   }
 
   /**
-   * Sets `SO_REUSEPORT`: several sockets listen on one address, and the kernel
-   * spreads connections between them.
+   * Tells how many bytes can be received at once, by ioctl(2) with SIOCINQ. Of
+   * a datagram socket it is the length of the next datagram.
    *
-   * @param on True if left out.
-   * @returns An error of setsockopt(2).
+   * @returns The number; `EINVAL` for a listener.
    * @throws {TypeError} If the socket is closed.
    */
-  setReusePort(on = true): Result<void> {
-    return this.#option("SO_REUSEPORT", SOL_SOCKET, SO_REUSEPORT, on ? 1 : 0);
+  unreadBytes(): Result<number> {
+    return this.#queued("count unread bytes", false);
   }
 
   /**
-   * Sets `SO_INCOMING_CPU`: of several listeners on one address
-   * (`setReusePort()`) this one takes the connections whose packets arrive on
-   * this CPU. Any of them takes those of a CPU that none of them has. Before
-   * Linux 6.2 the option does nothing.
+   * Tells how many bytes of those sent are still here, by ioctl(2) with
+   * SIOCOUTQ. With TCP the peer has acknowledged all others. With other
+   * sockets it counts memory, and 0 says that none is left.
    *
-   * @param cpu The CPU, 0 to 8191, as Linux counts them.
-   * @returns An error of setsockopt(2).
-   * @throws {RangeError} If `cpu` is out of range.
+   * @returns The number; `EINVAL` for a listener.
    * @throws {TypeError} If the socket is closed.
    */
-  setIncomingCpu(cpu: number): Result<void> {
-    checkCpu(cpu, "set SO_INCOMING_CPU");
-    return this.#option("SO_INCOMING_CPU", SOL_SOCKET, SO_INCOMING_CPU, cpu);
+  unsentBytes(): Result<number> {
+    return this.#queued("count unsent bytes", true);
   }
 
-  /**
-   * Sets `SO_KEEPALIVE`: the kernel looks after a silent peer.
-   *
-   * @param on True if left out.
-   * @returns An error of setsockopt(2).
-   * @throws {TypeError} If the socket is closed.
-   */
-  setKeepAlive(on = true): Result<void> {
-    return this.#option("SO_KEEPALIVE", SOL_SOCKET, SO_KEEPALIVE, on ? 1 : 0);
-  }
-
-  /**
-   * Sets the size of the send buffer (`SO_SNDBUF`). The kernel doubles it, for
-   * its own needs, and caps it (`net.core.wmem_max`).
-   *
-   * @param size Bytes, 1 to 2^31 - 1.
-   * @returns An error of setsockopt(2).
-   * @throws {RangeError} If `size` is out of range.
-   * @throws {TypeError} If the socket is closed.
-   */
-  setSendBuffer(size: number): Result<void> {
-    checkSize(size);
-    return this.#option("SO_SNDBUF", SOL_SOCKET, SO_SNDBUF, size);
-  }
-
-  /**
-   * Sets the size of the receive buffer (`SO_RCVBUF`), as `setSendBuffer()`
-   * does that of the other (`net.core.rmem_max`).
-   *
-   * @param size Bytes, 1 to 2^31 - 1.
-   * @returns An error of setsockopt(2).
-   * @throws {RangeError} If `size` is out of range.
-   * @throws {TypeError} If the socket is closed.
-   */
-  setRecvBuffer(size: number): Result<void> {
-    checkSize(size);
-    return this.#option("SO_RCVBUF", SOL_SOCKET, SO_RCVBUF, size);
-  }
-
-  /**
-   * Sets `IPV6_V6ONLY`: an IPv6 socket takes no IPv4. Call it before `bind()`.
-   *
-   * @param on True if left out.
-   * @returns `EINVAL` if the socket is bound, `ENOPROTOOPT` if it is no IPv6
-   * socket.
-   * @throws {TypeError} If the socket is closed.
-   */
-  setIpv6Only(on = true): Result<void> {
-    return this.#option("IPV6_V6ONLY", IPPROTO_IPV6, IPV6_V6ONLY, on ? 1 : 0);
-  }
-
-  #option(
-    name: string,
-    level: number,
-    option: number,
-    value: number,
-  ): Result<void> {
-    return this.#call(
-      `set ${name}`,
-      (fd) => loadShim().kio_option_set(fd, level, option, value),
-    );
-  }
-
-  #call(
-    verb: string,
-    call: (fd: number) => number,
-    address?: SocketAddress,
-  ): Result<void> {
-    const fd = this.#open(verb);
-    const status = call(fd);
-    if (status >= 0) return DONE;
-    const subject = address === undefined ? `(fd ${fd})` : `to ${address}`;
-    return failure(-status, `${verb} ${subject}`);
-  }
-
-  #open(verb: string): number {
-    if (this.#fd >= 0) return this.#fd;
-    throw new TypeError(`Cannot ${verb}: the socket is closed or released`);
+  #queued(verb: string, unsent: boolean): Result<number> {
+    const fd = fdOf(this, verb);
+    const count = loadShim().kio_socket_queued(fd, unsent);
+    return count < 0 ? failure(-count, `${verb} (fd ${fd})`) : success(count);
   }
 }
 
@@ -428,13 +396,4 @@ export function checkAddress(
 /** Throws unless listen(2) can take it. */
 export function checkBacklog(backlog: number): void {
   checkInteger(backlog, 2 ** 31 - 1, "backlog", "listen", 1);
-}
-
-/** Throws unless Linux could have such a CPU. */
-export function checkCpu(cpu: number, verb: string): void {
-  checkInteger(cpu, CPU_MAX, "CPU", verb);
-}
-
-function checkSize(size: number): void {
-  checkInteger(size, 2 ** 31 - 1, "size", "set a buffer size", 1);
 }

@@ -2,13 +2,8 @@ import { loadShim } from "../ffi/load.ts";
 import { checkOptions } from "../lib/check.ts";
 import { DONE, failure, type Result, success } from "../lib/result.ts";
 import { bytesOfAddress, SocketAddress } from "../lib/SocketAddress.ts";
-import {
-  checkAddress,
-  checkBacklog,
-  checkCpu,
-  openSocket,
-  Socket,
-} from "./Socket.ts";
+import { checkAddress, checkBacklog, openSocket, Socket } from "./Socket.ts";
+import { checkCpu } from "./SocketBase.ts";
 
 /** Options of `TcpListener.bind()`. */
 export interface ListenOptions {

@@ -7,12 +7,11 @@ import {
   checkSignal,
   type Fd,
 } from "../lib/check.ts";
-import { SHUT_RDWR } from "../lib/constants.ts";
+import { SHUT_RDWR, SOL_SOCKET } from "../lib/constants.ts";
 import { EAGAIN } from "../lib/errno.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import { asyncAccept } from "../lib/io.ts";
-import { SOL_SOCKET } from "../lib/ops/layout.ts";
 import { offered } from "../lib/ring/offered.ts";
 import { ACCEPT } from "../lib/ops/table.ts";
 import { DONE, errorOf, failure, type Result } from "../lib/result.ts";

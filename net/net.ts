@@ -7,7 +7,10 @@
 export { type AddressFamily, SocketAddress } from "../lib/SocketAddress.ts";
 export { acceptLoop, type AcceptLoopOptions } from "./accept_loop.ts";
 export { Connections, type ConnectionsOptions } from "./connections.ts";
-export { Socket, type SocketType } from "./Socket.ts";
+export { type PeerCredentials, Socket, type SocketType } from "./Socket.ts";
+export type { Datagram, DatagramError } from "./datagram.ts";
+export type { SocketBase } from "./SocketBase.ts";
+export type { SocketOptions } from "./socket_options.ts";
 export { type ListenOptions, TcpListener } from "./TcpListener.ts";
 export {
   type ConnectAttempt,
@@ -17,3 +20,10 @@ export {
   type ConnectResult,
   TcpStream,
 } from "./TcpStream.ts";
+export {
+  type DatagramsOptions,
+  type UdpConnectOptions,
+  type UdpOptions,
+  type UdpSendOptions,
+  UdpSocket,
+} from "./UdpSocket.ts";

@@ -18,6 +18,7 @@ const CORE = [
   "tests/lib/io_socket_test.ts",
   "tests/lib/memory_test.ts",
   "tests/helpers",
+  "tests/net/UdpSocket_test.ts",
 ];
 const FUZZ = ["tests/fuzz/fuzz.ts", "--seed", "1", "--faults", "--ops"];
 

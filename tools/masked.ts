@@ -29,6 +29,7 @@ const SHORT_TESTS = [
   "io_link",
   "io_socket",
   "msg_ring",
+  "socket_setup",
   "wake",
 ].map((name) => `tests/lib/${name}_test.ts`);
 

@@ -10,7 +10,7 @@
 /* A server that is silent for longer has failed. */
 #define SILENCE_MAX_S 3
 
-static inline int connect_to(unsigned port)
+static inline int connect_by(int type, unsigned port)
 {
 	struct sockaddr_in address = {
 		.sin_family = AF_INET,
@@ -20,14 +20,21 @@ static inline int connect_to(unsigned port)
 	/* The send timeout bounds connect() as well. */
 	struct timeval timeout = { .tv_sec = SILENCE_MAX_S };
 	int one = 1;
-	int fd = check_libc(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+	int fd = check_libc(socket(AF_INET, type | SOCK_CLOEXEC, 0),
 			    "make a socket");
 
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (type == SOCK_STREAM)
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one,
+			   sizeof(one));
 	check_libc(connect(fd, (struct sockaddr *)&address, sizeof(address)),
 		   "connect to the server");
 	return fd;
+}
+
+static inline int connect_to(unsigned port)
+{
+	return connect_by(SOCK_STREAM, port);
 }
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * load PORT CONNECTIONS SIZE SECONDS --pid PID
+ * load PORT CONNECTIONS SIZE SECONDS --pid PID [udp]
  *
  * Keeps one request in flight on each connection to 127.0.0.1, and compares
  * every byte that comes back. Prints one line of JSON about the counted window,
@@ -193,13 +193,13 @@ static void run_until(uint64_t end_ns)
 		;
 }
 
-static void connect_all(unsigned port)
+static void connect_all(int type, unsigned port)
 {
 	char *messages = allocate((size_t)connection_count * size);
 
 	connections = allocate(connection_count * sizeof(*connections));
 	for (unsigned i = 0; i < connection_count; i++) {
-		connections[i].fd = connect_to(port);
+		connections[i].fd = connect_by(type, port);
 		connections[i].message = messages + (size_t)i * size;
 		for (uint32_t k = 0; k < size; k++)
 			connections[i].message[k] = (char)(i * 31 + k * 7);
@@ -246,8 +246,12 @@ static void measure(pid_t server, double seconds)
 
 int main(int argc, char **argv)
 {
-	if (argc != 7 || strcmp(argv[5], "--pid") != 0)
-		die("Usage: load PORT CONNECTIONS SIZE SECONDS --pid PID");
+	int type = argc == 8 && strcmp(argv[7], "udp") == 0 ? SOCK_DGRAM :
+							      SOCK_STREAM;
+
+	if (argc != (type == SOCK_DGRAM ? 8 : 7) ||
+	    strcmp(argv[5], "--pid") != 0)
+		die("Usage: load PORT CONNECTIONS SIZE SECONDS --pid PID [udp]");
 	connection_count = (unsigned)number_argument(argv[2], "CONNECTIONS");
 	size = (uint32_t)number_argument(argv[3], "SIZE");
 	if (connection_count < 1 || connection_count > CONNECTIONS_MAX)
@@ -259,7 +263,7 @@ int main(int argc, char **argv)
 
 	ring_init(&ring, RING_ENTRIES, CONNECTIONS_MAX * 2);
 	provide_buffers();
-	connect_all((unsigned)number_argument(argv[1], "PORT"));
+	connect_all(type, (unsigned)number_argument(argv[1], "PORT"));
 	measure((pid_t)number_argument(argv[6], "PID"),
 		number_argument(argv[4], "SECONDS"));
 	return 0;

@@ -91,9 +91,9 @@ static void ring_probe(struct kio *k)
 
 	if (!probe)
 		return;
-	k->ring_ftruncate = probe->last_op >= KIO_OP_FTRUNCATE &&
-			    probe->ops[KIO_OP_FTRUNCATE].flags &
-				    IO_URING_OP_SUPPORTED;
+	for (uint32_t i = 0; i < probe->ops_len; i++)
+		k->has[probe->ops[i].op] =
+			!!(probe->ops[i].flags & IO_URING_OP_SUPPORTED);
 	io_uring_free_probe(probe);
 }
 
@@ -182,6 +182,7 @@ int kio_probe(struct kio *k, uint8_t *opcodes, uint32_t *info)
 	for (uint32_t i = 0; probe && i < probe->ops_len; i++)
 		opcodes[probe->ops[i].op] =
 			!!(probe->ops[i].flags & IO_URING_OP_SUPPORTED);
+	opcodes[IORING_OP_URING_CMD] &= has_socket_commands();
 	info[0] = (k ? k : &own)->ring.flags;
 	info[1] = (k ? k : &own)->ring.features;
 	/* to no ring: EBADF where it is known */

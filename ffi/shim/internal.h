@@ -54,6 +54,8 @@ struct opcode {
 	bool own;
 	/* off is the offset in a file: `extra` is the low part of it */
 	bool wide;
+	/* what is done at once where the ring lacks it; else NULL */
+	int (*at_once)(const struct io_uring_sqe *sqe);
 };
 extern const struct opcode opcodes[256];
 
@@ -94,9 +96,10 @@ struct kio {
 	uint32_t in_flight;
 	int32_t event_fd;
 	uint32_t enter_flags;
-	bool ring_ftruncate;
-	/* The ring is restricted, and not to this. */
-	bool ftruncate_refused;
+	/* the operations that the kernel has */
+	bool has[256];
+	/* The ring is restricted, and not to these. */
+	bool refused[256];
 	bool armed;
 	/* Linked operations: SQEs since kio_chain(), the last of them. */
 	bool chaining;
@@ -155,6 +158,15 @@ extern __thread struct isolate *isolate;
  */
 int sqe_begin(struct kio *k, struct io_uring_sqe **sqe);
 int sqe_end(struct kio *k, struct io_uring_sqe *sqe, double id, uint32_t flags);
+
+/* ---- at_once.c --------------------------------------------------------- */
+
+int ftruncate_at_once(const struct io_uring_sqe *sqe);
+int bind_at_once(const struct io_uring_sqe *sqe);
+int listen_at_once(const struct io_uring_sqe *sqe);
+int option_at_once(const struct io_uring_sqe *sqe);
+bool has_socket_commands(void);
+bool is_in_ring(const struct kio *k, const struct io_uring_sqe *sqe);
 
 /* ---- close.c ----------------------------------------------------------- */
 

@@ -34,6 +34,9 @@ struct lookup;
 #define KIO_OP_BIND 56 /* 6.11 */
 #define KIO_OP_LISTEN 57 /* 6.11 */
 #define KIO_OP_PIPE 62 /* 6.16 */
+/* Of IORING_OP_URING_CMD, Linux 6.7. */
+#define KIO_GETSOCKOPT 2
+#define KIO_SETSOCKOPT 3
 #define KIO_REGISTER_SEND_MSG_RING 31 /* 6.13 */
 #define KIO_ENTER_NO_IOWAIT (1U << 7) /* 6.15 */
 #define KIO_FEAT_NO_IOWAIT (1U << 17)
@@ -105,8 +108,8 @@ struct lookup;
  * 0: it is queued, and has one completion without IORING_CQE_F_MORE. Until then
  * the memory that its fields point to, and what that points to, stays as it is.
  * An operation that the kernel lacks is completed with -EINVAL.
- * -ENOSYS: the operation has no row, or a function of its own (close, ftruncate,
- * msg_ring, timeout), or IOSQE_* has others; what follows in a chain is refused.
+ * -ENOSYS: the operation has no row, or a function of its own (close, msg_ring,
+ * timeout), or IOSQE_* has others; what follows in a chain is refused.
  * -ECANCELED: the chain has a link that was refused. -E2BIG: the chain is longer
  * than the queue. Or an error of io_uring_enter(2), as the queue was full.
  * After an error nothing is queued.
@@ -132,7 +135,6 @@ EXPORT int kio_recv(struct kio *k, double id, int fd, void *buffer,
 EXPORT int kio_send(struct kio *k, double id, int fd, const void *buffer,
 		    uint32_t length, int flags);
 EXPORT int kio_close(struct kio *k, double id, int fd);
-EXPORT int kio_ftruncate(struct kio *k, double id, int fd, int64_t length);
 EXPORT int kio_poll_end(struct kio *k, double id);
 EXPORT int kio_msg_ring(struct kio *k, double id, int target_ring_fd,
 			int result, double user_data);
@@ -144,6 +146,7 @@ EXPORT void kio_vector_set(struct iovec *vectors, uint32_t index, void *data,
 EXPORT void kio_message_init(char *message, uint32_t name_length,
 			     uint32_t count, void *control,
 			     uint32_t control_length);
+EXPORT void kio_message_advance(char *message, double bytes);
 
 /* ---- chain.c ----------------------------------------------------------- */
 
@@ -233,6 +236,11 @@ EXPORT int kio_socket_bind(int fd, const void *address, uint32_t length);
 EXPORT int kio_socket_listen(int fd, int backlog);
 EXPORT int kio_option_set(int fd, int level, int name, int value);
 EXPORT int kio_option_get(int fd, int level, int name);
+EXPORT int kio_option_set_bytes(int fd, int level, int name,
+				const void *value, uint32_t length);
+EXPORT int kio_option_get_bytes(int fd, int level, int name, void *value,
+				uint32_t length);
+EXPORT int kio_socket_queued(int fd, bool unsent);
 EXPORT int kio_socket_refuse(int fd);
 EXPORT int kio_nonblocking_set(int fd, bool on);
 EXPORT int kio_accept_now(int fd);

@@ -37,3 +37,15 @@ void kio_message_init(char *message, uint32_t name_length, uint32_t count,
 	header->msg_controllen = control_length;
 	header->msg_flags = 0;
 }
+
+/* Leaves the first bytes of a message's buffers out, fewer than it has. */
+void kio_message_advance(char *message, double bytes)
+{
+	struct msghdr *header = (struct msghdr *)message;
+	size_t left = (size_t)bytes;
+
+	for (; left >= header->msg_iov->iov_len; header->msg_iovlen--)
+		left -= header->msg_iov++->iov_len;
+	header->msg_iov->iov_base = (char *)header->msg_iov->iov_base + left;
+	header->msg_iov->iov_len -= left;
+}

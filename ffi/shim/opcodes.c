@@ -41,7 +41,8 @@ const struct opcode opcodes[256] = {
 	[IORING_OP_FSYNC] = { "fsync", .wide = true },
 	[IORING_OP_SYNC_FILE_RANGE] = { "sync_file_range", .wide = true },
 	[IORING_OP_FALLOCATE] = { "fallocate", .wide = true },
-	[KIO_OP_FTRUNCATE] = { "ftruncate", .own = true },
+	[KIO_OP_FTRUNCATE] = { "ftruncate", .wide = true,
+			       .at_once = ftruncate_at_once },
 	[IORING_OP_FADVISE] = { "fadvise", .wide = true },
 	[IORING_OP_MADVISE] = { "madvise", .addr = LEN_BYTES },
 	[IORING_OP_SPLICE] = { "splice", .cut = CUT_ANY },
@@ -71,8 +72,11 @@ const struct opcode opcodes[256] = {
 
 	/* sockets and pipes; Deno ignores SIGPIPE, other hosts may not */
 	[IORING_OP_SOCKET] = { "socket", .cloexec = CLOEXEC_IN_OFF },
-	[KIO_OP_BIND] = { "bind", .addr = OFF_BYTES },
-	[KIO_OP_LISTEN] = { .name = "listen" },
+	[KIO_OP_BIND] = { "bind", .addr = OFF_BYTES, .at_once = bind_at_once },
+	[KIO_OP_LISTEN] = { "listen", .at_once = listen_at_once },
+	/* of its commands, those of sockets */
+	[IORING_OP_URING_CMD] = { "uring_cmd", .addr3 = EXTRA_BYTES,
+				  .at_once = option_at_once },
 	[IORING_OP_ACCEPT] = { "accept",
 			       .addr = SIZED(struct sockaddr_storage),
 			       .addr2 = SIZED(socklen_t),

@@ -47,7 +47,8 @@ int restrict_ring(struct kio *k, const uint8_t *allowed)
 
 	if (!probe)
 		return -ENOMEM;
-	k->ftruncate_refused = !allowed[KIO_OP_FTRUNCATE];
+	for (uint32_t i = 0; i < 256; i++)
+		k->refused[i] = !allowed[i];
 	/* The kernel takes no numbers that it does not know. */
 	for (uint32_t i = 0; i <= probe->last_op; i++)
 		if (allowed[i])

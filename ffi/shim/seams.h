@@ -105,6 +105,7 @@ struct io_uring_probe *seam_probe(struct io_uring *ring);
 int seam_register_ring_fd(struct io_uring *ring);
 int seam_register_workers(struct io_uring *ring, unsigned *workers);
 int seam_register_message(struct io_uring_sqe *message);
+int seam_command(int result);
 #else
 /* The number of an operation, or one that no kernel has. */
 static inline uint8_t seam_opcode(uint8_t opcode)
@@ -139,5 +140,11 @@ static inline int seam_register_message(struct io_uring_sqe *message)
 {
 	return (int)syscall(__NR_io_uring_register, -1,
 			    KIO_REGISTER_SEND_MSG_RING, message, 1);
+}
+
+/* The result of a command to a socket (Linux 6.7). */
+static inline int seam_command(int result)
+{
+	return result;
 }
 #endif

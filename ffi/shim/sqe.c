@@ -69,6 +69,31 @@ static uint64_t field_of(const void *base, double value)
 			   (uint64_t)(uintptr_t)base + (uint64_t)value;
 }
 
+#define DONE 1
+
+/*
+ * Does an operation by its system call if the ring lacks it: DONE, or the error.
+ * 0: the ring has it. In a chain it would be out of order, so it is refused.
+ */
+static int at_once(struct kio *k, const struct opcode *row,
+		   const struct io_uring_sqe *sqe)
+{
+	int ret;
+
+	if (is_in_ring(k, sqe))
+		return 0;
+	if (k->chain_refused)
+		return -ECANCELED;
+	if (k->chaining) {
+		k->chain_refused = true;
+		return -EOPNOTSUPP;
+	}
+	if (k->refused[sqe->opcode])
+		return -EACCES;
+	ret = row->at_once(sqe);
+	return ret < 0 ? ret : DONE;
+}
+
 static inline __attribute__((always_inline)) int
 queue_fields(struct kio *k, double id, uint32_t op, int fd, uint64_t addr,
 	     uint32_t len, uint64_t off, uint32_t op_flags, uint32_t extra,
@@ -83,9 +108,6 @@ queue_fields(struct kio *k, double id, uint32_t op, int fd, uint64_t addr,
 		/* no error of the kernel's: its row was forgotten */
 		return row->name && !row->own ? -EINVAL : -ENOSYS;
 	}
-	ret = sqe_begin(k, &sqe);
-	if (ret)
-		return ret;
 	op_flags |= row->force;
 	if (row->wide) {
 		off += extra;
@@ -96,6 +118,25 @@ queue_fields(struct kio *k, double id, uint32_t op, int fd, uint64_t addr,
 		else
 			op_flags |= O_CLOEXEC;
 	}
+	/* a registered file has no fd that a system call takes */
+	if (row->at_once && !(op >> 8 & IOSQE_FIXED_FILE)) {
+		ret = at_once(k, row, &(struct io_uring_sqe){
+			.opcode = (uint8_t)op,
+			.fd = fd,
+			.off = off,
+			.addr = addr,
+			.len = len,
+			.file_index = extra,
+			.addr3 = addr3,
+		});
+		if (ret < 0)
+			return ret;
+		if (ret == DONE)
+			QUEUE(k, id, 0, io_uring_prep_nop(sqe));
+	}
+	ret = sqe_begin(k, &sqe);
+	if (ret)
+		return ret;
 	*sqe = (struct io_uring_sqe){
 		.opcode = seam_opcode((uint8_t)op),
 		.ioprio = (uint16_t)(op >> 16),
@@ -170,28 +211,6 @@ int kio_send(struct kio *k, double id, int fd, const void *buffer,
 	QUEUE(k, id, 0,
 	      io_uring_prep_send(sqe, fd, buffer, length,
 				 flags | MSG_NOSIGNAL));
-}
-
-/*
- * Before Linux 6.9 the call itself is made here and a NOP brings its result
- * through the ring; in a chain that would be out of order, so it is refused.
- */
-int kio_ftruncate(struct kio *k, double id, int fd, int64_t length)
-{
-	if (!k->ring_ftruncate) {
-		if (k->chaining) {
-			k->chain_refused = true;
-			return -EOPNOTSUPP;
-		}
-		if (k->ftruncate_refused)
-			return -EACCES;
-		if (ftruncate(fd, length) < 0)
-			return -errno;
-		QUEUE(k, id, 0, io_uring_prep_nop(sqe));
-	}
-	QUEUE(k, id, 0,
-	      io_uring_prep_rw(seam_opcode(KIO_OP_FTRUNCATE), sqe, fd,
-			       NULL, 0, (uint64_t)length));
 }
 
 /* Ends a poll, and nothing else that has its id by now. */

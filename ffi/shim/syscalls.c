@@ -6,10 +6,12 @@
 
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -50,6 +52,31 @@ int kio_option_get(int fd, int level, int name)
 	int ret = getsockopt(fd, level, name, &value, &length);
 
 	return ret < 0 ? -errno : value;
+}
+
+int kio_option_set_bytes(int fd, int level, int name, const void *value,
+			 uint32_t length)
+{
+	return result_of(setsockopt(fd, level, name, value, length));
+}
+
+/* Fills `value`; returns its length. */
+int kio_option_get_bytes(int fd, int level, int name, void *value,
+			 uint32_t length)
+{
+	socklen_t filled = length;
+	int ret = getsockopt(fd, level, name, value, &filled);
+
+	return ret < 0 ? -errno : (int)filled;
+}
+
+/* Bytes that are not received yet; or that the peer does not have yet. */
+int kio_socket_queued(int fd, bool unsent)
+{
+	int count = 0;
+	int ret = ioctl(fd, unsent ? SIOCOUTQ : SIOCINQ, &count);
+
+	return ret < 0 ? -errno : count;
 }
 
 /*

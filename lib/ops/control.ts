@@ -1,13 +1,10 @@
 import { checkArray, checkFd, checkInteger, type Fd } from "../check.ts";
-import { SOL_SOCKET } from "./layout.ts";
-
-/** sizeof(struct cmsghdr) and its parts, see cmsg(3). */
-const HEADER_SIZE = 16;
-const LEVEL_AT = 8;
-const TYPE_AT = 12;
-const ALIGNMENT = 8;
+import { SOL_SOCKET } from "../constants.ts";
+import { controlMessage, controlMessages, controlSpace } from "./cmsg.ts";
 
 const SCM_RIGHTS = 1;
+/** sizeof(int). */
+const FD_SIZE = 4;
 
 /** SCM_MAX_FD: fds in one message at most. */
 const FDS_MAX = 253;
@@ -50,13 +47,10 @@ export function scmRights(fds: readonly Fd[]): Uint8Array<ArrayBuffer> {
   checkArray(fds, "fds", verb);
   checkInteger(fds.length, FDS_MAX, "their number", verb, 1);
   const numbers = Array.from(fds, (fd) => checkFd(fd, { verb }));
-  const control = scmRightsSpace(numbers.length);
-  const view = new DataView(control.buffer);
-  view.setBigUint64(0, BigInt(HEADER_SIZE + 4 * numbers.length), true);
-  view.setInt32(LEVEL_AT, SOL_SOCKET, true);
-  view.setInt32(TYPE_AT, SCM_RIGHTS, true);
-  numbers.forEach((fd, i) => view.setInt32(HEADER_SIZE + 4 * i, fd, true));
-  return control;
+  const size = FD_SIZE * numbers.length;
+  return controlMessage(SOL_SOCKET, SCM_RIGHTS, size, (data) => {
+    numbers.forEach((fd, i) => data.setInt32(FD_SIZE * i, fd, true));
+  });
 }
 
 /**
@@ -71,7 +65,7 @@ export function scmRights(fds: readonly Fd[]): Uint8Array<ArrayBuffer> {
  */
 export function scmRightsSpace(count: number): Uint8Array<ArrayBuffer> {
   checkInteger(count, FDS_MAX, "count", "receive fds", 1);
-  return new Uint8Array(aligned(HEADER_SIZE + 4 * count));
+  return new Uint8Array(controlSpace(FD_SIZE * count));
 }
 
 /**
@@ -89,24 +83,12 @@ export function parseScmRights(control: Uint8Array): number[] {
       `Cannot receive fds: control must be a Uint8Array, got ${typeof control}`,
     );
   }
-  const { buffer, byteOffset, byteLength } = control;
-  const view = new DataView(buffer, byteOffset, byteLength);
-  const fds: number[] = [];
-  for (let at = 0; at + HEADER_SIZE <= byteLength;) {
-    const length = Number(view.getBigUint64(at, true));
-    if (length < HEADER_SIZE || length > byteLength - at) break;
-    const isFds = view.getInt32(at + LEVEL_AT, true) === SOL_SOCKET &&
-      view.getInt32(at + TYPE_AT, true) === SCM_RIGHTS;
-    if (isFds) {
-      for (let from = HEADER_SIZE; from + 4 <= length; from += 4) {
-        fds.push(view.getInt32(at + from, true));
-      }
-    }
-    at += aligned(length);
-  }
-  return fds;
-}
-
-function aligned(size: number): number {
-  return Math.ceil(size / ALIGNMENT) * ALIGNMENT;
+  return controlMessages(control)
+    .filter(({ level, type }) => level === SOL_SOCKET && type === SCM_RIGHTS)
+    .flatMap(({ data }) =>
+      Array.from(
+        { length: Math.floor(data.byteLength / FD_SIZE) },
+        (_, i) => data.getInt32(FD_SIZE * i, true),
+      )
+    );
 }

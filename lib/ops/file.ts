@@ -226,10 +226,8 @@ export function asyncFtruncate(
   length: number | bigint,
 ): UringOp<void> {
   const ring = ringOf(ctx, FTRUNCATE);
-  const file = checkFd(fd, FTRUNCATE);
-  const size = checkPlace(length, FTRUNCATE);
-  const { shim, handle } = ring;
-  const entry = ring.take(FTRUNCATE);
-  const status = shim.kio_ftruncate(handle, entry.id, file, BigInt(size));
-  return ring.enter(entry, file, null, status);
+  const sqe = new Sqe(FTRUNCATE.opcode);
+  sqe.fd = checkFd(fd, FTRUNCATE);
+  sqe.offset = checkPlace(length, FTRUNCATE);
+  return start(ring, FTRUNCATE, sqe);
 }

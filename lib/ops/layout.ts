@@ -3,11 +3,6 @@
  * compares each with the C compiler's own.
  */
 
-/** The level of options of any socket; see socket(7). */
-export const SOL_SOCKET = 1;
-/** An option: the type of a socket. */
-export const SO_TYPE = 3;
-
 /** sizeof(struct sockaddr_storage). */
 export const ADDRESS_SIZE = 128;
 

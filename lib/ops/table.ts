@@ -72,6 +72,8 @@ export const RECV: Row<"recv"> = row({ name: "asyncRecv", verb: "receive", yield
 export const SEND: Row<"send"> = row({ name: "asyncSend", verb: "send", yields: COUNT, opcode: 26, since: "5.6", fault: "send" });
 export const RECV_EXACT: Row<"recv"> = row({ name: "asyncRecvExact", verb: "receive", yields: COUNT, opcode: 27, since: "5.6", fault: "recv" });
 export const SEND_EXACT: Row<"send"> = row({ name: "asyncSendExact", verb: "send", yields: COUNT, opcode: 26, since: "5.6", fault: "send" });
+/** `asyncSendExact()` of several buffers. */
+export const SEND_ALL: Row<"sendmsg"> = row({ ...SEND_EXACT, opcode: 9, since: "5.3", fault: "sendmsg" });
 export const RECVMSG: Row<"recvmsg"> = row({ name: "asyncRecvmsg", verb: "receive a message", yields: DECODED, opcode: 10, since: "5.3", fault: "recvmsg" });
 export const SENDMSG: Row<"sendmsg"> = row({ name: "asyncSendmsg", verb: "send a message", yields: COUNT, opcode: 9, since: "5.3", fault: "sendmsg" });
 export const SHUTDOWN: Row<"shutdown"> = row({ name: "asyncShutdown", verb: "shut down", yields: NOTHING, opcode: 34, since: "5.11", fault: "shutdown" });
@@ -95,6 +97,11 @@ export const SETXATTR: Row<"setxattr"> = row({ ...GETXATTR, name: "asyncSetxattr
 export const FSETXATTR: Row<"fsetxattr"> = row({ ...SETXATTR, opcode: 41, fault: "fsetxattr" });
 export const FADVISE: Row<"fadvise"> = row({ name: "asyncFadvise", verb: "advise the kernel", yields: NOTHING, opcode: 24, since: "5.6", fault: "fadvise" });
 export const SYNC_FILE_RANGE: Row<"syncFileRange"> = row({ name: "asyncSyncFileRange", verb: "sync a file range", yields: NOTHING, opcode: 8, since: "5.2", fault: "syncFileRange" });
+export const SOCKET: Row<"socket"> = row({ name: "asyncSocket", verb: "open a socket", yields: FD, opcode: 45, since: "5.19", fault: "socket" });
+export const BIND: Row<"bind"> = row({ name: "asyncBind", verb: "bind", yields: NOTHING, opcode: 56, since: "6.11", fallback: "bind(2)", fault: "bind" });
+export const LISTEN: Row<"listen"> = row({ name: "asyncListen", verb: "listen", yields: NOTHING, opcode: 57, since: "6.11", fallback: "listen(2)", fault: "listen" });
+export const SETSOCKOPT: Row<"uringCmd"> = row({ name: "asyncSetsockopt", verb: "set an option", yields: NOTHING, opcode: 46, since: "6.7", fallback: "setsockopt(2)", fault: "uringCmd" });
+export const GETSOCKOPT: Row<"uringCmd"> = row({ ...SETSOCKOPT, name: "asyncGetsockopt", verb: "get an option", yields: DECODED, fallback: "getsockopt(2)" });
 export const TEE: Row<"tee"> = row({ ...SPLICE, name: "asyncTee", verb: "tee", opcode: 33, since: "5.8", fault: "tee" });
 
 // No operations of the kernel: what threads do, and what only has a verb.

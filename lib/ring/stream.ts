@@ -34,6 +34,8 @@ export interface Values<T> {
   of(result: number): T;
   /** Errors that the operation goes on after. */
   readonly transient: ReadonlySet<number>;
+  /** Each shot has one result: it is no multishot. */
+  readonly isSingle?: boolean;
   /** A value waits in the queue, and is the library's. */
   keep(value: T): void;
   /** A value that waited is the consumer's from now on. */
@@ -63,8 +65,8 @@ export class Stream<T> implements UringStream<T>, Shots {
   #pausing = false;
   /** Shots in a row that have ended at once. */
   #vain = 0;
-  /** Each shot has one result, as the kernel knows no others. */
-  #isSingle = false;
+  /** Each shot has one result, or the kernel knows no others. */
+  #isSingle: boolean;
   /** The consumer has left: what comes is nobody's. */
   #left = false;
   #over = false;
@@ -83,6 +85,7 @@ export class Stream<T> implements UringStream<T>, Shots {
     this.#fd = sqe.fd;
     this.#sqe = sqe;
     this.#values = values;
+    this.#isSingle = values.isSingle === true;
     this.#queueMax = queueMax;
     entry.settle = (result) => this.#end(result as Result<T>);
   }

@@ -84,6 +84,64 @@ kioTest("asyncSendExact() and asyncRecvExact() of pieces meet", async (ctx) => {
   assertEquals(buffer, data);
 });
 
+kioTest(
+  "asyncSendExact() of several buffers sends all, in order",
+  async (ctx) => {
+    const lengths = [1, 0, 70_000, 5, 1 << 20, 0, 3 << 20, 17];
+    const data = pattern(lengths.reduce((sum, length) => sum + length, 0), 2);
+    let at = 0;
+    const buffers = lengths.map((length) => data.subarray(at, at += length));
+    for (const pair of [await tcpPair(ctx), unixPair()]) {
+      const buffer = new Uint8Array(data.length);
+      const given = [...buffers, new DataView(new ArrayBuffer(0))];
+      const sending = asyncSendExact(ctx, pair.left, given);
+      // The array is the caller's again.
+      given.length = 0;
+      const receiving = asyncRecvExact(ctx, pair.right, buffer);
+      assertEquals(value(await sending), data.length);
+      assertEquals(value(await receiving), data.length);
+      assertEquals(buffer, data);
+      pair[Symbol.dispose]();
+    }
+  },
+);
+
+kioTest("asyncSendExact() of 1024 buffers is one operation", async (ctx) => {
+  using pair = unixPair();
+  const buffers = Array.from({ length: 1024 }, (_, i) => pattern(3, i));
+  assertEquals(value(await asyncSendExact(ctx, pair.left, buffers)), 3072);
+  const buffer = new Uint8Array(3072);
+  assertEquals(value(await asyncRecvExact(ctx, pair.right, buffer)), 3072);
+  assertEquals(buffer.subarray(3069), pattern(3, 1023));
+});
+
+kioTest("asyncSendExact() of several buffers is one datagram", async (ctx) => {
+  using pair = unixPair("datagram");
+  const buffers = [bytes("abc"), bytes(""), bytes("de")];
+  assertEquals(value(await asyncSendExact(ctx, pair.left, buffers)), 5);
+  const buffer = new Uint8Array(9);
+  assertEquals(value(await asyncRecv(ctx, pair.right, buffer)), 5);
+  assertEquals(text(buffer.subarray(0, 5)), "abcde");
+});
+
+kioTest(
+  "asyncSendExact() of several buffers that times out tells what was taken",
+  async (ctx) => {
+    using pair = unixPair();
+    const data = pattern(LARGE, 9);
+    const buffers = [data.subarray(0, 100_001), data.subarray(100_001)];
+    const sent = await asyncSendExact(ctx, pair.left, buffers, {
+      timeoutMs: 30,
+    });
+    assertCode(sent, "ETIMEDOUT");
+    const taken = movedOf(sent);
+    assert(taken > 0 && taken < LARGE);
+    const buffer = new Uint8Array(taken);
+    assertEquals(value(await asyncRecvExact(ctx, pair.right, buffer)), taken);
+    assertEquals(buffer, data.subarray(0, taken));
+  },
+);
+
 kioTest("asyncRecvExact() waits for the last byte", async (ctx) => {
   using pair = unixPair();
   const buffer = new Uint8Array(9);

@@ -67,6 +67,20 @@ for (const [name, using] of Object.entries(USING)) {
   });
 }
 
+Deno.test("asyncSendExact() of several buffers names itself when one is gone", async () => {
+  await assertAborts(
+    "asyncSendExact",
+    `
+    const sent = kio.asyncSendExact(ctx, left, [new Uint8Array(1), buffer]);
+    await kio.asyncSleep(ctx, 1);
+    ${TAKING["transfer()"]}
+    const room = new Uint8Array(65536);
+    while (ctx.pending > 0) await kio.asyncRecv(ctx, right, room);
+    console.log(await sent);
+  `,
+  );
+});
+
 for (const made of ["kio.pin(new Uint8Array(64))", "ctx.allocate(64)"]) {
   Deno.test(`${made} cannot be taken away`, async () => {
     for (const taking of Object.values(TAKING)) {

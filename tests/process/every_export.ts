@@ -4,9 +4,11 @@
  */
 import {
   acceptLoop,
+  AF_INET,
   asyncAccept,
   asyncAcceptFrom,
   asyncAcceptMultishot,
+  asyncBind,
   asyncClose,
   asyncConnect,
   asyncFadvise,
@@ -15,8 +17,10 @@ import {
   asyncFstat,
   asyncFsync,
   asyncFtruncate,
+  asyncGetsockopt,
   asyncGetxattr,
   asyncLink,
+  asyncListen,
   asyncLstat,
   asyncMkdir,
   asyncMsgRing,
@@ -37,9 +41,11 @@ import {
   asyncSendExact,
   asyncSendfile,
   asyncSendmsg,
+  asyncSetsockopt,
   asyncSetxattr,
   asyncShutdown,
   asyncSleep,
+  asyncSocket,
   asyncSplice,
   asyncStat,
   asyncSymlink,
@@ -66,10 +72,14 @@ import {
   POLLOUT,
   scmRights,
   scmRightsSpace,
+  SO_PRIORITY,
+  SOCK_STREAM,
   Socket,
   SocketAddress,
+  SOL_SOCKET,
   TcpListener,
   TcpStream,
+  UdpSocket,
   unwrap,
   wake,
   WorkerPool,
@@ -106,7 +116,7 @@ for await (const _ of asyncPollMultishot(ctx, left, POLLOUT)) break;
 await asyncSend(ctx, left, new Uint8Array(4)).orThrow();
 await asyncRecv(ctx, right, one).orThrow();
 await asyncRecvExact(ctx, right, new Uint8Array(3)).orThrow();
-await asyncSendExact(ctx, left, one).orThrow();
+await asyncSendExact(ctx, left, [one]).orThrow();
 const control = scmRights([left]);
 await asyncSendmsg(ctx, left, { buffers: [one], control }).orThrow();
 await asyncRecv(ctx, right, one).orThrow();
@@ -191,6 +201,22 @@ await again.close();
 const connected = TcpStream.connect(ctx, "localhost", at.port);
 await asyncClose(ctx, await asyncAccept(ctx, listener).orThrow());
 await unwrap(await connected).close();
+
+const opened = await asyncSocket(ctx, AF_INET, SOCK_STREAM).orThrow();
+const second = new Socket(opened);
+await asyncSetsockopt(ctx, second, SOL_SOCKET, SO_PRIORITY, 1).orThrow();
+await asyncGetsockopt(ctx, second, SOL_SOCKET, SO_PRIORITY).orThrow();
+await asyncBind(ctx, second, loopback).orThrow();
+await asyncListen(ctx, second).orThrow();
+await second.reset();
+
+using datagrams = unwrap(UdpSocket.bind(loopback));
+using sender = unwrap(UdpSocket.connect(datagrams.localAddress!));
+await sender.send(ctx, one).orThrow();
+await datagrams.receive(ctx, one).orThrow();
+await sender.send(ctx, one).orThrow();
+for await (const _ of datagrams.datagrams(ctx).orThrow()) break;
+await datagrams.receiveError(ctx);
 
 const connections = new Connections(ctx, (socket) => socket.close());
 const stop = new AbortController();

@@ -56,11 +56,13 @@ const INCLUDES = [
   "dirent.h",
   "fcntl.h",
   "limits.h",
+  "linux/errqueue.h",
   "linux/filter.h",
   "linux/openat2.h",
   "netdb.h",
   "netinet/in.h",
   "netinet/tcp.h",
+  "netinet/udp.h",
   "poll.h",
   "stddef.h",
   "stdio.h",
@@ -69,6 +71,7 @@ const INCLUDES = [
   "sys/uio.h",
   "sys/un.h",
   "sys/xattr.h",
+  "time.h",
 ].map((name) => `#include <${name}>\n`).join("");
 
 /** That the C compiler has these values, with the shim's headers and its
@@ -174,8 +177,18 @@ const TWINS: Readonly<Record<string, string | readonly string[]>> = {
 
   // Messages and vectors.
   ALIGNMENT: "CMSG_ALIGN(1)",
+  ERROR_CODE_AT: "offsetof(struct sock_extended_err, ee_code)",
+  ERROR_INFO_AT: "offsetof(struct sock_extended_err, ee_info)",
+  ERROR_SIZE: "sizeof(struct sock_extended_err)",
+  ERROR_TYPE_AT: "offsetof(struct sock_extended_err, ee_type)",
+  FD_SIZE: "sizeof(int)",
   HEADER_SIZE: "CMSG_LEN(0)",
   LEVEL_AT: "offsetof(struct cmsghdr, cmsg_level)",
+  LINGER_SIZE: "sizeof(struct linger)",
+  MREQ6_INTERFACE_AT: "offsetof(struct ipv6_mreq, ipv6mr_interface)",
+  MREQ6_SIZE: "sizeof(struct ipv6_mreq)",
+  MREQN_INTERFACE_AT: "offsetof(struct ip_mreqn, imr_ifindex)",
+  MREQN_SIZE: "sizeof(struct ip_mreqn)",
   MSG_CONTROLLEN_AT: "offsetof(struct msghdr, msg_controllen)",
   MSG_FLAGS_AT: "offsetof(struct msghdr, msg_flags)",
   MSG_NAMELEN_AT: "offsetof(struct msghdr, msg_namelen)",

@@ -184,7 +184,8 @@ TEST(probe_tells_the_same_with_and_without_a_context)
 	CHECK(memcmp(own, of_context, sizeof(own)) == 0);
 	CHECK(memcmp(own_info, info_of_context, sizeof(own_info)) == 0);
 	CHECK(own[IORING_OP_READ] == 1 && own[255] == 0);
-	CHECK(own[KIO_OP_FTRUNCATE] == k->ring_ftruncate);
+	CHECK(own[KIO_OP_FTRUNCATE] == k->has[KIO_OP_FTRUNCATE]);
+	CHECK(own[IORING_OP_URING_CMD] == has_socket_commands());
 	CHECK(own_info[0] & IORING_SETUP_CQSIZE);
 	context_close(k);
 	guard_fire();

@@ -124,3 +124,8 @@ int seam_register_message(struct io_uring_sqe *message)
 				    KIO_REGISTER_SEND_MSG_RING,
 			    message, 1);
 }
+
+int seam_command(int result)
+{
+	return masked(MASK_FTRUNCATE) ? -EOPNOTSUPP : result;
+}

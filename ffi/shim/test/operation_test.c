@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -54,25 +55,30 @@ TEST(registered_files_are_named_by_index)
 	guard_fire();
 }
 
+static int queue_ftruncate(struct kio *k, double id, int fd, double length)
+{
+	return kio_sqe(k, id, KIO_OP_FTRUNCATE, fd, NULL, 0, 0, length, 0);
+}
+
 TEST(ftruncate_works_on_kernels_without_the_operation)
 {
 	struct kio *k = context_open(8);
 	int fd = temporary_file();
 
-	CHECK(kio_ftruncate(k, 1, fd, 10) == 0);
+	CHECK(queue_ftruncate(k, 1, fd, 10) == 0);
 	CHECK(result_of_one(k, 1) == 0);
 	CHECK(lseek(fd, 0, SEEK_END) == 10);
 	context_close(k);
 
 	mask_hide("FTRUNCATE");
 	k = context_open(8);
-	CHECK(kio_ftruncate(k, 2, fd, 20) == 0);
+	CHECK(queue_ftruncate(k, 2, fd, 20) == 0);
 	CHECK(result_of_one(k, 2) == 0);
 	CHECK(lseek(fd, 0, SEEK_END) == 20);
-	CHECK(kio_ftruncate(k, 3, -1, 20) == -EBADF);
+	CHECK(queue_ftruncate(k, 3, -1, 20) == -EBADF);
 	CHECK(k->in_flight == 0);
 	kio_chain(k, true);
-	CHECK(kio_ftruncate(k, 4, fd, 30) == -EOPNOTSUPP);
+	CHECK(queue_ftruncate(k, 4, fd, 30) == -EOPNOTSUPP);
 	CHECK(queue_fsync(k, 5, fd) == -ECANCELED);
 	kio_chain(k, false);
 	CHECK(lseek(fd, 0, SEEK_END) == 20);
@@ -106,6 +112,85 @@ TEST(accept_tells_the_address_and_sets_cloexec)
 	guard_fire();
 }
 
+/* Sets or gets an option by a socket command. */
+static int queue_option(struct kio *k, double id, int fd, uint32_t command,
+			uint64_t level, uint64_t name, void *value,
+			int32_t length)
+{
+	return kio_sqe3(k, id, IORING_OP_URING_CMD, fd, NULL,
+			(double)(level | name << 32), 0, NULL, command, 0,
+			length, 0, value, 0);
+}
+
+static void bind_listen_and_set_options(struct kio *k, bool in_ring)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET };
+	int fd = kio_socket(AF_INET, SOCK_STREAM);
+	/* and the length behind it */
+	int value[2] = { 1, 0 };
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	CHECK(queue_option(k, 1, fd, KIO_SETSOCKOPT, SOL_SOCKET, SO_KEEPALIVE,
+			   value, sizeof(int)) == 0);
+	CHECK(result_of_one(k, 1) == 0);
+	CHECK(kio_option_get(fd, SOL_SOCKET, SO_KEEPALIVE) == 1);
+	value[0] = 0;
+	CHECK(queue_option(k, 2, fd, KIO_GETSOCKOPT, SOL_SOCKET, SO_KEEPALIVE,
+			   value, sizeof(int)) == 0);
+	CHECK(result_of_one(k, 2) == (in_ring ? (int)sizeof(int) : 0));
+	CHECK(value[0] == 1 && value[1] == (in_ring ? 0 : (int)sizeof(int)));
+	/* of a level that the ring does not read */
+	CHECK(queue_option(k, 3, fd, KIO_GETSOCKOPT, IPPROTO_TCP, TCP_NODELAY,
+			   value, sizeof(int)) == 0);
+	CHECK(result_of_one(k, 3) == 0);
+	CHECK(value[0] == 0 && value[1] == (int)sizeof(int));
+	CHECK(kio_sqe(k, 4, KIO_OP_BIND, fd, &address, 0, 0, sizeof(address),
+		      0) == 0);
+	CHECK(result_of_one(k, 4) == 0);
+	CHECK(kio_sqe(k, 5, KIO_OP_LISTEN, fd, NULL, 0, 5, 0, 0) == 0);
+	CHECK(result_of_one(k, 5) == 0);
+	CHECK(kio_option_get(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1);
+	CHECK(k->in_flight == 0);
+}
+
+TEST(sockets_are_set_up_on_kernels_without_the_operations)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET };
+	struct kio *k = context_open(8);
+	int value[2] = { 1 };
+
+	bind_listen_and_set_options(k, has_socket_commands());
+	context_close(k);
+
+	mask_hide("FTRUNCATE");
+	k = context_open(8);
+	CHECK(!k->has[KIO_OP_BIND] && !k->has[KIO_OP_LISTEN]);
+	k->has[IORING_OP_URING_CMD] = false;
+	bind_listen_and_set_options(k, false);
+	CHECK(kio_sqe(k, 1, KIO_OP_BIND, -1, &address, 0, 0, sizeof(address),
+		      0) == -EBADF);
+	CHECK(kio_sqe(k, 2, KIO_OP_LISTEN, -1, NULL, 0, 5, 0, 0) == -EBADF);
+	for (uint32_t id = KIO_GETSOCKOPT; id <= KIO_SETSOCKOPT; id++)
+		CHECK(queue_option(k, id, -1, id, SOL_SOCKET, SO_TYPE, value,
+				   sizeof(int)) == -EBADF);
+	CHECK(kio_sqe(k, 5, KIO_OP_LISTEN | IOSQE_FIXED_FILE << 8, 0, NULL, 0,
+		      5, 0, 0) == 0);
+	CHECK(result_of_one(k, 5) == -EINVAL);
+	kio_chain(k, true);
+	CHECK(kio_sqe(k, 3, KIO_OP_LISTEN, 0, NULL, 0, 5, 0, 0) == -EOPNOTSUPP);
+	CHECK(queue_fsync(k, 4, 0) == -ECANCELED);
+	kio_chain(k, false);
+	CHECK(k->in_flight == 0);
+	context_close(k);
+	guard_fire();
+}
+
+TEST(socket_commands_are_believed_when_they_were_tried)
+{
+	mask_hide("FTRUNCATE");
+	CHECK(!has_socket_commands());
+}
+
 TEST(message_of_several_buffers_arrives)
 {
 	struct kio *k = context_open(8);
@@ -132,6 +217,28 @@ TEST(message_of_several_buffers_arrives)
 	CHECK(((struct msghdr *)in)->msg_namelen == 0);
 	context_close(k);
 	guard_fire();
+}
+
+TEST(message_advances_over_its_buffers_and_within_one)
+{
+	char message[MSG_VECTORS + 4 * sizeof(struct iovec)] __attribute__((
+		aligned(8))) = { 0 };
+	struct iovec *vectors = (struct iovec *)(message + MSG_VECTORS);
+	const struct msghdr *header = (struct msghdr *)message;
+	char data[] = "abcdefghij";
+
+	for (uint32_t bytes = 0; bytes < 10; bytes++) {
+		kio_vector_set(vectors, 0, data, 3);
+		kio_vector_set(vectors, 1, NULL, 0);
+		kio_vector_set(vectors, 2, data + 3, 4);
+		kio_vector_set(vectors, 3, data + 7, 3);
+		kio_message_init(message, 0, 4, NULL, 0);
+		kio_message_advance(message, bytes);
+		CHECK(header->msg_iov->iov_base == data + bytes);
+		CHECK(header->msg_iovlen == (bytes < 3 ? 4 : bytes < 7 ? 2 : 1));
+		CHECK(header->msg_iov->iov_len ==
+		      (bytes < 3 ? 3 : bytes < 7 ? 7 : 10) - bytes);
+	}
 }
 
 /* Has another process listen at an address; its first byte says how that went. */
@@ -196,6 +303,7 @@ TEST(listen_shares_with_its_own_process_only)
 
 TEST(socket_calls_return_negative_errnos)
 {
+	struct linger linger = { 1, 7 };
 	struct sockaddr_storage address;
 	int32_t fds[2];
 
@@ -213,6 +321,22 @@ TEST(socket_calls_return_negative_errnos)
 	CHECK(fcntl(fds[0], F_GETFD) == FD_CLOEXEC);
 	CHECK(kio_option_set(fds[0], SOL_SOCKET, SO_KEEPALIVE, 1) == 0);
 	CHECK(kio_option_get(fds[0], SOL_SOCKET, SO_KEEPALIVE) == 1);
+	CHECK(kio_option_set_bytes(fds[0], SOL_SOCKET, SO_LINGER, &linger,
+				   sizeof(linger)) == 0);
+	linger.l_linger = 0;
+	CHECK(kio_option_get_bytes(fds[0], SOL_SOCKET, SO_LINGER, &linger,
+				   sizeof(linger)) == sizeof(linger));
+	CHECK(linger.l_onoff == 1 && linger.l_linger == 7);
+	CHECK(kio_option_get_bytes(fds[0], SOL_SOCKET, SO_LINGER, &linger, 4) ==
+	      4);
+	CHECK(kio_option_get_bytes(-1, SOL_SOCKET, SO_LINGER, &linger, 4) ==
+	      -EBADF);
+	CHECK(kio_option_set_bytes(-1, SOL_SOCKET, SO_LINGER, &linger, 8) ==
+	      -EBADF);
+	CHECK(write(fds[0], "12345", 5) == 5);
+	CHECK(kio_socket_queued(fds[1], false) == 5);
+	CHECK(kio_socket_queued(fds[0], true) > 0);
+	CHECK(kio_socket_queued(-1, true) == -EBADF);
 	CHECK(kio_nonblocking_set(fds[0], true) == 0);
 	CHECK(fcntl(fds[0], F_GETFL) & O_NONBLOCK);
 	CHECK(kio_nonblocking_set(fds[0], false) == 0);

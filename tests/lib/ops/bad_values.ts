@@ -181,6 +181,19 @@ export const NO_BOOLEANS: unknown[] = [null, 0, 1, "", "true", {}, []];
 export const NO_VALUES: unknown[] = NO_BUFFERS.filter((given) =>
   !EMPTY_BUFFERS.includes(given)
 );
+/** Neither ints nor bytes of an option. */
+export const NO_OPTION_VALUES: unknown[] = [
+  undefined,
+  ...NO_NUMBERS,
+  ...NO_INTEGERS,
+  ...BEYOND_INT32,
+  ...BEYOND_SAFE,
+  -(2 ** 31) - 1,
+  detached(),
+  new ArrayBuffer(4),
+  new Int32Array(1),
+  new Uint8Array(4097),
+];
 /** No lengths of 32 bits; 0 is one. */
 export const NO_UINT32: unknown[] = [
   undefined,

@@ -90,6 +90,14 @@ const buffers = () =>
     bad.EMPTY_BUFFERS,
   ]);
 
+/** Several buffers where one may be: anything but a list is tried there. */
+const parts = () =>
+  argument("data", [bad.buffer(), bad.buffer()], [
+    ...bad.NO_LISTS.filter(Array.isArray),
+    [],
+    bad.EMPTY_BUFFERS,
+  ]);
+
 /** An options object: its members may be left out, and it as well. */
 function options(
   members: Record<string, [good: unknown, bad: readonly unknown[]]>,
@@ -366,6 +374,39 @@ export const SAMPLES: Readonly<Record<string, Sample>> = {
     works: ({ visited }) => [fd(visited)],
     waits: ({ lonely }) => [fd(lonely)],
   },
+  SOCKET: {
+    start: kio.asyncSocket,
+    works: () => [
+      argument("domain", kio.AF_INET, [...bad.NO_NUMBER_31, 65536]),
+      argument("type", kio.SOCK_STREAM, [...bad.NO_NUMBER_31, 256]),
+      argument("protocol", kio.IPPROTO_TCP, [...bad.NO_UINT31, 65536]),
+    ],
+  },
+  BIND: {
+    start: kio.asyncBind,
+    works: ({ client }) => connect(client, kio.SocketAddress.v4(0)),
+  },
+  LISTEN: {
+    start: kio.asyncListen,
+    works: ({ lonely }) => [
+      fd(lonely),
+      argument("backlog", 8, [...bad.NO_UINT31, 0, -0]),
+    ],
+  },
+  SETSOCKOPT: {
+    start: kio.asyncSetsockopt,
+    works: ({ roomy }) => [
+      ...option(roomy),
+      argument("value", 0, bad.NO_OPTION_VALUES),
+    ],
+  },
+  GETSOCKOPT: {
+    start: kio.asyncGetsockopt,
+    works: ({ roomy }) => [
+      ...option(roomy),
+      argument("length", 4, [...bad.NO_UINT31, 0, -0, 4097]),
+    ],
+  },
   CONNECT: {
     start: kio.asyncConnect,
     works: ({ datagrams, anywhere }) => connect(datagrams, anywhere),
@@ -391,6 +432,12 @@ export const SAMPLES: Readonly<Record<string, Sample>> = {
     start: kio.asyncSendExact,
     works: ({ roomy }) => [fd(roomy), buffer(), bounds],
     waits: ({ full }) => [fd(full), buffer(), bounds],
+    isLink: false,
+  },
+  SEND_ALL: {
+    start: kio.asyncSendExact,
+    works: ({ roomy }) => [fd(roomy), parts(), bounds],
+    waits: ({ full }) => [fd(full), parts(), bounds],
     isLink: false,
   },
   RECVMSG: {
@@ -493,6 +540,14 @@ function sendfile(to: kio.Socket, file: number, count = 8): Argument[] {
 function connect(socket: kio.Socket, to: kio.SocketAddress): Argument[] {
   const addresses = [undefined, ...bad.NO_ADDRESSES];
   return [fd(socket), argument("address", to, addresses)];
+}
+
+function option(socket: kio.Socket): Argument[] {
+  return [
+    fd(socket),
+    argument("level", kio.SOL_SOCKET, [...bad.NO_NUMBER_31, 65536]),
+    argument("name", kio.SO_PRIORITY, [...bad.NO_NUMBER_31, 65536]),
+  ];
 }
 
 function poll(socket: kio.Socket, events: number): Argument[] {
