@@ -14,6 +14,8 @@ import "./ffi/symbols.ts";
 import "./helpers/exact.ts";
 import "./helpers/io_helpers.ts";
 import "./helpers/sendfile.ts";
+import "./helpers/vectors.ts";
+import "./helpers/write_exact.ts";
 import "./lib/IoContext.ts";
 import "./lib/SocketAddress.ts";
 import "./lib/capabilities.ts";

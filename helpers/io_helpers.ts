@@ -4,10 +4,6 @@
  *
  * @module
  */
-export {
-  asyncReadExact,
-  asyncRecvExact,
-  asyncSendExact,
-  asyncWriteExact,
-} from "./exact.ts";
+export { asyncReadExact, asyncRecvExact, asyncSendExact } from "./exact.ts";
 export { asyncSendfile } from "./sendfile.ts";
+export { asyncWriteExact, type WriteExactOptions } from "./write_exact.ts";

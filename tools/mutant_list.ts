@@ -33,7 +33,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "a pipe that may hold bytes is not used again",
     file: "helpers/sendfile.ts",
     from:
-      "if (this.moved === this.total) this.#pool.give(pipe);\n    else destroy(pipe);",
+      "if (this.isComplete) this.#pool.give(pipe);\n    else destroy(pipe);",
     to: "this.#pool.give(pipe);\n    void destroy;",
     tests: ["tests/helpers/sendfile_test.ts"],
   },
@@ -1361,5 +1361,48 @@ export const MUTANTS: readonly Mutant[] = [
     from: "else if (result >= 0 && !this.#isSingle) this.#vain = vain + 1;",
     to: "",
     tests: ["tests/lib/multishot_test.ts"],
+  },
+  {
+    rule: "a sync that has failed is never repeated",
+    file: "helpers/write_exact.ts",
+    from: "      if (result >= 0) this.#sync = null;\n      return false;",
+    to:
+      "      if (result >= 0) this.#sync = null;\n      return result === -4;",
+    tests: ["tests/process/durable.process.ts"],
+  },
+  {
+    rule: "a durable write succeeds when its sync has",
+    file: "helpers/write_exact.ts",
+    from: "return super.isComplete && this.#sync === null;",
+    to: "return super.isComplete;",
+    tests: ["tests/helpers/write_exact_test.ts"],
+  },
+  {
+    rule: "a write of several buffers goes on within one",
+    file: "helpers/vectors.ts",
+    from: "    if (this.#gone > 0) this.#set(this.#first, this.#gone);\n",
+    to: "",
+    tests: ["tests/helpers/write_exact_test.ts"],
+  },
+  {
+    rule: "the buffers of a write are seen to be taken away",
+    file: "helpers/vectors.ts",
+    from: "    sqe.retain(this.#pieces);\n",
+    to: "",
+    tests: ["tests/process/buffers.process.ts"],
+  },
+  {
+    rule: "a read with RWF_NOWAIT does not wait",
+    file: "lib/ring/steps.ts",
+    from: "  if (sqe.opFlags & RWF_NOWAIT) return undefined;\n",
+    to: "  void RWF_NOWAIT;\n",
+    tests: ["tests/helpers/write_exact_test.ts"],
+  },
+  {
+    rule: "nor does one of a registered file",
+    file: "lib/ops/read_write.ts",
+    from: "  if (sqe.opFlags & RWF_NOWAIT) return start(ring, row, sqe);\n",
+    to: "  void RWF_NOWAIT;\n",
+    tests: ["tests/helpers/write_exact_test.ts"],
   },
 ];
