@@ -177,6 +177,7 @@ export const EEXIST = 17;
 export const EINVAL = 22;
 export const ENFILE = 23;
 export const EMFILE = 24;
+export const EFBIG = 27;
 export const ESPIPE = 29;
 export const EPIPE = 32;
 export const ERANGE = 34;
