@@ -357,12 +357,12 @@ export class File implements Disposable, AsyncDisposable {
   blocks(
     options: BlocksOptions = {},
   ): AsyncIterable<Uint8Array<ArrayBuffer>> {
-    const { size, inFlight } = checkBlocks(options);
+    const sizes = checkBlocks(options);
     this.#open("read blocks");
     return {
       [Symbol.asyncIterator]: () => {
-        const fd = this.#open("read blocks");
-        return new Blocks(this.#ctx, fd, inFlight, size, "lent");
+        this.#open("read blocks");
+        return new Blocks(this.#ctx, this, sizes, "lent");
       },
     };
   }
@@ -374,8 +374,8 @@ export class File implements Disposable, AsyncDisposable {
    * @throws {TypeError} If the file is closed.
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    const fd = this.#open("read");
-    return this.#readable ??= readableOf(this.#ctx, fd, () => this.close());
+    this.#open("read");
+    return this.#readable ??= readableOf(this.#ctx, this, () => this.close());
   }
 
   /**

@@ -3,7 +3,12 @@
  * each block before the next is asked for would leave the disk idle meanwhile.
  */
 import { loadShim } from "../ffi/load.ts";
-import { checkInteger, checkOptions, CURRENT_POSITION } from "../lib/check.ts";
+import {
+  checkInteger,
+  checkOptions,
+  CURRENT_POSITION,
+  type Offset,
+} from "../lib/check.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import { asyncRead } from "../lib/ops/read_write.ts";
 import type { UringOp } from "../lib/UringOp.ts";
@@ -28,10 +33,16 @@ export interface BlocksOptions {
   inFlight?: number | undefined;
 }
 
+/** Options that are checked. */
+interface BlockSizes {
+  readonly size: number;
+  readonly inFlight: number;
+}
+
 /** Checks the options, and fills those in that are left out. */
 export function checkBlocks(
   options: BlocksOptions,
-): { size: number; inFlight: number } {
+): BlockSizes {
   const verb = "read blocks";
   checkOptions(options, verb);
   const { size = SIZE, inFlight = IN_FLIGHT } = options;
@@ -45,12 +56,17 @@ export function checkBlocks(
 interface Pending {
   readonly op: UringOp<number>;
   readonly buffer: Uint8Array<ArrayBuffer>;
-  /** The place of the block; unused where there is no position. */
+  /** The place of the block; -1 without positions. */
   readonly at: number;
 }
 
 type Block = Uint8Array<ArrayBuffer>;
 type Step = IteratorResult<Block, undefined>;
+
+const OVER: Step = { done: true, value: undefined };
+
+/** The owner of the fd. */
+type OpenFile = { readonly fd: number };
 
 /** The memory that blocks are read into. */
 interface BlockMemory {
@@ -60,126 +76,165 @@ interface BlockMemory {
   give(block: Block): void;
 }
 
-/** The blocks of a file, from its position to its end. The position is behind
- * the last block that was given out. */
+/** The blocks of a file, from its position to its end. When they are over, the
+ * position is behind the last one that was given out. */
 export class Blocks implements AsyncIterator<Block, undefined> {
   readonly #ctx: IoContext;
-  readonly #fd: number;
+  /** Its fd is -1 once it is closed: the number may be another file's then. */
+  readonly #file: OpenFile;
   readonly #memory: BlockMemory;
   readonly #inFlight: number;
+  /** Reads behind the current one. */
   readonly #pending: Pending[] = [];
   /** The place that is read next; -1 for a file without positions, which gives
    * its blocks one after the other. */
   #ahead: number;
+  /** The end of what was given out; -1 without positions. */
+  #given: number;
   /** The end of the file, when it was last looked at. */
   #end = 0;
   /** The block that the consumer has. */
   #lent: Block | undefined;
   #isOver = false;
-  /** The step before: steps come one after the other. */
+  /** Calls that are not answered: one comes after the other. */
+  #calls = 0;
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(
     ctx: IoContext,
-    fd: number,
-    inFlight: number,
-    size: number,
+    file: OpenFile,
+    { size, inFlight }: BlockSizes,
     memory: "lent" | "given",
   ) {
     this.#ctx = ctx;
-    this.#fd = fd;
+    this.#file = file;
     this.#memory = memory === "lent"
       ? lentMemory(ctx, size, inFlight + 1)
       : givenMemory(size);
     this.#inFlight = inFlight;
     const shim = loadShim();
     // A file of /proc has the size 0, and an end that only a read finds.
-    this.#ahead = shim.kio_file_size(fd) > 0
-      ? shim.kio_file_seek(fd, 0n, SEEK_CUR)
+    this.#ahead = shim.kio_file_size(file.fd) > 0
+      ? shim.kio_file_seek(file.fd, 0n, SEEK_CUR)
       : -1;
+    this.#given = this.#ahead;
   }
 
   next(): Promise<Step> {
-    const step = this.#last.then(() => this.#step());
-    this.#last = step.catch(() => {});
-    return step;
+    return this.#inTurn(() => this.#step());
   }
 
   /** Ends the reads that are under way. */
-  return(): Promise<IteratorReturnResult<undefined>> {
-    const end = this.#last.then(() => this.#finish());
-    this.#last = end;
-    return end;
+  return(): Promise<Step> {
+    return this.#inTurn(() => this.#finish());
   }
 
-  async #step(): Promise<Step> {
+  #inTurn(call: () => Promise<Step>): Promise<Step> {
+    const isFree = this.#calls++ === 0;
+    const step = isFree ? call() : this.#last.then(call, call);
+    const over = () => void this.#calls--;
+    step.then(over, over);
+    this.#last = step;
+    return step;
+  }
+
+  /** Gives the next block. It is not async, and nothing is awaited for a block
+   * that is whole: that would cost some microseconds each time. */
+  #step(): Promise<Step> {
     if (this.#lent !== undefined) this.#memory.give(this.#lent);
     this.#lent = undefined;
-    if (this.#isOver) return { done: true, value: undefined };
+    let read: Pending | undefined;
     try {
-      this.#fill();
-      const first = this.#pending.shift();
-      if (first === undefined) return await this.#finish();
+      if (this.#pending.length === 0) this.#start();
+      read = this.#pending.shift();
       // The consumer works on this one meanwhile.
-      if (this.#ahead >= 0) this.#fill();
-      const count = await this.#countOf(first);
-      if (count === 0) return await this.#finish();
-      this.#lent = first.buffer;
-      return { done: false, value: first.buffer.subarray(0, count) };
+      if (read !== undefined) this.#fill();
     } catch (error) {
-      await this.#finish();
-      throw error;
+      return this.#fail(error);
     }
+    if (read === undefined) return this.#finish();
+    const { op, buffer, at } = read;
+    return op.then((result) =>
+      result.ok && result.value === buffer.length
+        ? this.#give(buffer, at, result.value)
+        : this.#givePart(read)
+    );
+  }
+
+  #give(buffer: Block, at: number, count: number): Step {
+    this.#lent = buffer;
+    if (at >= 0) this.#given = at + count;
+    const value = count === buffer.length ? buffer : buffer.subarray(0, count);
+    return { done: false, value };
+  }
+
+  /** Gives what there is of a block, which most often is the last one. */
+  async #givePart({ op, buffer, at }: Pending): Promise<Step> {
+    try {
+      let count = await op.orThrow();
+      if (at >= 0) {
+        const size = Math.min(buffer.length, this.#end - at);
+        while (count > 0 && count < size) {
+          const rest = buffer.subarray(count);
+          const from = at + count;
+          const more = await asyncRead(this.#ctx, this.#file, rest, from)
+            .orThrow();
+          if (more === 0) break; // the file was cut off meanwhile
+          count += more;
+        }
+        // Nothing that was read behind it is the next block.
+        if (count < buffer.length) await this.#drop();
+        this.#ahead = at + count;
+      }
+      return count === 0 ? this.#finish() : this.#give(buffer, at, count);
+    } catch (error) {
+      return this.#fail(error);
+    }
+  }
+
+  /** Starts the first reads, or the only one. */
+  #start(): void {
+    if (this.#isOver) return;
+    const { fd } = this.#file;
+    if (fd < 0) {
+      throw new TypeError(
+        "Cannot read blocks: the file is closed or released",
+      );
+    }
+    if (this.#ahead < 0) return this.#read(CURRENT_POSITION, -1);
+    this.#end = loadShim().kio_file_size(fd);
+    this.#fill();
   }
 
   /** Starts as many reads as may be in flight. */
   #fill(): void {
-    const { length } = this.#pending;
-    if (this.#ahead < 0) {
-      if (length === 0) this.#start(CURRENT_POSITION);
-      return;
-    }
-    if (length === 0) this.#end = loadShim().kio_file_size(this.#fd);
     while (
-      this.#ahead < this.#end && this.#pending.length < this.#inFlight
-    ) this.#ahead += this.#start(this.#ahead);
+      this.#ahead >= 0 && this.#ahead < this.#end &&
+      this.#pending.length < this.#inFlight
+    ) this.#read(this.#ahead, this.#ahead);
   }
 
-  /** Starts a read; returns the bytes that it asks for. */
-  #start(offset: number | typeof CURRENT_POSITION): number {
+  #read(offset: Offset, at: number): void {
     const buffer = this.#memory.take();
-    const op = asyncRead(this.#ctx, this.#fd, buffer, offset);
-    const at = offset === CURRENT_POSITION ? -1 : offset;
+    const op = asyncRead(this.#ctx, this.#file, buffer, offset);
     this.#pending.push({ op, buffer, at });
-    return buffer.length;
+    if (at >= 0) this.#ahead += buffer.length;
   }
 
-  /** Waits for a read, and moves the position behind it. */
-  async #countOf({ op, buffer, at }: Pending): Promise<number> {
-    let count = await op.orThrow();
-    if (at < 0) return count;
-    const size = Math.min(buffer.length, this.#end - at);
-    while (count > 0 && count < size) {
-      const rest = buffer.subarray(count);
-      const more = await asyncRead(this.#ctx, this.#fd, rest, at + count)
-        .orThrow();
-      if (more === 0) break; // the file was cut off meanwhile
-      count += more;
-    }
-    if (count < buffer.length) {
-      // Nothing behind it is the next block.
-      await this.#drop();
-      this.#ahead = at + count;
-      if (count < size) this.#isOver = true;
-    }
-    loadShim().kio_file_seek(this.#fd, BigInt(at + count), SEEK_SET);
-    return count;
+  async #fail(error: unknown): Promise<never> {
+    await this.#finish();
+    throw error;
   }
 
-  async #finish(): Promise<IteratorReturnResult<undefined>> {
+  async #finish(): Promise<Step> {
+    if (this.#isOver) return OVER;
     this.#isOver = true;
     await this.#drop();
-    return { done: true, value: undefined };
+    const { fd } = this.#file;
+    if (this.#given >= 0 && fd >= 0) {
+      loadShim().kio_file_seek(fd, BigInt(this.#given), SEEK_SET);
+    }
+    return OVER;
   }
 
   /** Ends the reads that are under way. */

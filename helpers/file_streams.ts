@@ -9,12 +9,11 @@ type Close = () => Promise<void>;
 /** Gives a file from its position on, and closes it at its end. */
 export function readableOf(
   ctx: IoContext,
-  fd: number,
+  file: { readonly fd: number },
   close: Close,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
-  const { size, inFlight } = checkBlocks({});
   // The stream takes the memory of a chunk away.
-  const blocks = new Blocks(ctx, fd, inFlight, size, "given");
+  const blocks = new Blocks(ctx, file, checkBlocks({}), "given");
   return new ReadableStream({
     type: "bytes",
     async pull(controller) {

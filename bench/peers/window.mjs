@@ -20,6 +20,20 @@ export function randomSource() {
   };
 }
 
+/**
+ * Checks that a block is the one at a place of the file: each 4 KiB of the file
+ * begin with their own number.
+ *
+ * @param {Uint8Array} block
+ * @param {number} at
+ */
+export function checkBlock(block, at) {
+  const number = block[0] + (block[1] << 8) + (block[2] << 16);
+  if (at % 4096 === 0 && number !== at / 4096) {
+    throw new Error("Cannot trust the read: another block came");
+  }
+}
+
 /** Counts operations for some seconds, after a warm-up that does not count. */
 export class Window {
   #ops = 0;
