@@ -22,7 +22,9 @@ const C_PROGRAMS = [
   "message",
   "rusage",
   "sendfile",
+  "sequential",
   "sink",
+  "small_files",
   "steady",
   "waker",
 ];

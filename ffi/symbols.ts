@@ -108,6 +108,7 @@ export const rareSymbols = {
   kio_readlink: fn([FD, BUFFER, BUFFER, LENGTH], INT),
   kio_unlink: fn([FD, BUFFER], INT),
   kio_file_size: fn([FD], "f64"),
+  kio_file_own: fn([FD], "f64"),
   kio_file_seek: fn([FD, "i64", INT], "f64"),
   kio_file_lock: fn([FD, INT], INT),
   kio_file_times: fn([FD, "i64", "i64"], INT),

@@ -182,9 +182,11 @@ export class Blocks implements AsyncIterator<Block, undefined> {
           if (more === 0) break; // the file was cut off meanwhile
           count += more;
         }
-        // Nothing that was read behind it is the next block.
-        if (count < buffer.length) await this.#drop();
-        this.#ahead = at + count;
+        if (count < buffer.length) {
+          // Nothing that was read behind it is the next block.
+          await this.#drop();
+          this.#ahead = at + count;
+        }
       }
       return count === 0 ? this.#finish() : this.#give(buffer, at, count);
     } catch (error) {

@@ -1,5 +1,10 @@
 import { loadShim } from "../ffi/load.ts";
-import { checkInteger, CURRENT_POSITION, type Path } from "../lib/check.ts";
+import {
+  checkBounds,
+  checkInteger,
+  CURRENT_POSITION,
+  type Path,
+} from "../lib/check.ts";
 import { O_RDONLY } from "../lib/constants.ts";
 import { EFBIG, ETIMEDOUT } from "../lib/errno.ts";
 import type { IoContext } from "../lib/IoContext.ts";
@@ -57,19 +62,47 @@ export async function readFile(
   path: Path,
   options: ReadFileOptions = {},
 ): Promise<Result<Uint8Array<ArrayBuffer>>> {
-  using bounds = new Bounds(options, VERB);
-  const { dir, sizeMax = 2 ** 31 - 1 } = options;
+  checkBounds(options, VERB);
+  const { dir, sizeMax = 2 ** 31 - 1, timeoutMs, signal } = options;
   checkInteger(sizeMax, 2 ** 31 - 1, "sizeMax", VERB);
-  const opened = await bounds.of(asyncOpen(ctx, path, O_RDONLY, { dir }));
-  if (!opened.ok) return opened;
-  const fd = opened.value;
-  loadShim().kio_fd_own(fd);
+  // Most calls have no limits: of thousands of small files these would cost as
+  // much as the rest.
+  const isBounded = timeoutMs !== undefined || signal !== undefined;
+  const bounds = isBounded ? new Bounds(options, VERB) : undefined;
+  const shim = loadShim();
+  let fd = -1;
   try {
-    const read = await readToEnd(ctx, fd, sizeMax, bounds);
-    if (typeof read !== "number") return success(read);
-    return failure(read, `${VERB} ${shownPath(path)}`);
+    const opening = asyncOpen(ctx, path, O_RDONLY, { dir });
+    const opened = await (bounds?.of(opening) ?? opening);
+    if (!opened.ok) return opened;
+    fd = opened.value;
+    const size = shim.kio_file_own(fd);
+    // One byte more: a read that is short of it has found the end.
+    let buffer = new Uint8Array(
+      size > 0 && size <= sizeMax ? size + 1 : SIZE_FIRST,
+    );
+    let errno = size > sizeMax ? EFBIG : 0;
+    for (let length = 0; errno === 0;) {
+      const rest = length === 0 ? buffer : buffer.subarray(length);
+      const reading = asyncRead(ctx, fd, rest, CURRENT_POSITION);
+      const read = await (bounds?.of(reading) ?? reading);
+      if (!read.ok) {
+        errno = read.error.errno;
+        break;
+      }
+      length += read.value;
+      const isAtEnd = read.value === 0 ||
+        length === size && length < buffer.length;
+      if (length > sizeMax) errno = EFBIG;
+      else if (isAtEnd) return success(buffer.subarray(0, length));
+      // A read that never waits succeeds with no time left, too.
+      else if (bounds?.remainingMs === 0) errno = ETIMEDOUT;
+      else if (length === buffer.length) buffer = grown(buffer, sizeMax + 1);
+    }
+    return failure(errno, `${VERB} ${shownPath(path)}`);
   } finally {
-    loadShim().kio_fd_close(fd);
+    if (fd >= 0) shim.kio_fd_close(fd);
+    bounds?.[Symbol.dispose]();
   }
 }
 
@@ -100,33 +133,12 @@ export async function readTextFile(
   return read.ok ? success(utf8.decode(read.value)) : read;
 }
 
-/** Reads up to the end. Returns an errno for a failure. */
-async function readToEnd(
-  ctx: IoContext,
-  fd: number,
-  sizeMax: number,
-  bounds: Bounds,
-): Promise<Uint8Array<ArrayBuffer> | number> {
-  const size = loadShim().kio_file_size(fd);
-  if (size > sizeMax) return EFBIG;
-  // One byte more: a read that is short of it has found the end.
-  let buffer = new Uint8Array(size > 0 ? size + 1 : SIZE_FIRST);
-  let length = 0;
-  for (;;) {
-    const rest = length === 0 ? buffer : buffer.subarray(length);
-    const read = await bounds.of(asyncRead(ctx, fd, rest, CURRENT_POSITION));
-    if (!read.ok) return read.error.errno;
-    length += read.value;
-    const isAtEnd = read.value === 0 ||
-      length === size && length < buffer.length;
-    if (length > sizeMax) return EFBIG;
-    if (isAtEnd) return buffer.subarray(0, length);
-    // A read that never waits succeeds with no time left, too.
-    if (bounds.remainingMs === 0) return ETIMEDOUT;
-    if (length === buffer.length) {
-      const larger = new Uint8Array(Math.min(2 * length, sizeMax + 1));
-      larger.set(buffer);
-      buffer = larger;
-    }
-  }
+/** Copies what is read into more memory, twice as much if the limit allows it. */
+function grown(
+  buffer: Uint8Array<ArrayBuffer>,
+  max: number,
+): Uint8Array<ArrayBuffer> {
+  const larger = new Uint8Array(Math.min(2 * buffer.length, max));
+  larger.set(buffer);
+  return larger;
 }

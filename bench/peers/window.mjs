@@ -34,6 +34,30 @@ export function checkBlock(block, at) {
   }
 }
 
+/**
+ * Names the small files of a folder, one after the other and from the start
+ * again. Each begins with its number, which says how long it is.
+ *
+ * @param {string} folder
+ * @param {number} files
+ */
+export function fileSource(folder, files) {
+  let next = 0;
+  return () => {
+    const number = next++ % files;
+    return {
+      path: `${folder}/${number}`,
+      /** @param {Uint8Array} data */
+      check(data) {
+        const found = data[0] + (data[1] << 8) + (data[2] << 16);
+        if (found !== number || data.length !== 512 + number % 64 * 128) {
+          throw new Error("Cannot trust the read: another file came");
+        }
+      },
+    };
+  };
+}
+
 /** Counts operations for some seconds, after a warm-up that does not count. */
 export class Window {
   #ops = 0;

@@ -162,6 +162,13 @@ double kio_file_size(int fd)
 		       -1;
 }
 
+/* Both in one call, which counts with thousands of small files. */
+double kio_file_own(int fd)
+{
+	kio_fd_own(fd);
+	return kio_file_size(fd);
+}
+
 double kio_file_seek(int fd, int64_t offset, int whence)
 {
 	off_t ret = lseek(fd, offset, whence);

@@ -207,6 +207,15 @@ kioTest("File.blocks() ends when the file is closed", async (ctx) => {
   ]);
 });
 
+kioTest("File.blocks() of a file that was closed says so", async (ctx) => {
+  const file = await open(ctx, DATA.subarray(0, SIZE));
+  const blocks = file.blocks({ size: SIZE })[Symbol.asyncIterator]();
+  assertEquals((await blocks.next()).value, DATA.subarray(0, SIZE));
+  await file.close();
+  await assertRejects(() => blocks.next(), TypeError, "closed or released");
+  assertEquals((await blocks.next()).done, true);
+});
+
 kioTest("File.blocks() ends with its context", async () => {
   const ctx = new IoContext(4);
   const file = await open(ctx);

@@ -202,6 +202,7 @@ kioTest("File.close() ends what is pending before the fd", async (ctx) => {
     const reading = file.read(new Uint8Array(1));
     await turn();
     const closing = file.close();
+    assert(isOpen(readFd), "the kernel still has an operation on it");
     await assertRejects(() => reading, Deno.errors.Interrupted, "ECANCELED");
     await closing;
     assert(!isOpen(readFd));

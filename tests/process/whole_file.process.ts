@@ -12,7 +12,7 @@ import {
 } from "@kio/kio";
 import { FaultPlan, type FaultRule } from "@kio/kio/testing";
 import { assertCode, kioTest, pattern, value } from "../support.ts";
-import { temporaryFolder } from "./support.ts";
+import { assertPrinted, ROOT, runScript, temporaryFolder } from "./support.ts";
 
 const OLD = pattern(5000, 1);
 const NEW = pattern(9000, 2);
@@ -71,6 +71,57 @@ kioTest("writeFile() whose directory is not synced fails", async (ctx) => {
     assertCode(await writeFile(ctx, path, NEW, way), "EIO");
     assertEquals(Deno.readFileSync(path), NEW);
   }
+});
+
+kioTest(
+  "writeFile() with atomic whose sync fails keeps the old file",
+  async (ctx) => {
+    using folder = temporaryFolder();
+    const path = `${folder.path}/a`;
+    Deno.writeFileSync(path, OLD);
+    using _ = FaultPlan.install({
+      rules: [{ operation: "fsync", fault: "error", code: "EIO" }],
+    });
+    assertCode(await writeFile(ctx, path, NEW, { atomic: true }), "EIO");
+    assertEquals(Deno.readFileSync(path), OLD);
+    assertEquals([...Deno.readDirSync(folder.path)].length, 1);
+  },
+);
+
+Deno.test("a File ends with its worker", async () => {
+  using folder = temporaryFolder();
+  const path = `${folder.path}/a`;
+  Deno.writeFileSync(path, NEW);
+  const worker = `
+    import { File, IoContext } from "file://${ROOT}mod.ts";
+    const ctx = new IoContext();
+    globalThis.files = [await File.open(ctx, "${path}")];
+    postMessage("ready");
+  `;
+  const ended = await runScript(
+    `
+    const worker = new Worker(
+      "data:text/javascript," + encodeURIComponent(${JSON.stringify(worker)}),
+      { type: "module" },
+    );
+    await new Promise((done) => worker.onmessage = done);
+    const count = () => [...Deno.readDirSync("/proc/self/fd")].filter(({ name }) => {
+      try {
+        return Deno.readLinkSync("/proc/self/fd/" + name) === "${path}";
+      } catch {
+        return false;
+      }
+    }).length;
+    console.log(count());
+    worker.terminate();
+    for (let i = 0; i < 500 && count() > 0; i++) {
+      await new Promise((done) => setTimeout(done, 10));
+    }
+    console.log(count());
+  `,
+    { flags: ["-A", "--quiet", "--no-check"] },
+  );
+  assertPrinted(ended, "1\n0\n");
 });
 
 kioTest("readFile() that fails anywhere leaves nothing", async (ctx) => {
