@@ -369,7 +369,8 @@ export class File implements Disposable, AsyncDisposable {
 
   /**
    * The file from its position to its end, as a byte stream, with several reads
-   * in flight. At its end, or when it is cancelled, it closes the file.
+   * in flight. At its end, or when it is cancelled, it closes the file. For
+   * `O_DIRECT` use `blocks()`: the memory of a chunk is not aligned.
    *
    * @throws {TypeError} If the file is closed.
    */

@@ -45,7 +45,6 @@ export function sequential({ seconds }: Options): Suite {
   const peersIn = (mode: string): Peer[] => {
     const own = [
       peer(KIO, kio(mode, "blocks")),
-      peer(READABLE, kio(mode, "readable")),
       ...C_DEPTHS.map((depth) =>
         peer(
           cName(depth),
@@ -58,6 +57,7 @@ export function sequential({ seconds }: Options): Suite {
     const args = [BLOCK_FILE, SIZE, seconds] as const;
     return [
       ...own,
+      peer(READABLE, kio(mode, "readable")),
       peer("Deno, read()", deno("read", "sequential_deno.ts", ...args, "read")),
       peer(
         "Deno, readable",

@@ -18,7 +18,7 @@ import {
   type Suite,
 } from "../suite.ts";
 
-const FOLDER = `${BUILD_FOLDER}/small_files`;
+const FOLDER = `${BUILD_FOLDER}/small`;
 const FILES = 5000;
 const DEPTH = 32;
 

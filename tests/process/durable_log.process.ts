@@ -17,10 +17,13 @@ import { ROOT, run, temporaryFolder } from "./support.ts";
 const folder = temporaryFolder();
 globalThis.addEventListener("unload", () => folder[Symbol.dispose]());
 const guide = Deno.readTextFileSync(`${ROOT}docs/guide.md`);
-const source = /^<!-- log.ts -->\n\n^```ts\n(.*?)^```$/ms.exec(guide)![1]!;
+const [source = ""] =
+  /^import(?:(?!^```).)*?^class Log {.*?(?=^\/\/ A thousand)/ms
+    .exec(guide)!;
 Deno.writeTextFileSync(
   `${folder.path}/log.ts`,
-  source.replace("@kio/kio", `${ROOT}mod.ts`),
+  source.replace("@kio/kio", `${ROOT}mod.ts`)
+    .replace("class Log", "export class Log"),
 );
 
 interface Log {

@@ -53,6 +53,7 @@ import {
   AT_REMOVEDIR,
   BlockingPool,
   Connections,
+  File,
   IoContext,
   link,
   O_CREAT,
@@ -64,6 +65,8 @@ import {
   passFd,
   pin,
   POLLOUT,
+  readFile,
+  readTextFile,
   scmRights,
   scmRightsSpace,
   Socket,
@@ -73,6 +76,7 @@ import {
   unwrap,
   wake,
   WorkerPool,
+  writeFile,
 } from "@kio/kio";
 import { observeStats } from "@kio/kio/otel";
 import { FaultPlan } from "@kio/kio/testing";
@@ -168,6 +172,16 @@ for (const fd of [readFd, writeFd, other.readFd, other.writeFd]) {
   await asyncClose(ctx, fd).orThrow();
 }
 await asyncClose(ctx, file).orThrow();
+unwrap(await writeFile(ctx, path, "text", { atomic: true, durable: true }));
+unwrap(await readFile(ctx, path));
+unwrap(await readTextFile(ctx, path));
+{
+  await using owned = unwrap(await File.open(ctx, path, O_RDWR));
+  await owned.lock();
+  for await (const _ of owned.blocks()) break;
+  await new Response(owned.readable).text();
+}
+await asyncUnlink(ctx, path).orThrow();
 unwrap(passFd(ctx.ringFd, left.release()));
 await asyncShutdown(ctx, right, 2).orThrow();
 await right.close();
