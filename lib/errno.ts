@@ -187,6 +187,7 @@ export const ETIME = 62;
 export const EAFNOSUPPORT = 97;
 export const EADDRNOTAVAIL = 99;
 export const ENETUNREACH = 101;
+export const EMSGSIZE = 90;
 export const ENOBUFS = 105;
 export const ETIMEDOUT = 110;
 export const ECONNREFUSED = 111;

@@ -1466,7 +1466,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "helpers/blocks.ts",
     from: "    for (const { op } of dropped) op.cancel();\n    for",
     to: "    if (dropped.length > 0) return;\n    for",
-    tests: ["tests/helpers/blocks_test.ts"],
+    tests: ["tests/process/whole_file.process.ts"],
   },
   {
     rule: "blocks of a file that is closed are not those of the next",
@@ -1474,5 +1474,42 @@ export const MUTANTS: readonly Mutant[] = [
     from: "    if (fd < 0) {",
     to: "    if (fd < -1) {",
     tests: ["tests/helpers/blocks_test.ts"],
+  },
+  {
+    rule: "the time of a message ends with a peer that is never slow",
+    file: "helpers/BufferedReader.ts",
+    from:
+      "        if (leftMs < 0) return failureOf(READ_BUFFERED, ETIMEDOUT);\n",
+    to: "        void ETIMEDOUT;\n",
+    tests: ["tests/helpers/buffered_reader_test.ts"],
+  },
+  {
+    rule: "a length that a peer sends costs no memory",
+    file: "helpers/BufferedReader.ts",
+    from: " || enough > this.#sizeMax",
+    to: "",
+    tests: ["tests/helpers/buffered_reader_test.ts"],
+  },
+  {
+    rule: "two calls of a reader do not share its bytes",
+    file: "helpers/BufferedReader.ts",
+    from: "    this.#isBusy = true;",
+    to: "    this.#isBusy = false;",
+    tests: ["tests/helpers/buffered_reader_test.ts"],
+  },
+  {
+    rule: "the memory of a reader cannot be taken away",
+    file: "helpers/BufferedReader.ts",
+    from: "pin(new Uint8Array(Math.min(SIZE_FIRST, sizeMax)));",
+    to: "new Uint8Array(Math.min(SIZE_FIRST, sizeMax));",
+    tests: ["tests/helpers/buffered_reader_test.ts"],
+  },
+  {
+    rule: "a source that says too much is not believed",
+    file: "helpers/BufferedReader.ts",
+    from:
+      '    checkInteger(received.value, room.length, "bytes received", VERB);\n',
+    to: "",
+    tests: ["tests/helpers/buffered_reader_test.ts"],
   },
 ];

@@ -52,6 +52,7 @@ import {
   asyncWritev,
   AT_REMOVEDIR,
   BlockingPool,
+  BufferedReader,
   Connections,
   File,
   IoContext,
@@ -71,6 +72,7 @@ import {
   scmRightsSpace,
   Socket,
   SocketAddress,
+  SocketTransport,
   TcpListener,
   TcpStream,
   unwrap,
@@ -111,6 +113,13 @@ await asyncSend(ctx, left, new Uint8Array(4)).orThrow();
 await asyncRecv(ctx, right, one).orThrow();
 await asyncRecvExact(ctx, right, new Uint8Array(3)).orThrow();
 await asyncSendExact(ctx, left, one).orThrow();
+{
+  const [near, far] = unwrap(Socket.pair());
+  await using peer = new SocketTransport(ctx, near);
+  await using other = new SocketTransport(ctx, far);
+  unwrap(await other.send(new Uint8Array([10])));
+  unwrap(await new BufferedReader(peer).line());
+}
 const control = scmRights([left]);
 await asyncSendmsg(ctx, left, { buffers: [one], control }).orThrow();
 await asyncRecv(ctx, right, one).orThrow();

@@ -184,6 +184,18 @@ kioTest("File.blocks() ends its reads when one fails", async (ctx) => {
   assertEquals([count, ctx.pending], [3 * 4096, 0]);
 });
 
+kioTest("File.blocks() that is left waits for the kernel", async (ctx) => {
+  using folder = temporaryFolder();
+  const path = `${folder.path}/a`;
+  Deno.writeFileSync(path, pattern(100_000));
+  await using file = unwrap(await File.open(ctx, path));
+  using _ = FaultPlan.install({
+    rules: [{ operation: "read", fault: "delay", ms: 200, nth: 3 }],
+  });
+  for await (const _ of file.blocks({ size: 4096, inFlight: 8 })) break;
+  assertEquals(ctx.pending, 0);
+});
+
 kioTest("File.stat() tells what Deno tells", async (ctx) => {
   for (const path of ["/etc/passwd", "/etc", "/dev/null", "/dev/full"]) {
     await using file = unwrap(await File.open(ctx, path));
