@@ -276,9 +276,13 @@ kioTest("RWF_NOWAIT gives EAGAIN instead of waiting", async (ctx) => {
     ]
   ) {
     unwrap(ctx.registerFiles([left.fd]));
-    assertCode(await read().withTimeout(1000), "EAGAIN");
-    value(await asyncWrite(ctx, right, bytes("abcd")));
-    assertEquals(value(await read()), 4);
+    const nothing = await read().withTimeout(1000);
+    // Older kernels know the flag for files only.
+    assertCode(nothing, "EAGAIN", "EOPNOTSUPP");
+    if (!nothing.ok && nothing.error.code === "EAGAIN") {
+      value(await asyncWrite(ctx, right, bytes("abcd")));
+      assertEquals(value(await read()), 4);
+    }
     unwrap(ctx.unregisterFiles());
   }
 });
