@@ -2,15 +2,17 @@
  * Reading a file from front to back with several reads in flight. Waiting for
  * each block before the next is asked for would leave the disk idle meanwhile.
  */
-import { loadShim } from "../ffi/load.ts";
 import {
   checkInteger,
   checkOptions,
   CURRENT_POSITION,
   type Offset,
 } from "../lib/check.ts";
+import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import { asyncRead } from "../lib/ops/read_write.ts";
+import { FILE } from "../lib/ops/table.ts";
+import type { Ring } from "../lib/ring/Ring.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 
 const SIZE = 2 ** 18;
@@ -80,6 +82,7 @@ interface BlockMemory {
  * position is behind the last one that was given out. */
 export class Blocks implements AsyncIterator<Block, undefined> {
   readonly #ctx: IoContext;
+  readonly #ring: Ring;
   /** Its fd is -1 once it is closed: the number may be another file's then. */
   readonly #file: OpenFile;
   readonly #memory: BlockMemory;
@@ -107,12 +110,13 @@ export class Blocks implements AsyncIterator<Block, undefined> {
     memory: "lent" | "given",
   ) {
     this.#ctx = ctx;
+    this.#ring = ringOf(ctx, FILE);
     this.#file = file;
     this.#memory = memory === "lent"
       ? lentMemory(ctx, size, inFlight + 1)
       : givenMemory(size);
     this.#inFlight = inFlight;
-    const shim = loadShim();
+    const { shim } = this.#ring;
     // A file of /proc has the size 0, and an end that only a read finds.
     this.#ahead = shim.kio_file_size(file.fd) > 0
       ? shim.kio_file_seek(file.fd, 0n, SEEK_CUR)
@@ -204,15 +208,18 @@ export class Blocks implements AsyncIterator<Block, undefined> {
       );
     }
     if (this.#ahead < 0) return this.#read(CURRENT_POSITION, -1);
-    this.#end = loadShim().kio_file_size(fd);
+    this.#end = this.#ring.shim.kio_file_size(fd);
+    // Without room for one this throws.
+    if (this.#ahead < this.#end) this.#read(this.#ahead, this.#ahead);
     this.#fill();
   }
 
-  /** Starts as many reads as may be in flight. */
+  /** Starts as many more reads as may be in flight, and as the context has room
+   * for. */
   #fill(): void {
     while (
       this.#ahead >= 0 && this.#ahead < this.#end &&
-      this.#pending.length < this.#inFlight
+      this.#pending.length < this.#inFlight && !this.#ring.isFull
     ) this.#read(this.#ahead, this.#ahead);
   }
 
@@ -234,7 +241,7 @@ export class Blocks implements AsyncIterator<Block, undefined> {
     await this.#drop();
     const { fd } = this.#file;
     if (this.#given >= 0 && fd >= 0) {
-      loadShim().kio_file_seek(fd, BigInt(this.#given), SEEK_SET);
+      this.#ring.shim.kio_file_seek(fd, BigInt(this.#given), SEEK_SET);
     }
     return OVER;
   }

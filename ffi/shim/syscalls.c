@@ -1,6 +1,7 @@
 /*
  * syscalls.c - system calls that need no ring, as they never block: sockets,
- * pipes, files, fds, threads. Each returns a negative errno where the call returns -1.
+ * pipes, files, fds, threads. Each returns a negative errno where the call
+ * returns -1.
  */
 #include "internal.h"
 

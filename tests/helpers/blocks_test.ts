@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   asyncFtruncate,
   asyncPipe,
+  asyncSleep,
   asyncWrite,
   asyncWriteExact,
   type BlocksOptions,
@@ -214,6 +215,17 @@ kioTest("File.blocks() of a file that was closed says so", async (ctx) => {
   await file.close();
   await assertRejects(() => blocks.next(), TypeError, "closed or released");
   assertEquals((await blocks.next()).done, true);
+});
+
+kioTest("File.blocks() does with the room that its context has", async () => {
+  using ctx = new IoContext({ entries: 8, operationsMax: 2 });
+  await using file = await open(ctx);
+  const blocks = await blocksOf(file, { size: SIZE, inFlight: 8 });
+  assertEquals(joined(blocks), DATA);
+  const sleeps = [asyncSleep(ctx, 1e6), asyncSleep(ctx, 1e6)];
+  await file.seek(0, Deno.SeekMode.Start);
+  await assertRejects(() => blocksOf(file), RangeError, "operationsMax");
+  for (const sleep of sleeps) sleep.cancel();
 });
 
 kioTest("File.blocks() ends with its context", async () => {
