@@ -28,10 +28,9 @@ const WAYS: WriteFileOptions[] = [
 ];
 
 for (const way of WAYS) {
+  const how = JSON.stringify(way);
   kioTest(
-    `writeFile() with ${
-      JSON.stringify(way)
-    } that fails anywhere leaves nothing`,
+    `writeFile() with ${how} that fails anywhere leaves nothing`,
     async (ctx) => {
       using folder = temporaryFolder();
       const path = `${folder.path}/a`;
