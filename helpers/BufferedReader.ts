@@ -112,8 +112,8 @@ export class BufferedReader {
    * `sizeMax`. `ENODATA` if the source ends before; `buffered` tells if there
    * was a part. `ETIMEDOUT`, `ECANCELED`, and the errors of the source.
    * @throws {RangeError} If `count` or `timeoutMs` is out of range.
-   * @throws {TypeError} If an option has the wrong type; as a rejection if
-   * another call is not over.
+   * @throws {TypeError} If an option has the wrong type, or another call is not
+   * over.
    */
   exactly(
     count: number,
@@ -154,8 +154,8 @@ export class BufferedReader {
    * part. `ETIMEDOUT`, `ECANCELED`, and the errors of the source.
    * @throws {RangeError} If the mark has no bytes or too many, or an option is out
    * of range.
-   * @throws {TypeError} If an argument has the wrong type; as a rejection if
-   * another call is not over.
+   * @throws {TypeError} If an argument has the wrong type, or another call is not
+   * over.
    */
   until(
     mark: string | Uint8Array,
@@ -230,15 +230,19 @@ export class BufferedReader {
    * @returns The lines. A failure is the last result.
    * @throws As `line()`, as a rejection of the iteration.
    */
-  async *lines(
-    options: UntilOptions = {},
-  ): AsyncGenerator<Result<string>, void, void> {
-    for (;;) {
+  lines(options: UntilOptions = {}): AsyncIterable<Result<string>> {
+    let isOver = false;
+    const next = async (): Promise<
+      IteratorResult<Result<string>, undefined>
+    > => {
+      if (isOver) return { done: true, value: undefined };
       const line = await this.line(options);
-      if (!line.ok) return yield line;
-      if (line.value === undefined) return;
-      yield success(line.value);
-    }
+      isOver = !line.ok || line.value === undefined;
+      if (line.ok && line.value === undefined) return next();
+      return { done: false, value: line as Result<string> };
+    };
+    // By hand: an async generator takes longer for each line.
+    return { [Symbol.asyncIterator]: () => ({ next }) };
   }
 
   /**
@@ -275,21 +279,31 @@ export class BufferedReader {
     return bytes;
   }
 
+  /** Gives what `take` has, at once or when something was received. */
+  #wait<T>(
+    take: () => T | undefined,
+    enough: number,
+    options: BoundOptions,
+  ): Promise<Result<T>> {
+    this.#checkFree();
+    const taken = take();
+    return taken === undefined
+      ? this.#receiveFor(take, enough, options)
+      : Promise.resolve(success(taken));
+  }
+
   /** Receives until `take` has something, which it has when there are `enough`
    * bytes, or never. */
-  async #wait<T>(
+  async #receiveFor<T>(
     take: () => T | undefined,
     enough: number,
     { timeoutMs = Infinity, signal }: BoundOptions,
   ): Promise<Result<T>> {
-    this.#checkFree();
     const endMs = performance.now() + timeoutMs;
     let leftMs = timeoutMs;
     this.#isBusy = true;
     try {
       for (;;) {
-        const taken = take();
-        if (taken !== undefined) return success(taken);
         if (this.buffered >= enough || enough > this.#sizeMax) {
           return failureOf(READ_BUFFERED, EMSGSIZE);
         }
@@ -297,6 +311,8 @@ export class BufferedReader {
         if (leftMs < 0) return failureOf(READ_BUFFERED, ETIMEDOUT);
         const failure = await this.#receive(leftMs, signal);
         if (failure !== undefined) return failure;
+        const taken = take();
+        if (taken !== undefined) return success(taken);
         if (timeoutMs !== Infinity) leftMs = endMs - performance.now();
       }
     } finally {
