@@ -18,6 +18,8 @@ import { file } from "./suites/file.ts";
 import { heap } from "./suites/heap.ts";
 import { log } from "./suites/log.ts";
 import { sendfile } from "./suites/sendfile.ts";
+import { sequential } from "./suites/sequential.ts";
+import { smallFiles } from "./suites/small_files.ts";
 import { start } from "./suites/start.ts";
 import { staticFiles } from "./suites/static.ts";
 import { threads } from "./suites/threads.ts";
@@ -39,6 +41,8 @@ const SUITES: Record<string, (options: Options) => Suite> = {
   heap,
   threads,
   start,
+  sequential,
+  "small-files": smallFiles,
 };
 
 const ALL = "all";

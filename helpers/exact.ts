@@ -18,12 +18,7 @@ import {
 import { EAGAIN, EINTR, ESPIPE } from "../lib/errno.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
-import {
-  READ_EXACT,
-  RECV_EXACT,
-  SEND_EXACT,
-  WRITE_EXACT,
-} from "../lib/ops/table.ts";
+import { READ_EXACT, RECV_EXACT, SEND_EXACT } from "../lib/ops/table.ts";
 import type { BoundOptions } from "../lib/ring/bounds.ts";
 import type { Transfer } from "../lib/ring/entry.ts";
 import type { Operation } from "../lib/ring/operation.ts";
@@ -169,43 +164,13 @@ export function asyncReadExact(
   });
 }
 
-/**
- * Writes all of the data to a file by pwrite(2).
- *
- * C++: `AsyncWriteExact`
- *
- * @param ctx The context.
- * @param fd The file, or a pipe, a socket, a terminal.
- * @param data The data, as for `asyncSendExact()`.
- * @param offset The place in the file, as for `asyncRead()`.
- * @param options `timeoutMs` and `signal` for the whole transfer.
- * @returns The length of the data. `ENODATA` if the file takes no more and
- * gives no reason; else the errors of `asyncWrite()`. `error.bytesTransferred`
- * tells how many bytes are written.
- * @throws As `asyncReadExact()`.
- */
-export function asyncWriteExact(
-  ctx: IoContext,
-  fd: Fd,
-  data: BufferLike,
-  offset: Offset = 0,
-  options: BoundOptions = {},
-): UringOp<number> {
-  const ring = ringOf(ctx, WRITE_EXACT);
-  const sqe = sqeFor(WRITE_EXACT, fd, data);
-  checkRange(offset, data.byteLength, WRITE_EXACT);
-  return exact(ring, WRITE_EXACT, sqe, POLLOUT, options, (moved, isStream) => {
-    sqe.offset = isStream ? NO_POSITION : offsetAfter(offset, moved);
-  });
-}
-
 /** Sets the fields of the next submission but for those of the buffer. */
-type Prepare = (moved: number, isStream: boolean) => void;
+export type Prepare = (moved: number, isStream: boolean) => void;
 
 const SOCK_STREAM = 1;
 
 /** A transfer that fills or sends a buffer. */
-class ExactTransfer extends Waiting implements Transfer {
+export class ExactTransfer extends Waiting implements Transfer {
   moved = 0;
   readonly total: number;
   readonly #shim: Ring["shim"];
@@ -214,19 +179,34 @@ class ExactTransfer extends Waiting implements Transfer {
   /** It has no position: the kernel refused to go on at one. */
   #isStream = false;
 
-  constructor({ shim }: Ring, sqe: Sqe, events: number, prepare: Prepare) {
+  constructor(
+    { shim }: Ring,
+    sqe: Sqe,
+    total: number,
+    events: number,
+    prepare: Prepare,
+  ) {
     super(sqe.fd, 0, events);
-    this.total = sqe.addr!.byteLength;
+    this.total = total;
     this.#shim = shim;
     this.#sqe = sqe;
     this.#prepare = prepare;
   }
 
+  get isComplete(): boolean {
+    return this.moved === this.total;
+  }
+
   submit(...to: Parameters<Sqe["submit"]>): number {
-    this.#sqe.at = this.moved;
-    this.#sqe.len = Math.min(this.total - this.moved, TRANSFER_MAX);
+    this.point(this.#sqe);
     this.#prepare(this.moved, this.#isStream);
     return this.#sqe.submit(...to);
+  }
+
+  /** Points to the memory of the next submission. */
+  protected point(sqe: Sqe): void {
+    sqe.at = this.moved;
+    sqe.len = Math.min(this.total - this.moved, TRANSFER_MAX);
   }
 
   take(result: number): boolean {
@@ -264,13 +244,18 @@ function exact(
   options: BoundOptions,
   prepare: Prepare,
 ): UringOp<number> {
-  const transfer = new ExactTransfer(ring, sqe, events, prepare);
+  const total = sqe.addr!.byteLength;
+  const transfer = new ExactTransfer(ring, sqe, total, events, prepare);
   const { fd, retained } = sqe;
   return startTransfer(ring, operation, fd, retained, transfer, options);
 }
 
 /** Checks that the offset is one, and stays one until the end. */
-function checkRange(offset: Offset, total: number, operation: Operation): void {
+export function checkRange(
+  offset: Offset,
+  total: number,
+  operation: Operation,
+): void {
   checkOffset(offset, operation);
   if (offset !== CURRENT_POSITION) {
     checkOffset(sum(offset, total), operation);
@@ -278,7 +263,7 @@ function checkRange(offset: Offset, total: number, operation: Operation): void {
 }
 
 /** The offset for the rest, as a submission takes it. */
-function offsetAfter(offset: Offset, moved: number): number | bigint {
+export function offsetAfter(offset: Offset, moved: number): number | bigint {
   return offset === CURRENT_POSITION ? NO_POSITION : sum(offset, moved);
 }
 

@@ -30,19 +30,19 @@ export function sendAll(
 /** A transfer that goes on within the buffer that a short send has cut. */
 class SendAll extends Waiting implements Transfer {
   moved = 0;
-  readonly total: number;
   readonly #shim: Ring["shim"];
   readonly #sqe: Sqe;
   readonly #buffers: readonly BufferLike[];
   readonly #lengths: readonly number[];
+  readonly #total: number;
   readonly #memory: Uint8Array;
 
   constructor(ring: Ring, sqe: Sqe, buffers: readonly BufferLike[]) {
     super(sqe.fd, 0, POLLOUT);
     this.#memory = vectorsFor(ring, buffers, MESSAGE_VECTORS_AT, SEND_ALL);
     this.#lengths = buffers.map(({ byteLength }) => byteLength);
-    this.total = this.#lengths.reduce((sum, length) => sum + length, 0);
-    if (this.total === 0) {
+    this.#total = this.#lengths.reduce((sum, length) => sum + length, 0);
+    if (this.#total === 0) {
       throw new RangeError(
         `Cannot ${SEND_ALL.verb}: the buffers are empty; pass at least one byte`,
       );
@@ -54,6 +54,10 @@ class SendAll extends Waiting implements Transfer {
     sqe.len = 1;
     sqe.opFlags = MSG_WAITALL;
     sqe.retain(buffers);
+  }
+
+  get isComplete(): boolean {
+    return this.moved === this.#total;
   }
 
   submit(...to: Parameters<Sqe["submit"]>): number {
@@ -71,6 +75,6 @@ class SendAll extends Waiting implements Transfer {
   take(result: number): boolean {
     if (result <= 0) return result === -EINTR || result === -EAGAIN;
     this.moved += result;
-    return this.moved < this.total;
+    return this.moved < this.#total;
   }
 }

@@ -90,7 +90,7 @@ export function asyncSendfile(
 class Sendfile extends Waiting implements Transfer {
   /** Bytes that have left the pipe. */
   moved = 0;
-  readonly total: number;
+  readonly #total: number;
   readonly #pool: PipePool;
   #pipe: PooledPipe | undefined;
   readonly #file: number;
@@ -111,12 +111,16 @@ class Sendfile extends Waiting implements Transfer {
     this.#file = file;
     this.#to = to;
     this.#offset = offset;
-    this.total = total;
+    this.#total = total;
+  }
+
+  get isComplete(): boolean {
+    return this.moved === this.#total;
   }
 
   submit(shim: Shim, handle: Deno.PointerObject, id: number): number {
     // Nothing to queue: it is complete.
-    if (this.total === 0) return -ECANCELED;
+    if (this.#total === 0) return -ECANCELED;
     if (this.#pipe === undefined) {
       const taken: Result<PooledPipe> = this.#pool.take();
       if (!taken.ok) return -taken.error.errno;
@@ -128,7 +132,7 @@ class Sendfile extends Waiting implements Transfer {
       id,
       this.#file,
       this.#offset + this.#read,
-      this.total - this.#read,
+      this.#total - this.#read,
       readFd,
       writeFd,
       this.#held,
@@ -148,12 +152,12 @@ class Sendfile extends Waiting implements Transfer {
     let emptying = this.#held > 0;
     for (let i = 0; i < step; i++, emptying = !emptying) {
       if (emptying) this.moved = this.#read;
-      else this.#read += Math.min(this.total - this.#read, this.#pipe!.size);
+      else this.#read += Math.min(this.#total - this.#read, this.#pipe!.size);
     }
     if (result > 0) {
       if (emptying) this.moved += result;
       else this.#read += result;
-      return this.moved < this.total;
+      return this.moved < this.#total;
     }
     return emptying && result === -EAGAIN || result === -EINTR;
   }
@@ -162,7 +166,7 @@ class Sendfile extends Waiting implements Transfer {
     const pipe = this.#pipe;
     if (pipe === undefined) return;
     // A byte that is left in it would go to the next transfer.
-    if (this.moved === this.total) this.#pool.give(pipe);
+    if (this.isComplete) this.#pool.give(pipe);
     else destroy(pipe);
   }
 }

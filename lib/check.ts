@@ -138,6 +138,18 @@ export function checkFunction(
   );
 }
 
+/** Checks that a value is a boolean. */
+export function checkBoolean(
+  value: unknown,
+  name: string,
+  verb: string,
+): void {
+  if (typeof value === "boolean") return;
+  throw new TypeError(
+    `Cannot ${verb}: ${name} must be a boolean, got ${typeof value}`,
+  );
+}
+
 /** Checks that a value is an object with options. */
 export function checkOptions(options: unknown, verb: string): void {
   if (typeof options === "object" && options !== null) return;
@@ -232,9 +244,13 @@ export function checkText(text: string, name: string, verb: string): void {
 }
 
 /** Checks flags of a system call: any 31 bits. */
-export function checkFlags(flags: number, operation: Operation): number {
+export function checkFlags(
+  flags: number,
+  operation: Operation,
+  name = "flags",
+): number {
   if ((flags | 0) === flags && flags >= 0) return flags | 0;
-  return checkInteger(flags, 2 ** 31 - 1, "flags", operation.verb);
+  return checkInteger(flags, 2 ** 31 - 1, name, operation.verb);
 }
 
 /** Checks an offset that cannot be the current position. */

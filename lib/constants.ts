@@ -38,6 +38,16 @@ export const O_NOFOLLOW: number = isArm ? 0o100000 : 0o400000;
 /** A file without a name in the directory given, gone when it is closed. */
 export const O_TMPFILE: number = 0o20000000 | O_DIRECTORY;
 
+/** The write is durable, with the metadata that is needed to read it; see
+ * pwritev2(2). Of earlier writes it says nothing. */
+export const RWF_DSYNC = 0x2;
+/** The write is durable, with all metadata. */
+export const RWF_SYNC = 0x4;
+/** Fail with EAGAIN instead of waiting for the disk, a lock or a stream. */
+export const RWF_NOWAIT = 0x8;
+/** The write goes to the end of the file, whatever its offset. */
+export const RWF_APPEND = 0x10;
+
 /** There is something to read; see poll(2). */
 export const POLLIN = 0x1;
 /** There is urgent data. */

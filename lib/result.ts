@@ -134,12 +134,13 @@ export function shortFailure(
   { verb }: Operation,
   errno: number,
   bytesTransferred: number,
+  remark = "",
 ): Failure {
   const { code, message } = errorOf(errno);
   const error = {
     errno,
     code,
-    message: `${message}, after ${bytesTransferred} bytes`,
+    message: `${message}, after ${bytesTransferred} bytes${remark}`,
     bytesTransferred,
   };
   return { ok: false, error: about(error, verb) };

@@ -20,6 +20,44 @@ export function randomSource() {
   };
 }
 
+/**
+ * Checks that a block is the one at a place of the file: each 4 KiB of the file
+ * begin with their own number.
+ *
+ * @param {Uint8Array} block
+ * @param {number} at
+ */
+export function checkBlock(block, at) {
+  const number = block[0] + (block[1] << 8) + (block[2] << 16);
+  if (at % 4096 === 0 && number !== at / 4096) {
+    throw new Error("Cannot trust the read: another block came");
+  }
+}
+
+/**
+ * Names the small files of a folder, one after the other and from the start
+ * again. Each begins with its number, which says how long it is.
+ *
+ * @param {string} folder
+ * @param {number} files
+ */
+export function fileSource(folder, files) {
+  let next = 0;
+  return () => {
+    const number = next++ % files;
+    return {
+      path: `${folder}/${number}`,
+      /** @param {Uint8Array} data */
+      check(data) {
+        const found = data[0] + (data[1] << 8) + (data[2] << 16);
+        if (found !== number || data.length !== 512 + number % 64 * 128) {
+          throw new Error("Cannot trust the read: another file came");
+        }
+      },
+    };
+  };
+}
+
 /** Counts operations for some seconds, after a warm-up that does not count. */
 export class Window {
   #ops = 0;

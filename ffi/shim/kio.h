@@ -250,6 +250,13 @@ EXPORT int kio_socket_name(int fd, bool peer, void *address);
 EXPORT int kio_pipe(int32_t *fds, int size);
 EXPORT int kio_readlink(int directory, const char *path, char *out,
 			uint32_t capacity);
+EXPORT int kio_unlink(int directory, const char *path);
+EXPORT double kio_file_size(int fd);
+EXPORT double kio_file_own(int fd);
+EXPORT double kio_file_seek(int fd, int64_t offset, int whence);
+EXPORT int kio_file_lock(int fd, int operation);
+EXPORT int kio_file_times(int fd, int64_t accessed_ns, int64_t modified_ns);
+EXPORT bool kio_fd_is_terminal(int fd);
 EXPORT int kio_fd_target(int fd, char *out, uint32_t capacity);
 EXPORT int kio_fd_room(uint32_t count);
 EXPORT bool kio_fd_is_stream(int fd);

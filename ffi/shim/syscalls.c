@@ -1,6 +1,7 @@
 /*
  * syscalls.c - system calls that need no ring, as they never block: sockets,
- * pipes, fds, threads. Each returns a negative errno where the call returns -1.
+ * pipes, files, fds, threads. Each returns a negative errno where the call
+ * returns -1.
  */
 #include "internal.h"
 
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -168,6 +170,66 @@ int kio_pipe(int32_t *fds, int size)
 int kio_readlink(int directory, const char *path, char *out, uint32_t capacity)
 {
 	return result_of((int)readlinkat(directory, path, out, capacity));
+}
+
+/* Removes a file whose making has failed, also when the ring is gone. */
+int kio_unlink(int directory, const char *path)
+{
+	return result_of(unlinkat(directory, path, 0));
+}
+
+/* ---- files: what the ring has no operation for --------------------------- */
+
+/* Gives the size of a regular file; -1 for any other. */
+double kio_file_size(int fd)
+{
+	struct stat stat;
+
+	return !fstat(fd, &stat) && S_ISREG(stat.st_mode) ?
+		       (double)stat.st_size :
+		       -1;
+}
+
+/* Both in one call, which counts with thousands of small files. */
+double kio_file_own(int fd)
+{
+	kio_fd_own(fd);
+	return kio_file_size(fd);
+}
+
+double kio_file_seek(int fd, int64_t offset, int whence)
+{
+	off_t ret = lseek(fd, offset, whence);
+
+	return ret < 0 ? -errno : (double)ret;
+}
+
+/* Never waits: -EAGAIN if another has the lock. */
+int kio_file_lock(int fd, int operation)
+{
+	return result_of(flock(fd, operation | LOCK_NB));
+}
+
+static struct timespec timespec_of(int64_t ns)
+{
+	int64_t rest = ns % 1000000000;
+
+	if (rest < 0)
+		rest += 1000000000;
+	return (struct timespec){ (time_t)((ns - rest) / 1000000000), rest };
+}
+
+int kio_file_times(int fd, int64_t accessed_ns, int64_t modified_ns)
+{
+	struct timespec times[] = { timespec_of(accessed_ns),
+				    timespec_of(modified_ns) };
+
+	return result_of(futimens(fd, times));
+}
+
+bool kio_fd_is_terminal(int fd)
+{
+	return isatty(fd);
 }
 
 /* ---- fds, as /proc tells of them --------------------------------------- */

@@ -13,6 +13,7 @@ import { Sqe } from "../ring/sqe.ts";
 import { start } from "../ring/start.ts";
 import type { UringOp } from "../UringOp.ts";
 import { offered } from "../ring/offered.ts";
+import { IORING_FSYNC_DATASYNC } from "./layout.ts";
 import {
   CLOSE,
   FALLOCATE,
@@ -21,8 +22,6 @@ import {
   FTRUNCATE,
   type Row,
 } from "./table.ts";
-
-const IORING_FSYNC_DATASYNC = 1;
 
 /**
  * Closes an fd by close(2).

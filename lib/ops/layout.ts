@@ -27,6 +27,9 @@ export const AT_NO_AUTOMOUNT = 0x800;
 export const PATH_MAX = 4096;
 export const XATTR_SIZE_MAX = 65536;
 
+/** Of an fsync: data, and only the metadata that is needed to read it. */
+export const IORING_FSYNC_DATASYNC = 1;
+
 export const O_CLOEXEC = 0o2000000;
 /** O_TMPFILE without O_DIRECTORY, which is a part of it. */
 export const O_TMPFILE_BIT = 0o20000000;

@@ -3,11 +3,14 @@ import {
   type BufferLike,
   checkBuffer,
   checkFd,
+  checkFlags,
   checkInteger,
   checkOffset,
+  checkOptions,
   type Fd,
   type Offset,
 } from "../check.ts";
+import { RWF_NOWAIT } from "../constants.ts";
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
 import type { Ring } from "../ring/Ring.ts";
@@ -27,6 +30,13 @@ import { vectorsFor } from "./vectors.ts";
 
 const FIXED_FILE_MAX = 65535;
 
+/** Options of reads and writes. */
+export interface RwOptions {
+  /** `RWF_DSYNC` and others, with `|`: flags of preadv2(2) and pwritev2(2).
+   * @default {0} */
+  rwFlags?: number | undefined;
+}
+
 /**
  * Reads from a file by pread(2).
  *
@@ -38,11 +48,13 @@ const FIXED_FILE_MAX = 65535;
  * kernel fills 2147479552 bytes of it at most.
  * @param offset The place in the file, 0 to 2^53 - 1, as a bigint to 2^63 - 1.
  * `CURRENT_POSITION` is the file's own. A stream ignores it.
+ * @param options `rwFlags`: with `RWF_NOWAIT` it reads only what is there.
  * @returns The number of bytes, often fewer than asked for; 0 at the end.
  * `EBADF`, `EISDIR`, `EINVAL`, `EIO` … It waits for the bytes of a stream, a
- * non-blocking one too; only within `link()` that may give `EAGAIN`.
- * @throws {RangeError} If `fd` or `offset` is out of range or `buffer` is
- * empty.
+ * non-blocking one too; only with `RWF_NOWAIT` or within `link()` that may give
+ * `EAGAIN`. `EOPNOTSUPP` for a flag that the file does not know.
+ * @throws {RangeError} If `fd`, `offset` or `rwFlags` is out of range or
+ * `buffer` is empty.
  * @throws {TypeError} If an argument has the wrong type, `buffer` is detached,
  * or the context is closed.
  *
@@ -63,13 +75,15 @@ export function asyncRead(
   fd: Fd,
   buffer: BufferLike,
   offset: Offset = 0,
+  options?: RwOptions,
 ): UringOp<number> {
   const ring = ringOf(ctx, READ);
   const file = checkFd(fd, READ);
   const length = checkBuffer(buffer, READ);
   const at = checkOffset(offset, READ);
-  if (typeof at === "bigint") {
-    return start(ring, READ, sqeFor(READ, file, buffer, length, at));
+  if (options !== undefined || typeof at === "bigint") {
+    const sqe = sqeFor(READ, file, buffer, length, at, options);
+    return start(ring, READ, sqe, { sqe });
   }
   const { shim, handle } = ring;
   const entry = ring.take(READ);
@@ -95,9 +109,11 @@ export function asyncRead(
  * completion. The kernel takes 2147479552 bytes of it at most.
  * @param offset The place in the file, as for `asyncRead()`. A file opened with
  * `O_APPEND` ignores it.
+ * @param options `rwFlags`: `RWF_DSYNC`, `RWF_APPEND` …
  * @returns The number of bytes, which may be fewer than given. `EBADF`,
  * `ENOSPC`, `EFBIG`, `EIO`, `EPIPE` … It waits for room in a stream, a
- * non-blocking one too; only within `link()` that may give `EAGAIN`.
+ * non-blocking one too; only with `RWF_NOWAIT` or within `link()` that may give
+ * `EAGAIN`. With `RWF_DSYNC` an error leaves it unknown what is on the disk.
  * @throws As `asyncRead()`.
  *
  * @example A line at the end of a new file
@@ -120,13 +136,15 @@ export function asyncWrite(
   fd: Fd,
   data: BufferLike,
   offset: Offset = 0,
+  options?: RwOptions,
 ): UringOp<number> {
   const ring = ringOf(ctx, WRITE);
   const file = checkFd(fd, WRITE);
   const length = checkBuffer(data, WRITE);
   const at = checkOffset(offset, WRITE);
-  if (typeof at === "bigint") {
-    return start(ring, WRITE, sqeFor(WRITE, file, data, length, at));
+  if (options !== undefined || typeof at === "bigint") {
+    const sqe = sqeFor(WRITE, file, data, length, at, options);
+    return start(ring, WRITE, sqe, { sqe });
   }
   const { shim, handle } = ring;
   const entry = ring.take(WRITE);
@@ -152,6 +170,7 @@ export function asyncWrite(
  * @param index The place in the list of registered files, 0 to 65535.
  * @param buffer The buffer, as for `asyncRead()`.
  * @param offset The place in the file, as for `asyncRead()`.
+ * @param options As for `asyncRead()`.
  * @returns The number of bytes; 0 at the end. `EBADF` if that place is empty;
  * else the errors of `asyncRead()`.
  * @throws {RangeError} If `index` or `offset` is out of range or `buffer` is
@@ -178,9 +197,10 @@ export function asyncReadFixed(
   index: number,
   buffer: BufferLike,
   offset: Offset = 0,
+  options?: RwOptions,
 ): UringOp<number> {
   const ring = ringOf(ctx, READ_FIXED);
-  return startFixed(ring, READ_FIXED, index, buffer, offset);
+  return startFixed(ring, READ_FIXED, index, buffer, offset, options);
 }
 
 /**
@@ -192,6 +212,7 @@ export function asyncReadFixed(
  * @param index The place in the list of registered files, 0 to 65535.
  * @param data The data, as for `asyncWrite()`.
  * @param offset The place in the file, as for `asyncRead()`.
+ * @param options As for `asyncRead()`.
  * @returns The number of bytes. `EBADF` if that place is empty; else the errors
  * of `asyncWrite()`.
  * @throws As `asyncReadFixed()`.
@@ -215,9 +236,10 @@ export function asyncWriteFixed(
   index: number,
   data: BufferLike,
   offset: Offset = 0,
+  options?: RwOptions,
 ): UringOp<number> {
   const ring = ringOf(ctx, WRITE_FIXED);
-  return startFixed(ring, WRITE_FIXED, index, data, offset);
+  return startFixed(ring, WRITE_FIXED, index, data, offset, options);
 }
 
 /**
@@ -230,6 +252,7 @@ export function asyncWriteFixed(
  * @param buffers 1 to 1024 buffers, each as for `asyncRead()`; some may be
  * empty, but not all.
  * @param offset The place in the file, as for `asyncRead()`.
+ * @param options As for `asyncRead()`.
  * @returns The number of bytes in all; 0 at the end. Errors as for
  * `asyncRead()`.
  * @throws {RangeError} As `asyncRead()`; also for no buffer, or too many.
@@ -256,9 +279,11 @@ export function asyncReadv(
   fd: Fd,
   buffers: readonly BufferLike[],
   offset: Offset = 0,
+  options?: RwOptions,
 ): UringOp<number> {
   const ring = ringOf(ctx, READV);
-  return startVectors(ring, READV, checkFd(fd, READV), buffers, offset);
+  const file = checkFd(fd, READV);
+  return startVectors(ring, READV, file, buffers, offset, options);
 }
 
 /**
@@ -271,6 +296,7 @@ export function asyncReadv(
  * @param buffers 1 to 1024 buffers, each as for `asyncWrite()`; some may be
  * empty, but not all.
  * @param offset The place in the file, as for `asyncWrite()`.
+ * @param options As for `asyncWrite()`.
  * @returns The number of bytes in all. Errors as for `asyncWrite()`.
  * @throws As `asyncReadv()`.
  *
@@ -293,19 +319,25 @@ export function asyncWritev(
   fd: Fd,
   buffers: readonly BufferLike[],
   offset: Offset = 0,
+  options?: RwOptions,
 ): UringOp<number> {
   const ring = ringOf(ctx, WRITEV);
-  return startVectors(ring, WRITEV, checkFd(fd, WRITEV), buffers, offset);
+  const file = checkFd(fd, WRITEV);
+  return startVectors(ring, WRITEV, file, buffers, offset, options);
 }
 
 function sqeFor(
-  { opcode }: Row,
+  row: Row,
   fd: number,
   buffer: BufferLike,
   length: number,
   offset: number | bigint,
+  options: RwOptions = {},
 ): Sqe {
-  const sqe = new Sqe(opcode);
+  checkOptions(options, row.verb);
+  const { rwFlags = 0 } = options;
+  const sqe = new Sqe(row.opcode);
+  sqe.opFlags = checkFlags(rwFlags, row, "rwFlags");
   sqe.fd = fd;
   sqe.addr = buffer;
   sqe.len = length;
@@ -319,12 +351,14 @@ function startFixed(
   index: number,
   buffer: BufferLike,
   offset: Offset,
+  options: RwOptions | undefined,
 ): UringOp<number> {
   const place = checkInteger(index, FIXED_FILE_MAX, "index", row.verb);
   const length = checkBuffer(buffer, row);
   const at = checkOffset(offset, row);
-  const sqe = sqeFor(row, place, buffer, length, at);
+  const sqe = sqeFor(row, place, buffer, length, at, options);
   sqe.flags = IOSQE_FIXED_FILE;
+  if (sqe.opFlags & RWF_NOWAIT) return start(ring, row, sqe);
   return startWaiting(ring, row, sqe, row.waits);
 }
 
@@ -334,10 +368,11 @@ function startVectors(
   fd: number,
   buffers: readonly BufferLike[],
   offset: Offset,
+  options: RwOptions | undefined,
 ): UringOp<number> {
   const vectors = vectorsFor(ring, buffers, 0, row);
   const at = checkOffset(offset, row);
-  const sqe = sqeFor(row, fd, vectors, buffers.length, at);
+  const sqe = sqeFor(row, fd, vectors, buffers.length, at, options);
   sqe.retain([...buffers]);
   return start(ring, row, sqe, { sqe });
 }

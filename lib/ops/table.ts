@@ -112,4 +112,6 @@ export const RESOLVE_ALL: Row<undefined> = row({ name: "SocketAddress.resolveAll
 export const PASS_FD: Row<undefined> = row({ name: "passFd", verb: "pass an fd", yields: NOTHING });
 export const JOIN_POOL: Row<undefined> = row({ name: "joinPool", verb: "join a pool", yields: NOTHING });
 export const OBSERVE: Row<undefined> = row({ name: "observeStats", verb: "observe", yields: NOTHING });
+export const FILE: Row<undefined> = row({ name: "File", verb: "own a file", yields: NOTHING });
+export const READ_BUFFERED: Row<undefined> = row({ name: "BufferedReader", verb: "read a message", yields: NOTHING });
 export const LINK: Row<undefined> = row({ name: "link", verb: "link", yields: NOTHING });

@@ -3,7 +3,7 @@ import type { Operation } from "../ring/operation.ts";
 import type { Ring } from "../ring/Ring.ts";
 
 /** IOV_MAX of the kernel: buffers of one operation at most. */
-const VECTORS_MAX = 1024;
+export const VECTORS_MAX = 1024;
 /** sizeof(struct iovec). */
 export const VECTOR_SIZE = 16;
 

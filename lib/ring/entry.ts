@@ -67,7 +67,11 @@ export interface Steps {
 export interface Transfer extends Steps {
   /** Bytes that are moved. */
   readonly moved: number;
-  readonly total: number;
+  /** All is moved, and what comes after that is done. */
+  readonly isComplete: boolean;
+  /** Adds to the message of its failure, if there is more to say than how many
+   * bytes are moved. */
+  readonly remark?: string;
   /** Called when the transfer ends, well or not. */
   end?(): void;
 }

@@ -120,13 +120,13 @@ function named(entry: Entry, failed: Failure): Failure {
 function outcomeOf(
   core: Core,
   entry: Entry,
-  { moved, total }: Transfer,
+  { moved, isComplete, remark }: Transfer,
   result: number,
 ): Result<number> {
-  if (moved === total) return success(moved);
+  if (isComplete) return success(moved);
   const errno = -Math.min(result, 0) || reasonFor(entry, result) || ENODATA;
   core.tally.addError(errno);
-  return shortFailure(entry.operation, errno, moved);
+  return shortFailure(entry.operation, errno, moved, remark);
 }
 
 /** Gives the errno of the cancel or timeout that ended a transfer; 0 if none

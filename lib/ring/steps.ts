@@ -4,7 +4,7 @@
  */
 import type { Shim } from "../../ffi/load.ts";
 import { type BufferLike, TRANSFER_MAX } from "../check.ts";
-import { POLLERR, POLLHUP } from "../constants.ts";
+import { POLLERR, POLLHUP, RWF_NOWAIT } from "../constants.ts";
 import { EAGAIN, ECANCELED, EINTR } from "../errno.ts";
 import type { Core } from "./core.ts";
 import type { Entry, Steps } from "./entry.ts";
@@ -143,8 +143,8 @@ export class UnixConnect extends WaitingOperation {
 /**
  * Makes the steps of a plain read or write that got `EAGAIN`: the kernel gives
  * up on a non-blocking stream, see `Waiting`. Most operations never need them,
- * so they are made only then. Undefined for a file that is no stream: there the
- * error is the result.
+ * so they are made only then. Undefined for a file that is no stream, and with
+ * `RWF_NOWAIT`: there the error is the result.
  */
 export function waitingAgain(
   { shim }: Core,
@@ -152,6 +152,7 @@ export function waitingAgain(
 ): Steps | undefined {
   if (waits === 0 || !shim.kio_fd_is_stream(fd)) return undefined;
   const sqe = extra?.sqe ?? new Sqe(opcode);
+  if (sqe.opFlags & RWF_NOWAIT) return undefined;
   if (extra?.sqe === undefined) {
     const buffer = retained as BufferLike;
     sqe.fd = fd;

@@ -23,6 +23,8 @@ const USING = {
   asyncRecv: "kio.asyncRecv(ctx, right, buffer)",
   asyncReadv: "kio.asyncReadv(ctx, right, [new Uint8Array(1), buffer])",
   asyncRecvmsg: "kio.asyncRecvmsg(ctx, right, { buffers: [buffer] })",
+  asyncWriteExact:
+    "kio.asyncWriteExact(ctx, right, [new Uint8Array(1), buffer])",
 };
 
 async function assertAborts(name: string, script: string): Promise<void> {
@@ -61,6 +63,7 @@ for (const [name, using] of Object.entries(USING)) {
       await kio.asyncSleep(ctx, 1);
       ${TAKING["transfer()"]}
       await kio.asyncSend(ctx, left, new Uint8Array([1, 2]));
+      await kio.asyncRecv(ctx, left, new Uint8Array(1 << 20));
       console.log(await received);
     `,
     );

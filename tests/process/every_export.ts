@@ -58,7 +58,9 @@ import {
   asyncWritev,
   AT_REMOVEDIR,
   BlockingPool,
+  BufferedReader,
   Connections,
+  File,
   IoContext,
   link,
   O_CREAT,
@@ -70,12 +72,15 @@ import {
   passFd,
   pin,
   POLLOUT,
+  readFile,
+  readTextFile,
   scmRights,
   scmRightsSpace,
   SO_PRIORITY,
   SOCK_STREAM,
   Socket,
   SocketAddress,
+  SocketTransport,
   SOL_SOCKET,
   TcpListener,
   TcpStream,
@@ -83,6 +88,7 @@ import {
   unwrap,
   wake,
   WorkerPool,
+  writeFile,
 } from "@kio/kio";
 import { observeStats } from "@kio/kio/otel";
 import { FaultPlan } from "@kio/kio/testing";
@@ -117,6 +123,13 @@ await asyncSend(ctx, left, new Uint8Array(4)).orThrow();
 await asyncRecv(ctx, right, one).orThrow();
 await asyncRecvExact(ctx, right, new Uint8Array(3)).orThrow();
 await asyncSendExact(ctx, left, [one]).orThrow();
+{
+  const [near, far] = unwrap(Socket.pair());
+  await using peer = new SocketTransport(ctx, near);
+  await using other = new SocketTransport(ctx, far);
+  unwrap(await other.send(new Uint8Array([10])));
+  unwrap(await new BufferedReader(peer).line());
+}
 const control = scmRights([left]);
 await asyncSendmsg(ctx, left, { buffers: [one], control }).orThrow();
 await asyncRecv(ctx, right, one).orThrow();
@@ -178,6 +191,16 @@ for (const fd of [readFd, writeFd, other.readFd, other.writeFd]) {
   await asyncClose(ctx, fd).orThrow();
 }
 await asyncClose(ctx, file).orThrow();
+unwrap(await writeFile(ctx, path, "text", { atomic: true, durable: true }));
+unwrap(await readFile(ctx, path));
+unwrap(await readTextFile(ctx, path));
+{
+  await using owned = unwrap(await File.open(ctx, path, O_RDWR));
+  await owned.lock();
+  for await (const _ of owned.blocks()) break;
+  await new Response(owned.readable).text();
+}
+await asyncUnlink(ctx, path).orThrow();
 unwrap(passFd(ctx.ringFd, left.release()));
 await asyncShutdown(ctx, right, 2).orThrow();
 await right.close();

@@ -97,10 +97,11 @@ const parts = () =>
     [],
     bad.EMPTY_BUFFERS,
   ]);
+type Members = Record<string, [good: unknown, bad: readonly unknown[]]>;
 
 /** An options object: its members may be left out, and it as well. */
 function options(
-  members: Record<string, [good: unknown, bad: readonly unknown[]]>,
+  members: Members,
 ): Argument {
   return objectOf("options", bad.NO_OPTIONS, members);
 }
@@ -108,7 +109,7 @@ function options(
 function objectOf(
   name: string,
   others: readonly unknown[],
-  members: Record<string, [good: unknown, bad: readonly unknown[]]>,
+  members: Members,
 ): Argument {
   const entries = Object.entries(members);
   const good = Object.fromEntries(entries.map(([key, [it]]) => [key, it]));
@@ -123,9 +124,18 @@ function objectOf(
 const dir: [unknown, readonly unknown[]] = [undefined, bad.NO_FDS];
 const nanoseconds: [unknown, readonly unknown[]] = [false, bad.NO_BOOLEANS];
 
-const bounds = options({
+const boundMembers: Members = {
   timeoutMs: [undefined, bad.NO_DELAYS],
   signal: [undefined, bad.NO_SIGNALS],
+};
+const bounds = options(boundMembers);
+const rwMembers: Members = { rwFlags: [0, bad.NO_UINT31] };
+/** Left out, as in most programs: reads and writes have a short way then. */
+const rw = argument("options", undefined, options(rwMembers).bad);
+const writeBounds = options({
+  ...boundMembers,
+  ...rwMembers,
+  durable: [false, bad.NO_BOOLEANS],
 });
 
 const message = (address?: kio.SocketAddress) =>
@@ -157,33 +167,33 @@ const range = [
 export const SAMPLES: Readonly<Record<string, Sample>> = {
   READ: {
     start: kio.asyncRead,
-    works: ({ file }) => [fd(file), buffer(), offset],
-    waits: ({ quiet }) => [fd(quiet), buffer(), offset],
+    works: ({ file }) => [fd(file), buffer(), offset, rw],
+    waits: ({ quiet }) => [fd(quiet), buffer(), offset, rw],
   },
   WRITE: {
     start: kio.asyncWrite,
-    works: ({ file }) => [fd(file), buffer(), offset],
-    waits: ({ full }) => [fd(full), buffer(), offset],
+    works: ({ file }) => [fd(file), buffer(), offset, rw],
+    waits: ({ full }) => [fd(full), buffer(), offset, rw],
   },
   READV: {
     start: kio.asyncReadv,
-    works: ({ file }) => [fd(file), buffers(), offset],
-    waits: ({ quiet }) => [fd(quiet), buffers(), offset],
+    works: ({ file }) => [fd(file), buffers(), offset, rw],
+    waits: ({ quiet }) => [fd(quiet), buffers(), offset, rw],
   },
   WRITEV: {
     start: kio.asyncWritev,
-    works: ({ file }) => [fd(file), buffers(), offset],
-    waits: ({ full }) => [fd(full), buffers(), offset],
+    works: ({ file }) => [fd(file), buffers(), offset, rw],
+    waits: ({ full }) => [fd(full), buffers(), offset, rw],
   },
   READ_FIXED: {
     start: kio.asyncReadFixed,
-    works: () => [index(0), buffer(), offset],
-    waits: () => [index(1), buffer(), offset],
+    works: () => [index(0), buffer(), offset, rw],
+    waits: () => [index(1), buffer(), offset, rw],
   },
   WRITE_FIXED: {
     start: kio.asyncWriteFixed,
-    works: () => [index(0), buffer(), offset],
-    waits: () => [index(2), buffer(), offset],
+    works: () => [index(0), buffer(), offset, rw],
+    waits: () => [index(2), buffer(), offset, rw],
   },
   READ_EXACT: {
     start: kio.asyncReadExact,
@@ -193,8 +203,8 @@ export const SAMPLES: Readonly<Record<string, Sample>> = {
   },
   WRITE_EXACT: {
     start: kio.asyncWriteExact,
-    works: ({ file }) => [fd(file), buffer(), offset, bounds],
-    waits: ({ full }) => [fd(full), buffer(), offset, bounds],
+    works: ({ file }) => [fd(file), buffer(), offset, writeBounds],
+    waits: ({ full }) => [fd(full), buffer(), offset, writeBounds],
     isLink: false,
   },
   OPEN: {
@@ -509,7 +519,7 @@ export const SAMPLES: Readonly<Record<string, Sample>> = {
 
 /** A number in place of the options is the flags. */
 function flagsOrOptions(
-  members: Record<string, [good: unknown, bad: readonly unknown[]]>,
+  members: Members,
 ): Argument {
   const others = bad.NO_UINT31.filter((given) =>
     typeof given !== "object" || given === null

@@ -1,0 +1,47 @@
+/** The streams of the Web for a file. */
+import { CURRENT_POSITION, type Fd } from "../lib/check.ts";
+import type { IoContext } from "../lib/IoContext.ts";
+import { Blocks, checkBlocks } from "./blocks.ts";
+import { asyncWriteExact } from "./write_exact.ts";
+
+type Close = () => Promise<void>;
+
+/** Gives a file from its position on, and closes it at its end. */
+export function readableOf(
+  ctx: IoContext,
+  file: { readonly fd: number },
+  close: Close,
+): ReadableStream<Uint8Array<ArrayBuffer>> {
+  // The stream takes the memory of a chunk away.
+  const blocks = new Blocks(ctx, file, checkBlocks({}), "given");
+  return new ReadableStream({
+    type: "bytes",
+    async pull(controller) {
+      const step = await blocks.next();
+      if (step.done !== true) return controller.enqueue(step.value);
+      await close();
+      controller.close();
+      controller.byobRequest?.respond(0);
+    },
+    async cancel() {
+      await blocks.return();
+      await close();
+    },
+  });
+}
+
+/** Writes chunks at a file's position, and closes it at the end. */
+export function writableOf(
+  ctx: IoContext,
+  fd: Fd,
+  close: Close,
+): WritableStream<Uint8Array<ArrayBufferLike>> {
+  return new WritableStream({
+    async write(chunk) {
+      if (chunk.length === 0) return;
+      await asyncWriteExact(ctx, fd, chunk, CURRENT_POSITION).orThrow();
+    },
+    close,
+    abort: close,
+  });
+}

@@ -1,0 +1,328 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  asyncClose,
+  asyncMkdir,
+  asyncOpen,
+  asyncPipe,
+  asyncReadlink,
+  asyncStat,
+  asyncSymlink,
+  asyncUnlink,
+  asyncWriteExact,
+  AT_REMOVEDIR,
+  File,
+  IoContext,
+  O_DIRECTORY,
+  O_RDONLY,
+  readFile,
+  type ReadFileOptions,
+  readTextFile,
+  unwrap,
+  writeFile,
+  type WriteFileOptions,
+} from "@kio/kio";
+import {
+  assertCode,
+  bytes,
+  kioTest,
+  overwriteGarbage,
+  pattern,
+  text,
+  turn,
+  value,
+} from "../support.ts";
+
+/** A folder that is empty again at its end: else it could not be removed. */
+class Folder implements AsyncDisposable {
+  readonly #ctx: IoContext;
+  readonly path: string;
+
+  private constructor(ctx: IoContext, path: string) {
+    this.#ctx = ctx;
+    this.path = path;
+  }
+
+  static async make(ctx: IoContext): Promise<Folder> {
+    const path = `/tmp/kio-${crypto.randomUUID()}`;
+    value(await asyncMkdir(ctx, path));
+    return new Folder(ctx, path);
+  }
+
+  /** Removes a file, which must be there. */
+  async remove(name: string): Promise<void> {
+    value(await asyncUnlink(this.#ctx, `${this.path}/${name}`));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    value(await asyncUnlink(this.#ctx, this.path, AT_REMOVEDIR));
+  }
+}
+
+const WAYS: WriteFileOptions[] = [
+  {},
+  { durable: true },
+  { atomic: true },
+  { atomic: true, durable: true },
+];
+
+for (const way of WAYS) {
+  const name = `writeFile() with ${JSON.stringify(way)}`;
+
+  kioTest(`${name} is what readFile() reads`, async (ctx) => {
+    await using folder = await Folder.make(ctx);
+    const path = `${folder.path}/a`;
+    for (const data of [pattern(300_000), pattern(10), new Uint8Array(0)]) {
+      value(await writeFile(ctx, path, data, way));
+      assertEquals(value(await readFile(ctx, path)), data);
+    }
+    value(await writeFile(ctx, path, "grüße\n", way));
+    assertEquals(value(await readTextFile(ctx, path)), "grüße\n");
+    const array = [bytes("a"), new Uint8Array(0), bytes("bc").buffer];
+    value(await writeFile(ctx, path, array, way));
+    assertEquals(value(await readTextFile(ctx, path)), "abc");
+    await folder.remove("a");
+  });
+
+  kioTest(`${name} takes a directory, bytes and a mode`, async (ctx) => {
+    await using folder = await Folder.make(ctx);
+    const flags = O_RDONLY | O_DIRECTORY;
+    const dir = value(await asyncOpen(ctx, folder.path, flags));
+    const path = new Uint8Array([0xff, 0xfe]);
+    value(await writeFile(ctx, path, "abc", { ...way, dir, mode: 0o600 }));
+    assertEquals(value(await readTextFile(ctx, path, { dir })), "abc");
+    assertEquals(value(await asyncStat(ctx, path, { dir })).mode, 0o600);
+    value(await asyncUnlink(ctx, path, { dir }));
+    value(await asyncClose(ctx, dir));
+  });
+
+  kioTest(`${name} gives the error, and leaves nothing`, async (ctx) => {
+    await using folder = await Folder.make(ctx);
+    const into = `${folder.path}/no/such/file`;
+    const missing = await writeFile(ctx, into, "abc", way);
+    assertCode(missing, "ENOENT");
+    assertThrows(
+      () => unwrap(missing),
+      Deno.errors.NotFound,
+      `Cannot write ${into}: `,
+    );
+    assertCode(await writeFile(ctx, folder.path, "abc", way), "EISDIR");
+    assertCode(await writeFile(ctx, "", "abc", way), "ENOENT", "EROFS");
+    for (const limit of [{ signal: AbortSignal.abort() }, { timeoutMs: 0 }]) {
+      const path = `${folder.path}/a`;
+      const given = await writeFile(ctx, path, "abc", { ...way, ...limit });
+      // An open that has begun is done, without what comes after it.
+      if (!way.atomic && !given.ok) await asyncUnlink(ctx, path);
+      else if (given.ok) await folder.remove("a");
+      else assertCode(given, "ECANCELED", "ETIMEDOUT");
+    }
+  });
+
+  kioTest(`${name} that is aborted at any time leaves nothing`, async (ctx) => {
+    await using folder = await Folder.make(ctx);
+    const path = `${folder.path}/a`;
+    const [old, next] = [pattern(50_000, 1), pattern(70_000, 2)];
+    for (let round = 0; round < 30; round++) {
+      value(await writeFile(ctx, path, old));
+      const abort = new AbortController();
+      const writing = writeFile(ctx, path, next, {
+        ...way,
+        signal: abort.signal,
+      });
+      setTimeout(() => abort.abort(), round / 10);
+      const result = await writing;
+      const content = value(await readFile(ctx, path));
+      if (result.ok) assertEquals(content, next);
+      else {
+        assertCode(result, "ECANCELED");
+        const either = content.length === old.length ? old : next;
+        if (way.atomic) assertEquals(content, either);
+      }
+    }
+    await folder.remove("a");
+  });
+
+  kioTest(`${name} leaves nothing when its context is closed`, async (ctx) => {
+    await using folder = await Folder.make(ctx);
+    const path = `${folder.path}/a`;
+    for (let round = 0; round < 20; round++) {
+      const other = new IoContext(8);
+      const writing = writeFile(other, path, pattern(50_000), way)
+        .catch((error) => error);
+      await turn(round / 10);
+      other[Symbol.dispose]();
+      const result = await writing;
+      assert(
+        result instanceof TypeError || result.ok || result.error.code,
+        `${result}`,
+      );
+      await asyncUnlink(ctx, path);
+    }
+  });
+}
+
+kioTest(
+  "writeFile() with atomic replaces a symbolic link itself",
+  async (ctx) => {
+    await using folder = await Folder.make(ctx);
+    const [file, link] = ["file", "link"].map((it) =>
+      `${folder.path}/${it}`
+    ) as [
+      string,
+      string,
+    ];
+    value(await writeFile(ctx, file, "old"));
+    value(await asyncSymlink(ctx, "file", link));
+    value(await writeFile(ctx, link, "through"));
+    assertEquals(value(await readTextFile(ctx, file)), "through");
+    value(await writeFile(ctx, link, "new", { atomic: true }));
+    assertEquals(value(await readTextFile(ctx, file)), "through");
+    assertCode(await asyncReadlink(ctx, link), "EINVAL");
+    await folder.remove("file");
+    await folder.remove("link");
+  },
+);
+
+kioTest(
+  "writeFile() with atomic keeps the file that others have open",
+  async (ctx) => {
+    await using folder = await Folder.make(ctx);
+    const path = `${folder.path}/a`;
+    value(await writeFile(ctx, path, "old"));
+    await using file = unwrap(await File.open(ctx, path));
+    value(await writeFile(ctx, path, "new", { atomic: true }));
+    assertEquals(await new Response(file.readable).text(), "old");
+    assertEquals(value(await readTextFile(ctx, path)), "new");
+    await folder.remove("a");
+  },
+);
+
+kioTest("writeFile() keeps its data and its names", async (ctx) => {
+  await using folder = await Folder.make(ctx);
+  const names = Array.from({ length: 50 }, (_, i) => `${i}`);
+  const writing = names.map((name) =>
+    writeFile(ctx, `${folder.path}/${name}`, `content of ${name}`, {
+      atomic: true,
+    })
+  );
+  overwriteGarbage();
+  for (const result of await Promise.all(writing)) value(result);
+  for (const name of names) {
+    const read = await readTextFile(ctx, `${folder.path}/${name}`);
+    assertEquals(value(read), `content of ${name}`);
+    await folder.remove(name);
+  }
+});
+
+kioTest("readFile() reads what has no size", async (ctx) => {
+  const version = value(await readTextFile(ctx, "/proc/version"));
+  assert(version.startsWith("Linux version"));
+  const maps = value(await readFile(ctx, "/proc/self/maps"));
+  assert(maps.length > 1000);
+  assertEquals(value(await readFile(ctx, "/dev/null")).length, 0);
+});
+
+kioTest("readFile() of a pipe reads to its end", async (ctx) => {
+  const { readFd, writeFd } = value(await asyncPipe(ctx));
+  const data = pattern(500_000);
+  const reading = readFile(ctx, `/proc/self/fd/${readFd}`);
+  value(await asyncWriteExact(ctx, writeFd, data));
+  value(await asyncClose(ctx, writeFd));
+  assertEquals(value(await reading), data);
+  const waiting = readFile(ctx, `/proc/self/fd/${readFd}`, { timeoutMs: 1000 });
+  assertEquals(value(await waiting).length, 0);
+  value(await asyncClose(ctx, readFd));
+});
+
+kioTest(
+  "readFile() takes two operations where the size is known",
+  async (ctx) => {
+    await using folder = await Folder.make(ctx);
+    const path = `${folder.path}/a`;
+    value(await writeFile(ctx, path, pattern(100_000)));
+    const before = ctx.stats().started;
+    value(await readFile(ctx, path));
+    assertEquals(ctx.stats().started - before, 2);
+    await folder.remove("a");
+  },
+);
+
+kioTest("readFile() is bounded", async (ctx) => {
+  assertCode(await readFile(ctx, "/dev/zero", { sizeMax: 1 << 20 }), "EFBIG");
+  await using folder = await Folder.make(ctx);
+  const path = `${folder.path}/a`;
+  value(await writeFile(ctx, path, "abcd"));
+  assertCode(await readFile(ctx, path, { sizeMax: 3 }), "EFBIG");
+  assertEquals(value(await readFile(ctx, path, { sizeMax: 4 })).length, 4);
+  await folder.remove("a");
+  const timeoutMs = 20;
+  assertCode(await readFile(ctx, "/dev/zero", { timeoutMs }), "ETIMEDOUT");
+});
+
+kioTest("readFile() gives the error with the path", async (ctx) => {
+  for (const [path, code] of [["/tmp", "EISDIR"], ["/no/such", "ENOENT"]]) {
+    const result = await readFile(ctx, path!);
+    assertCode(result, code!);
+    assertThrows(() => unwrap(result), Error, `${path}: `);
+  }
+  const signal = AbortSignal.abort();
+  assertCode(await readFile(ctx, "/etc/passwd", { signal }), "ECANCELED");
+});
+
+kioTest(
+  "readTextFile() replaces what is no UTF-8, and keeps a mark",
+  async (ctx) => {
+    await using folder = await Folder.make(ctx);
+    const path = `${folder.path}/a`;
+    const data = new Uint8Array([0xef, 0xbb, 0xbf, 0x61, 0xff]);
+    value(await writeFile(ctx, path, data));
+    assertEquals(value(await readTextFile(ctx, path)), "\uFEFFa\uFFFD");
+    assertEquals(text(value(await readFile(ctx, path)).subarray(3, 4)), "a");
+    await folder.remove("a");
+  },
+);
+
+kioTest(
+  "readFile() and writeFile() refuse what makes no sense",
+  async (ctx) => {
+    const reads: [unknown, unknown, ErrorConstructor][] = [
+      ["a\0b", {}, TypeError],
+      [5, {}, TypeError],
+      ["a", null, TypeError],
+      ["a", { sizeMax: -1 }, RangeError],
+      ["a", { sizeMax: 2 ** 31 }, RangeError],
+      ["a", { timeoutMs: NaN }, RangeError],
+      ["a", { dir: -5 }, RangeError],
+    ];
+    for (const [path, options, error] of reads) {
+      const read = () =>
+        readFile(ctx, path as string, options as ReadFileOptions);
+      await assertRejects(read, error, "Cannot ");
+    }
+    const gone = bytes("abc");
+    gone.buffer.transfer();
+    const writes: [unknown, unknown, unknown, ErrorConstructor][] = [
+      ["a\0b", "", {}, TypeError],
+      ["a", 5, {}, TypeError],
+      ["a", [5], {}, TypeError],
+      ["a", gone, {}, TypeError],
+      ["a", "", null, TypeError],
+      ["a", "", { atomic: 1 }, TypeError],
+      ["a", "", { durable: "yes" }, TypeError],
+      ["a", "", { mode: 0o10000 }, RangeError],
+      ["a", "", { dir: "x" }, TypeError],
+      ["a", "", { signal: {} }, TypeError],
+    ];
+    for (const [path, data, options, error] of writes) {
+      const write = () =>
+        writeFile(
+          ctx,
+          path as string,
+          data as string,
+          options as WriteFileOptions,
+        );
+      await assertRejects(write, error, "Cannot ");
+    }
+    assertEquals(ctx.pending, 0);
+    await assertRejects(() => readFile({} as IoContext, "a"), TypeError);
+  },
+);
