@@ -138,6 +138,18 @@ export function checkFunction(
   );
 }
 
+/** Checks an option that is true or false. */
+export function checkBoolean(
+  value: boolean,
+  name: string,
+  verb: string,
+): boolean {
+  if (typeof value === "boolean") return value;
+  throw new TypeError(
+    `Cannot ${verb}: ${name} must be a boolean, got ${typeof value}`,
+  );
+}
+
 /** Checks that a value is an object with options. */
 export function checkOptions(options: unknown, verb: string): void {
   if (typeof options === "object" && options !== null) return;
