@@ -1,6 +1,6 @@
 /**
- * Transfers that are made of several operations and count as one: all of a
- * buffer, or a part of a file to a socket.
+ * Helpers that are made of several operations: all of a buffer, or a part of a
+ * file to a socket, as one operation; directories, and trees of them.
  *
  * @module
  */
@@ -10,4 +10,7 @@ export {
   asyncSendExact,
   asyncWriteExact,
 } from "./exact.ts";
+export { readDir, type ReadDirOptions } from "./read_dir.ts";
 export { asyncSendfile } from "./sendfile.ts";
+export { walk, type WalkEntry } from "./walk.ts";
+export type { WalkOptions } from "./walk_filter.ts";

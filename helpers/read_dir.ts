@@ -144,9 +144,11 @@ class Entries extends ResultStream<DirEntry> {
   }
 
   #take({ entries, status }: Batch): void {
-    for (const entry of entries) this.push(success(entry));
+    // Its thread goes on while this one decodes.
     if (status > 0) this.goOn();
-    else this.finish(status === 0 ? DONE : failure(-status, this.#action));
+    for (const entry of entries()) this.push(success(entry));
+    if (status > 0) return;
+    this.finish(status === 0 ? DONE : failure(-status, this.#action));
   }
 
   protected goOn(): void {

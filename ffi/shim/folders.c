@@ -128,47 +128,56 @@ static bool is_dots(const char *name)
 	return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
 }
 
-/* Makes a batch of what getdents64(2) gave, and of the folder itself if it is
- * asked for. Stops where the job is given up. */
+static int by_inode(const void *one, const void *other)
+{
+	uint64_t its = (*(const struct dirent64 *const *)one)->d_ino;
+	uint64_t others = (*(const struct dirent64 *const *)other)->d_ino;
+
+	return (its > others) - (its < others);
+}
+
+/*
+ * Makes a batch of what getdents64(2) gave, and of the folder itself if it is
+ * asked for. Entries are in the order of their inodes: the disk mostly has them
+ * so, and who opens them in that order waits less. Stops where the job is given
+ * up.
+ */
 static int pack(struct folder *folder, const char *dents, size_t size,
 		bool has_self)
 {
-	bool has_stats = folder->flags & FOLDER_STAT;
+	const struct dirent64 *entries[FOLDER_ENTRIES_MAX], *entry;
+	uint32_t count = 0, places;
 	size_t names = has_self;
-	const struct dirent64 *entry;
 	struct parts to = { 0 };
 
-	folder->count = has_self;
 	for (size_t at = 0; at < size; at += entry->d_reclen) {
 		entry = (const struct dirent64 *)(dents + at);
 		if (is_dots(entry->d_name))
 			continue;
-		folder->count++;
+		entries[count++] = entry;
 		names += strlen(entry->d_name) + 1;
 	}
-	folder->names_size = (uint32_t)names;
+	places = count + has_self;
 	/* not nothing: malloc(0) may give NULL */
-	folder->batch = malloc(folder->count * size_of_entry(folder) + names + 1);
-	if (!folder->batch) {
-		folder->count = folder->names_size = 0;
+	folder->batch = malloc(places * size_of_entry(folder) + names + 1);
+	if (!folder->batch)
 		return -ENOMEM;
-	}
+	folder->count = places;
+	folder->names_size = (uint32_t)names;
 	to.inodes = (uint64_t *)folder->batch;
-	to.types = (uint8_t *)(to.inodes + folder->count);
-	if (has_stats) {
+	to.types = (uint8_t *)(to.inodes + places);
+	if (folder->flags & FOLDER_STAT) {
 		to.stats = (char *)to.types;
-		to.types += folder->count * FOLDER_STAT_SIZE;
+		to.types += places * FOLDER_STAT_SIZE;
 	}
-	to.names = (char *)to.types + folder->count;
+	to.names = (char *)to.types + places;
 	if (has_self)
 		add(folder, &to, "", 0, DT_UNKNOWN);
-	for (size_t at = 0; at < size && !atomic_load(&folder->job.given_up);
-	     at += entry->d_reclen) {
-		entry = (const struct dirent64 *)(dents + at);
-		if (!is_dots(entry->d_name))
-			add(folder, &to, entry->d_name, entry->d_ino,
-			    entry->d_type);
-	}
+	qsort(entries, count, sizeof(*entries), by_inode);
+	for (uint32_t i = 0; i < count && !atomic_load(&folder->job.given_up);
+	     i++)
+		add(folder, &to, entries[i]->d_name, entries[i]->d_ino,
+		    entries[i]->d_type);
 	return 0;
 }
 
@@ -333,6 +342,7 @@ bool kio_folder_take(struct kio *k, double *head, char *batch)
 		       folder->count * size_of_entry(folder) + folder->names_size);
 	free(folder->batch);
 	folder->batch = NULL;
+	folder->count = folder->names_size = 0;
 	if (folder->status <= 0)
 		kio_folder_end(folder);
 	return true;

@@ -59,9 +59,10 @@ const TYPES: readonly DirEntry["type"][] = Object.assign(
 
 /** Entries of a directory that came together. */
 export interface Batch {
-  /** In the order of the file system; with FOLDER_SELF the first of the first
-   * batch is the directory itself. */
-  entries: DirEntry[];
+  /** Decodes the entries, before the next batch comes. They are in the order of
+   * the file system; with FOLDER_SELF the first of the first batch is the
+   * directory itself. */
+  entries(): DirEntry[];
   /** 1: there is more, by `more()`. 0: that was the end. Else a negative
    * errno. */
   status: number;
@@ -71,7 +72,8 @@ export interface Batch {
 
 /** A directory that is being read. */
 export interface Folder {
-  /** Has the next batch read. Returns false if the system has no thread. */
+  /** Has the next batch read. Returns false if the system has no thread, or
+   * the directory was given up. */
   more(): boolean;
   /** Gives it up before its end: no batch comes any more. */
   end(): void;
@@ -136,9 +138,9 @@ class Readers {
     if (handle === null) return null;
     this.#byId.set(id, { take, hasStats: (flags & FOLDER_STAT) !== 0 });
     return {
-      more: () => shim.kio_folder_more(handle) === 0,
+      // Behind its last batch, or its end, the shim has let go of it.
+      more: () => this.#byId.has(id) && shim.kio_folder_more(handle) === 0,
       end: () => {
-        // Behind its last batch the shim has let go of it.
         if (this.#byId.delete(id)) shim.kio_folder_end(handle);
       },
     };
@@ -156,7 +158,8 @@ class Readers {
       ];
       const reader = this.#byId.get(id)!;
       if (status <= 0) this.#byId.delete(id);
-      const entries = entriesIn(this.#batch, count, namesSize, reader.hasStats);
+      const entries = () =>
+        entriesIn(this.#batch, count, namesSize, reader.hasStats);
       reader.take({ entries, status, device });
     }
   }
