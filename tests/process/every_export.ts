@@ -64,6 +64,7 @@ import {
   passFd,
   pin,
   POLLOUT,
+  readDir,
   scmRights,
   scmRightsSpace,
   Socket,
@@ -72,6 +73,7 @@ import {
   TcpStream,
   unwrap,
   wake,
+  walk,
   WorkerPool,
 } from "@kio/kio";
 import { observeStats } from "@kio/kio/otel";
@@ -133,6 +135,8 @@ await asyncReadlink(ctx, path).orThrow();
 await asyncUnlink(ctx, path).orThrow();
 await asyncUnlink(ctx, `${path}.renamed`).orThrow();
 await asyncMkdir(ctx, `${path}/inner`, { recursive: true }).orThrow();
+for await (const _ of readDir(ctx, path, { stat: true }).orThrow());
+for await (const _ of walk(ctx, path).orThrow());
 await asyncUnlink(ctx, `${path}/inner`, AT_REMOVEDIR).orThrow();
 await asyncUnlink(ctx, path, AT_REMOVEDIR).orThrow();
 const folder = await asyncOpen(ctx, "/tmp", O_RDONLY | O_DIRECTORY).orThrow();
