@@ -22,6 +22,7 @@ import { start } from "./suites/start.ts";
 import { staticFiles } from "./suites/static.ts";
 import { threads } from "./suites/threads.ts";
 import { timers } from "./suites/timers.ts";
+import { tree } from "./suites/tree.ts";
 import { wake } from "./suites/wake.ts";
 import { describeMachine } from "./this_machine.ts";
 
@@ -33,6 +34,7 @@ const SUITES: Record<string, (options: Options) => Suite> = {
   wake,
   sendfile,
   copy,
+  tree,
   static: staticFiles,
   heap,
   threads,

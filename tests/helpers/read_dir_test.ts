@@ -606,3 +606,33 @@ kioTest("walk() of a tree that vanishes meanwhile ends", async (ctx) => {
     await made[Symbol.asyncDispose]();
   }
 });
+
+kioTest(
+  "walk() follows no directory that became a link meanwhile",
+  async (ctx) => {
+    await using made = await folder(ctx);
+    await made.folder("target/inside");
+    await made.folder("root");
+    const root = `${made.path}/root`;
+    const numbers = Array.from({ length: 40 }, (_, i) => i);
+    const folders = numbers.map((i) => `${root}/folder-${i}`);
+    for (const path of folders) await asyncMkdir(ctx, path).orThrow();
+    // So many that the walk waits for its consumer, before it enters any.
+    const links = Array.from({ length: 8000 }, (_, i) => `${root}/${i}`);
+    await Promise.all(links.map((it) => asyncSymlink(ctx, "x", it).orThrow()));
+    const stream = walk(ctx, root);
+    await stream[Symbol.asyncIterator]().next();
+    await turn(50);
+    for (const path of folders) {
+      await asyncUnlink(ctx, path, AT_REMOVEDIR).orThrow();
+      await asyncSymlink(ctx, "../target", path).orThrow();
+    }
+    const [entries, codes] = await all(stream);
+    assertEquals(entries.filter(({ depth }) => depth > 1), []);
+    const seen = entries.filter((it) =>
+      it.isDirectory && it.name.startsWith("folder-")
+    );
+    assert(seen.length > 0);
+    assertEquals(codes, seen.map(() => "ENOTDIR"));
+  },
+);
