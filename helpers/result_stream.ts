@@ -1,5 +1,5 @@
 import { ECANCELED, ETIMEDOUT } from "../lib/errno.ts";
-import { actionOf, exceptionOf, type Result, success } from "../lib/result.ts";
+import { actionOf, exceptionOf, type Result } from "../lib/result.ts";
 import type { Operation } from "../lib/ring/operation.ts";
 import type { Ring } from "../lib/ring/Ring.ts";
 import type { UringOp } from "../lib/UringOp.ts";

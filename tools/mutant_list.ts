@@ -875,7 +875,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "lib/names.ts",
     from:
       "    if (shim.kio_lookup_cancel(lookUp.handle)) this.#forget(lookUp);",
-    to: "    void shim.kio_now_ms;\n    void handle;",
+    to: "    void shim.kio_now_ms;",
     tests: ["tests/process/connect.process.ts"],
   },
   {

@@ -307,7 +307,7 @@ for (const [name, start] of Object.entries(WAYS)) {
     assertEquals(await all(wrong), [[], ["ECANCELED"]]);
   });
 
-  kioTest(`${name}() ends with its context`, async (ctx) => {
+  kioTest(`${name}() ends with its context`, async () => {
     for (const close of [Symbol.dispose, Symbol.asyncDispose] as const) {
       for (const afterMs of [-1, 0, 2, 30]) {
         const other = new IoContext(4);
@@ -323,7 +323,7 @@ for (const [name, start] of Object.entries(WAYS)) {
     }
   });
 
-  kioTest(`${name}() that is dropped ends with its context`, async (ctx) => {
+  kioTest(`${name}() that is dropped ends with its context`, async () => {
     const other = new IoContext(4);
     const iterator = start(other, many.path)[Symbol.asyncIterator]();
     assertEquals((await iterator.next()).done, false);
