@@ -41,11 +41,16 @@ const PARTS: Record<string, readonly string[]> = {
     "acceptLoop",
   ],
   "./helpers": [
+    "ReadDirOptions",
+    "WalkEntry",
+    "WalkOptions",
     "asyncReadExact",
     "asyncRecvExact",
     "asyncSendExact",
     "asyncSendfile",
     "asyncWriteExact",
+    "readDir",
+    "walk",
   ],
   "./threads": [
     "BlockingPool",

@@ -5,6 +5,7 @@ import {
   IoContext,
   type Path,
   readDir,
+  unwrap,
   type UringStream,
   walk,
   type WalkEntry,
@@ -52,8 +53,7 @@ async function walkedWithFacts(
 ): Promise<string[]> {
   const lines: string[] = [];
   for await (const { path, inode, stat } of stream.orThrow()) {
-    assert(stat!.ok);
-    const its = stat!.value;
+    const its = unwrap(stat!);
     assertEquals(its.inode, inode);
     const facts = [
       LETTERS[its.type],
@@ -138,6 +138,7 @@ for (const place of PLACES) {
         const all = ["-mindepth", "1", "-maxdepth", "1"];
         const format = "%y %i %s %f\\0";
         const expected = await found([path, ...all, "-printf", format]);
+        assert(name !== "bytes" || expected.length === 255);
         assertEquals(lines.sort(), expected);
       }
     } finally {
