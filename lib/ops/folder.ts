@@ -39,9 +39,9 @@ export const FOLDER_SELF = 4;
 export const FOLDER_NOFOLLOW = 8;
 
 /** A batch: see kio_folder_take(). */
-export const FOLDER_STAT_SIZE = 160;
-export const FOLDER_STAT_ERRNO = 152;
-export const FOLDER_BATCH_SIZE = 263622;
+const FOLDER_STAT_SIZE = 160;
+const FOLDER_STAT_ERRNO = 152;
+const FOLDER_BATCH_SIZE = 263622;
 
 /** Types of entries by d_type. */
 const TYPES: readonly DirEntry["type"][] = Object.assign(
