@@ -362,7 +362,7 @@ Deno.test("IoContext refuses a library of another version", async () => {
     () =>
       compileMutant(
         folder.path,
-        "#define KIO_ABI 10\n",
+        "#define KIO_ABI 11\n",
         "#define KIO_ABI 99\n",
       ),
     () => compileText("int kio_abi(void) { return 99; }", library),
