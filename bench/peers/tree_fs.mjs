@@ -17,7 +17,11 @@ const sha256 = hash === undefined
   : (/** @type {Uint8Array} */ data) => hash("sha256", data);
 const ENTRIES = /** @type {const} */ ({ withFileTypes: true });
 
+const IN_FLIGHT = 64;
+
 let [files, bytes] = [0, 0];
+/** @type {string[]} */
+const paths = [];
 
 /**
  * @param {number} size
@@ -47,17 +51,30 @@ async function look(path) {
   count(size, work === "hash" ? await promises.readFile(path) : undefined);
 }
 
-/** @param {string} folder */
-async function go(folder) {
+/**
+ * Lists a folder. Files are looked at later, so many at a time: all at once
+ * would be too many for Node.
+ *
+ * @param {string} folder
+ */
+async function list(folder) {
   const entries = await promises.readdir(folder, ENTRIES);
   await Promise.all(entries.map((entry) => {
     const path = `${folder}/${entry.name}`;
-    return entry.isDirectory() ? go(path) : look(path);
+    if (entry.isDirectory()) return list(path);
+    paths.push(path);
   }));
+}
+
+async function lookAtNext() {
+  for (let path; (path = paths.pop()) !== undefined;) await look(path);
 }
 
 const startMs = performance.now();
 if (way === "sync") goSync(root);
-else await go(root);
+else {
+  await list(root);
+  await Promise.all(Array.from({ length: IN_FLIGHT }, lookAtNext));
+}
 const seconds = (performance.now() - startMs) / 1000;
 console.log(JSON.stringify({ files, bytes, seconds }));
