@@ -2,7 +2,7 @@
  * Prints the SHA-256 of each file of a tree, as `find -type f | sort | xargs
  * sha256sum` does, with many files in flight.
  *
- *     deno task hash FOLDER [--in-flight 64] [--skip REGEXP] [--summary]
+ *     deno task hash FOLDER [--in-flight 128] [--skip REGEXP] [--summary]
  *
  * A file or a directory that cannot be read is named on the standard error
  * output, and the rest goes on. Exits with 0, with 1 if anything could not be
@@ -152,7 +152,7 @@ const { root, inFlight, skip, summary } = readArguments({
   options: {
     "in-flight": {
       value: "N",
-      default: "64",
+      default: "128",
       help: "files that are read at a time",
     },
     skip: { value: "REGEXP", help: "paths to leave out, with all below them" },

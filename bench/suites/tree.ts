@@ -195,8 +195,9 @@ export function tree(): Suite {
     notes: [
       "Each program looks at every file by lstat(2) and adds the sizes; find -printf",
       "prints them, sha256sum looks at none. The start of a runtime does not count.",
-      "kio: walk(), or examples/tree_hash.ts with 64 files in flight. Cold: after",
-      "drop_caches as root, with the program itself in the page cache again.",
+      "kio: walk(), or examples/tree_hash.ts. Async ways of others: 64 files in flight,",
+      "or as many as Deno's threads take. Cold: after drop_caches as root, with the",
+      "program itself in the page cache again.",
     ],
     cases,
     bars: (figures) => cases.map((one) => barOf(one, figures)),

@@ -13,7 +13,7 @@
  * "gone" finds nothing. */
 static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
 static bool without_types, without_end;
-static int looks;
+static atomic_int looks;
 
 ssize_t __real_getdents64(int fd, void *buffer, size_t length);
 ssize_t __wrap_getdents64(int fd, void *buffer, size_t length);
