@@ -33,8 +33,8 @@ export interface ReadDirOptions extends DirOptions, BoundOptions {
 }
 
 /**
- * Reads a directory by getdents64(2): all entries but `.` and `..`, in the order
- * of the file system.
+ * Reads a directory by getdents64(2): all entries but `.` and `..`. They come
+ * mostly in the order of their inodes, as the disk has them.
  *
  * io_uring has no such operation, and the call may wait for a disk or a server.
  * So a thread of the library makes it, with many entries a hand-over; all

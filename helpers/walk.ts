@@ -41,13 +41,14 @@ export interface WalkEntry extends DirEntry {
  *
  * Threads of the library read many directories at a time, as for `readDir()`.
  * An entry comes after the directory that it is in. Entries of one directory
- * come in the order of the file system. The order of directories among each
- * other is not defined: sort by `path` if it matters.
+ * come as from `readDir()`. The order of directories among each other is not
+ * defined: sort by `path` if it matters.
  *
  * It goes on after an error: a directory that vanishes meanwhile, or that must
  * not be read, is a result with `error.path`. With `orThrow()` the first error
  * ends the loop. A directory that was replaced by a symbolic link meanwhile is
- * not followed.
+ * not followed. Its parents are not looked at again: who may write to the tree
+ * can lead the walk elsewhere by them.
  *
  * With `followSymlinks` an entry is the file that a link leads to, unless it
  * leads nowhere. A link to a directory that its own path goes through gives

@@ -59,9 +59,8 @@ const TYPES: readonly DirEntry["type"][] = Object.assign(
 
 /** Entries of a directory that came together. */
 export interface Batch {
-  /** Decodes the entries, before the next batch comes. They are in the order of
-   * the file system; with FOLDER_SELF the first of the first batch is the
-   * directory itself. */
+  /** Decodes the entries, before the next batch comes. With FOLDER_SELF the
+   * first of the first batch is the directory itself. */
   entries(): DirEntry[];
   /** 1: there is more, by `more()`. 0: that was the end. Else a negative
    * errno. */
