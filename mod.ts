@@ -39,6 +39,7 @@ export * from "./lib/ops/advise.ts";
 export * from "./lib/ops/control.ts";
 export * from "./lib/ops/directory.ts";
 export type { FileStat, FileStatNs, FileType } from "./lib/ops/file_stat.ts";
+export type { DirEntry } from "./lib/ops/folder.ts";
 export * from "./lib/ops/path.ts";
 export * from "./lib/ops/pipe.ts";
 export * from "./lib/ops/socket_option.ts";

@@ -24,6 +24,7 @@ import { start } from "./suites/start.ts";
 import { staticFiles } from "./suites/static.ts";
 import { threads } from "./suites/threads.ts";
 import { timers } from "./suites/timers.ts";
+import { tree } from "./suites/tree.ts";
 import { udp } from "./suites/udp.ts";
 import { wake } from "./suites/wake.ts";
 import { describeMachine } from "./this_machine.ts";
@@ -36,6 +37,7 @@ const SUITES: Record<string, (options: Options) => Suite> = {
   wake,
   sendfile,
   copy,
+  tree,
   static: staticFiles,
   udp,
   heap,

@@ -168,8 +168,9 @@ export function compileTests(
     .sort();
   compile([
     ...["-std=gnu11", "-g", ...WARNINGS, ...flags, "-DKIO_MASKS"],
-    // names_test.c has its own.
+    // names_test.c and folders_test.c have their own.
     "-Wl,--wrap=getaddrinfo,--wrap=pthread_create",
+    "-Wl,--wrap=getdents64,--wrap=statx",
     compileGuard(folder),
     ...sourcesIn(SHIM_FOLDER),
     `${SHIM_FOLDER}/test/masks.c`,

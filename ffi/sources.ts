@@ -6,9 +6,11 @@ import chain from "./shim/chain.c" with { type: "text" };
 import close from "./shim/close.c" with { type: "text" };
 import context from "./shim/context.c" with { type: "text" };
 import driver from "./shim/driver.c" with { type: "text" };
+import folders from "./shim/folders.c" with { type: "text" };
 import guard from "./shim/guard.c" with { type: "text" };
 import internal from "./shim/internal.h" with { type: "text" };
 import isolate from "./shim/isolate.c" with { type: "text" };
+import jobs from "./shim/jobs.c" with { type: "text" };
 import kio from "./shim/kio.h" with { type: "text" };
 import listen from "./shim/listen.c" with { type: "text" };
 import loop from "./shim/loop.c" with { type: "text" };
@@ -33,9 +35,11 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "close.c": close,
   "context.c": context,
   "driver.c": driver,
+  "folders.c": folders,
   "guard.c": guard,
   "internal.h": internal,
   "isolate.c": isolate,
+  "jobs.c": jobs,
   "kio.h": kio,
   "listen.c": listen,
   "loop.c": loop,

@@ -1,6 +1,7 @@
 /**
  * Things made of several operations: transfers that count as one, files that
- * are read and written whole, the owner of a file, and readers of messages.
+ * are read and written whole, the owner of a file, directories and trees of
+ * them, and readers of messages.
  *
  * @module
  */
@@ -12,6 +13,7 @@ export {
 } from "./BufferedReader.ts";
 export { File, type FileOpenOptions } from "./File.ts";
 export { asyncReadExact, asyncRecvExact, asyncSendExact } from "./exact.ts";
+export { readDir, type ReadDirOptions } from "./read_dir.ts";
 export { readFile, type ReadFileOptions, readTextFile } from "./read_file.ts";
 export { asyncSendfile } from "./sendfile.ts";
 export {
@@ -19,5 +21,7 @@ export {
   SocketTransport,
   type Transport,
 } from "./transport.ts";
+export { walk, type WalkEntry } from "./walk.ts";
+export type { WalkOptions } from "./walk_filter.ts";
 export { asyncWriteExact, type WriteExactOptions } from "./write_exact.ts";
 export { writeFile, type WriteFileOptions } from "./write_file.ts";

@@ -1,13 +1,15 @@
 import type { Result } from "./result.ts";
 
 /**
- * An operation that gives many results: a multishot. It starts at once, and
- * arms itself again until it ends. It keeps the process alive until then.
+ * An operation that gives many results: a multishot, or a directory that is
+ * read. It starts at once, and keeps the process alive until it ends. A
+ * multishot arms itself again until then.
  *
  * Results that are not taken yet wait in a queue. When that is full the ring
  * asks the kernel to stop. The kernel goes on when half of the queue was taken.
  *
- * It ends with an error that it cannot go on after, which is its last result:
+ * A directory ends behind its last entry. Else a stream ends with an error that
+ * it cannot go on after, which is its last result:
  * `ECANCELED` after `cancel()`, an aborted signal, or the end of its fd or of its
  * context. A loop that ends by `break`, `return` or an exception ends it too.
  * Results that were not taken by then are dropped, and their fds closed.

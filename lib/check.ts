@@ -138,13 +138,13 @@ export function checkFunction(
   );
 }
 
-/** Checks that a value is a boolean. */
+/** Checks an option that is true or false. */
 export function checkBoolean(
   value: unknown,
   name: string,
   verb: string,
-): void {
-  if (typeof value === "boolean") return;
+): boolean {
+  if (typeof value === "boolean") return value;
   throw new TypeError(
     `Cannot ${verb}: ${name} must be a boolean, got ${typeof value}`,
   );

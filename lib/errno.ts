@@ -182,6 +182,7 @@ export const ESPIPE = 29;
 export const EPIPE = 32;
 export const ERANGE = 34;
 export const ENOSYS = 38;
+export const ELOOP = 40;
 export const ENODATA = 61;
 export const ETIME = 62;
 export const EAFNOSUPPORT = 97;

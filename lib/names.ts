@@ -131,7 +131,7 @@ class LookUps {
 
   constructor(ring: Ring) {
     this.#ring = ring;
-    ring.onAnswer = () => this.#takeAnswers();
+    ring.onAnswer.push(() => this.#takeAnswers());
   }
 
   /** Gives the look-up of a host, and begins one if there is none; undefined if
@@ -153,9 +153,9 @@ class LookUps {
    * queue. */
   leave(lookUp: LookUp, finish: (resolved: Resolved) => void): void {
     lookUp.waiting.delete(finish);
-    const { shim, handle } = this.#ring;
+    const { shim } = this.#ring;
     if (lookUp.waiting.size > 0 || !this.#byId.has(lookUp.id)) return;
-    if (shim.kio_lookup_cancel(handle, lookUp.handle)) this.#forget(lookUp);
+    if (shim.kio_lookup_cancel(lookUp.handle)) this.#forget(lookUp);
   }
 
   #forget({ host, id }: LookUp): void {

@@ -1,3 +1,4 @@
+import type { Path } from "./check.ts";
 import { errnoText } from "./errno.ts";
 import type { Operation } from "./ring/operation.ts";
 
@@ -23,6 +24,8 @@ export interface IoError {
   /** Registered files that `updateFiles()` had replaced before it failed; else
    * undefined. */
   readonly filesUpdated?: number;
+  /** The path that `walk()` could not read; else undefined. */
+  readonly path?: Path;
   /** The uncaught error that ended the thread of an `offload()`; else
    * undefined. */
   readonly cause?: unknown;
@@ -144,6 +147,16 @@ export function shortFailure(
     bytesTransferred,
   };
   return { ok: false, error: about(error, verb) };
+}
+
+/** Makes the failure of an errno (above 0) about a path, which it has. */
+export function pathFailure(
+  errno: number,
+  path: Path,
+  action: string,
+): Failure {
+  const error = { ...errorOf(errno), path };
+  return { ok: false, error: about(error, action) };
 }
 
 /** Makes the error of an errno (above 0). */

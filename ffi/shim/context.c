@@ -145,8 +145,9 @@ struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
 	k->next = isolate->contexts;
 	isolate->contexts = k;
 	k->inbox_end = &k->inbox;
-	TAILQ_INIT(&k->lookups);
-	TAILQ_INIT(&k->answers);
+	TAILQ_INIT(&k->jobs);
+	for (int kind = 0; kind < JOB_KINDS; kind++)
+		TAILQ_INIT(&k->answers[kind]);
 	context_publish(k);
 	return k;
 
@@ -270,8 +271,8 @@ void kio_context_close(struct kio *k)
 {
 	if (k->in_flight)
 		kio_abort(k, "a context was closed with operations in flight");
-	if (!TAILQ_EMPTY(&k->lookups))
-		kio_abort(k, "a context was closed with look-ups in flight");
+	if (!TAILQ_EMPTY(&k->jobs))
+		kio_abort(k, "a context was closed with jobs in flight");
 	context_destroy(k);
 }
 
@@ -282,7 +283,7 @@ void context_drain(struct kio *k)
 	struct io_uring_sqe *sqe;
 
 	kio_loop_forget(k);
-	kio_lookups_end(k);
+	kio_jobs_end(k);
 	for (; (sqe = unsubmitted(k, 0)); k->ring.sq.sqe_tail--) {
 		/* or a step of a pump, which counts once */
 		if (sqe->user_data & UD_INTERNAL ||

@@ -68,9 +68,29 @@ struct parcel {
 	double tag;
 };
 
-/* A look-up of a name: see names.c. */
-struct lookup;
-TAILQ_HEAD(lookup_list, lookup);
+/* The kinds of jobs, in kio.answers[]. */
+enum { LOOKUPS, FOLDERS, JOB_KINDS };
+struct job;
+struct job_kind {
+	int number;
+	/* lets go of a job that has no owner and no thread */
+	void (*end)(struct job *job);
+};
+
+/* Work of a thread for a context, under jobs_lock: see jobs.c. */
+struct job {
+	const struct job_kind *kind;
+	/* NULL: it is given up, and its thread ends it */
+	struct kio *owner;
+	TAILQ_ENTRY(job) of_owner;
+	/* in the list of those that wait, or of the answers of its owner */
+	TAILQ_ENTRY(job) in_list;
+	struct job_list *in;
+	bool running;
+	/* for its thread to look at without the lock */
+	atomic_bool given_up;
+};
+TAILQ_HEAD(job_list, job);
 
 /* A close under way: its operation, and its fd + 1, 0 for none. */
 struct closing {
@@ -84,8 +104,8 @@ struct kio {
 	/* Under contexts_lock, as other threads use them. */
 	struct kio *next_of_all;
 	struct parcel *inbox, **inbox_end;
-	/* Under lookups_lock; a flag to look at without it. */
-	struct lookup_list lookups, answers;
+	/* Under jobs_lock; a flag to look at without it. */
+	struct job_list jobs, answers[JOB_KINDS];
 	atomic_bool answered;
 	/* To be closed when the queue, which may use them, was submitted. */
 	struct parcel *late;
@@ -239,7 +259,7 @@ void waiters_unregistered(struct kio *k);
 void waiters_close(struct kio *k);
 int restrict_ring(struct kio *k, const uint8_t *allowed);
 
-/* ---- mailbox.c, names.c ------------------------------------------------ */
+/* ---- mailbox.c --------------------------------------------------------- */
 
 /* A context can be found by its ring from now on, or no longer. */
 void context_publish(struct kio *k);
@@ -249,6 +269,26 @@ void close_parcels(struct parcel **list);
 /* Linux 6.13; EINVAL before. */
 int message_without_ring(struct io_uring_sqe *message);
 
+/* ---- jobs.c ------------------------------------------------------------ */
+
+extern pthread_mutex_t jobs_lock;
+/* All of these but the last two are called under it. */
+void job_own(struct kio *k, struct job *job);
+void job_put(struct job *job, struct job_list *list);
+void job_out(struct job *job);
+/* Takes the first job that waits, for a thread; NULL if there is none. */
+struct job *job_next(struct job_list *waiting);
+/* Gives the answer of a thread to the owner, or ends the job. */
+void job_answer(struct job *job);
+/* Gives up a job: it ends at once, or with its thread. */
+void job_drop(struct job *job);
+/* Starts a thread without signals; false if the system has none. */
+bool job_thread(void *(*run)(void *), void *argument, size_t stack_size);
+/* Takes an answer, whose job stays the owner's; NULL if there is none. */
+struct job *job_take(struct kio *k, const struct job_kind *kind);
+
+/* ---- names.c, folders.c ------------------------------------------------ */
+
 /*
  * Limits of the process's threads that look names up: one a look-up, as
  * getaddrinfo(3) blocks and cannot be interrupted. Beyond LOOKUP_THREADS_MAX
@@ -257,9 +297,15 @@ int message_without_ring(struct io_uring_sqe *message);
  */
 #define LOOKUP_THREADS_MAX 64
 #define LOOKUP_THREADS_LOCAL 4
-extern pthread_mutex_t lookups_lock;
-/* Under lookups_lock. */
+/* Under jobs_lock. */
 extern uint32_t lookup_threads;
+/*
+ * The most threads of the process that read folders. Cold, each waits for the
+ * disk; a folder on a server that does not answer holds its thread.
+ */
+#define FOLDER_THREADS_MAX 16
+/* Under jobs_lock. */
+extern uint32_t folder_threads;
 
 /* ---- context.c, isolate.c ---------------------------------------------- */
 

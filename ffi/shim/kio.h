@@ -18,6 +18,7 @@
 struct iovec;
 struct kio;
 struct lookup;
+struct folder;
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -62,7 +63,7 @@ struct lookup;
 #define UD_IGNORED (UD_INTERNAL | (2ULL << 60))
 #define UD_WAIT (UD_INTERNAL | (3ULL << 60))
 #define UD_LOOP (UD_WAIT | 1)
-/* an fd is in the inbox, or a look-up has an answer */
+/* an fd is in the inbox, or a job has an answer */
 #define UD_INBOX (UD_MESSAGE | UD_INTERNAL)
 
 /* The bounded wait of a step for a completion: half of this at least, 1.5 times
@@ -75,6 +76,23 @@ struct lookup;
 #define ADDRESS_RECORD_SIZE 132
 /* The longest name of the DNS, with a dot at the end and a NUL. */
 #define HOST_SIZE 255
+
+/* Of kio_folder_begin(): look at each entry by statx(2); follow links to see
+ * where they lead; begin with the folder itself; refuse a link in its place. */
+#define FOLDER_STAT 1
+#define FOLDER_FOLLOW 2
+#define FOLDER_SELF 4
+#define FOLDER_NOFOLLOW 8
+/* Bytes that getdents64(2) fills for a batch, and the most entries of one: none
+ * is shorter than 24 bytes. With the folder itself it is one more. */
+#define FOLDER_DENTS_SIZE 32768
+#define FOLDER_ENTRIES_MAX (FOLDER_DENTS_SIZE / 24 + 1)
+/* A struct statx up to its mount id, and the errno of the look. */
+#define FOLDER_STAT_SIZE 160
+#define FOLDER_STAT_ERRNO 152
+/* The most bytes of a batch. */
+#define FOLDER_BATCH_SIZE \
+	(FOLDER_ENTRIES_MAX * (8 + FOLDER_STAT_SIZE + 1) + FOLDER_DENTS_SIZE)
 
 /* Parts of a message in one block of memory: see kio_message_init(). */
 #define MSG_NAME 64
@@ -225,8 +243,16 @@ EXPORT int kio_resolve(const char *host, char *out, uint32_t capacity);
 EXPORT struct lookup *kio_lookup_begin(struct kio *k, double id,
 				       const char *host);
 EXPORT bool kio_lookup_take(struct kio *k, double *head, char *records);
-EXPORT bool kio_lookup_cancel(struct kio *k, struct lookup *lookup);
-EXPORT void kio_lookups_end(struct kio *k);
+EXPORT bool kio_lookup_cancel(struct lookup *lookup);
+
+/* ---- jobs.c, folders.c ------------------------------------------------- */
+
+EXPORT void kio_jobs_end(struct kio *k);
+EXPORT struct folder *kio_folder_begin(struct kio *k, double id, int directory,
+				       const char *path, uint32_t flags);
+EXPORT bool kio_folder_take(struct kio *k, double *head, char *batch);
+EXPORT int kio_folder_more(struct folder *folder);
+EXPORT void kio_folder_end(struct folder *folder);
 
 /* ---- syscalls.c -------------------------------------------------------- */
 

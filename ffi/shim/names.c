@@ -9,20 +9,15 @@
 
 #include <fcntl.h>
 #include <netdb.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-/* A look-up of a name: in a queue, in the hands of a thread, or answered. */
+/* A look-up of a name. */
 struct lookup {
-	/* NULL: its operations have ended, and its thread frees it */
-	struct kio *owner;
-	TAILQ_ENTRY(lookup) of_owner;
-	/* in the list of those that wait, or of the answers of its owner */
-	TAILQ_ENTRY(lookup) in_list;
-	struct lookup_list *waits_in;
+	/* first: it is one */
+	struct job job;
 	double id;
 	int status;
 	char host[HOST_SIZE];
@@ -68,10 +63,16 @@ int kio_resolve(const char *host, char *out, uint32_t capacity)
 /* The part of /etc/hosts that is searched. */
 #define HOSTS_SIZE_MAX (1 << 16)
 
-pthread_mutex_t lookups_lock = PTHREAD_MUTEX_INITIALIZER;
 uint32_t lookup_threads;
-static struct lookup_list waiting_local = TAILQ_HEAD_INITIALIZER(waiting_local);
-static struct lookup_list waiting = TAILQ_HEAD_INITIALIZER(waiting);
+static struct job_list waiting_local = TAILQ_HEAD_INITIALIZER(waiting_local);
+static struct job_list waiting = TAILQ_HEAD_INITIALIZER(waiting);
+
+static void lookup_end(struct job *job)
+{
+	free(job);
+}
+
+static const struct job_kind lookups = { LOOKUPS, lookup_end };
 
 /* Tells whether /etc/hosts has the name. */
 static bool is_in_hosts(const char *host)
@@ -111,72 +112,44 @@ static bool is_local(const char *host)
 	return true;
 }
 
-/* Gives the answer of a look-up to its owner; under lookups_lock. */
-static void lookup_answer(struct lookup *lookup)
+/* Gives a free thread its next look-up, NULL to end it; under jobs_lock. */
+static struct job *lookup_next(void)
 {
-	struct kio *owner = lookup->owner;
-
-	if (!owner) {
-		free(lookup);
-		return;
-	}
-	TAILQ_INSERT_TAIL(&owner->answers, lookup, in_list);
-	atomic_store(&owner->answered, true);
-	kio_wake_self(owner);
-}
-
-/* Gives a free thread its next look-up, NULL to end it; under lookups_lock. */
-static struct lookup *lookup_next(void)
-{
-	struct lookup *next = TAILQ_FIRST(&waiting_local);
+	struct job *next = job_next(&waiting_local);
 
 	if (!next && lookup_threads <= LOOKUP_THREADS_MAX)
-		next = TAILQ_FIRST(&waiting);
-	if (!next) {
-		lookup_threads--;
-		return NULL;
-	}
-	TAILQ_REMOVE(next->waits_in, next, in_list);
-	next->waits_in = NULL;
+		next = job_next(&waiting);
+	lookup_threads -= !next;
 	return next;
 }
 
 static void *lookup_run(void *first)
 {
-	struct lookup *lookup = first;
+	struct job *job = first;
 
 	pthread_setname_np(pthread_self(), "kio-names");
-	while (lookup) {
+	while (job) {
+		struct lookup *lookup = (struct lookup *)job;
+
 		lookup->status = kio_resolve(lookup->host, lookup->records,
 					     ADDRESSES_MAX);
-		pthread_mutex_lock(&lookups_lock);
-		lookup_answer(lookup);
-		lookup = lookup_next();
-		pthread_mutex_unlock(&lookups_lock);
+		pthread_mutex_lock(&jobs_lock);
+		job_answer(job);
+		job = lookup_next();
+		pthread_mutex_unlock(&jobs_lock);
 	}
 	return NULL;
 }
 
-/* Starts a thread for a look-up, up to threads_max; under lookups_lock. */
+/* Starts a thread for a look-up, up to threads_max; under jobs_lock. */
 static bool lookup_start(struct lookup *lookup, uint32_t threads_max)
 {
-	sigset_t all, before;
-	pthread_attr_t attributes;
-	pthread_t thread;
-	int ret;
-
-	if (lookup_threads >= threads_max || pthread_attr_init(&attributes))
+	if (lookup_threads >= threads_max ||
+	    !job_thread(lookup_run, lookup, LOOKUP_STACK_SIZE))
 		return false;
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attributes, LOOKUP_STACK_SIZE);
-	/* signals are the host's, for threads that know of them */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	ret = pthread_create(&thread, &attributes, lookup_run, lookup);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attributes);
-	lookup_threads += !ret;
-	return !ret;
+	lookup->job.running = true;
+	lookup_threads++;
+	return true;
 }
 
 /*
@@ -190,10 +163,10 @@ struct lookup *kio_lookup_begin(struct kio *k, double id, const char *host)
 
 	if (!lookup)
 		return NULL;
-	lookup->owner = k;
+	lookup->job.kind = &lookups;
 	lookup->id = id;
 	snprintf(lookup->host, sizeof(lookup->host), "%s", host);
-	pthread_mutex_lock(&lookups_lock);
+	pthread_mutex_lock(&jobs_lock);
 	if (!lookup_start(lookup, LOOKUP_THREADS_MAX)) {
 		bool local = is_local(host);
 
@@ -206,13 +179,12 @@ struct lookup *kio_lookup_begin(struct kio *k, double id, const char *host)
 			lookup = NULL;
 			goto out;
 		}
-		lookup->waits_in = local ? &waiting_local : &waiting;
-		TAILQ_INSERT_TAIL(lookup->waits_in, lookup, in_list);
+		job_put(&lookup->job, local ? &waiting_local : &waiting);
 	}
 begun:
-	TAILQ_INSERT_TAIL(&k->lookups, lookup, of_owner);
+	job_own(k, &lookup->job);
 out:
-	pthread_mutex_unlock(&lookups_lock);
+	pthread_mutex_unlock(&jobs_lock);
 	return lookup;
 }
 
@@ -220,15 +192,8 @@ out:
  * addresses into `records`. False if there is none. */
 bool kio_lookup_take(struct kio *k, double *head, char *records)
 {
-	struct lookup *lookup;
+	struct lookup *lookup = (struct lookup *)job_take(k, &lookups);
 
-	pthread_mutex_lock(&lookups_lock);
-	lookup = TAILQ_FIRST(&k->answers);
-	if (lookup) {
-		TAILQ_REMOVE(&k->answers, lookup, in_list);
-		TAILQ_REMOVE(&k->lookups, lookup, of_owner);
-	}
-	pthread_mutex_unlock(&lookups_lock);
 	if (!lookup)
 		return false;
 	head[0] = lookup->id;
@@ -236,46 +201,23 @@ bool kio_lookup_take(struct kio *k, double *head, char *records)
 	if (lookup->status > 0)
 		memcpy(records, lookup->records,
 		       (size_t)lookup->status * ADDRESS_RECORD_SIZE);
-	free(lookup);
+	pthread_mutex_lock(&jobs_lock);
+	job_drop(&lookup->job);
+	pthread_mutex_unlock(&jobs_lock);
 	return true;
 }
 
-/* Takes a look-up out of the queue. False if a thread has it: that cannot be
- * interrupted, and its answer is still to come. */
-bool kio_lookup_cancel(struct kio *k, struct lookup *lookup)
+/* Takes a look-up out of the queue. False if a thread has it, which cannot be
+ * interrupted, or it is answered: the answer is still to be taken. */
+bool kio_lookup_cancel(struct lookup *lookup)
 {
-	struct lookup_list *queue;
+	struct job_list *in;
 
-	pthread_mutex_lock(&lookups_lock);
-	queue = lookup->waits_in;
-	if (queue) {
-		TAILQ_REMOVE(queue, lookup, in_list);
-		TAILQ_REMOVE(&k->lookups, lookup, of_owner);
-		free(lookup);
-	}
-	pthread_mutex_unlock(&lookups_lock);
-	return queue;
-}
-
-/* Gives up all look-ups of a context, before its eventfd is closed: from now on
- * the threads touch neither. */
-void kio_lookups_end(struct kio *k)
-{
-	struct lookup *lookup;
-
-	pthread_mutex_lock(&lookups_lock);
-	while ((lookup = TAILQ_FIRST(&k->answers))) {
-		TAILQ_REMOVE(&k->answers, lookup, in_list);
-		TAILQ_REMOVE(&k->lookups, lookup, of_owner);
-		free(lookup);
-	}
-	while ((lookup = TAILQ_FIRST(&k->lookups))) {
-		TAILQ_REMOVE(&k->lookups, lookup, of_owner);
-		lookup->owner = NULL;
-		if (!lookup->waits_in)
-			continue;
-		TAILQ_REMOVE(lookup->waits_in, lookup, in_list);
-		free(lookup);
-	}
-	pthread_mutex_unlock(&lookups_lock);
+	pthread_mutex_lock(&jobs_lock);
+	in = lookup->job.in;
+	in = in == &waiting || in == &waiting_local ? in : NULL;
+	if (in)
+		job_drop(&lookup->job);
+	pthread_mutex_unlock(&jobs_lock);
+	return in;
 }

@@ -105,16 +105,18 @@ export interface FileStatNs extends FileStat {
   birthNs: bigint | undefined;
 }
 
-/** Reads a struct statx. */
+/** Reads the struct statx at a place of memory. */
 export function decodeStat(
-  { buffer }: Uint8Array,
+  view: DataView,
+  start: number,
   nanoseconds: boolean,
 ): FileStat | FileStatNs {
-  const view = new DataView(buffer);
-  const mode = view.getUint16(STAT_MODE_AT, true);
-  const int = (at: number) => view.getUint32(at, true);
-  const number = (at: number) => Number(view.getBigUint64(at, true));
+  const int = (at: number) => view.getUint32(start + at, true);
+  // Not by way of a bigint, which takes three times as long.
+  const number = (at: number) => int(at + 4) * 2 ** 32 + int(at);
   const device = (at: number) => int(at) * 2 ** 32 + int(at + 4);
+  const time = (at: number) => millisecondsAt(view, start + at);
+  const mode = view.getUint16(start + STAT_MODE_AT, true);
   const hasBirth = (int(STAT_MASK_AT) & STATX_BTIME) !== 0;
   const stat = {
     type: TYPES.get(mode & S_IFMT)!,
@@ -122,11 +124,11 @@ export function decodeStat(
     size: number(STAT_FILE_SIZE_AT),
     allocated: number(STAT_BLOCKS_AT) * BLOCK_SIZE,
     blockSize: int(STAT_BLOCK_SIZE_AT),
-    accessedMs: millisecondsAt(view, STAT_ACCESSED_AT),
-    modifiedMs: millisecondsAt(view, STAT_MODIFIED_AT),
-    changedMs: millisecondsAt(view, STAT_CHANGED_AT),
-    birthMs: hasBirth ? millisecondsAt(view, STAT_BIRTH_AT) : undefined,
-    inode: view.getBigUint64(STAT_INODE_AT, true),
+    accessedMs: time(STAT_ACCESSED_AT),
+    modifiedMs: time(STAT_MODIFIED_AT),
+    changedMs: time(STAT_CHANGED_AT),
+    birthMs: hasBirth ? time(STAT_BIRTH_AT) : undefined,
+    inode: view.getBigUint64(start + STAT_INODE_AT, true),
     device: device(STAT_DEVICE_AT),
     rdev: device(STAT_RDEV_AT),
     mountId: number(STAT_MOUNT_ID_AT),
@@ -136,20 +138,21 @@ export function decodeStat(
     attributes: (int(STAT_ATTRIBUTES_AT) & int(STAT_ATTRIBUTES_MASK_AT)) >>> 0,
   };
   if (!nanoseconds) return stat;
+  const exact = (at: number) => nanosecondsAt(view, start + at);
   return {
     ...stat,
-    accessedNs: nanosecondsAt(view, STAT_ACCESSED_AT),
-    modifiedNs: nanosecondsAt(view, STAT_MODIFIED_AT),
-    changedNs: nanosecondsAt(view, STAT_CHANGED_AT),
-    birthNs: hasBirth ? nanosecondsAt(view, STAT_BIRTH_AT) : undefined,
+    accessedNs: exact(STAT_ACCESSED_AT),
+    modifiedNs: exact(STAT_MODIFIED_AT),
+    changedNs: exact(STAT_CHANGED_AT),
+    birthNs: hasBirth ? exact(STAT_BIRTH_AT) : undefined,
   };
 }
 
 /** Before 1970 the seconds are negative; the nanoseconds never are. */
 function millisecondsAt(view: DataView, at: number): number {
-  const nanoseconds = view.getUint32(at + 8, true);
-  return Number(view.getBigInt64(at, true)) * 1e3 +
-    Math.floor(nanoseconds / 1e6);
+  const seconds = view.getInt32(at + 4, true) * 2 ** 32 +
+    view.getUint32(at, true);
+  return seconds * 1e3 + Math.floor(view.getUint32(at + 8, true) / 1e6);
 }
 
 function nanosecondsAt(view: DataView, at: number): bigint {

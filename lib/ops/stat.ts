@@ -1,5 +1,6 @@
 /** Looking at files by statx(2). */
 import {
+  checkBoolean,
   checkDir,
   checkFd,
   checkOptions,
@@ -194,9 +195,9 @@ export function asyncFstat(
   const ring = ringOf(ctx, FSTAT);
   const nanoseconds = checkNanoseconds(options, FSTAT);
   const sqe = sqeFor(FSTAT, checkFd(fd, FSTAT), NO_PATH, AT_EMPTY_PATH);
-  const memory = sqe.addr2 as Uint8Array;
+  const view = new DataView((sqe.addr2 as Uint8Array).buffer);
   return start(ring, FSTAT, sqe, {
-    decode: () => decodeStat(memory, nanoseconds),
+    decode: () => decodeStat(view, 0, nanoseconds),
   });
 }
 
@@ -211,20 +212,17 @@ function statPath(
   const nanoseconds = checkNanoseconds(options, row);
   const dir = checkDir(options.dir, row);
   const sqe = sqeFor(row, dir, checkPath(path, row), flags);
-  const memory = sqe.addr2 as Uint8Array;
+  const view = new DataView((sqe.addr2 as Uint8Array).buffer);
   return start(ring, row, sqe, {
     action: `${row.verb} ${shownPath(path)}`,
-    decode: () => decodeStat(memory, nanoseconds),
+    decode: () => decodeStat(view, 0, nanoseconds),
   });
 }
 
 function checkNanoseconds(options: FstatOptions, { verb }: Row): boolean {
   checkOptions(options, verb);
   const { nanoseconds = false } = options;
-  if (typeof nanoseconds === "boolean") return nanoseconds;
-  throw new TypeError(
-    `Cannot ${verb}: nanoseconds must be a boolean, got ${typeof nanoseconds}`,
-  );
+  return checkBoolean(nanoseconds, "nanoseconds", verb);
 }
 
 function sqeFor(

@@ -72,8 +72,8 @@ export class Ring implements Core {
   /** Called when the ring is destroyed. */
   readonly onClose: (() => void)[] = [];
   onFd: ((fd: number, tag: number) => void) | null = null;
-  /** Called when look-ups of names may have an answer. */
-  onAnswer: (() => void) | null = null;
+  /** Called when jobs of threads of the shim may have an answer. */
+  readonly onAnswer: (() => void)[] = [];
   /** Called when the thread is left to Deno, each time. */
   onLeave: (() => void) | null = null;
   keepAlive = false;
@@ -350,7 +350,7 @@ export class Ring implements Core {
     if (this.closing) return;
     if (this.#hasMail) {
       this.#hasMail = false;
-      this.onAnswer?.();
+      for (const take of this.onAnswer) take();
       this.takeFds();
     }
     const messages = this.#messages;
@@ -420,7 +420,7 @@ export class Ring implements Core {
     this.shim.kio_stats(this.handle, this.#counted);
     this.closed = true;
     rings.delete(this);
-    this.shim.kio_lookups_end(this.handle);
+    this.shim.kio_jobs_end(this.handle);
     this.#driver.close();
     this.shim.kio_context_close(this.handle);
     for (const close of this.onClose) close();

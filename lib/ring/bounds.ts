@@ -7,6 +7,7 @@ import { loadShim } from "../../ffi/load.ts";
 import { checkBounds } from "../check.ts";
 import { AbortGroup, removeIdleListeners } from "./abort.ts";
 import type { UringOp } from "../UringOp.ts";
+import type { UringStream } from "../UringStream.ts";
 
 /** Limits of a transfer of several operations, as a whole. */
 export interface BoundOptions {
@@ -17,9 +18,9 @@ export interface BoundOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Bounds one operation by options that the caller has checked. */
+/** Bounds one operation, or a stream, by options that the caller has checked. */
 export function bound(
-  op: UringOp<unknown>,
+  op: UringOp<unknown> | UringStream<unknown>,
   { timeoutMs, signal }: BoundOptions,
 ): void {
   if (timeoutMs !== undefined) op.withTimeout(timeoutMs);

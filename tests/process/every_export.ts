@@ -72,6 +72,7 @@ import {
   passFd,
   pin,
   POLLOUT,
+  readDir,
   readFile,
   readTextFile,
   scmRights,
@@ -87,6 +88,7 @@ import {
   UdpSocket,
   unwrap,
   wake,
+  walk,
   WorkerPool,
   writeFile,
 } from "@kio/kio";
@@ -156,6 +158,8 @@ await asyncReadlink(ctx, path).orThrow();
 await asyncUnlink(ctx, path).orThrow();
 await asyncUnlink(ctx, `${path}.renamed`).orThrow();
 await asyncMkdir(ctx, `${path}/inner`, { recursive: true }).orThrow();
+for await (const _ of readDir(ctx, path, { stat: true }).orThrow());
+for await (const _ of walk(ctx, path).orThrow());
 await asyncUnlink(ctx, `${path}/inner`, AT_REMOVEDIR).orThrow();
 await asyncUnlink(ctx, path, AT_REMOVEDIR).orThrow();
 const folder = await asyncOpen(ctx, "/tmp", O_RDONLY | O_DIRECTORY).orThrow();

@@ -99,6 +99,9 @@ say("accept", await kio.asyncAccept(ctx, listener));
 say("pipe", await kio.asyncPipe(ctx));
 say("sendfile", await kio.asyncSendfile(ctx, left, file, 0, 1000));
 say("connect", await kio.TcpStream.connect(ctx, "127.0.0.1", at.port));
+say("readDir", (await Array.fromAsync(kio.readDir(ctx, "/proc"))).at(-1));
+say("dir", (await Array.fromAsync(kio.readDir(ctx, ".", { dir: file }))).at(-1));
+say("walk", (await Array.fromAsync(kio.walk(ctx, "/proc"))).at(-1));
 say("resolve", kio.SocketAddress.resolve("localhost", 80));
 say("resolveAsync", await kio.SocketAddress.resolveAsync(ctx, pool, "localhost", 80));
 await refusal("offload", () => kio.offload(ctx, pool, () => 1).orThrow());
@@ -130,6 +133,9 @@ accept EMFILE
 pipe EMFILE
 sendfile EMFILE
 connect EMFILE
+readDir EMFILE
+dir EMFILE
+walk EMFILE
 resolve EMFILE
 resolveAsync EMFILE
 offload Error EMFILE Cannot offload a job: Too many open files: a thread needs up to 16 fds; close some or raise the limit of open files (ulimit -n) (EMFILE)
@@ -370,5 +376,34 @@ Deno.exit();
       { under: limited("-n 256") },
     ),
     "8\n8\n8\n8\n8\n",
+  );
+});
+
+Deno.test("readDir() and walk() without a thread say so, and work afterwards", async () => {
+  assertPrinted(
+    await runAsUser(
+      `${SHARED}
+const ctx = new kio.IoContext(64);
+const RLIMIT_NPROC = 6;
+const limits = new BigUint64Array(2);
+libc.getrlimit(RLIMIT_NPROC, limits);
+libc.setrlimit(RLIMIT_NPROC, new BigUint64Array([1n, limits[1]]));
+const codesOf = async (stream) => {
+  const results = await Array.fromAsync(stream);
+  return results.map((it) => it.ok ? "ok" : it.error.code);
+};
+console.log(await codesOf(kio.readDir(ctx, "/proc/self/task")));
+console.log(await codesOf(kio.walk(ctx, "/proc/self/task")), ctx.pending);
+libc.setrlimit(RLIMIT_NPROC, limits);
+const codes = await codesOf(kio.walk(ctx, "/proc/self/task", { maxDepth: 1 }));
+console.log(codes.every((it) => it === "ok") && codes.length > 2);
+Deno.exit();
+`,
+      { flags: ["-A"] },
+    ),
+    `[ "EAGAIN" ]
+[ "EAGAIN" ] 0
+true
+`,
   );
 });

@@ -50,9 +50,9 @@ static uint32_t lookup_threads_at(uint32_t expected)
 	uint32_t count;
 
 	do {
-		pthread_mutex_lock(&lookups_lock);
+		pthread_mutex_lock(&jobs_lock);
 		count = lookup_threads;
-		pthread_mutex_unlock(&lookups_lock);
+		pthread_mutex_unlock(&jobs_lock);
 	} while (count != expected && kio_now_ms() < end_ms);
 	return count;
 }
@@ -106,7 +106,7 @@ TEST(lookup_may_outlive_its_context)
 
 	pthread_mutex_lock(&gate);
 	CHECK(kio_lookup_begin(k, 1, "slow"));
-	kio_lookups_end(k);
+	kio_jobs_end(k);
 	context_close(k);
 	/* the number of the eventfd is another file's */
 	CHECK(pipe2(pipe_fds, O_CLOEXEC) == 0);
@@ -199,12 +199,12 @@ TEST(lookup_that_waits_can_be_taken_back)
 	pthread_mutex_lock(&gate);
 	for (int i = 0; i < LOOKUP_THREADS_MAX + 2; i++)
 		lookups[i] = kio_lookup_begin(k, i, "slow");
-	CHECK(!kio_lookup_cancel(k, lookups[0]));
-	CHECK(kio_lookup_cancel(k, lookups[LOOKUP_THREADS_MAX]));
+	CHECK(!kio_lookup_cancel(lookups[0]));
+	CHECK(kio_lookup_cancel(lookups[LOOKUP_THREADS_MAX]));
 	pthread_mutex_unlock(&gate);
 	for (int i = 0; i < LOOKUP_THREADS_MAX + 1; i++)
 		CHECK(answer_of(k, &status) != LOOKUP_THREADS_MAX);
-	CHECK(TAILQ_EMPTY(&k->lookups));
+	CHECK(TAILQ_EMPTY(&k->jobs));
 	CHECK(lookup_threads_at(0) == 0);
 	context_close(k);
 }

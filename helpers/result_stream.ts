@@ -1,0 +1,149 @@
+import { ECANCELED, ETIMEDOUT } from "../lib/errno.ts";
+import { actionOf, exceptionOf, type Result } from "../lib/result.ts";
+import type { Operation } from "../lib/ring/operation.ts";
+import type { Ring } from "../lib/ring/Ring.ts";
+import type { UringOp } from "../lib/UringOp.ts";
+import type { UringStream } from "../lib/UringStream.ts";
+
+type Step<T> = IteratorResult<Result<T>, undefined>;
+
+const OVER: IteratorReturnResult<undefined> = { done: true, value: undefined };
+
+/** Results that wait to be taken, beyond which a stream asks for no more. */
+const QUEUE_MAX = 4096;
+
+/**
+ * The results of work that threads of the shim do, as one operation from its
+ * start to its last result. Its subclass has the work, and stops to ask for
+ * more when the queue is full.
+ */
+export abstract class ResultStream<T> implements UringStream<T> {
+  readonly #op: UringOp<void>;
+  readonly #settle: (result: Result<void>) => void;
+  readonly #operation: Operation;
+  readonly #queue: Result<T>[] = [];
+  /** Consumers that wait: only while the queue is empty. */
+  readonly #takers: ((step: Step<T>) => void)[] = [];
+  readonly #ended = Promise.withResolvers<void>();
+  /** The work waits for room. */
+  #isPausing = false;
+  /** The consumer has left: what comes is nobody's. */
+  #left = false;
+  #over = false;
+
+  constructor(ring: Ring, operation: Operation, action: string) {
+    const entry = ring.take(operation);
+    const { op, settle } = ring.external<void>(
+      entry,
+      () => this.stop(),
+      action,
+    );
+    this.#op = op;
+    this.#settle = settle;
+    this.#operation = operation;
+    void op.then((result) => this.#end(result));
+  }
+
+  /** Goes on with the work: there is room again. */
+  protected abstract goOn(): void;
+
+  /** Gives up all work. */
+  protected abstract stop(): void;
+
+  /** Tells whether the queue is full. If so `goOn()` is called when half of it
+   * was taken. */
+  protected get isFull(): boolean {
+    return this.#isPausing = this.#queue.length >= QUEUE_MAX;
+  }
+
+  protected push(result: Result<T>): void {
+    const taker = this.#takers.shift();
+    if (taker !== undefined) taker({ done: false, value: result });
+    else this.#queue.push(result);
+  }
+
+  /** Ends the operation: an error is its last result. */
+  protected finish(result: Result<void>): void {
+    this.#settle(result);
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<Result<T>, undefined> {
+    return { next: () => this.#next(), return: () => this.#leave() };
+  }
+
+  orThrow(): AsyncIterable<T> {
+    return {
+      [Symbol.asyncIterator]: () => ({
+        next: async () => this.#valueOf(await this.#next()),
+        return: () => this.#leave(),
+      }),
+    };
+  }
+
+  take(): Result<T> | undefined {
+    const result = this.#queue.shift();
+    if (this.#isPausing && this.#queue.length <= QUEUE_MAX / 2) {
+      this.#isPausing = false;
+      this.goOn();
+    }
+    return result;
+  }
+
+  cancel(): void {
+    this.#op.cancel();
+  }
+
+  withSignal(signal: AbortSignal): this {
+    this.#op.withSignal(signal);
+    return this;
+  }
+
+  withTimeout(timeoutMs: number): this {
+    this.#op.withTimeout(timeoutMs);
+    return this;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#leave();
+  }
+
+  #next(): Promise<Step<T>> {
+    const result = this.take();
+    if (result !== undefined) {
+      return Promise.resolve({ done: false, value: result });
+    }
+    if (this.#over || this.#left) return Promise.resolve(OVER);
+    return new Promise((resolve) => this.#takers.push(resolve));
+  }
+
+  async #valueOf(step: Step<T>): Promise<IteratorResult<T, undefined>> {
+    if (step.done === true) return OVER;
+    const result = step.value;
+    if (result.ok) return { done: false, value: result.value };
+    await this.#leave();
+    const { error } = result;
+    const { verb, name } = this.#operation;
+    throw exceptionOf(error, actionOf(error) ?? verb, name);
+  }
+
+  /** Ends the stream for a consumer that takes no more. */
+  async #leave(): Promise<IteratorReturnResult<undefined>> {
+    this.#left = true;
+    this.#queue.length = 0;
+    this.cancel();
+    await this.#ended.promise;
+    return OVER;
+  }
+
+  /** Its last result has come. */
+  #end(result: Result<void>): void {
+    this.#over = true;
+    if (!result.ok) {
+      const { errno } = result.error;
+      if (errno === ECANCELED || errno === ETIMEDOUT) this.#queue.length = 0;
+      if (!this.#left) this.push(result);
+    }
+    for (const taker of this.#takers.splice(0)) taker(OVER);
+    this.#ended.resolve();
+  }
+}

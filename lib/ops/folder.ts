@@ -1,0 +1,218 @@
+/**
+ * Reading directories by threads of the shim, a batch of entries at a time. A
+ * batch is decoded when it comes.
+ */
+import type { Shim } from "../../ffi/load.ts";
+import type { Path } from "../check.ts";
+import { decodePath, shownPath } from "../path_text.ts";
+import { failure, type Result, success } from "../result.ts";
+import type { Ring } from "../ring/Ring.ts";
+import { decodeStat, type FileStat, type FileType } from "./file_stat.ts";
+
+/** An entry of a directory. It has the members of `Deno.DirEntry`. */
+export interface DirEntry {
+  /** The name; if it is no UTF-8, for people to read, in the escapes of C. */
+  name: string;
+  /** The bytes of a name that is no UTF-8, as a path; else undefined. */
+  bytes: Uint8Array | undefined;
+  /** The kind of the file; `"unknown"` if the file system does not tell, and
+   * statx(2) failed: the entry has gone, or may not be looked at. */
+  type: FileType | "unknown";
+  /** It is a regular file. */
+  isFile: boolean;
+  /** It is a directory. */
+  isDirectory: boolean;
+  /** It is a symbolic link. */
+  isSymlink: boolean;
+  /** Its number in its file system; without `stat` that of the directory below
+   * the mount, if something is mounted there. */
+  inode: bigint;
+  /** Facts about it, or the error of the look: `ENOENT` if it has gone since.
+   * Undefined without the option `stat`. */
+  stat: Result<FileStat> | undefined;
+}
+
+/** Flags of kio_folder_begin(), see ffi/shim/kio.h. */
+export const FOLDER_STAT = 1;
+export const FOLDER_FOLLOW = 2;
+export const FOLDER_SELF = 4;
+export const FOLDER_NOFOLLOW = 8;
+
+/** A batch: see kio_folder_take(). */
+const FOLDER_STAT_SIZE = 160;
+const FOLDER_STAT_ERRNO = 152;
+const FOLDER_BATCH_SIZE = 263622;
+
+/** Types of entries by d_type. */
+const TYPES: readonly DirEntry["type"][] = Object.assign(
+  Array(16).fill("unknown"),
+  {
+    1: "pipe",
+    2: "character",
+    4: "directory",
+    6: "block",
+    8: "file",
+    10: "symlink",
+    12: "socket",
+  },
+);
+
+/** Entries of a directory that came together. */
+export interface Batch {
+  /** Decodes the entries, before the next batch comes. With FOLDER_SELF the
+   * first of the first batch is the directory itself. */
+  entries(): DirEntry[];
+  /** 1: there is more, by `more()`. 0: that was the end. Else a negative
+   * errno. */
+  status: number;
+  /** With FOLDER_SELF: the file system of the directory. */
+  device: number;
+}
+
+/** A directory that is being read. */
+export interface Folder {
+  /** Has the next batch read. Returns false if the system has no thread, or
+   * the directory was given up. */
+  more(): boolean;
+  /** Gives it up before its end: no batch comes any more. */
+  end(): void;
+}
+
+const readersOfRings = new WeakMap<Ring, Readers>();
+
+/**
+ * Has a directory read by a thread of the shim. `take` gets its first batch, and
+ * after each `more()` the next. Returns null if the system has no thread.
+ *
+ * @param base The directory that a relative path starts from; may be closed
+ * after the call.
+ * @param path The path, with its NUL.
+ * @param flags FOLDER_STAT and others.
+ */
+export function readFolder(
+  ring: Ring,
+  base: number,
+  path: Uint8Array<ArrayBuffer>,
+  flags: number,
+  take: (batch: Batch) => void,
+): Folder | null {
+  let readers = readersOfRings.get(ring);
+  if (readers === undefined) {
+    readers = new Readers(ring);
+    readersOfRings.set(ring, readers);
+  }
+  return readers.begin(base, path, flags, take);
+}
+
+/** One that waits for a batch. */
+interface Reader {
+  readonly hasStats: boolean;
+  readonly take: (batch: Batch) => void;
+}
+
+/** The directories of a ring that are being read, by their ids. */
+class Readers {
+  readonly #shim: Shim;
+  readonly #ring: Deno.PointerObject;
+  readonly #byId = new Map<number, Reader>();
+  #lastId = 0;
+  readonly #head = new Float64Array(5);
+  readonly #batch = new Uint8Array(FOLDER_BATCH_SIZE);
+
+  constructor({ shim, handle, onAnswer }: Ring) {
+    this.#shim = shim;
+    this.#ring = handle;
+    onAnswer.push(() => this.#takeBatches());
+  }
+
+  begin(
+    base: number,
+    path: Uint8Array<ArrayBuffer>,
+    flags: number,
+    take: (batch: Batch) => void,
+  ): Folder | null {
+    const shim = this.#shim;
+    const id = ++this.#lastId;
+    const handle = shim.kio_folder_begin(this.#ring, id, base, path, flags);
+    if (handle === null) return null;
+    this.#byId.set(id, { take, hasStats: (flags & FOLDER_STAT) !== 0 });
+    return {
+      // Behind its last batch, or its end, the shim has let go of it.
+      more: () => this.#byId.has(id) && shim.kio_folder_more(handle) === 0,
+      end: () => {
+        if (this.#byId.delete(id)) shim.kio_folder_end(handle);
+      },
+    };
+  }
+
+  #takeBatches(): void {
+    const head = this.#head;
+    while (this.#shim.kio_folder_take(this.#ring, head, this.#batch)) {
+      const [id, status, count, namesSize, device] = head as unknown as [
+        number,
+        number,
+        number,
+        number,
+        number,
+      ];
+      const reader = this.#byId.get(id)!;
+      if (status <= 0) this.#byId.delete(id);
+      const entries = () =>
+        entriesIn(this.#batch, count, namesSize, reader.hasStats);
+      reader.take({ entries, status, device });
+    }
+  }
+}
+
+/** Decodes a batch. */
+function entriesIn(
+  batch: Uint8Array,
+  count: number,
+  namesSize: number,
+  hasStats: boolean,
+): DirEntry[] {
+  const view = new DataView(batch.buffer);
+  const statsAt = 8 * count;
+  const typesAt = statsAt + (hasStats ? FOLDER_STAT_SIZE * count : 0);
+  const namesAt = typesAt + count;
+  const names = namesIn(batch.subarray(namesAt, namesAt + namesSize));
+  const entries: DirEntry[] = [];
+  for (let i = 0; i < count; i++) {
+    const given = names[i]!;
+    const isText = typeof given === "string";
+    const name = isText ? given : shownPath(given);
+    const type = TYPES[batch[typesAt + i]!]!;
+    entries.push({
+      name,
+      bytes: isText ? undefined : given,
+      type,
+      isFile: type === "file",
+      isDirectory: type === "directory",
+      isSymlink: type === "symlink",
+      inode: view.getBigUint64(8 * i, true),
+      stat: hasStats
+        ? statIn(view, statsAt + FOLDER_STAT_SIZE * i, name)
+        : undefined,
+    });
+  }
+  return entries;
+}
+
+/** Splits names, each of which ends with a NUL. */
+function namesIn(bytes: Uint8Array): Path[] {
+  const all = decodePath(bytes);
+  if (typeof all === "string") return all.split("\0");
+  const names: Path[] = [];
+  for (let start = 0, end; start < bytes.length; start = end + 1) {
+    end = bytes.indexOf(0, start);
+    names.push(decodePath(bytes.subarray(start, end)));
+  }
+  return names;
+}
+
+function statIn(view: DataView, at: number, name: string): Result<FileStat> {
+  const status = view.getInt32(at + FOLDER_STAT_ERRNO, true);
+  return status === 0
+    ? success(decodeStat(view, at, false))
+    : failure(-status, `stat ${name}`);
+}
