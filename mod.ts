@@ -44,6 +44,7 @@ export * from "./lib/ops/stat.ts";
 export * from "./lib/ops/symlink.ts";
 export * from "./lib/ops/tee.ts";
 export * from "./lib/ops/xattr.ts";
+export * from "./lib/ops/zero_copy.ts";
 export * from "./lib/threads/threads.ts";
 export * from "./lib/constants.ts";
 export {

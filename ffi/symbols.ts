@@ -87,6 +87,9 @@ export const rareSymbols = {
   kio_files_register: fn([K, BUFFER, LENGTH], INT),
   kio_files_update: fn([K, LENGTH, BUFFER, LENGTH], INT),
   kio_files_unregister: fn([K], INT),
+  kio_memory_register: fn([K, LENGTH, BUFFER, OFFSET, BUFFER], INT),
+  kio_memory_unregister: fn([K, LENGTH], INT),
+  kio_zero_copy_reset: fn([K], VOID),
   kio_memory_map: fn([OFFSET], POINTER),
   kio_memory_unmap: fn([POINTER], VOID),
 

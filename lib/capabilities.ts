@@ -77,7 +77,10 @@ export function operationsOf(opcodes: Uint8Array): Record<string, Support> {
   return operations;
 }
 
-function supportOf({ opcode, fallback }: Row, opcodes: Uint8Array): Support {
-  if (opcode >= 0 && opcodes[opcode] !== 0) return "ring";
+function supportOf(
+  { opcode, orElse = opcode, fallback }: Row,
+  opcodes: Uint8Array,
+): Support {
+  if (opcode >= 0 && (opcodes[opcode] || opcodes[orElse])) return "ring";
   return fallback === undefined ? "none" : "syscall";
 }

@@ -65,7 +65,10 @@ export function checkBuffer(buffer: BufferLike, operation: Operation): number {
 }
 
 /** Checks a buffer, and gives its length. */
-export function checkMemory(buffer: BufferLike, operation: Operation): number {
+export function checkMemory(
+  buffer: BufferLike,
+  operation: { verb: string },
+): number {
   if (!ArrayBuffer.isView(buffer) && !(buffer instanceof ArrayBuffer)) {
     const hint = typeof buffer === "string" ? "; encode it as bytes" : "";
     throw new TypeError(
@@ -135,6 +138,14 @@ export function checkFunction(
   if (typeof value === "function") return;
   throw new TypeError(
     `Cannot ${verb}: ${name} must be a function, got ${typeof value}`,
+  );
+}
+
+/** Checks that a value is a boolean. */
+export function checkBoolean(value: unknown, name: string, verb: string): void {
+  if (typeof value === "boolean") return;
+  throw new TypeError(
+    `Cannot ${verb}: ${name} must be a boolean, got ${typeof value}`,
   );
 }
 

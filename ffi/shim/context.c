@@ -217,6 +217,7 @@ void context_destroy(struct kio *k)
 	seam_unwatch_all(k);
 	free(k->chain_copies);
 	free(k->closings);
+	free(k->zero_copies);
 	free(k);
 }
 
@@ -248,6 +249,7 @@ void context_drain(struct kio *k)
 		    sqe->flags & IOSQE_CQE_SKIP_SUCCESS)
 			continue;
 		k->in_flight--;
+		zero_copy_end(k, sqe->user_data);
 		/* its fd was given up when it was queued */
 		if (sqe->opcode == IORING_OP_CLOSE)
 			close(sqe->fd);
@@ -264,6 +266,8 @@ void context_drain(struct kio *k)
 		stalled = k->in_flight == before;
 		if (!stalled)
 			progress_ms = kio_now_ms();
+		if (kio_now_ms() - progress_ms > 1000)
+			kio_zero_copy_reset(k);
 		if (!told && kio_now_ms() - progress_ms > 5000) {
 			fprintf(stderr,
 				"kio: waiting for %u operations that the "

@@ -52,6 +52,10 @@ struct opcode {
 	enum { CUT_NEVER, CUT_ANY, CUT_STREAM } cut : 8;
 	/* a function of its own queues it, not kio_sqe() */
 	bool own;
+	/* a notification may follow its result */
+	bool notifies;
+	/* the operation that it is a form of, for the plan of faults */
+	uint8_t form_of;
 	/* off is the offset in a file: `extra` is the low part of it */
 	bool wide;
 };
@@ -76,6 +80,12 @@ struct closing {
 	int32_t fd_plus_one;
 };
 
+/* A zero-copy send in flight, with its socket. */
+struct zero_copy {
+	uint64_t id, cookie;
+	int32_t fd;
+};
+
 struct kio {
 	struct io_uring ring;
 	struct kio *next;
@@ -90,11 +100,16 @@ struct kio {
 	/* The closes that the kernel still owns, by slot, and their number. */
 	struct closing *closings;
 	uint32_t closing_slots, closing_count;
+	/* The zero-copy sends that the kernel still owns, in no order. */
+	struct zero_copy *zero_copies;
+	uint32_t zero_copy_room, zero_copy_count;
 	/* Operations of the table that the kernel still owns. */
 	uint32_t in_flight;
 	int32_t event_fd;
 	uint32_t enter_flags;
 	bool ring_ftruncate;
+	/* There are places for registered memory. */
+	bool has_places;
 	bool armed;
 	/* Linked operations: SQEs since kio_chain(), the last of them. */
 	bool chaining;
@@ -166,6 +181,12 @@ void close_late(struct kio *k, int fd);
 void closing_begin(struct kio *k, uint64_t id, int fd);
 /* Gives the fd of an operation that is complete if it is a close; else -1. */
 int closing_end(struct kio *k, uint64_t id);
+
+/* ---- zero_copy.c ------------------------------------------------------- */
+
+/* Notes a zero-copy send, until its last completion. */
+void zero_copy_begin(struct kio *k, uint64_t id, int fd);
+void zero_copy_end(struct kio *k, uint64_t id);
 
 /* Makes an SQE a request of the shim's own whose completion is dropped. */
 static inline void ignore(struct io_uring_sqe *sqe)

@@ -22,7 +22,7 @@ struct lookup;
 #define EXPORT __attribute__((visibility("default")))
 
 /* Raised whenever a signature changes; ffi/load.ts compares it. */
-#define KIO_ABI 10
+#define KIO_ABI 11
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
 #define KIO_OP_READ_MULTISHOT 49 /* Linux 6.7 */
@@ -72,6 +72,9 @@ struct lookup;
 #define ADDRESS_RECORD_SIZE 132
 /* The longest name of the DNS, with a dot at the end and a NUL. */
 #define HOST_SIZE 255
+
+/* Pieces of registered memory that a context may have. */
+#define KIO_PLACES 1024
 
 /* Parts of a message in one block of memory: see kio_message_init(). */
 #define MSG_NAME 64
@@ -205,6 +208,13 @@ EXPORT int kio_files_register(struct kio *k, const int32_t *fds,
 EXPORT int kio_files_update(struct kio *k, uint32_t offset, const int32_t *fds,
 			    uint32_t count);
 EXPORT int kio_files_unregister(struct kio *k);
+EXPORT int kio_memory_register(struct kio *k, uint32_t place, void *address,
+			       double size, double *limit);
+EXPORT int kio_memory_unregister(struct kio *k, uint32_t place);
+
+/* ---- zero_copy.c ------------------------------------------------------- */
+
+EXPORT void kio_zero_copy_reset(struct kio *k);
 
 /* ---- mailbox.c --------------------------------------------------------- */
 

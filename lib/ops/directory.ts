@@ -1,5 +1,6 @@
 import type { Shim } from "../../ffi/load.ts";
 import {
+  checkBoolean,
   checkDir,
   checkInteger,
   checkOptions,
@@ -78,11 +79,7 @@ export function asyncMkdir(
   const { dir, mode = 0o777, recursive = false } = options;
   const name = checkPath(path, MKDIR);
   const permissions = checkInteger(mode, 0o7777, "mode", MKDIR.verb);
-  if (typeof recursive !== "boolean") {
-    throw new TypeError(
-      `Cannot ${MKDIR.verb}: recursive must be a boolean, got ${typeof recursive}`,
-    );
-  }
+  checkBoolean(recursive, "recursive", MKDIR.verb);
   if (recursive && ring.chaining) {
     throw new TypeError(
       `Cannot ${MKDIR.verb} with its parents in link(): a chain ends where one is missing; make them before`,

@@ -1,35 +1,25 @@
 /** Operations on messages: several buffers, addresses, ancillary data. */
-import {
-  type BufferLike,
-  checkBuffer,
-  checkFd,
-  checkFlags,
-  type Fd,
-} from "../check.ts";
+import { type BufferLike, checkFd, checkFlags, type Fd } from "../check.ts";
 import { MSG_DONTWAIT, POLLIN, POLLOUT } from "../constants.ts";
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
 import type { Extra } from "../ring/entry.ts";
 import type { Ring } from "../ring/Ring.ts";
-import { Sqe } from "../ring/sqe.ts";
+import type { Sqe } from "../ring/sqe.ts";
 import { start, startWaiting } from "../ring/start.ts";
 import { addressFromBytes, type SocketAddress } from "../SocketAddress.ts";
 import type { UringOp } from "../UringOp.ts";
-import { checkAddress } from "./address.ts";
 import { parseScmRights } from "./control.ts";
 import {
   ADDRESS_SIZE,
   MESSAGE_NAME_AT,
-  MESSAGE_VECTORS_AT,
   MSG_CMSG_CLOEXEC,
   MSG_CONTROLLEN_AT,
   MSG_FLAGS_AT,
   MSG_NAMELEN_AT,
 } from "./layout.ts";
+import { messageSqe, nameOf } from "./message_sqe.ts";
 import { RECVMSG, type Row, SENDMSG } from "./table.ts";
-import { vectorsFor } from "./vectors.ts";
-
-const NO_NAME = new Uint8Array(0);
 
 /** A message for `asyncSendmsg()`. */
 export interface SendmsgHeader {
@@ -89,9 +79,8 @@ export function asyncSendmsg(
   const ring = ringOf(ctx, SENDMSG);
   const socket = checkFd(fd, SENDMSG);
   const bits = checkFlags(flags, SENDMSG);
-  const { address } = message;
-  const name = address === undefined ? NO_NAME : checkAddress(address, SENDMSG);
-  const sqe = sqeFor(ring, SENDMSG, socket, message, name, bits);
+  const name = nameOf(message.address, SENDMSG);
+  const sqe = messageSqe(ring, SENDMSG, socket, message, name, bits);
   return startMessage(ring, SENDMSG, sqe, POLLOUT);
 }
 
@@ -155,7 +144,7 @@ export function asyncRecvmsg(
   const bits = checkFlags(flags, RECVMSG);
   const { control: room = new Uint8Array(0) } = message;
   const name = new Uint8Array(ADDRESS_SIZE);
-  const sqe = sqeFor(ring, RECVMSG, socket, message, name, bits);
+  const sqe = messageSqe(ring, RECVMSG, socket, message, name, bits);
   const memory = sqe.addr as Uint8Array;
   const control = () => room.subarray(0, uint32At(memory, MSG_CONTROLLEN_AT));
   return startMessage(ring, RECVMSG, sqe, POLLIN, {
@@ -190,40 +179,6 @@ function startMessage<T>(
   return sqe.opFlags & MSG_DONTWAIT
     ? start(ring, row, sqe, extra)
     : startWaiting(ring, row, sqe, events, extra);
-}
-
-/** Makes the submission of a struct msghdr. The name and the vectors that the
- * struct points to are in one block with it. */
-function sqeFor(
-  ring: Ring,
-  row: Row,
-  fd: number,
-  { buffers, control }: RecvmsgHeader,
-  name: Uint8Array,
-  flags: number,
-): Sqe {
-  if (control !== undefined && !(control instanceof Uint8Array)) {
-    throw new TypeError(
-      `Cannot ${row.verb}: control must be a Uint8Array, got ${typeof control}`,
-    );
-  }
-  const size = control === undefined ? 0 : checkBuffer(control, row);
-  const memory = vectorsFor(ring, buffers, MESSAGE_VECTORS_AT, row);
-  memory.set(name, MESSAGE_NAME_AT);
-  ring.shim.kio_message_init(
-    memory,
-    name.length,
-    buffers.length,
-    control ?? null,
-    size,
-  );
-  const sqe = new Sqe(row.opcode);
-  sqe.fd = fd;
-  sqe.addr = memory;
-  sqe.len = 1;
-  sqe.opFlags = flags;
-  sqe.retain(control === undefined ? [...buffers] : [...buffers, control]);
-  return sqe;
 }
 
 function uint32At(memory: Uint8Array, at: number): number {

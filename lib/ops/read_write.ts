@@ -10,6 +10,7 @@ import {
 } from "../check.ts";
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
+import { useFixedMemory } from "../ring/fixed_memory.ts";
 import type { Ring } from "../ring/Ring.ts";
 import { IOSQE_FIXED_FILE, Sqe } from "../ring/sqe.ts";
 import { start, startWaiting } from "../ring/start.ts";
@@ -68,8 +69,8 @@ export function asyncRead(
   const file = checkFd(fd, READ);
   const length = checkBuffer(buffer, READ);
   const at = checkOffset(offset, READ);
-  if (typeof at === "bigint") {
-    return start(ring, READ, sqeFor(READ, file, buffer, length, at));
+  if (typeof at === "bigint" || ring.fixedMemory !== null) {
+    return start(ring, READ, sqeFor(ring, READ, file, buffer, length, at));
   }
   const { shim, handle } = ring;
   const entry = ring.take(READ);
@@ -125,8 +126,8 @@ export function asyncWrite(
   const file = checkFd(fd, WRITE);
   const length = checkBuffer(data, WRITE);
   const at = checkOffset(offset, WRITE);
-  if (typeof at === "bigint") {
-    return start(ring, WRITE, sqeFor(WRITE, file, data, length, at));
+  if (typeof at === "bigint" || ring.fixedMemory !== null) {
+    return start(ring, WRITE, sqeFor(ring, WRITE, file, data, length, at));
   }
   const { shim, handle } = ring;
   const entry = ring.take(WRITE);
@@ -299,6 +300,7 @@ export function asyncWritev(
 }
 
 function sqeFor(
+  ring: Ring,
   { opcode }: Row,
   fd: number,
   buffer: BufferLike,
@@ -310,6 +312,7 @@ function sqeFor(
   sqe.addr = buffer;
   sqe.len = length;
   sqe.offset = offset;
+  useFixedMemory(ring, sqe);
   return sqe;
 }
 
@@ -323,7 +326,7 @@ function startFixed(
   const place = checkInteger(index, FIXED_FILE_MAX, "index", row.verb);
   const length = checkBuffer(buffer, row);
   const at = checkOffset(offset, row);
-  const sqe = sqeFor(row, place, buffer, length, at);
+  const sqe = sqeFor(ring, row, place, buffer, length, at);
   sqe.flags = IOSQE_FIXED_FILE;
   return startWaiting(ring, row, sqe, row.waits);
 }
@@ -337,7 +340,7 @@ function startVectors(
 ): UringOp<number> {
   const vectors = vectorsFor(ring, buffers, 0, row);
   const at = checkOffset(offset, row);
-  const sqe = sqeFor(row, fd, vectors, buffers.length, at);
+  const sqe = sqeFor(ring, row, fd, vectors, buffers.length, at);
   sqe.retain([...buffers]);
   return start(ring, row, sqe, { sqe });
 }

@@ -1,5 +1,6 @@
 /** Looking at files by statx(2). */
 import {
+  checkBoolean,
   checkDir,
   checkFd,
   checkOptions,
@@ -221,10 +222,8 @@ function statPath(
 function checkNanoseconds(options: FstatOptions, { verb }: Row): boolean {
   checkOptions(options, verb);
   const { nanoseconds = false } = options;
-  if (typeof nanoseconds === "boolean") return nanoseconds;
-  throw new TypeError(
-    `Cannot ${verb}: nanoseconds must be a boolean, got ${typeof nanoseconds}`,
-  );
+  checkBoolean(nanoseconds, "nanoseconds", verb);
+  return nanoseconds;
 }
 
 function sqeFor(

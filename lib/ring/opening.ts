@@ -1,10 +1,18 @@
 import type { Shim } from "../../ffi/load.ts";
 import { errorOf, exceptionOf } from "../result.ts";
 
+/** Options of a new ring, which the caller has checked. */
+export interface RingOptions {
+  entries: number;
+  kernelWorkersMax: number;
+  operationsMax: number;
+  trace: boolean;
+}
+
 /** Opens an io_uring. */
 export function openRing(
   shim: Shim,
-  { entries, kernelWorkersMax }: { entries: number; kernelWorkersMax: number },
+  { entries, kernelWorkersMax }: RingOptions,
 ): Deno.PointerObject {
   const status = new Int32Array(1);
   const handle = shim.kio_context_open(
