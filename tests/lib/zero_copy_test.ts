@@ -182,9 +182,9 @@ nativeTest(
   "withTimeout() that comes with the first completion leaves nothing behind",
   async (ctx) => {
     using pair = await tcpPair(ctx);
-    const op = asyncSendZc(ctx, pair.left, pattern(LARGE)).withTimeout(2);
+    const op = asyncSendZc(ctx, pair.left, pattern(LARGE)).withTimeout(300);
     const count = value(await op.sent);
-    await turn(5);
+    await turn(310);
     await assertArrives(ctx, pair.right, pattern(LARGE).subarray(0, count));
     assertEquals(value(await op).bytes, count);
     assertEquals(ctx.stats().timeouts, 0);
