@@ -21,7 +21,7 @@ import {
   turn,
   value,
 } from "../support.ts";
-import { assertPrinted, runScript } from "./support.ts";
+import { assertPrinted, run, runScript } from "./support.ts";
 
 const install = (...rules: FaultRule[]) => FaultPlan.install({ rules });
 
@@ -163,6 +163,57 @@ const address = kio.SocketAddress.v4(0, "127.0.0.1");
 const listener = kio.unwrap(kio.TcpListener.bind(address));
 const { port } = listener.localAddress;
 `;
+
+/** A network without a peer, which drops what is sent: nothing copies it. */
+const NETWORK = [
+  "set -e",
+  "ip link add kio0 type veth peer name kio1",
+  "ip address add 10.9.0.1/24 dev kio0",
+  "ip link set kio0 up",
+  "ip link set kio1 up",
+  "tc qdisc add dev kio0 root blackhole",
+  "ip neighbour add 10.9.0.2 lladdr 02:00:00:00:00:01 dev kio0",
+  'exec "$@"',
+].join("; ");
+const IN_NETWORK = ["unshare", "--net", "sh", "-c", NETWORK, "sh"];
+
+/** Tells whether this user may have a network of its own. */
+async function mayHaveNetwork(): Promise<boolean> {
+  const { code } = await run("unshare", [...IN_NETWORK.slice(1), "true"]);
+  return code === 0;
+}
+
+Deno.test({
+  name: "asyncSendZc() sends in place where the network does not copy",
+  ignore: !await mayHaveNetwork(),
+  async fn() {
+    assertPrinted(
+      await runScript(
+        `
+using ctx = new kio.IoContext();
+const socket = kio.unwrap(kio.Socket.open("ipv4", "datagram"));
+const address = kio.SocketAddress.v4(9, "10.9.0.2");
+const [plain, registered] = [false, true].map((registered) =>
+  ctx.allocate(1400, { registered })
+);
+const buffers = [new Uint8Array(64), plain];
+const message = kio.asyncSendmsgZc(ctx, socket, { buffers, address });
+console.log(await message.orThrow());
+await kio.asyncConnect(ctx, socket, address).orThrow();
+for (const memory of [plain, registered]) {
+  console.log(await kio.asyncSendZc(ctx, socket, memory).orThrow());
+}
+await socket.close();
+`,
+        { under: IN_NETWORK },
+      ),
+      `{ bytes: 1464, copied: false }
+{ bytes: 1400, copied: false }
+{ bytes: 1400, copied: false }
+`,
+    );
+  },
+});
 
 Deno.test("a buffer taken away between the two completions ends the process", async () => {
   const { signal, err } = await runScript(`
