@@ -32,6 +32,7 @@ export {
   type IoContextOptions,
   type Task,
 } from "./lib/IoContext.ts";
+export type { AllocateOptions } from "./lib/allocate.ts";
 export type { Capabilities, Feature, Support } from "./lib/capabilities.ts";
 export * from "./lib/io.ts";
 export * from "./lib/ops/advise.ts";

@@ -13,6 +13,7 @@ import { print } from "./report.ts";
 import { measure, type Turn, turnsOf } from "./rounds.ts";
 import type { Case, Options, Suite } from "./suite.ts";
 import { copy } from "./suites/copy.ts";
+import { direct } from "./suites/direct.ts";
 import { echo } from "./suites/echo.ts";
 import { file } from "./suites/file.ts";
 import { heap } from "./suites/heap.ts";
@@ -28,6 +29,7 @@ import { describeMachine } from "./this_machine.ts";
 const SUITES: Record<string, (options: Options) => Suite> = {
   echo,
   file,
+  direct,
   log,
   timers,
   wake,

@@ -58,25 +58,25 @@ export interface ZeroCopyOp extends UringOp<ZeroCopySent> {
  * @example The next part goes out while the last one is on its way
  * ```ts
  * import {
- *   asyncRecv, asyncSendZc, IoContext, SocketAddress, TcpListener, TcpStream,
- *   unwrap,
+ *   asyncAccept, asyncRecvExact, asyncSendZc, IoContext, Socket, SocketAddress,
+ *   TcpListener, TcpStream, unwrap,
  * } from "@kio/kio";
  *
  * using ctx = new IoContext();
  * await using listener = unwrap(TcpListener.bind(SocketAddress.v4(0, "127.0.0.1")));
  * const { port } = listener.localAddress!;
  * await using client = unwrap(await TcpStream.connect(ctx, "127.0.0.1", port));
- * const parts = [ctx.allocate(65536), ctx.allocate(65536)];
- * const sends = [];
- * for (const part of parts) {
- *   const send = asyncSendZc(ctx, client, part);
- *   sends.push(send);
- *   unwrap(await send.sent);
- * }
- * await client.shutdown(ctx);
- * for (const { bytes, copied } of await Promise.all(sends.map((it) => it.orThrow()))) {
+ * await using server = new Socket(await asyncAccept(ctx, listener).orThrow());
+ * const data = ctx.allocate(131072).fill(7);
+ * const first = asyncSendZc(ctx, client, data.subarray(0, 65536));
+ * unwrap(await first.sent);
+ * const second = asyncSendZc(ctx, client, data.subarray(65536));
+ * const received = asyncRecvExact(ctx, server, new Uint8Array(data.length));
+ * for (const op of [first, second]) {
+ *   const { bytes, copied } = await op.orThrow();
  *   console.log(`${bytes} bytes, ${copied ? "copied" : "in place"}`);
  * }
+ * await received;
  * ```
  */
 export function asyncSendZc(
