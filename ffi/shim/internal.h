@@ -54,12 +54,20 @@ struct opcode {
 	bool own;
 	/* a notification may follow its result */
 	bool notifies;
-	/* the operation that it is a form of, for the plan of faults */
+	/* the operation that it is a form of */
 	uint8_t form_of;
 	/* off is the offset in a file: `extra` is the low part of it */
 	bool wide;
 };
 extern const struct opcode opcodes[256];
+
+/* The opcode by which the plan of faults names an operation. */
+static inline uint32_t operation_of(uint8_t opcode)
+{
+	uint8_t form_of = opcodes[opcode].form_of;
+
+	return form_of ? form_of : opcode;
+}
 
 #include "waiters.h"
 

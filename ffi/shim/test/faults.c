@@ -335,7 +335,7 @@ static bool fault_operation(struct kio *k, struct io_uring_sqe *sqe)
 {
 	struct seam_faults *f = faults_of(k);
 	int other_fd = -1, fd = sqe->fd;
-	uint32_t operation = opcodes[sqe->opcode].form_of;
+	uint32_t operation = operation_of(sqe->opcode);
 	struct fault_rule *rule;
 	struct fault_mark *mark;
 	int32_t value;
@@ -345,8 +345,6 @@ static bool fault_operation(struct kio *k, struct io_uring_sqe *sqe)
 		fault_fail(k, sqe, -ECANCELED);
 		return false;
 	}
-	if (!operation)
-		operation = sqe->opcode;
 	if (sqe->opcode == IORING_OP_SPLICE)
 		other_fd = sqe->splice_fd_in;
 	if (sqe->flags & IOSQE_FIXED_FILE)
