@@ -1437,8 +1437,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "no socket is reset that has the fd later",
     file: "ffi/shim/zero_copy.c",
-    from: "if (send->cookie && socket_cookie(send->fd) == send->cookie)",
-    to: "if (send->cookie)",
+    from: "if (!send->cookie || socket_cookie(send->fd) != send->cookie)",
+    to: "if (!send->cookie)",
     tests: [
       "C reset_leaves_a_socket_alone_that_has_the_fd_later",
       "tests/lib/zero_copy_test.ts",

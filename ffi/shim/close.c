@@ -20,22 +20,31 @@ void close_late(struct kio *k, int fd)
 	k->late = parcel;
 }
 
+void *by_slot(void **rows, uint32_t *count, uint64_t id, size_t size)
+{
+	uint32_t slot = (uint32_t)id, slots = slot + slot / 2 + 8;
+
+	if (slot >= *count) {
+		char *grown = reallocarray(*rows, slots, size);
+
+		if (!grown)
+			return NULL;
+		memset(grown + *count * size, 0, (slots - *count) * size);
+		*rows = grown;
+		*count = slots;
+	}
+	return (char *)*rows + slot * size;
+}
+
 void closing_begin(struct kio *k, uint64_t id, int fd)
 {
-	uint32_t slot = (uint32_t)id, slots = k->closing_slots;
-	struct closing *closings = k->closings;
+	struct closing *closing = by_slot((void **)&k->closings,
+					  &k->closing_slots, id,
+					  sizeof(*closing));
 
-	if (slot >= slots) {
-		slots = slot + slot / 2 + 8;
-		closings = reallocarray(closings, slots, sizeof(*closings));
-		if (!closings)
-			return;
-		memset(closings + k->closing_slots, 0,
-		       (slots - k->closing_slots) * sizeof(*closings));
-		k->closings = closings;
-		k->closing_slots = slots;
-	}
-	closings[slot] = (struct closing){ .id = id, .fd_plus_one = fd + 1 };
+	if (!closing)
+		return;
+	*closing = (struct closing){ .id = id, .fd_plus_one = fd + 1 };
 	k->closing_count++;
 }
 

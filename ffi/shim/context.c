@@ -249,7 +249,8 @@ void context_drain(struct kio *k)
 		    sqe->flags & IOSQE_CQE_SKIP_SUCCESS)
 			continue;
 		k->in_flight--;
-		zero_copy_end(k, sqe->user_data);
+		if (k->zero_copy_count)
+			zero_copy_end(k, sqe->user_data);
 		/* its fd was given up when it was queued */
 		if (sqe->opcode == IORING_OP_CLOSE)
 			close(sqe->fd);

@@ -88,7 +88,7 @@ struct closing {
 	int32_t fd_plus_one;
 };
 
-/* A zero-copy send in flight, with its socket. */
+/* A zero-copy send in flight, with its socket: a cookie of 0 is none. */
 struct zero_copy {
 	uint64_t id, cookie;
 	int32_t fd;
@@ -108,9 +108,9 @@ struct kio {
 	/* The closes that the kernel still owns, by slot, and their number. */
 	struct closing *closings;
 	uint32_t closing_slots, closing_count;
-	/* The zero-copy sends that the kernel still owns, in no order. */
+	/* The zero-copy sends that the kernel still owns, in the same way. */
 	struct zero_copy *zero_copies;
-	uint32_t zero_copy_room, zero_copy_count;
+	uint32_t zero_copy_slots, zero_copy_count;
 	/* Operations of the table that the kernel still owns. */
 	uint32_t in_flight;
 	int32_t event_fd;
@@ -185,6 +185,9 @@ int sqe_end(struct kio *k, struct io_uring_sqe *sqe, double id, uint32_t flags);
  * this fd, and would meet the next file of that number.
  */
 void close_late(struct kio *k, int fd);
+/* Gives the row of an operation in a table by slots, which grows by need with
+ * zeros; NULL if there is no memory. */
+void *by_slot(void **rows, uint32_t *count, uint64_t id, size_t size);
 /* Notes the fd of a close: the kernel may cancel that before it starts. */
 void closing_begin(struct kio *k, uint64_t id, int fd);
 /* Gives the fd of an operation that is complete if it is a close; else -1. */

@@ -6,8 +6,6 @@
  */
 #include "internal.h"
 
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 
 /* Tells a socket from others that have its fd later; 0 if it is none. */
@@ -23,35 +21,29 @@ static uint64_t socket_cookie(int fd)
 
 void zero_copy_begin(struct kio *k, uint64_t id, int fd)
 {
-	struct zero_copy *sends = k->zero_copies;
-	uint32_t count = k->zero_copy_count;
+	uint64_t cookie = socket_cookie(fd);
+	struct zero_copy *send;
 
-	if (count == k->zero_copy_room) {
-		uint32_t room = count ? 2 * count : 8;
-
-		sends = reallocarray(sends, room, sizeof(*sends));
-		/* it is not reset then */
-		if (!sends)
-			return;
-		k->zero_copies = sends;
-		k->zero_copy_room = room;
-	}
-	sends[k->zero_copy_count++] = (struct zero_copy){
-		.id = id,
-		.cookie = socket_cookie(fd),
-		.fd = fd,
-	};
+	if (!cookie)
+		return;
+	send = by_slot((void **)&k->zero_copies, &k->zero_copy_slots, id,
+		       sizeof(*send));
+	/* it cannot be reset then */
+	if (!send)
+		return;
+	*send = (struct zero_copy){ .id = id, .cookie = cookie, .fd = fd };
+	k->zero_copy_count++;
 }
 
 void zero_copy_end(struct kio *k, uint64_t id)
 {
-	struct zero_copy *sends = k->zero_copies;
+	struct zero_copy *send = &k->zero_copies[(uint32_t)id];
 
-	for (uint32_t i = 0; i < k->zero_copy_count; i++)
-		if (sends[i].id == id) {
-			sends[i] = sends[--k->zero_copy_count];
-			return;
-		}
+	if ((uint32_t)id >= k->zero_copy_slots || send->id != id ||
+	    !send->cookie)
+		return;
+	send->cookie = 0;
+	k->zero_copy_count--;
 }
 
 /*
@@ -63,10 +55,12 @@ void kio_zero_copy_reset(struct kio *k)
 {
 	struct sockaddr none = { .sa_family = AF_UNSPEC };
 
-	for (uint32_t i = 0; i < k->zero_copy_count; i++) {
+	for (uint32_t i = 0; k->zero_copy_count && i < k->zero_copy_slots;
+	     i++) {
 		const struct zero_copy *send = &k->zero_copies[i];
 
-		if (send->cookie && socket_cookie(send->fd) == send->cookie)
-			connect(send->fd, &none, sizeof(none));
+		if (!send->cookie || socket_cookie(send->fd) != send->cookie)
+			continue;
+		connect(send->fd, &none, sizeof(none));
 	}
 }

@@ -40,7 +40,9 @@ export interface ZeroCopyOp extends UringOp<ZeroCopySent> {
  *
  * Once `sent` has a number nothing ends the operation but the peer, or a reset
  * of the connection: no cancel, no timeout, no close of the socket. The end of
- * the context waits for it, and resets a connection after a second.
+ * the context waits for it, and resets a connection after a second. It cannot
+ * reset one whose socket is closed; there the kernel gives up after some
+ * minutes.
  *
  * It becomes a plain send, which copies, on a unix socket and any other that
  * knows no zero copy; where the kernel may not lock the memory (`ulimit -l`);
