@@ -20,31 +20,31 @@ void close_late(struct kio *k, int fd)
 	k->late = parcel;
 }
 
-void *by_slot(void **rows, uint32_t *count, uint64_t id, size_t size)
+void *grown_for(void *rows, uint32_t *count, uint64_t id, size_t size)
 {
 	uint32_t slot = (uint32_t)id, slots = slot + slot / 2 + 8;
 
-	if (slot >= *count) {
-		char *grown = reallocarray(*rows, slots, size);
-
-		if (!grown)
-			return NULL;
-		memset(grown + *count * size, 0, (slots - *count) * size);
-		*rows = grown;
+	if (slot < *count)
+		return rows;
+	rows = reallocarray(rows, slots, size);
+	if (rows) {
+		memset((char *)rows + *count * size, 0,
+		       (slots - *count) * size);
 		*count = slots;
 	}
-	return (char *)*rows + slot * size;
+	return rows;
 }
 
 void closing_begin(struct kio *k, uint64_t id, int fd)
 {
-	struct closing *closing = by_slot((void **)&k->closings,
-					  &k->closing_slots, id,
-					  sizeof(*closing));
+	struct closing *closings = grown_for(k->closings, &k->closing_slots,
+					     id, sizeof(*closings));
 
-	if (!closing)
+	if (!closings)
 		return;
-	*closing = (struct closing){ .id = id, .fd_plus_one = fd + 1 };
+	k->closings = closings;
+	closings[(uint32_t)id] =
+		(struct closing){ .id = id, .fd_plus_one = fd + 1 };
 	k->closing_count++;
 }
 

@@ -185,19 +185,13 @@ int sqe_end(struct kio *k, struct io_uring_sqe *sqe, double id, uint32_t flags);
  * this fd, and would meet the next file of that number.
  */
 void close_late(struct kio *k, int fd);
-/* Gives the row of an operation in a table by slots, which grows by need with
- * zeros; NULL if there is no memory. */
-void *by_slot(void **rows, uint32_t *count, uint64_t id, size_t size);
+/* Gives a table by slots, which has the row of an operation from now on: it
+ * grows by zeros. NULL if there is no memory; the table is the old one then. */
+void *grown_for(void *rows, uint32_t *count, uint64_t id, size_t size);
 /* Notes the fd of a close: the kernel may cancel that before it starts. */
 void closing_begin(struct kio *k, uint64_t id, int fd);
 /* Gives the fd of an operation that is complete if it is a close; else -1. */
 int closing_end(struct kio *k, uint64_t id);
-
-/* ---- zero_copy.c ------------------------------------------------------- */
-
-/* Notes a zero-copy send, until its last completion. */
-void zero_copy_begin(struct kio *k, uint64_t id, int fd);
-void zero_copy_end(struct kio *k, uint64_t id);
 
 /* Makes an SQE a request of the shim's own whose completion is dropped. */
 static inline void ignore(struct io_uring_sqe *sqe)
@@ -205,6 +199,12 @@ static inline void ignore(struct io_uring_sqe *sqe)
 	sqe->user_data = UD_IGNORED;
 	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
 }
+
+/* ---- zero_copy.c ------------------------------------------------------- */
+
+/* Notes a zero-copy send, until its last completion. */
+void zero_copy_begin(struct kio *k, uint64_t id, int fd);
+void zero_copy_end(struct kio *k, uint64_t id);
 
 /* ---- cancel.c, chain.c ------------------------------------------------- */
 

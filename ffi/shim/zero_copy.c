@@ -22,25 +22,28 @@ static uint64_t socket_cookie(int fd)
 void zero_copy_begin(struct kio *k, uint64_t id, int fd)
 {
 	uint64_t cookie = socket_cookie(fd);
-	struct zero_copy *send;
+	struct zero_copy *sends;
 
 	if (!cookie)
 		return;
-	send = by_slot((void **)&k->zero_copies, &k->zero_copy_slots, id,
-		       sizeof(*send));
+	sends = grown_for(k->zero_copies, &k->zero_copy_slots, id,
+			  sizeof(*sends));
 	/* it cannot be reset then */
-	if (!send)
+	if (!sends)
 		return;
-	*send = (struct zero_copy){ .id = id, .cookie = cookie, .fd = fd };
+	k->zero_copies = sends;
+	sends[(uint32_t)id] = (struct zero_copy){ id, cookie, fd };
 	k->zero_copy_count++;
 }
 
 void zero_copy_end(struct kio *k, uint64_t id)
 {
-	struct zero_copy *send = &k->zero_copies[(uint32_t)id];
+	struct zero_copy *send;
 
-	if ((uint32_t)id >= k->zero_copy_slots || send->id != id ||
-	    !send->cookie)
+	if ((uint32_t)id >= k->zero_copy_slots)
+		return;
+	send = &k->zero_copies[(uint32_t)id];
+	if (send->id != id || !send->cookie)
 		return;
 	send->cookie = 0;
 	k->zero_copy_count--;

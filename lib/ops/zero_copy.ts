@@ -93,7 +93,6 @@ export function asyncSendZc(
   sqe.addr = data;
   sqe.len = checkBuffer(data, SEND_ZC);
   sqe.opFlags = checkFlags(flags, SEND_ZC);
-  if (!ring.chaining) useFixedMemory(ring, sqe);
   return startZeroCopy(ring, SEND_ZC, sqe);
 }
 
@@ -142,6 +141,7 @@ function startZeroCopy(ring: Ring, row: Row, sqe: Sqe): ZeroCopyOp {
   // queued again while its memory is still in use.
   const plain = row.orElse!;
   if (ring.chaining) sqe.opcode = plain;
+  useFixedMemory(ring, sqe);
   const send = new ZeroCopySend(sqe, plain);
   const op = start<ZeroCopySent>(ring, row, sqe, {
     decode: (bytes) => send.decode(bytes),

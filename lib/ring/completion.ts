@@ -51,8 +51,7 @@ function completeRare(
     conclude(core, entry, resultFor(entry, -ECANCELED));
     return;
   }
-  const { notified } = extra ?? {};
-  if (notified !== undefined) result = notified.resultOf(result);
+  if (extra?.notified !== undefined) result = extra.notified.resultOf(result);
   // Kernel threads that a signal interrupts give the kernel's internal codes
   // for "restart", which are no errnos.
   if (result <= -512 && result >= -516) result = -EINTR;
