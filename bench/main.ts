@@ -13,6 +13,7 @@ import { print } from "./report.ts";
 import { measure, type Turn, turnsOf } from "./rounds.ts";
 import type { Case, Options, Suite } from "./suite.ts";
 import { copy } from "./suites/copy.ts";
+import { datagrams } from "./suites/datagrams.ts";
 import { direct } from "./suites/direct.ts";
 import { echo } from "./suites/echo.ts";
 import { file } from "./suites/file.ts";
@@ -30,6 +31,7 @@ const SUITES: Record<string, (options: Options) => Suite> = {
   echo,
   file,
   direct,
+  datagrams,
   log,
   timers,
   wake,
