@@ -11,14 +11,12 @@ import type { Sqe } from "./sqe.ts";
 /** KIO_PLACES of the shim: pieces of memory that a ring may have. */
 export const PLACES_MAX = 1024;
 
-/** IORING_RECVSEND_FIXED_BUF */
-const FIXED_BUF = 4;
-
-const READ_FIXED = 4;
-const WRITE_FIXED = 5;
-const READ = 22;
-const WRITE = 23;
-const SEND_ZC = 47;
+const IORING_OP_READ_FIXED = 4;
+const IORING_OP_WRITE_FIXED = 5;
+const IORING_OP_READ = 22;
+const IORING_OP_WRITE = 23;
+const IORING_OP_SEND_ZC = 47;
+const IORING_RECVSEND_FIXED_BUF = 4;
 
 /** The places of registered memory. */
 export class FixedMemory {
@@ -95,14 +93,14 @@ export function useFixedMemory(
   const place = fixedMemory.placeOf(sqe.addr!);
   if (place < 0) return;
   switch (sqe.opcode) {
-    case READ:
-      sqe.opcode = READ_FIXED;
+    case IORING_OP_READ:
+      sqe.opcode = IORING_OP_READ_FIXED;
       break;
-    case WRITE:
-      sqe.opcode = WRITE_FIXED;
+    case IORING_OP_WRITE:
+      sqe.opcode = IORING_OP_WRITE_FIXED;
       break;
-    case SEND_ZC:
-      sqe.ioprio |= FIXED_BUF;
+    case IORING_OP_SEND_ZC:
+      sqe.ioprio |= IORING_RECVSEND_FIXED_BUF;
       break;
     default:
       return;
