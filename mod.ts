@@ -32,6 +32,7 @@ export {
   type IoContextOptions,
   type Task,
 } from "./lib/IoContext.ts";
+export type { AllocateOptions } from "./lib/allocate.ts";
 export type { Capabilities, Feature, Support } from "./lib/capabilities.ts";
 export type { RingOperation } from "./lib/ops/rows.ts";
 export * from "./lib/io.ts";
@@ -48,6 +49,7 @@ export * from "./lib/ops/stat.ts";
 export * from "./lib/ops/symlink.ts";
 export * from "./lib/ops/tee.ts";
 export * from "./lib/ops/xattr.ts";
+export * from "./lib/ops/zero_copy.ts";
 export * from "./lib/threads/threads.ts";
 export * from "./lib/constants.ts";
 export {

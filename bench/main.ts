@@ -13,6 +13,8 @@ import { print } from "./report.ts";
 import { measure, type Turn, turnsOf } from "./rounds.ts";
 import type { Case, Options, Suite } from "./suite.ts";
 import { copy } from "./suites/copy.ts";
+import { datagrams } from "./suites/datagrams.ts";
+import { direct } from "./suites/direct.ts";
 import { echo } from "./suites/echo.ts";
 import { file } from "./suites/file.ts";
 import { heap } from "./suites/heap.ts";
@@ -32,6 +34,8 @@ import { describeMachine } from "./this_machine.ts";
 const SUITES: Record<string, (options: Options) => Suite> = {
   echo,
   file,
+  direct,
+  datagrams,
   log,
   timers,
   wake,

@@ -14,6 +14,7 @@ export const CLIENT_CORE = 1;
 export type Command = readonly [program: string, ...args: string[]];
 
 const C_PROGRAMS = [
+  "datagrams",
   "echo_liburing",
   "file",
   "keep",

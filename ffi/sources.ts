@@ -26,6 +26,7 @@ import syscalls from "./shim/syscalls.c" with { type: "text" };
 import faults from "./shim/test/faults.c" with { type: "text" };
 import waiters from "./shim/waiters.c" with { type: "text" };
 import waitersHeader from "./shim/waiters.h" with { type: "text" };
+import zeroCopy from "./shim/zero_copy.c" with { type: "text" };
 
 /** The sources, by their paths in the folder shim/. */
 export const SOURCES: Readonly<Record<string, string>> = {
@@ -55,4 +56,5 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "test/faults.c": faults,
   "waiters.c": waiters,
   "waiters.h": waitersHeader,
+  "zero_copy.c": zeroCopy,
 };

@@ -21,6 +21,7 @@ import type { IoContext } from "../lib/IoContext.ts";
 import { READ_EXACT, RECV_EXACT, SEND_EXACT } from "../lib/ops/table.ts";
 import type { BoundOptions } from "../lib/ring/bounds.ts";
 import type { Transfer } from "../lib/ring/entry.ts";
+import { useFixedMemory } from "../lib/ring/fixed_memory.ts";
 import type { Operation } from "../lib/ring/operation.ts";
 import type { Ring } from "../lib/ring/Ring.ts";
 import { Sqe } from "../lib/ring/sqe.ts";
@@ -80,7 +81,7 @@ export function asyncRecvExact(
   options: BoundOptions = {},
 ): UringOp<number> {
   const ring = ringOf(ctx, RECV_EXACT);
-  const sqe = sqeFor(RECV_EXACT, fd, buffer);
+  const sqe = sqeFor(ring, RECV_EXACT, fd, buffer);
   // With MSG_WAITALL the kernel waits for the rest. Not at first: it would join
   // the records of a seqpacket socket, and cut the last of them.
   return exact(ring, RECV_EXACT, sqe, POLLIN, options, (moved) => {
@@ -128,7 +129,7 @@ export function asyncSendExact(
 ): UringOp<number> {
   const ring = ringOf(ctx, SEND_EXACT);
   if (Array.isArray(data)) return sendAll(ring, fd, data, options);
-  const sqe = sqeFor(SEND_EXACT, fd, data as BufferLike);
+  const sqe = sqeFor(ring, SEND_EXACT, fd, data as BufferLike);
   sqe.opFlags = MSG_WAITALL;
   return exact(ring, SEND_EXACT, sqe, POLLOUT, options, () => {});
 }
@@ -157,7 +158,7 @@ export function asyncReadExact(
   options: BoundOptions = {},
 ): UringOp<number> {
   const ring = ringOf(ctx, READ_EXACT);
-  const sqe = sqeFor(READ_EXACT, fd, buffer);
+  const sqe = sqeFor(ring, READ_EXACT, fd, buffer);
   checkRange(offset, buffer.byteLength, READ_EXACT);
   return exact(ring, READ_EXACT, sqe, POLLIN, options, (moved, isStream) => {
     sqe.offset = isStream ? NO_POSITION : offsetAfter(offset, moved);
@@ -228,11 +229,12 @@ export class ExactTransfer extends Waiting implements Transfer {
   }
 }
 
-function sqeFor(row: Operation, fd: Fd, buffer: BufferLike): Sqe {
+function sqeFor(ring: Ring, row: Operation, fd: Fd, buffer: BufferLike): Sqe {
   const sqe = new Sqe(row.opcode);
   sqe.fd = checkFd(fd, row);
   checkMemory(buffer, row);
   sqe.addr = buffer;
+  useFixedMemory(ring, sqe);
   return sqe;
 }
 

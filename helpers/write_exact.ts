@@ -15,6 +15,7 @@ import { IORING_FSYNC_DATASYNC } from "../lib/ops/layout.ts";
 import type { RwOptions } from "../lib/ops/read_write.ts";
 import { FDATASYNC, WRITE_EXACT, WRITEV } from "../lib/ops/table.ts";
 import type { BoundOptions } from "../lib/ring/bounds.ts";
+import { useFixedMemory } from "../lib/ring/fixed_memory.ts";
 import type { Ring } from "../lib/ring/Ring.ts";
 import { Sqe } from "../lib/ring/sqe.ts";
 import { startTransfer } from "../lib/ring/start.ts";
@@ -107,6 +108,7 @@ export function asyncWriteExact(
   if (vectors === null) {
     checkMemory(data as BufferLike, WRITE_EXACT);
     sqe.addr = data as BufferLike;
+    useFixedMemory(ring, sqe);
   } else vectors.point(sqe);
   const total = vectors?.total ?? sqe.addr!.byteLength;
   checkRange(offset, total, WRITE_EXACT);

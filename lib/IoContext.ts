@@ -3,14 +3,23 @@
  * waits and settles, is in `ring/`; the context checks arguments, owns the ring
  * and closes it. The rest of the library reaches the ring by `ringOf()`.
  */
-import { mapMemory } from "../ffi/memory.ts";
-import { checkFunction, checkInteger, checkOptions, type Fd } from "./check.ts";
-import { ENOMEM } from "./errno.ts";
+import {
+  allocate,
+  type AllocateOptions,
+  unregisterMemory,
+} from "./allocate.ts";
+import {
+  type BufferLike,
+  checkFunction,
+  checkInteger,
+  checkOptions,
+  type Fd,
+} from "./check.ts";
 import { type Capabilities, probe } from "./capabilities.ts";
 import { RING } from "./internal.ts";
 import type { RingOperation } from "./ops/rows.ts";
 import { allowedBy } from "./restriction.ts";
-import { errorOf, exceptionOf, type Result } from "./result.ts";
+import type { Result } from "./result.ts";
 import {
   registerFiles,
   unregisterFiles,
@@ -22,7 +31,6 @@ import {
   describe,
   type PendingOperation,
 } from "./ring/stats.ts";
-import { workerThreads } from "./worker_threads.ts";
 
 /** An asynchronous computation, such as an `async` function returns. */
 export type Task<T> = Promise<T>;
@@ -59,7 +67,8 @@ export interface IoContextOptions {
   /**
    * Restricts the ring to these operations, for good: the kernel completes any
    * other with `EACCES`, and runs no link of its chain. `"recv"`, `"send"`, `"accept"` … are the kernel's names,
-   * which docs/kernel-support.md lists. Polls, timeouts and closes are always
+   * which docs/kernel-support.md lists. A zero-copy send that the socket refuses
+   * is a `"send"` or `"sendmsg"`. Polls, timeouts and closes are always
    * allowed. What is no operation of the ring stays possible: `resolveAsync()`,
    * `asyncPipe()`, `asyncReadlink()`.
    * @default {undefined} all operations
@@ -68,7 +77,6 @@ export interface IoContextOptions {
 }
 
 const ENTRIES_MAX = 32768;
-const MEMORY_MAX = 2 ** 32;
 
 /**
  * Owns an io_uring and drives it. Operations that are queued in one turn of the
@@ -374,27 +382,40 @@ export class IoContext implements Disposable, AsyncDisposable {
    * fraction of a new array: allocate much at once and cut it up. The memory is
    * freed when nothing refers to it any more, also after the context is closed.
    *
-   * @param size Bytes, 1 to 2^32.
+   * With `registered` the kernel keeps it pinned for this context, which counts
+   * against `ulimit -l`. Reads, writes and `asyncSendZc()` of this context then
+   * save the walk over its pages. Other operations use it like any memory. It is
+   * unregistered with the context, by `unregisterMemory()`, or when it is freed.
+   *
+   * @param size Bytes, 1 to 2^32; 2^30 at most if registered.
+   * @param options `registered`; false if left out.
    * @returns The memory.
-   * @throws {RangeError} If `size` is out of range.
-   * @throws {Error} With `code` `ENOMEM` if there is no memory.
-   * @throws {TypeError} If the context is closed.
+   * @throws {RangeError} If `size` is out of range, or 1024 pieces are
+   * registered.
+   * @throws {Error} With `code` `ENOMEM` if there is no memory, or no more may be
+   * locked; the message has the limit.
+   * @throws {TypeError} If an argument has the wrong type or the context is
+   * closed.
    * @throws {Deno.errors.NotCapable} If `--allow-ffi` has a list of paths.
    */
-  allocate(size: number): Uint8Array<ArrayBuffer> {
-    this[RING].checkOpen("allocate");
-    checkInteger(size, MEMORY_MAX, "size", "allocate", 1);
-    const memory = mapMemory(size);
-    if (memory === undefined) {
-      throw exceptionOf(
-        errorOf(ENOMEM),
-        `allocate ${size} bytes`,
-        undefined,
-        ": there is no memory or no address space left (ulimit -v); allocate less, or drop what is not needed any more",
-      );
-    }
-    workerThreads().markAsUntransferable(memory);
-    return new Uint8Array(memory);
+  allocate(
+    size: number,
+    options: AllocateOptions = {},
+  ): Uint8Array<ArrayBuffer> {
+    return allocate(this[RING], size, options);
+  }
+
+  /**
+   * Unregisters memory by io_uring_register_buffers_update_tag(3), so that less
+   * is locked. It waits for the operations that use the memory. New ones may
+   * use it meanwhile and after that, as any memory. Does nothing the second
+   * time.
+   *
+   * @param memory Memory of `allocate()` with `registered`, or a view of it.
+   * @throws {TypeError} If it is no buffer, or the context is closed.
+   */
+  unregisterMemory(memory: BufferLike): Promise<void> {
+    return unregisterMemory(this[RING], memory);
   }
 
   /**

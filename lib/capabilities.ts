@@ -1,6 +1,6 @@
 import { loadShim } from "../ffi/load.ts";
 import { ROWS } from "./ops/rows.ts";
-import type { Row } from "./ops/table.ts";
+import { type Row, SEND_ZC, SENDMSG_ZC } from "./ops/table.ts";
 import { openingError } from "./ring/opening.ts";
 
 /**
@@ -21,7 +21,8 @@ export type Support = "ring" | "syscall" | "none" | "off";
  * processed when the thread asks for them. `COOP_TASKRUN` (5.19) is what is
  * used without these. `SUBMIT_ALL` (5.18): a wrong operation does not end a
  * batch. `NO_IOWAIT` (6.15): waiting does not count as load of the processor.
- * `SYNC_MSG_RING` (6.13): threads without a ring can wake one.
+ * `SYNC_MSG_RING` (6.13): threads without a ring can wake one. `SEND_ZC` (6.1):
+ * `asyncSendZc()` and `asyncSendmsgZc()` do not copy.
  */
 export type Feature =
   | "SINGLE_ISSUER"
@@ -29,7 +30,8 @@ export type Feature =
   | "COOP_TASKRUN"
   | "SUBMIT_ALL"
   | "NO_IOWAIT"
-  | "SYNC_MSG_RING";
+  | "SYNC_MSG_RING"
+  | "SEND_ZC";
 
 /** The operations and features of this kernel; see `IoContext.probe()`. */
 export interface Capabilities {
@@ -68,6 +70,7 @@ export function probe(
       SUBMIT_ALL: (setup & SETUP_SUBMIT_ALL) !== 0,
       NO_IOWAIT: (features & FEAT_NO_IOWAIT) !== 0,
       SYNC_MSG_RING: hasSyncMessages !== 0,
+      SEND_ZC: [SEND_ZC, SENDMSG_ZC].every(({ opcode }) => opcodes[opcode]),
     }),
   });
 }
@@ -90,7 +93,10 @@ export function operationsOf(
   return operations;
 }
 
-function supportOf({ opcode, fallback }: Row, opcodes: Uint8Array): Support {
-  if (opcode >= 0 && opcodes[opcode] !== 0) return "ring";
+function supportOf(
+  { opcode, orElse = opcode, fallback }: Row,
+  opcodes: Uint8Array,
+): Support {
+  if (opcode >= 0 && (opcodes[opcode] || opcodes[orElse])) return "ring";
   return fallback === undefined ? "none" : "syscall";
 }

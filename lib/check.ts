@@ -65,7 +65,10 @@ export function checkBuffer(buffer: BufferLike, operation: Operation): number {
 }
 
 /** Checks a buffer, and gives its length. */
-export function checkMemory(buffer: BufferLike, operation: Operation): number {
+export function checkMemory(
+  buffer: BufferLike,
+  operation: { verb: string },
+): number {
   if (!ArrayBuffer.isView(buffer) && !(buffer instanceof ArrayBuffer)) {
     const hint = typeof buffer === "string" ? "; encode it as bytes" : "";
     throw new TypeError(

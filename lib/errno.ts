@@ -185,6 +185,7 @@ export const ENOSYS = 38;
 export const ELOOP = 40;
 export const ENODATA = 61;
 export const ETIME = 62;
+export const EOPNOTSUPP = 95;
 export const EAFNOSUPPORT = 97;
 export const EADDRNOTAVAIL = 99;
 export const ENETUNREACH = 101;

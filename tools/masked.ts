@@ -10,13 +10,14 @@ import { summariesIn } from "./summary.ts";
 const LINUX_6_1 = "NO_IOWAIT,SYNC_MSG_RING,FTRUNCATE";
 
 /** All but IOWQ_MAX_WORKERS: some of the tests see its effect. */
-const EVERYTHING = `${LINUX_6_1},SUBMIT_ALL,REGISTERED_RING`;
+const EVERYTHING = `${LINUX_6_1},SUBMIT_ALL,REGISTERED_RING,SEND_ZC`;
 
 const MASKS: readonly string[] = [
   LINUX_6_1,
   "DEFER_TASKRUN",
   "SUBMIT_ALL",
   "REGISTERED_RING",
+  "SEND_ZC",
   EVERYTHING,
 ];
 
@@ -31,6 +32,7 @@ const SHORT_TESTS = [
   "msg_ring",
   "socket_setup",
   "wake",
+  "zero_copy",
 ].map((name) => `tests/lib/${name}_test.ts`);
 
 const ROOT = decodeURIComponent(new URL("../", import.meta.url).pathname);

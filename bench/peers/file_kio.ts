@@ -6,6 +6,7 @@ import {
   asyncReadExact,
   asyncReadFixed,
   IoContext,
+  O_DIRECT,
   O_RDONLY,
   unwrap,
 } from "../../mod.ts";
@@ -21,21 +22,28 @@ if (path === undefined || seconds === undefined) {
 }
 
 using ctx = new IoContext({ entries: 1024 });
-const fd = unwrap(await asyncOpen(ctx, path, O_RDONLY));
+const isDirect = way === "direct" || way === "registered";
+const flags = isDirect ? O_RDONLY | O_DIRECT : O_RDONLY;
+const fd = unwrap(await asyncOpen(ctx, path, flags));
 // The registered file is the first: its place is 0.
 const [read, file] = {
   plain: [asyncRead, fd] as const,
   exact: [asyncReadExact, fd] as const,
   fixed: [asyncReadFixed, 0] as const,
+  direct: [asyncRead, fd] as const,
+  registered: [asyncRead, fd] as const,
 }[way]!;
 unwrap(ctx.registerFiles([fd]));
 const random = randomSource();
 const window = new Window(seconds);
+const memory = isDirect
+  ? ctx.allocate(BLOCK_BYTES * depth!, { registered: way === "registered" })
+  : new Uint8Array(BLOCK_BYTES * depth!);
 
-async function readBlocks(): Promise<void> {
-  const buffer = new Uint8Array(BLOCK_BYTES);
+async function readBlocks(at: number): Promise<void> {
+  const buffer = memory.subarray(at, at + BLOCK_BYTES);
   // Each block of the file begins with its own number.
-  const number = new Uint32Array(buffer.buffer, 0, 1);
+  const number = new Uint32Array(memory.buffer, at, 1);
   do {
     const block = random() % blocks!;
     const length = unwrap(await read(ctx, file, buffer, block * BLOCK_BYTES));
@@ -45,4 +53,6 @@ async function readBlocks(): Promise<void> {
   } while (window.tick(1));
 }
 
-await Promise.all(Array.from({ length: depth! }, readBlocks));
+await Promise.all(
+  Array.from({ length: depth! }, (_, i) => readBlocks(BLOCK_BYTES * i)),
+);

@@ -1,5 +1,6 @@
 /** Random reads from the page cache. */
 
+import { sampleFio, sampleWindow } from "../block_reads.ts";
 import {
   BLOCK_COUNT,
   BLOCK_FILE,
@@ -7,7 +8,6 @@ import {
   removeBlockFile,
 } from "../block_file.ts";
 import { bun, c, type Command, deno, node, versions } from "../programs.ts";
-import { run, runForJson } from "../run.ts";
 import {
   type Bar,
   type Case,
@@ -15,7 +15,6 @@ import {
   type Options,
   type Peer,
   ratio,
-  type Sample,
   type Suite,
 } from "../suite.ts";
 
@@ -39,45 +38,6 @@ const CURVES = [KIO, C, BUN, DENO, NODE];
 
 const titleOf = (depth: number) => `4 KiB reads, ${depth} in flight`;
 
-async function sampleWindow(
-  command: Command,
-  seconds: number,
-): Promise<Sample> {
-  const { ops, seconds: measured } = await runForJson(command, seconds);
-  return { opsPerS: ops! / measured! };
-}
-
-async function sampleFio(
-  depth: number,
-  seconds: number,
-  options: readonly string[],
-): Promise<Sample> {
-  const output = await run([
-    "fio",
-    "--name=reads",
-    `--filename=${BLOCK_FILE}`,
-    "--readonly",
-    "--ioengine=io_uring",
-    "--rw=randread",
-    "--bs=4k",
-    `--iodepth=${depth}`,
-    "--direct=0",
-    // fio would empty the page cache first.
-    "--invalidate=0",
-    // Like the other peers: any block, any number of times.
-    "--norandommap",
-    "--randrepeat=0",
-    "--time_based",
-    "--ramp_time=500ms",
-    `--runtime=${seconds * 1000}ms`,
-    "--output-format=json",
-    ...options,
-  ], seconds);
-  // Notes of fio's come before the JSON.
-  const { jobs } = JSON.parse(output.slice(output.indexOf("{")));
-  return { opsPerS: jobs[0].read.iops };
-}
-
 function peersAt(depth: number, seconds: number): Peer[] {
   const window = (name: string, command: Command, installed = true): Peer => ({
     name,
@@ -87,7 +47,7 @@ function peersAt(depth: number, seconds: number): Peer[] {
   const fio = (name: string, ...options: string[]): Peer => ({
     name,
     installed: versions.fio !== null,
-    sample: () => sampleFio(depth, seconds, options),
+    sample: () => sampleFio(depth, seconds, ["--direct=0", ...options]),
   });
   const args = [BLOCK_FILE, BLOCK_COUNT, depth, seconds] as const;
   const batched = fio(

@@ -20,22 +20,31 @@ void close_late(struct kio *k, int fd)
 	k->late = parcel;
 }
 
+void *grown_for(void *rows, uint32_t *count, uint64_t id, size_t size)
+{
+	uint32_t slot = (uint32_t)id, slots = slot + slot / 2 + 8;
+
+	if (slot < *count)
+		return rows;
+	rows = reallocarray(rows, slots, size);
+	if (rows) {
+		memset((char *)rows + *count * size, 0,
+		       (slots - *count) * size);
+		*count = slots;
+	}
+	return rows;
+}
+
 void closing_begin(struct kio *k, uint64_t id, int fd)
 {
-	uint32_t slot = (uint32_t)id, slots = k->closing_slots;
-	struct closing *closings = k->closings;
+	struct closing *closings = grown_for(k->closings, &k->closing_slots,
+					     id, sizeof(*closings));
 
-	if (slot >= slots) {
-		slots = slot + slot / 2 + 8;
-		closings = reallocarray(closings, slots, sizeof(*closings));
-		if (!closings)
-			return;
-		memset(closings + k->closing_slots, 0,
-		       (slots - k->closing_slots) * sizeof(*closings));
-		k->closings = closings;
-		k->closing_slots = slots;
-	}
-	closings[slot] = (struct closing){ .id = id, .fd_plus_one = fd + 1 };
+	if (!closings)
+		return;
+	k->closings = closings;
+	closings[(uint32_t)id] =
+		(struct closing){ .id = id, .fd_plus_one = fd + 1 };
 	k->closing_count++;
 }
 

@@ -5,12 +5,10 @@
  */
 #include "internal.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/utsname.h>
 #include <time.h>
 
@@ -204,24 +202,19 @@ int kio_ring_fd(const struct kio *k)
 }
 
 /*
- * Gives the bytes of locked memory that a ring takes, and how many the user may
- * have in all. The kernel counts them up to Linux 5.11 and since 6.14, for all
- * rings of a user without CAP_IPC_LOCK.
+ * Gives the bytes of locked memory that a ring takes. The kernel counts them up
+ * to Linux 5.11 and since 6.14, for all rings of a user without CAP_IPC_LOCK.
  */
-void kio_ring_memory(uint32_t entries, uint32_t cq_entries, double *out)
+double kio_ring_memory(uint32_t entries, uint32_t cq_entries)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 	/* struct io_rings of the kernel is smaller than this */
 	uint64_t queues = 512 + cq_entries * sizeof(struct io_uring_cqe) +
 			  entries * sizeof(uint32_t);
 	uint64_t sqes = entries * sizeof(struct io_uring_sqe);
-	struct rlimit limit = { 0 };
 
-	out[0] = (double)((queues + page - 1) / page * page +
-			  (sqes + page - 1) / page * page);
-	getrlimit(RLIMIT_MEMLOCK, &limit);
-	out[1] = limit.rlim_cur == RLIM_INFINITY ? HUGE_VAL :
-						   (double)limit.rlim_cur;
+	return (double)((queues + page - 1) / page * page +
+			(sqes + page - 1) / page * page);
 }
 
 /* Gives the sizes of the queues, and the counters of entries, submissions,
@@ -259,6 +252,7 @@ void context_destroy(struct kio *k)
 	seam_unwatch_all(k);
 	free(k->chain_copies);
 	free(k->closings);
+	free(k->zero_copies);
 	free(k);
 }
 
@@ -290,6 +284,8 @@ void context_drain(struct kio *k)
 		    sqe->flags & IOSQE_CQE_SKIP_SUCCESS)
 			continue;
 		k->in_flight--;
+		if (k->zero_copy_count)
+			zero_copy_end(k, sqe->user_data);
 		/* its fd was given up when it was queued */
 		if (sqe->opcode == IORING_OP_CLOSE)
 			close(sqe->fd);
@@ -306,6 +302,8 @@ void context_drain(struct kio *k)
 		stalled = k->in_flight == before;
 		if (!stalled)
 			progress_ms = kio_now_ms();
+		if (kio_now_ms() - progress_ms > 1000)
+			kio_zero_copy_reset(k);
 		if (!told && kio_now_ms() - progress_ms > 5000) {
 			fprintf(stderr,
 				"kio: waiting for %u operations that the "

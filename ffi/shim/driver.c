@@ -74,6 +74,8 @@ inline bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out)
 			waiter_end(&k->waiters, user_data);
 			if (k->closing_count)
 				closing = closing_end(k, user_data);
+			if (k->zero_copy_count)
+				zero_copy_end(k, user_data);
 			k->in_flight--;
 		}
 	}

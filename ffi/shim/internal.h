@@ -52,12 +52,24 @@ struct opcode {
 	enum { CUT_NEVER, CUT_ANY, CUT_STREAM } cut : 8;
 	/* a function of its own queues it, not kio_sqe() */
 	bool own;
+	/* a notification may follow its result */
+	bool notifies;
+	/* the operation that it is a form of */
+	uint8_t form_of;
 	/* off is the offset in a file: `extra` is the low part of it */
 	bool wide;
 	/* what is done at once where the ring lacks it; else NULL */
 	int (*at_once)(const struct io_uring_sqe *sqe);
 };
 extern const struct opcode opcodes[256];
+
+/* The opcode by which the plan of faults names an operation. */
+static inline uint32_t operation_of(uint8_t opcode)
+{
+	uint8_t form_of = opcodes[opcode].form_of;
+
+	return form_of ? form_of : opcode;
+}
 
 #include "waiters.h"
 
@@ -98,6 +110,12 @@ struct closing {
 	int32_t fd_plus_one;
 };
 
+/* A zero-copy send in flight, with its socket: a cookie of 0 is none. */
+struct zero_copy {
+	uint64_t id, cookie;
+	int32_t fd;
+};
+
 struct kio {
 	struct io_uring ring;
 	struct kio *next;
@@ -112,6 +130,9 @@ struct kio {
 	/* The closes that the kernel still owns, by slot, and their number. */
 	struct closing *closings;
 	uint32_t closing_slots, closing_count;
+	/* The zero-copy sends that the kernel still owns, in the same way. */
+	struct zero_copy *zero_copies;
+	uint32_t zero_copy_slots, zero_copy_count;
 	/* Operations of the table that the kernel still owns. */
 	uint32_t in_flight;
 	int32_t event_fd;
@@ -120,6 +141,8 @@ struct kio {
 	bool has[256];
 	/* The ring is restricted, and not to these. */
 	bool refused[256];
+	/* There are places for registered memory. */
+	bool has_places;
 	bool armed;
 	/* Linked operations: SQEs since kio_chain(), the last of them. */
 	bool chaining;
@@ -196,6 +219,9 @@ bool is_in_ring(const struct kio *k, const struct io_uring_sqe *sqe);
  * this fd, and would meet the next file of that number.
  */
 void close_late(struct kio *k, int fd);
+/* Gives a table by slots, which has the row of an operation from now on: it
+ * grows by zeros. NULL if there is no memory; the table is the old one then. */
+void *grown_for(void *rows, uint32_t *count, uint64_t id, size_t size);
 /* Notes the fd of a close: the kernel may cancel that before it starts. */
 void closing_begin(struct kio *k, uint64_t id, int fd);
 /* Gives the fd of an operation that is complete if it is a close; else -1. */
@@ -207,6 +233,12 @@ static inline void ignore(struct io_uring_sqe *sqe)
 	sqe->user_data = UD_IGNORED;
 	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
 }
+
+/* ---- zero_copy.c ------------------------------------------------------- */
+
+/* Notes a zero-copy send, until its last completion. */
+void zero_copy_begin(struct kio *k, uint64_t id, int fd);
+void zero_copy_end(struct kio *k, uint64_t id);
 
 /* ---- cancel.c, chain.c ------------------------------------------------- */
 

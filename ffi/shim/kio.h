@@ -93,6 +93,8 @@ struct folder;
 /* The most bytes of a batch. */
 #define FOLDER_BATCH_SIZE \
 	(FOLDER_ENTRIES_MAX * (8 + FOLDER_STAT_SIZE + 1) + FOLDER_DENTS_SIZE)
+/* Pieces of registered memory that a context may have. */
+#define KIO_PLACES 1024
 
 /* Parts of a message in one block of memory: see kio_message_init(). */
 #define MSG_NAME 64
@@ -204,8 +206,7 @@ EXPORT struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
 				    uint32_t kernel_workers,
 				    const uint8_t *allowed, int32_t *status);
 EXPORT int kio_probe(struct kio *k, uint8_t *opcodes, uint32_t *info);
-EXPORT void kio_ring_memory(uint32_t entries, uint32_t cq_entries,
-			    double *out);
+EXPORT double kio_ring_memory(uint32_t entries, uint32_t cq_entries);
 EXPORT int kio_ring_fd(const struct kio *k);
 EXPORT void kio_stats(const struct kio *k, double *out);
 EXPORT int kio_event_fd(const struct kio *k);
@@ -229,6 +230,14 @@ EXPORT int kio_files_register(struct kio *k, const int32_t *fds,
 EXPORT int kio_files_update(struct kio *k, uint32_t offset, const int32_t *fds,
 			    uint32_t count);
 EXPORT int kio_files_unregister(struct kio *k);
+EXPORT double kio_lock_limit(void);
+EXPORT int kio_memory_register(struct kio *k, uint32_t place, void *address,
+			       double size);
+EXPORT int kio_memory_unregister(struct kio *k, uint32_t place);
+
+/* ---- zero_copy.c ------------------------------------------------------- */
+
+EXPORT void kio_zero_copy_reset(struct kio *k);
 
 /* ---- mailbox.c --------------------------------------------------------- */
 

@@ -18,12 +18,20 @@ static const uint8_t registers[] = {
 	IORING_UNREGISTER_RING_FDS,   IORING_REGISTER_PROBE,
 	IORING_REGISTER_FILES,	      IORING_REGISTER_FILES_UPDATE,
 	IORING_REGISTER_FILES_UPDATE2, IORING_UNREGISTER_FILES,
+	IORING_REGISTER_BUFFERS2,     IORING_REGISTER_BUFFERS_UPDATE,
 };
 
 /* Any flag but DRAIN, which would stop the library's own requests too. */
 #define FLAGS                                                   \
 	(IOSQE_FIXED_FILE | IOSQE_IO_LINK | IOSQE_IO_HARDLINK | \
 	 IOSQE_ASYNC | IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS)
+
+static bool is_allowed(const uint8_t *allowed, uint32_t opcode)
+{
+	uint8_t form_of = opcodes[opcode].form_of;
+
+	return allowed[opcode] || (form_of && allowed[form_of]);
+}
 
 /* liburing 2.3 has these calls as an archive only. */
 static int ring_register(struct kio *k, unsigned call, void *data,
@@ -51,7 +59,7 @@ int restrict_ring(struct kio *k, const uint8_t *allowed)
 		k->refused[i] = !allowed[i];
 	/* The kernel takes no numbers that it does not know. */
 	for (uint32_t i = 0; i <= probe->last_op; i++)
-		if (allowed[i])
+		if (is_allowed(allowed, i))
 			list[count++] = (struct io_uring_restriction){
 				.opcode = IORING_RESTRICTION_SQE_OP,
 				.sqe_op = (uint8_t)i,

@@ -149,6 +149,8 @@ queue_fields(struct kio *k, double id, uint32_t op, int fd, uint64_t addr,
 		.file_index = extra,
 		.addr3 = addr3,
 	};
+	if (row->notifies && !(op >> 8 & IOSQE_FIXED_FILE))
+		zero_copy_begin(k, (uint64_t)id, fd);
 	return sqe_end(k, sqe, id, op >> 8 & 0xff);
 }
 

@@ -5,12 +5,9 @@ import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
 import type { SocketAddress } from "../SocketAddress.ts";
 import type { UringOp } from "../UringOp.ts";
-import { checkAddress } from "./address.ts";
 import { parseScmRights } from "./control.ts";
-import { messageSqe, Receiving, startMessage } from "./msghdr.ts";
+import { messageSqe, nameOf, Receiving, startMessage } from "./msghdr.ts";
 import { RECVMSG, SENDMSG } from "./table.ts";
-
-const NO_NAME = new Uint8Array(0);
 
 /** A message for `asyncSendmsg()`. */
 export interface SendmsgHeader {
@@ -70,8 +67,7 @@ export function asyncSendmsg(
   const ring = ringOf(ctx, SENDMSG);
   const socket = checkFd(fd, SENDMSG);
   const bits = checkFlags(flags, SENDMSG);
-  const { address } = message;
-  const name = address === undefined ? NO_NAME : checkAddress(address, SENDMSG);
+  const name = nameOf(message.address, SENDMSG);
   const sqe = messageSqe(ring, SENDMSG, socket, message, name, bits);
   return startMessage(ring, SENDMSG, sqe, POLLOUT);
 }

@@ -8,6 +8,7 @@ import { Sqe } from "../ring/sqe.ts";
 import { start, startWaiting } from "../ring/start.ts";
 import { addressFromBytes, type SocketAddress } from "../SocketAddress.ts";
 import type { UringOp } from "../UringOp.ts";
+import { checkAddress } from "./address.ts";
 import {
   ADDRESS_SIZE,
   MESSAGE_NAME_AT,
@@ -19,10 +20,20 @@ import {
 } from "./layout.ts";
 import { vectorsFor } from "./vectors.ts";
 
+const NO_NAME = new Uint8Array(0);
+
 /** The memory of a message. */
 interface Parts {
   readonly buffers: readonly BufferLike[];
   readonly control?: Uint8Array | undefined;
+}
+
+/** Gives the bytes of the receiver's address; none without one. */
+export function nameOf(
+  address: SocketAddress | undefined,
+  operation: Operation,
+): Uint8Array {
+  return address === undefined ? NO_NAME : checkAddress(address, operation);
 }
 
 /** Starts an operation that waits where the kernel gives up, but not with

@@ -13,6 +13,7 @@ import {
 import { RWF_NOWAIT } from "../constants.ts";
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
+import { useFixedMemory } from "../ring/fixed_memory.ts";
 import type { Ring } from "../ring/Ring.ts";
 import { IOSQE_FIXED_FILE, Sqe } from "../ring/sqe.ts";
 import { start, startWaiting } from "../ring/start.ts";
@@ -81,8 +82,11 @@ export function asyncRead(
   const file = checkFd(fd, READ);
   const length = checkBuffer(buffer, READ);
   const at = checkOffset(offset, READ);
-  if (options !== undefined || typeof at === "bigint") {
-    const sqe = sqeFor(READ, file, buffer, length, at, options);
+  if (
+    options !== undefined || typeof at === "bigint" ||
+    ring.fixedMemory !== null
+  ) {
+    const sqe = sqeFor(ring, READ, file, buffer, length, at, options);
     return start(ring, READ, sqe, { sqe });
   }
   const { shim, handle } = ring;
@@ -142,8 +146,11 @@ export function asyncWrite(
   const file = checkFd(fd, WRITE);
   const length = checkBuffer(data, WRITE);
   const at = checkOffset(offset, WRITE);
-  if (options !== undefined || typeof at === "bigint") {
-    const sqe = sqeFor(WRITE, file, data, length, at, options);
+  if (
+    options !== undefined || typeof at === "bigint" ||
+    ring.fixedMemory !== null
+  ) {
+    const sqe = sqeFor(ring, WRITE, file, data, length, at, options);
     return start(ring, WRITE, sqe, { sqe });
   }
   const { shim, handle } = ring;
@@ -327,6 +334,7 @@ export function asyncWritev(
 }
 
 function sqeFor(
+  ring: Ring,
   row: Row,
   fd: number,
   buffer: BufferLike,
@@ -342,6 +350,7 @@ function sqeFor(
   sqe.addr = buffer;
   sqe.len = length;
   sqe.offset = offset;
+  useFixedMemory(ring, sqe);
   return sqe;
 }
 
@@ -356,7 +365,7 @@ function startFixed(
   const place = checkInteger(index, FIXED_FILE_MAX, "index", row.verb);
   const length = checkBuffer(buffer, row);
   const at = checkOffset(offset, row);
-  const sqe = sqeFor(row, place, buffer, length, at, options);
+  const sqe = sqeFor(ring, row, place, buffer, length, at, options);
   sqe.flags = IOSQE_FIXED_FILE;
   if (sqe.opFlags & RWF_NOWAIT) return start(ring, row, sqe);
   return startWaiting(ring, row, sqe, row.waits);
@@ -372,7 +381,7 @@ function startVectors(
 ): UringOp<number> {
   const vectors = vectorsFor(ring, buffers, 0, row);
   const at = checkOffset(offset, row);
-  const sqe = sqeFor(row, fd, vectors, buffers.length, at, options);
+  const sqe = sqeFor(ring, row, fd, vectors, buffers.length, at, options);
   sqe.retain([...buffers]);
   return start(ring, row, sqe, { sqe });
 }

@@ -17,6 +17,8 @@ export interface Row<Fault extends string | undefined = string | undefined>
   /** The system call that the calling thread makes in place of the opcode where
    * the kernel has none. */
   readonly fallback: string | undefined;
+  /** The opcode that does the same where the kernel has only this. */
+  readonly orElse: number | undefined;
   /** The fault plan's name for the opcode, which opcodes.c has too. */
   readonly fault: Fault;
 }
@@ -36,6 +38,7 @@ function row<Fault extends string | undefined = undefined>(
     holdsBack: false,
     since: "",
     fallback: undefined,
+    orElse: undefined,
     fault: undefined as Fault,
     ...facts,
   });
@@ -76,6 +79,8 @@ export const SEND_EXACT: Row<"send"> = row({ name: "asyncSendExact", verb: "send
 export const SEND_ALL: Row<"sendmsg"> = row({ ...SEND_EXACT, opcode: 9, since: "5.3", fault: "sendmsg" });
 export const RECVMSG: Row<"recvmsg"> = row({ name: "asyncRecvmsg", verb: "receive a message", yields: DECODED, opcode: 10, since: "5.3", fault: "recvmsg" });
 export const SENDMSG: Row<"sendmsg"> = row({ name: "asyncSendmsg", verb: "send a message", yields: COUNT, opcode: 9, since: "5.3", fault: "sendmsg" });
+export const SEND_ZC: Row<"sendZc"> = row({ name: "asyncSendZc", verb: "send", yields: DECODED, opcode: 47, since: "6.0", fault: "sendZc", orElse: SEND.opcode });
+export const SENDMSG_ZC: Row<"sendmsgZc"> = row({ name: "asyncSendmsgZc", verb: "send a message", yields: DECODED, opcode: 48, since: "6.1", fault: "sendmsgZc", orElse: SENDMSG.opcode });
 export const SHUTDOWN: Row<"shutdown"> = row({ name: "asyncShutdown", verb: "shut down", yields: NOTHING, opcode: 34, since: "5.11", fault: "shutdown" });
 export const POLL: Row<"poll"> = row({ name: "asyncPoll", verb: "poll", yields: COUNT, opcode: 6, since: "5.1", fault: "poll" });
 export const POLL_MULTISHOT: Row<"poll"> = row({ name: "asyncPollMultishot", verb: "poll", yields: COUNT, opcode: 6, since: "5.13", fault: "poll" });

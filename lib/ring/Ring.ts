@@ -23,6 +23,7 @@ import {
   SPAN,
   State,
 } from "./entry.ts";
+import type { FixedMemory } from "./fixed_memory.ts";
 import { giveFds, giveMessages } from "./mail.ts";
 import { Op } from "./op.ts";
 import { openRing, type RingOptions } from "./opening.ts";
@@ -38,6 +39,10 @@ const BATCH_SIZE = 1024;
 
 /** Time until a cancel is repeated that found nothing to cancel. */
 const CANCEL_RETRY_MS = 5;
+
+/** Time until the end of a context resets connections whose peers do not take
+ * the data of zero-copy sends. */
+const RESET_MS = 1000;
 
 /** Parts of the high half of user_data, see ffi/shim/kio.h. */
 const MESSAGE_MASK = 0x7fffffff;
@@ -81,6 +86,8 @@ export class Ring implements Core {
   closed = false;
   queued = 0;
   cancels: Entry[] = [];
+  /** Its registered memory; null until there is some. */
+  fixedMemory: FixedMemory | null = null;
 
   readonly #driver: Driver;
   readonly #out = new Int32Array(4 * BATCH_SIZE);
@@ -326,7 +333,7 @@ export class Ring implements Core {
     const same = entry !== undefined && entry.state !== State.FREE &&
       (entry.generation & GENERATION_MASK) === (high & GENERATION_MASK);
     if (high & CANCEL_FAILED) {
-      if (!same) return;
+      if (!same || entry.state === State.NOTIFYING) return;
       if (high & TAKEN_BACK) entry.extra?.chain?.answer(entry, result);
       else if (entry.isGivenUp || entry.extra?.shots === undefined) {
         this.timers.set(low, this.shim.kio_now_ms() + CANCEL_RETRY_MS);
@@ -397,12 +404,16 @@ export class Ring implements Core {
     this.closing = true;
     this.shim.kio_loop_forget(this.handle);
     for (const entry of this.table.live()) cancel(this, entry);
+    const startMs = this.shim.kio_now_ms();
     while (this.pending > 0) {
       const count = this.step(true);
       // A link of a chain may have started since. The kernel walks all pending
       // requests for this, so it is asked only when nothing came.
       if (count <= 0 && this.pending > 0) {
         this.shim.kio_cancel_all(this.handle);
+        if (this.shim.kio_now_ms() - startMs > RESET_MS) {
+          this.shim.kio_zero_copy_reset(this.handle);
+        }
       }
     }
     this.#destroy();
@@ -412,7 +423,10 @@ export class Ring implements Core {
   async close(): Promise<void> {
     if (this.closing) return;
     this.closing = true;
+    const reset = () => this.shim.kio_zero_copy_reset(this.handle);
+    const timer = this.pending > 0 ? setTimeout(reset, RESET_MS) : undefined;
     await this.cancelAll();
+    clearTimeout(timer);
     if (!this.closed) this.#destroy();
   }
 

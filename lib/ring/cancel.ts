@@ -13,6 +13,8 @@ import { end } from "./settle.ts";
  * states it ends at once. */
 export function cancel(core: Core, entry: Entry): void {
   if (entry.state === State.FREE || entry.marks & Mark.CANCELLED) return;
+  // It has its result.
+  if (entry.state === State.NOTIFYING) return;
   // A close takes no time, and its caller has given up the fd.
   if (entry.operation.closesFd) return;
   entry.marks |= Mark.CANCELLED;

@@ -25,6 +25,7 @@ export function waitUntil(
 
 /** Gives an operation a timeout; the earliest counts. */
 export function limit(core: Core, entry: Entry, timeoutMs: number): void {
+  if (entry.state === State.NOTIFYING) return;
   const { timers } = core;
   const deadlineMs = core.shim.kio_now_ms() + timeoutMs;
   if (entry.state !== State.SUBMITTED) {

@@ -51,6 +51,7 @@ function completeRare(
     conclude(core, entry, resultFor(entry, -ECANCELED));
     return;
   }
+  if (extra?.notified !== undefined) result = extra.notified.resultOf(result);
   // Kernel threads that a signal interrupts give the kernel's internal codes
   // for "restart", which are no errnos.
   if (result <= -512 && result >= -516) result = -EINTR;
@@ -101,8 +102,8 @@ function ended(entry: Entry, result: number): number {
   return resultFor(entry, result < 0 ? result : -ECANCELED);
 }
 
-/** Takes a completion that is not the last: of a stream, or of a poll for
- * changes. Nothing else has more than one. */
+/** Takes a completion that is not the last: of a stream, of a poll for changes,
+ * or of a zero-copy send. Nothing else has more than one. */
 export function report(core: Core, entry: Entry, result: number): void {
   const { extra, operation } = entry;
   if (extra?.shots !== undefined) {
@@ -116,7 +117,20 @@ export function report(core: Core, entry: Entry, result: number): void {
     if ((result & ~POLLRDHUP) !== 0) requestCancel(core, entry);
     return;
   }
+  if (extra?.notified !== undefined) {
+    if (extra.notified.report(result)) awaitNotification(core, entry);
+    return;
+  }
   abort(core, `${operation.name}: more than one completion`);
+}
+
+/** Leaves an operation to the kernel, which only has its memory. The fd is not
+ * its own any more, and nothing can end it. */
+function awaitNotification({ timers }: Core, entry: Entry): void {
+  entry.state = State.NOTIFYING;
+  entry.fd = -1;
+  entry.awaitsCancel = false;
+  timers.delete(entry.slot);
 }
 
 /** Queues the next step, at once or after its pause. */

@@ -51,6 +51,7 @@ const STATES = new Map<Entry["state"], string>([
   [State.EXTERNAL, ", external"],
   [State.HELD_BACK, ", held back"],
   [State.BACKING_OFF, ", backing off"],
+  [State.NOTIFYING, ", waits for its notification"],
 ]);
 
 function describe(entry: Entry): string {

@@ -24,6 +24,9 @@ export const State = {
   HELD_BACK: 4,
   /** The clock continues it: it pauses before its next try. */
   BACKING_OFF: 5,
+  /** The kernel, by a notification: its result is there, and its memory still in
+   * use. */
+  NOTIFYING: 6,
 } as const;
 
 /** Marks of an operation, in bits: events that change its result. */
@@ -84,6 +87,15 @@ export interface Shots extends Pick<Steps, "prepare"> {
   goesOn(result: number): boolean;
 }
 
+/** An operation whose memory the kernel gives back after its result. */
+export interface Notified {
+  /** Takes the result, which a notification follows. Returns true if only that
+   * is left to wait for. */
+  report(result: number): boolean;
+  /** Takes the last completion. Returns the result of the submission. */
+  resultOf(last: number): number;
+}
+
 /** The part of a chain that the entries of its links need. */
 export interface Links {
   /** Takes a completion of a link. Returns true if the chain holds it. */
@@ -113,6 +125,8 @@ export interface Extra {
   /** The same object as `steps`, if it moves bytes. */
   transfer?: Transfer;
   shots?: Shots;
+  /** The same object as `steps`, if a notification may follow its result. */
+  notified?: Notified;
   /** The chain that it is a link of. */
   chain?: Links;
   /** The signals that cancel it, one or several, and the target that they

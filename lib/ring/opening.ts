@@ -62,11 +62,9 @@ export function openingError(errno: number, entries = ENTRIES): Error {
 }
 
 function memoryHint(entries: number): string {
-  const kib = new Float64Array(2);
-  loadShim().kio_ring_memory(entries, CQES_FOR_SQE * entries, kib);
-  const [need = 0, limit = 0] = kib.map((bytes) => bytes / 1024);
-  const of = limit === Infinity
-    ? ""
-    : `, and all rings of this user may have ${limit}`;
+  const shim = loadShim();
+  const need = shim.kio_ring_memory(entries, CQES_FOR_SQE * entries) / 1024;
+  const limit = shim.kio_lock_limit() / 1024;
+  const of = limit < 0 ? "" : `, and all rings of this user may have ${limit}`;
   return `: the limit of locked memory (ulimit -l) or of address space (ulimit -v) is used up; ${entries} entries need ${need} KiB of locked memory${of}; raise it or use fewer entries`;
 }

@@ -36,6 +36,15 @@ export function isTaken(retained: BufferLike | RetainedGroup): boolean {
   return retained instanceof RetainedGroup || isDetached(retained);
 }
 
+/** Tells whether some of the memory is a part of this. */
+export function retains(retained: Retained, memory: ArrayBufferLike): boolean {
+  if (retained instanceof RetainedGroup) {
+    return retained.buffers.some((it) => retains(it, memory));
+  }
+  return retained !== null &&
+    (ArrayBuffer.isView(retained) ? retained.buffer : retained) === memory;
+}
+
 export function sizeOf(retained: Retained): number {
   if (retained === null) return 0;
   return retained instanceof RetainedGroup

@@ -12,7 +12,7 @@ export const IOSQE_FIXED_FILE = 1;
  * user's options may start another operation while the fields are filled.
  */
 export class Sqe {
-  readonly opcode: number;
+  opcode: number;
   /** IOSQE_* but those of chains. */
   flags = 0;
   ioprio = 0;

@@ -14,6 +14,8 @@ export const KINDS = [
   "send",
   "sendExact",
   "sendmsg",
+  "sendZc",
+  "sendmsgZc",
   "sendfile",
   "poll",
   "shutdown",

@@ -35,6 +35,8 @@ import {
   asyncSendExact,
   asyncSendfile,
   asyncSendmsg,
+  asyncSendmsgZc,
+  asyncSendZc,
   asyncShutdown,
   asyncSleep,
   asyncSplice,
@@ -143,6 +145,8 @@ interface Context {
   arrived: number;
   /** Fds that were handed over and have not arrived: by tag, their peers. */
   handed: Map<number, Socket>;
+  /** Flows that have a zero-copy send of it in flight. */
+  zeroCopies: Set<Flow>;
 }
 
 /** A file in regions; undefined where the content is not known. */
@@ -265,6 +269,7 @@ export class World {
       expected: 0,
       arrived: 0,
       handed: new Map(),
+      zeroCopies: new Set(),
     };
     context.ctx.onMessage = () => context.arrived++;
     context.ctx.onFd = (fd, tag) => {
@@ -400,6 +405,8 @@ export class World {
       case "send":
       case "sendExact":
       case "sendmsg":
+      case "sendZc":
+      case "sendmsgZc":
       case "sendfile":
         return this.#send(action);
       case "poll":
@@ -477,7 +484,7 @@ export class World {
         return;
       }
       case "closeContext":
-        return this.#closeContext(action);
+        return await this.#closeContext(action);
       case "collect":
         // A large collection takes as long as all the rest.
         return gc?.({ type: size % 4 === 0 ? "major" : "minor" });
@@ -564,6 +571,9 @@ export class World {
     const data = flow.bytes(kind === "sendfile" ? 0 : size);
     flow.sending = size;
     const flags = flagsOf(action);
+    if (kind === "sendZc" || kind === "sendmsgZc") {
+      return this.#sendZeroCopy(action, context, data, flags);
+    }
     const op = kind === "send"
       ? asyncSend(ctx, socket, data, flags)
       : kind === "sendExact"
@@ -579,12 +589,33 @@ export class World {
     const isPlain = kind === "send" || kind === "sendmsg";
     if (isPlain && flags === MSG_DONTWAIT) codes.push("EAGAIN");
     this.#start(kind, action, context, codes, op, (result) => {
-      flow.sending = 0;
-      const { count, error } = movedBy(result);
-      flow.sent += count;
-      if (error?.code !== "EPIPE" && error?.code !== "ECONNRESET") return;
-      assert(flow.ended || flow.readerClosed, "a broken pipe by nobody");
-      flow.broken = true;
+      noteSend(flow, result);
+    }, socket);
+  }
+
+  /** A send whose bytes may arrive long before it settles. */
+  #sendZeroCopy(
+    action: Action,
+    context: Context,
+    data: Uint8Array,
+    flags: number,
+  ): void {
+    const { kind, size } = action;
+    const { socket, out: flow } = this.#end(action);
+    const half = size >> 1;
+    const buffers = [data.subarray(0, half), data.subarray(half)];
+    const op = kind === "sendZc"
+      ? asyncSendZc(context.ctx, socket, data, flags)
+      : asyncSendmsgZc(context.ctx, socket, { buffers }, flags);
+    const codes = ["EPIPE", "ECONNRESET"];
+    if (flags === MSG_DONTWAIT) codes.push("EAGAIN");
+    context.zeroCopies.add(flow);
+    this.#start(kind, action, context, codes, op, (result) => {
+      context.zeroCopies.delete(flow);
+      noteSend(
+        flow,
+        result.ok ? { ok: true, value: result.value.bytes } : result,
+      );
     }, socket);
   }
 
@@ -678,7 +709,7 @@ export class World {
     const { file, region } = found;
     const context = this.#context(action);
     const { ctx } = context;
-    const buffer = new Uint8Array(REGION);
+    const buffer = this.#regionBuffer(action, ctx);
     const at = region * REGION;
     const index = this.#files.indexOf(file);
     file.busy[region] = true;
@@ -709,7 +740,7 @@ export class World {
     const context = this.#context(action);
     const { ctx } = context;
     const content = action.size % 256;
-    const data = new Uint8Array(REGION).fill(content);
+    const data = this.#regionBuffer(action, ctx).fill(content);
     const at = region * REGION;
     const index = this.#files.indexOf(file);
     file.busy[region] = true;
@@ -727,6 +758,15 @@ export class World {
       file.busy[region] = false;
       noteWrite(file, region, content, result);
     });
+  }
+
+  /** Memory for a region. Some is registered, until the operation that is about
+   * to use it is complete. */
+  #regionBuffer({ size }: Action, ctx: IoContext): Uint8Array<ArrayBuffer> {
+    if (size % 4 > 0) return new Uint8Array(REGION);
+    const memory = ctx.allocate(REGION, { registered: true });
+    queueMicrotask(() => this.#closing.push(ctx.unregisterMemory(memory)));
+    return memory;
   }
 
   /** A chain: operations behind one that fails do not happen. */
@@ -1019,12 +1059,21 @@ export class World {
     });
   }
 
-  #closeContext(action: Action): void {
+  async #closeContext(action: Action): Promise<void> {
     const context = this.#context(action);
     // The others may have a message to it in their queues.
     if ([...this.#flights].some(({ what }) => what === "message")) return;
     this.#mayCancel((flight) => flight.context === context);
     context.closed = true;
+    // It resets a connection whose peer does not read.
+    const { zeroCopies } = context;
+    const reset = this.#ends.filter(({ out, in: incoming, closed }) =>
+      !closed && (zeroCopies.has(out) || zeroCopies.has(incoming))
+    );
+    for (const { on, codes } of this.#flights) {
+      if (!reset.some(({ socket }) => socket === on)) continue;
+      for (const code of ["ECANCELED", "ENOTCONN"]) codes.add(code);
+    }
     // The context closes fds that have not arrived.
     for (const peer of context.handed.values()) {
       this.#closing.push(this.#assertClosed(peer));
@@ -1033,8 +1082,10 @@ export class World {
     this.#contexts.splice(this.#contexts.indexOf(context), 1);
     if (action.size % 2 === 0) context.ctx[Symbol.dispose]();
     else this.#closing.push(context.ctx[Symbol.asyncDispose]());
+    for (const end of reset) this.#closing.push(end.close(false));
     this.#openContext(action.size);
     this.#register(this.#contexts.at(-1)!);
+    for (let i = 0; i < reset.length; i += 2) await this.#openPair(action.size);
   }
 
   /** Checks that the other end is closed, soon. */
@@ -1130,6 +1181,15 @@ function isForgotten({ kind, bound, ms }: Action): boolean {
 function movedBy(result: Result<number>): { count: number; error?: IoError } {
   if (result.ok) return { count: result.value };
   return { count: result.error.bytesTransferred ?? 0, error: result.error };
+}
+
+function noteSend(flow: Flow, result: Result<number>): void {
+  flow.sending = 0;
+  const { count, error } = movedBy(result);
+  flow.sent += count;
+  if (error?.code !== "EPIPE" && error?.code !== "ECONNRESET") return;
+  assert(flow.ended || flow.readerClosed, "a broken pipe by nobody");
+  flow.broken = true;
 }
 
 function noteWrite(

@@ -21,10 +21,14 @@ kioTest("each export that starts an operation has a row", () => {
 Deno.test("operationsOf() needs all opcodes of an operation", () => {
   const opcodes = new Uint8Array(256).fill(1);
   assertEquals(operationsOf(opcodes).asyncOpen, "ring");
-  for (const { name, opcode, fallback } of ROWS) {
+  for (const { name, opcode, orElse, fallback } of ROWS) {
     if (opcode < 0) continue;
     opcodes[opcode] = 0;
-    const expected = fallback === undefined ? "none" : "syscall";
+    const expected = orElse !== undefined
+      ? "ring"
+      : fallback === undefined
+      ? "none"
+      : "syscall";
     assertEquals(operationsOf(opcodes)[name], expected, `${opcode}`);
     opcodes[opcode] = 1;
   }

@@ -41,6 +41,8 @@ import {
   asyncSendExact,
   asyncSendfile,
   asyncSendmsg,
+  asyncSendmsgZc,
+  asyncSendZc,
   asyncSetsockopt,
   asyncSetxattr,
   asyncShutdown,
@@ -135,6 +137,10 @@ await asyncSendExact(ctx, left, [one]).orThrow();
 const control = scmRights([left]);
 await asyncSendmsg(ctx, left, { buffers: [one], control }).orThrow();
 await asyncRecv(ctx, right, one).orThrow();
+await asyncSendZc(ctx, left, one).orThrow();
+await asyncSendmsgZc(ctx, left, { buffers: [one] }).orThrow();
+await ctx.unregisterMemory(one);
+await asyncRecv(ctx, right, new Uint8Array(2)).orThrow();
 const message = await asyncRecvmsg(ctx, right, {
   buffers: [one],
   control: scmRightsSpace(1),

@@ -23,8 +23,9 @@ Deno.test("fuzz finds a fault that is planted, and cuts it down", async () => {
   // Writes to registered files go to their beginning.
   mutate(copied.folder, {
     file: "lib/ops/read_write.ts",
-    from: "sqeFor(row, place, buffer, length, at);",
-    to: "sqeFor(row, place, buffer, length, row === WRITE_FIXED ? 0 : at);",
+    from: "sqeFor(ring, row, place, buffer, length, at);",
+    to:
+      "sqeFor(ring, row, place, buffer, length, row === WRITE_FIXED ? 0 : at);",
   });
   const { code, out } = await fuzz(copied.folder, []);
   assertEquals(code, 1, out);

@@ -206,6 +206,7 @@ const MASKS: Record<string, Record<string, boolean | string>> = {
   SYNC_MSG_RING: { SYNC_MSG_RING: false },
   FTRUNCATE: { asyncFtruncate: "syscall" },
   REGISTERED_RING: {},
+  SEND_ZC: { SEND_ZC: false, asyncSendZc: "ring" },
   IOWQ_MAX_WORKERS: {},
 };
 

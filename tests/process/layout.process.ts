@@ -136,6 +136,7 @@ const TWINS: Readonly<Record<string, string | readonly string[]>> = {
   HOST_SIZE_MAX: "HOST_SIZE - 1",
   MESSAGE_NAME_AT: "MSG_NAME",
   MESSAGE_VECTORS_AT: "MSG_VECTORS",
+  PLACES_MAX: "KIO_PLACES",
   OPCODES_MAX: "sizeof(opcodes) / sizeof(*opcodes)",
   FAULT_OF_ANY: "FAULT_OF_ANY",
   FAULT_OF_ENTER: "FAULT_OF_ENTER",

@@ -264,6 +264,39 @@ console.log(sqEntries, cqEntries, (await kio.asyncSleep(ctx, 1)).ok);
   );
 });
 
+Deno.test("1 MiB of locked memory: allocate() says so, and a zero-copy send copies", async () => {
+  assertPrinted(
+    await runAsUser(
+      `${SHARED}
+using ctx = new kio.IoContext(16);
+const register = (KiB) => ctx.allocate(KiB << 10, { registered: true });
+const memory = register(512);
+refusal("more", () => register(1024));
+await ctx.unregisterMemory(memory);
+await kio.asyncSleep(ctx, 1);
+refusal("again", () => register(512));
+
+const listener = kio.unwrap(kio.TcpListener.bind(kio.SocketAddress.v4(0, "127.0.0.1")));
+const { port } = listener.localAddress;
+const client = kio.unwrap(await kio.TcpStream.connect(ctx, "127.0.0.1", port));
+const server = new kio.Socket(await kio.asyncAccept(ctx, listener).orThrow());
+const data = new Uint8Array(4 << 20).fill(7);
+const send = kio.asyncSendZc(ctx, client, data);
+const count = await send.sent;
+await kio.asyncRecvExact(ctx, server, new Uint8Array(count.value));
+const { bytes, copied } = await send.orThrow();
+console.log("sent", bytes === count.value, copied);
+await Promise.all([client.close(), server.close(), listener.close()]);
+`,
+      { flags: ["-A"], under: limited("-l 1024") },
+    ),
+    `more Error ENOMEM Cannot allocate 1048576 registered bytes: Cannot allocate memory (ENOMEM): the limit of locked memory (ulimit -l) is 1048576 bytes for all that this user has locked; raise it, or unregister some memory
+again ok
+sent true true
+`,
+  );
+});
+
 Deno.test("address space that is used up: allocate() and new contexts say so", async () => {
   assertPrinted(
     await runScript(

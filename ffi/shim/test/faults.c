@@ -335,7 +335,7 @@ static bool fault_operation(struct kio *k, struct io_uring_sqe *sqe)
 {
 	struct seam_faults *f = faults_of(k);
 	int other_fd = -1, fd = sqe->fd;
-	uint32_t operation = sqe->opcode;
+	uint32_t operation = operation_of(sqe->opcode);
 	struct fault_rule *rule;
 	struct fault_mark *mark;
 	int32_t value;

@@ -70,7 +70,12 @@ __attribute__((constructor)) static void mask_read(void)
 
 uint8_t seam_opcode(uint8_t opcode)
 {
-	return opcode > IORING_OP_SENDMSG_ZC && masked(MASK_FTRUNCATE) ?
+	bool is_zero_copy = opcode == IORING_OP_SEND_ZC ||
+			    opcode == IORING_OP_SENDMSG_ZC;
+
+	return (is_zero_copy && masked(MASK_SEND_ZC)) ||
+			       (opcode > IORING_OP_SENDMSG_ZC &&
+				masked(MASK_FTRUNCATE)) ?
 		       UNKNOWN :
 		       opcode;
 }
@@ -95,6 +100,9 @@ struct io_uring_probe *seam_probe(struct io_uring *ring)
 {
 	struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
 
+	if (probe && masked(MASK_SEND_ZC))
+		probe->ops[IORING_OP_SEND_ZC].flags =
+			probe->ops[IORING_OP_SENDMSG_ZC].flags = 0;
 	if (!probe || !masked(MASK_FTRUNCATE))
 		return probe;
 	/* and whatever else is newer than Linux 6.1 */

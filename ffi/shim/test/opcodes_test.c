@@ -275,7 +275,7 @@ TEST(sqe_makes_the_bytes_of_liburing_of_each_row)
 
 	_Static_assert(sizeof(struct io_uring_sqe) == 64, "its size");
 	/* or some are done at once, and others have no number */
-	mask_hides[MASK_FTRUNCATE] = false;
+	memset(mask_hides, 0, sizeof(mask_hides));
 	k = context_open(8);
 	memset(k->has, true, sizeof(k->has));
 	check_files_by_fd(k);

@@ -464,6 +464,20 @@ export const SAMPLES: Readonly<Record<string, Sample>> = {
     ],
     waits: ({ full }) => [fd(full), message(), noFlags],
   },
+  SEND_ZC: {
+    start: kio.asyncSendZc,
+    works: ({ roomy }) => [fd(roomy), buffer(), noFlags],
+    waits: ({ full }) => [fd(full), buffer(), noFlags],
+  },
+  SENDMSG_ZC: {
+    start: kio.asyncSendmsgZc,
+    works: ({ datagrams, anywhere }) => [
+      fd(datagrams),
+      message(anywhere),
+      noFlags,
+    ],
+    waits: ({ full }) => [fd(full), message(), noFlags],
+  },
   SHUTDOWN: {
     start: kio.asyncShutdown,
     works: ({ roomy }) => [
