@@ -718,8 +718,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "an accept loop waits while its context is full",
     file: "net/accept_loop.ts",
-    from: "      if (ring.isFull) {",
-    to: "      if (ring.closing) {",
+    from: "    if (ring.isFull) await pause();\n    else {",
+    to: "    {",
     tests: ["tests/net/connections_test.ts"],
   },
   {
@@ -1308,14 +1308,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "an fd that waits to be taken is the isolate's",
-    file: "lib/ops/multishot.ts",
+    file: "lib/ops/accept_stream.ts",
     from: "    keep: (fd) => shim.kio_fd_own(fd),",
     to: "    keep: () => {},",
     tests: ["tests/process/multishot.process.ts"],
   },
   {
     rule: "and the consumer's once it is taken",
-    file: "lib/ops/multishot.ts",
+    file: "lib/ops/accept_stream.ts",
     from: "    give: (fd) => shim.kio_fd_disown(fd),",
     to: "    give: () => {},",
     tests: ["tests/process/multishot.process.ts"],
@@ -1361,5 +1361,35 @@ export const MUTANTS: readonly Mutant[] = [
     from: "else if (result >= 0 && !this.#isSingle) this.#vain = vain + 1;",
     to: "",
     tests: ["tests/lib/multishot_test.ts"],
+  },
+  {
+    rule: "an accept loop gives away what its multishot has accepted",
+    file: "net/accept_loop.ts",
+    from: "  const waiting = { ...newFds(ring), discard };",
+    to: "  const waiting = { ...newFds(ring), void: discard };",
+    tests: ["tests/net/connections_test.ts"],
+  },
+  {
+    rule: "an accept loop has no multishot while its context is full",
+    file: "net/accept_loop.ts",
+    from: "    if (ring.isFull) break;\n",
+    to: "",
+    tests: ["tests/net/connections_test.ts"],
+  },
+  {
+    rule: "what is accepted waits while the context is full",
+    file: "net/accept_loop.ts",
+    from:
+      "    while (ring.isFull && !signal.aborted && !isClosed()) await pause();\n",
+    to: "",
+    tests: ["tests/net/connections_test.ts"],
+  },
+  {
+    rule:
+      "connections that a listener's stream has and nobody takes are closed",
+    file: "net/TcpListener.ts",
+    from: "  discard: (stream) => stream[Symbol.dispose](),",
+    to: "  discard: () => {},",
+    tests: ["tests/net/TcpListener_test.ts"],
   },
 ];

@@ -1,19 +1,17 @@
 /** Operations that give many results. */
-import { checkFd, checkInteger, checkOptions, type Fd } from "../check.ts";
-import { EAGAIN, EINTR, errnoNamed } from "../errno.ts";
+import { checkFd, checkInteger, type Fd } from "../check.ts";
+import { EAGAIN, EINTR } from "../errno.ts";
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
-import type { Ring } from "../ring/Ring.ts";
 import { Sqe } from "../ring/sqe.ts";
 import { startStream } from "../ring/start.ts";
 import type { Values } from "../ring/stream.ts";
 import type { UringStream } from "../UringStream.ts";
-import { ACCEPT_MULTISHOT, POLL_MULTISHOT, type Row } from "./table.ts";
+import { acceptStream, newFds } from "./accept_stream.ts";
+import { queueMaxOf } from "./queue_max.ts";
+import { ACCEPT_MULTISHOT, POLL_MULTISHOT } from "./table.ts";
 
-const IORING_ACCEPT_MULTISHOT = 1;
 const IORING_POLL_ADD_MULTI = 1;
-
-const QUEUE_MAX = 65536;
 
 /** Options of multishot operations. */
 export interface MultishotOptions {
@@ -21,42 +19,6 @@ export interface MultishotOptions {
    * to stop, and some more may come until it has.
    * @default {64} */
   queueMax?: number | undefined;
-}
-
-function queueMaxOf(options: MultishotOptions, { verb }: Row): number {
-  checkOptions(options, verb);
-  const { queueMax = 64 } = options;
-  return checkInteger(queueMax, QUEUE_MAX, "queueMax", verb, 1);
-}
-
-/** Errors of one connection, or of the system for a while; see accept(2). */
-const ACCEPT_GOES_ON = new Set([
-  "EAGAIN",
-  "ECONNABORTED",
-  "EHOSTDOWN",
-  "EHOSTUNREACH",
-  "EINTR",
-  "EMFILE",
-  "ENETDOWN",
-  "ENETUNREACH",
-  "ENFILE",
-  "ENOBUFS",
-  "ENOMEM",
-  "ENONET",
-  "ENOPROTOOPT",
-  "EPERM",
-  "EPROTO",
-].map((code) => errnoNamed(code)!));
-
-/** New fds: those that wait are closed with the isolate. */
-function newFds({ shim }: Ring): Values<number> {
-  return {
-    of: (fd) => fd,
-    transient: ACCEPT_GOES_ON,
-    keep: (fd) => shim.kio_fd_own(fd),
-    give: (fd) => shim.kio_fd_disown(fd),
-    discard: (fd) => void shim.kio_fd_close(fd),
-  };
 }
 
 /**
@@ -106,11 +68,9 @@ export function asyncAcceptMultishot(
   options: MultishotOptions = {},
 ): UringStream<number> {
   const ring = ringOf(ctx, ACCEPT_MULTISHOT);
-  const sqe = new Sqe(ACCEPT_MULTISHOT.opcode);
-  sqe.fd = checkFd(fd, ACCEPT_MULTISHOT);
-  sqe.ioprio = IORING_ACCEPT_MULTISHOT;
+  const listener = checkFd(fd, ACCEPT_MULTISHOT);
   const queueMax = queueMaxOf(options, ACCEPT_MULTISHOT);
-  return startStream(ring, ACCEPT_MULTISHOT, sqe, newFds(ring), queueMax);
+  return acceptStream(ring, listener, queueMax, newFds(ring));
 }
 
 const EVENTS: Values<number> = {
