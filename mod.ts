@@ -36,8 +36,10 @@ export type { Capabilities, Feature, Support } from "./lib/capabilities.ts";
 export * from "./lib/io.ts";
 export * from "./lib/ops/advise.ts";
 export * from "./lib/ops/control.ts";
+export type { DirectOptions } from "./lib/ops/direct.ts";
 export * from "./lib/ops/directory.ts";
 export type { FileStat, FileStatNs, FileType } from "./lib/ops/file_stat.ts";
+export * from "./lib/ops/install_fd.ts";
 export * from "./lib/ops/path.ts";
 export * from "./lib/ops/pipe.ts";
 export * from "./lib/ops/stat.ts";
@@ -63,6 +65,7 @@ export {
   type Offset,
   type Path,
 } from "./lib/check.ts";
+export { DirectFd } from "./lib/DirectFd.ts";
 export { pin } from "./lib/pin.ts";
 export { WAKE_TAG } from "./lib/ring/Ring.ts";
 export type { BoundOptions } from "./lib/ring/bounds.ts";

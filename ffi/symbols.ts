@@ -74,7 +74,8 @@ export const rareSymbols = {
     INT,
   ),
   kio_close: fn([K, ID, FD], INT),
-  kio_ftruncate: fn([K, ID, FD, "i64"], INT),
+  kio_place_close: fn([K, ID, LENGTH], INT),
+  kio_ftruncate: fn([K, ID, FD, "i64", FLAGS], INT),
   kio_poll_end: fn([K, ID], INT),
   kio_msg_ring: fn([K, ID, FD, INT, NUMBER], INT),
   kio_message_init: fn([BUFFER, LENGTH, LENGTH, BUFFER, LENGTH], VOID),
@@ -87,6 +88,8 @@ export const rareSymbols = {
   kio_files_register: fn([K, BUFFER, LENGTH], INT),
   kio_files_update: fn([K, LENGTH, BUFFER, LENGTH], INT),
   kio_files_unregister: fn([K], INT),
+  kio_files_reserve: fn([K, LENGTH], INT),
+  kio_place_free: fn([K, LENGTH], INT),
   kio_memory_map: fn([OFFSET], POINTER),
   kio_memory_unmap: fn([POINTER], VOID),
 

@@ -79,7 +79,7 @@ export function asyncRecvExact(
   options: BoundOptions = {},
 ): UringOp<number> {
   const ring = ringOf(ctx, RECV_EXACT);
-  const sqe = sqeFor(RECV_EXACT, fd, buffer);
+  const sqe = sqeFor(ring, RECV_EXACT, fd, buffer);
   // With MSG_WAITALL the kernel waits for the rest. Not at first: it would join
   // the records of a seqpacket socket, and cut the last of them.
   return exact(ring, RECV_EXACT, sqe, POLLIN, options, (moved) => {
@@ -109,7 +109,7 @@ export function asyncSendExact(
   options: BoundOptions = {},
 ): UringOp<number> {
   const ring = ringOf(ctx, SEND_EXACT);
-  const sqe = sqeFor(SEND_EXACT, fd, data);
+  const sqe = sqeFor(ring, SEND_EXACT, fd, data);
   sqe.opFlags = MSG_WAITALL;
   return exact(ring, SEND_EXACT, sqe, POLLOUT, options, () => {});
 }
@@ -138,7 +138,7 @@ export function asyncReadExact(
   options: BoundOptions = {},
 ): UringOp<number> {
   const ring = ringOf(ctx, READ_EXACT);
-  const sqe = sqeFor(READ_EXACT, fd, buffer);
+  const sqe = sqeFor(ring, READ_EXACT, fd, buffer);
   checkRange(offset, buffer.byteLength, READ_EXACT);
   return exact(ring, READ_EXACT, sqe, POLLIN, options, (moved, isStream) => {
     sqe.offset = isStream ? NO_POSITION : offsetAfter(offset, moved);
@@ -168,7 +168,7 @@ export function asyncWriteExact(
   options: BoundOptions = {},
 ): UringOp<number> {
   const ring = ringOf(ctx, WRITE_EXACT);
-  const sqe = sqeFor(WRITE_EXACT, fd, data);
+  const sqe = sqeFor(ring, WRITE_EXACT, fd, data);
   checkRange(offset, data.byteLength, WRITE_EXACT);
   return exact(ring, WRITE_EXACT, sqe, POLLOUT, options, (moved, isStream) => {
     sqe.offset = isStream ? NO_POSITION : offsetAfter(offset, moved);
@@ -224,9 +224,14 @@ class ExactTransfer extends Waiting implements Transfer {
   }
 }
 
-function sqeFor(row: Operation, fd: Fd, buffer: BufferLike): Sqe {
+function sqeFor(
+  ring: Ring,
+  row: Operation,
+  fd: Fd,
+  buffer: BufferLike,
+): Sqe {
   const sqe = new Sqe(row.opcode);
-  sqe.fd = checkFd(fd, row);
+  sqe.fd = checkFd(fd, row, ring);
   checkMemory(buffer, row);
   sqe.addr = buffer;
   return sqe;

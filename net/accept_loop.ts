@@ -6,6 +6,7 @@ import {
   checkSignal,
   type Fd,
 } from "../lib/check.ts";
+import type { DirectFd } from "../lib/DirectFd.ts";
 import { SHUT_RDWR } from "../lib/constants.ts";
 import { EAGAIN } from "../lib/errno.ts";
 import { ringOf } from "../lib/internal.ts";
@@ -103,7 +104,7 @@ export interface AcceptLoopOptions {
  */
 export async function acceptLoop(
   ctx: IoContext,
-  listener: Fd,
+  listener: Exclude<Fd, DirectFd>,
   onConnection: (fd: number) => void,
   signal: AbortSignal,
   options: AcceptLoopOptions = {},

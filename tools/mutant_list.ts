@@ -1337,7 +1337,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "fds of a message that nobody has in hand are closed",
     file: "lib/ring/completion.ts",
-    from: "    extra.discard();\n",
+    from: "    extra.discard(result);\n",
     to: "",
     tests: ["tests/lib/abandoned_test.ts"],
   },

@@ -248,8 +248,8 @@ void context_drain(struct kio *k)
 		    sqe->flags & IOSQE_CQE_SKIP_SUCCESS)
 			continue;
 		k->in_flight--;
-		/* its fd was given up when it was queued */
-		if (sqe->opcode == IORING_OP_CLOSE)
+		/* its fd was given up when it was queued; a place has none */
+		if (sqe->opcode == IORING_OP_CLOSE && !sqe->file_index)
 			close(sqe->fd);
 	}
 	kio_chain(k, false);

@@ -22,7 +22,7 @@ struct lookup;
 #define EXPORT __attribute__((visibility("default")))
 
 /* Raised whenever a signature changes; ffi/load.ts compares it. */
-#define KIO_ABI 10
+#define KIO_ABI 11
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
 #define KIO_OP_READ_MULTISHOT 49 /* Linux 6.7 */
@@ -132,7 +132,9 @@ EXPORT int kio_recv(struct kio *k, double id, int fd, void *buffer,
 EXPORT int kio_send(struct kio *k, double id, int fd, const void *buffer,
 		    uint32_t length, int flags);
 EXPORT int kio_close(struct kio *k, double id, int fd);
-EXPORT int kio_ftruncate(struct kio *k, double id, int fd, int64_t length);
+EXPORT int kio_place_close(struct kio *k, double id, uint32_t place);
+EXPORT int kio_ftruncate(struct kio *k, double id, int fd, int64_t length,
+			 uint32_t flags);
 EXPORT int kio_poll_end(struct kio *k, double id);
 EXPORT int kio_msg_ring(struct kio *k, double id, int target_ring_fd,
 			int result, double user_data);
@@ -205,6 +207,8 @@ EXPORT int kio_files_register(struct kio *k, const int32_t *fds,
 EXPORT int kio_files_update(struct kio *k, uint32_t offset, const int32_t *fds,
 			    uint32_t count);
 EXPORT int kio_files_unregister(struct kio *k);
+EXPORT int kio_files_reserve(struct kio *k, uint32_t count);
+EXPORT int kio_place_free(struct kio *k, uint32_t place);
 
 /* ---- mailbox.c --------------------------------------------------------- */
 

@@ -175,19 +175,21 @@ int kio_send(struct kio *k, double id, int fd, const void *buffer,
 /*
  * Before Linux 6.9 the call itself is made here and a NOP brings its result
  * through the ring; in a chain that would be out of order, so it is refused.
+ * There it needs an fd: `flags` are IOSQE_FIXED_FILE or 0.
  */
-int kio_ftruncate(struct kio *k, double id, int fd, int64_t length)
+int kio_ftruncate(struct kio *k, double id, int fd, int64_t length,
+		  uint32_t flags)
 {
 	if (!k->ring_ftruncate) {
-		if (k->chaining) {
-			k->chain_refused = true;
+		if (k->chaining || flags) {
+			k->chain_refused = k->chaining;
 			return -EOPNOTSUPP;
 		}
 		if (ftruncate(fd, length) < 0)
 			return -errno;
 		QUEUE(k, id, 0, io_uring_prep_nop(sqe));
 	}
-	QUEUE(k, id, 0,
+	QUEUE(k, id, flags,
 	      io_uring_prep_rw(seam_opcode(KIO_OP_FTRUNCATE), sqe, fd,
 			       NULL, 0, (uint64_t)length));
 }

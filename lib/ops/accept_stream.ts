@@ -1,10 +1,12 @@
+import type { DirectFd } from "../DirectFd.ts";
 import { errnoNamed } from "../errno.ts";
 import type { Ring } from "../ring/Ring.ts";
 import { Sqe } from "../ring/sqe.ts";
 import { startStream } from "../ring/start.ts";
 import type { Values } from "../ring/stream.ts";
 import type { UringStream } from "../UringStream.ts";
-import { ACCEPT_MULTISHOT } from "./table.ts";
+import { newDirects } from "./direct.ts";
+import { ACCEPT_MULTISHOT, ACCEPT_MULTISHOT_DIRECT } from "./table.ts";
 
 const IORING_ACCEPT_MULTISHOT = 1;
 
@@ -47,9 +49,26 @@ export function acceptStream<T>(
   queueMax: number,
   waiting: Waiting<T>,
 ): UringStream<T> {
+  const sqe = sqeFor(fd);
+  const values = { ...waiting, transient: GOES_ON };
+  return startStream(ring, ACCEPT_MULTISHOT, sqe, values, queueMax);
+}
+
+/** Starts accepting connections as direct descriptors. */
+export function acceptDirectStream(
+  ring: Ring,
+  fd: number,
+  queueMax: number,
+): UringStream<DirectFd> {
+  const row = ACCEPT_MULTISHOT_DIRECT;
+  const sqe = sqeFor(fd);
+  const values = { ...newDirects(ring, sqe, row), transient: GOES_ON };
+  return startStream(ring, row, sqe, values, queueMax);
+}
+
+function sqeFor(fd: number): Sqe {
   const sqe = new Sqe(ACCEPT_MULTISHOT.opcode);
   sqe.fd = fd;
   sqe.ioprio = IORING_ACCEPT_MULTISHOT;
-  const values = { ...waiting, transient: GOES_ON };
-  return startStream(ring, ACCEPT_MULTISHOT, sqe, values, queueMax);
+  return sqe;
 }

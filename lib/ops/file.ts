@@ -7,12 +7,14 @@ import {
   checkPlace,
   type Fd,
 } from "../check.ts";
+import { DIRECT_FIRST, DirectFd } from "../DirectFd.ts";
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
-import { Sqe } from "../ring/sqe.ts";
+import { IOSQE_FIXED_FILE, Sqe } from "../ring/sqe.ts";
 import { start } from "../ring/start.ts";
 import type { UringOp } from "../UringOp.ts";
 import { offered } from "../ring/offered.ts";
+import { startDirectClose } from "./direct.ts";
 import {
   CLOSE,
   FALLOCATE,
@@ -41,12 +43,14 @@ const IORING_FSYNC_DATASYNC = 1;
  *
  * @param ctx The context.
  * @param fd The fd; a `Socket` is released by it. The operation owns it from
- * the call on.
+ * the call on. No operation may be pending on a direct descriptor, whose
+ * `close()` cancels them.
  * @returns `EBADF` if it is not open. `EIO`, `ENOSPC`, `EDQUOT` if data could
  * not be written.
  * @throws {RangeError} If `fd` is out of range.
  * @throws {TypeError} If `fd` is no fd or the ring of a context, or the context
- * is closed.
+ * is closed. For a direct descriptor that is closed, in use or of another
+ * context, and within `link()`.
  *
  * @example An fd of one's own
  * ```ts
@@ -59,9 +63,10 @@ const IORING_FSYNC_DATASYNC = 1;
  */
 export function asyncClose(
   ctx: IoContext,
-  fd: number | { readonly fd: number; release?(): number },
+  fd: number | { readonly fd: number; release?(): number } | DirectFd,
 ): UringOp<void> {
   const ring = ringOf(ctx, CLOSE);
+  if (fd instanceof DirectFd) return startDirectClose(ring, fd);
   const file = checkOwned(checkFd(fd, CLOSE), CLOSE.verb);
   const entry = ring.take(CLOSE);
   // From here on it is the operation that owns the fd.
@@ -138,7 +143,7 @@ function sync(
 ): UringOp<void> {
   const ring = ringOf(ctx, row);
   const sqe = new Sqe(row.opcode);
-  sqe.fd = checkFd(fd, row);
+  sqe.fd = checkFd(fd, row, ring);
   sqe.opFlags = flags;
   return start(ring, row, sqe);
 }
@@ -185,7 +190,7 @@ export function asyncFallocate(
   const ring = ringOf(ctx, FALLOCATE);
   const { verb } = FALLOCATE;
   const sqe = new Sqe(FALLOCATE.opcode);
-  sqe.fd = checkFd(fd, FALLOCATE);
+  sqe.fd = checkFd(fd, FALLOCATE, ring);
   sqe.len = checkFlags(mode, FALLOCATE);
   sqe.at = checkInteger(length, Number.MAX_SAFE_INTEGER, "length", verb, 1);
   sqe.offset = checkPlace(offset, FALLOCATE);
@@ -226,10 +231,17 @@ export function asyncFtruncate(
   length: number | bigint,
 ): UringOp<void> {
   const ring = ringOf(ctx, FTRUNCATE);
-  const file = checkFd(fd, FTRUNCATE);
+  const file = checkFd(fd, FTRUNCATE, ring);
   const size = checkPlace(length, FTRUNCATE);
   const { shim, handle } = ring;
   const entry = ring.take(FTRUNCATE);
-  const status = shim.kio_ftruncate(handle, entry.id, file, BigInt(size));
+  const isDirect = file < 0;
+  const status = shim.kio_ftruncate(
+    handle,
+    entry.id,
+    isDirect ? DIRECT_FIRST - file : file,
+    BigInt(size),
+    isDirect ? IOSQE_FIXED_FILE : 0,
+  );
   return ring.enter(entry, file, null, status);
 }

@@ -87,7 +87,7 @@ export function asyncSendmsg(
   flags = 0,
 ): UringOp<number> {
   const ring = ringOf(ctx, SENDMSG);
-  const socket = checkFd(fd, SENDMSG);
+  const socket = checkFd(fd, SENDMSG, ring);
   const bits = checkFlags(flags, SENDMSG);
   const { address } = message;
   const name = address === undefined ? NO_NAME : checkAddress(address, SENDMSG);
@@ -151,7 +151,7 @@ export function asyncRecvmsg(
   flags = 0,
 ): UringOp<ReceivedMessage> {
   const ring = ringOf(ctx, RECVMSG);
-  const socket = checkFd(fd, RECVMSG);
+  const socket = checkFd(fd, RECVMSG, ring);
   const bits = checkFlags(flags, RECVMSG);
   const { control: room = new Uint8Array(0) } = message;
   const name = new Uint8Array(ADDRESS_SIZE);

@@ -1,5 +1,6 @@
 /** Operations that give many results. */
 import { checkFd, checkInteger, type Fd } from "../check.ts";
+import type { DirectFd } from "../DirectFd.ts";
 import { EAGAIN, EINTR } from "../errno.ts";
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
@@ -7,7 +8,8 @@ import { Sqe } from "../ring/sqe.ts";
 import { startStream } from "../ring/start.ts";
 import type { Values } from "../ring/stream.ts";
 import type { UringStream } from "../UringStream.ts";
-import { acceptStream, newFds } from "./accept_stream.ts";
+import { acceptDirectStream, acceptStream, newFds } from "./accept_stream.ts";
+import { type DirectOptions, isDirectIn } from "./direct.ts";
 import { queueMaxOf } from "./queue_max.ts";
 import { ACCEPT_MULTISHOT, POLL_MULTISHOT } from "./table.ts";
 
@@ -20,6 +22,10 @@ export interface MultishotOptions {
    * @default {64} */
   queueMax?: number | undefined;
 }
+
+/** Options of `asyncAcceptMultishot()`. */
+export interface AcceptMultishotOptions
+  extends MultishotOptions, DirectOptions {}
 
 /**
  * Accepts connections by accept4(2), one after the other, with one operation:
@@ -65,12 +71,27 @@ export interface MultishotOptions {
 export function asyncAcceptMultishot(
   ctx: IoContext,
   fd: Fd,
-  options: MultishotOptions = {},
-): UringStream<number> {
+  options?: AcceptMultishotOptions & { direct?: false | undefined },
+): UringStream<number>;
+/** Accepts connections as direct descriptors. Reserve more places than
+ * connections may be open: when all are taken, the kernel accepts a connection,
+ * finds no place and closes it. That is an `ENFILE` each 10 ms. */
+export function asyncAcceptMultishot(
+  ctx: IoContext,
+  fd: Fd,
+  options: AcceptMultishotOptions & { direct: true },
+): UringStream<DirectFd>;
+export function asyncAcceptMultishot(
+  ctx: IoContext,
+  fd: Fd,
+  options: AcceptMultishotOptions = {},
+): UringStream<number> | UringStream<DirectFd> {
   const ring = ringOf(ctx, ACCEPT_MULTISHOT);
-  const listener = checkFd(fd, ACCEPT_MULTISHOT);
+  const listener = checkFd(fd, ACCEPT_MULTISHOT, ring);
   const queueMax = queueMaxOf(options, ACCEPT_MULTISHOT);
-  return acceptStream(ring, listener, queueMax, newFds(ring));
+  return isDirectIn(options, ACCEPT_MULTISHOT)
+    ? acceptDirectStream(ring, listener, queueMax)
+    : acceptStream(ring, listener, queueMax, newFds(ring));
 }
 
 const EVENTS: Values<number> = {
@@ -125,7 +146,7 @@ export function asyncPollMultishot(
 ): UringStream<number> {
   const ring = ringOf(ctx, POLL_MULTISHOT);
   const sqe = new Sqe(POLL_MULTISHOT.opcode);
-  sqe.fd = checkFd(fd, POLL_MULTISHOT);
+  sqe.fd = checkFd(fd, POLL_MULTISHOT, ring);
   sqe.len = IORING_POLL_ADD_MULTI;
   sqe.opFlags = checkInteger(events, 0xffff, "events", POLL_MULTISHOT.verb);
   const queueMax = queueMaxOf(options, POLL_MULTISHOT);

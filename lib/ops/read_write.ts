@@ -65,11 +65,11 @@ export function asyncRead(
   offset: Offset = 0,
 ): UringOp<number> {
   const ring = ringOf(ctx, READ);
-  const file = checkFd(fd, READ);
+  const file = checkFd(fd, READ, ring);
   const length = checkBuffer(buffer, READ);
   const at = checkOffset(offset, READ);
-  if (typeof at === "bigint") {
-    return start(ring, READ, sqeFor(READ, file, buffer, length, at));
+  if (typeof at === "bigint" || file < 0) {
+    return startAt(ring, READ, sqeFor(READ, file, buffer, length, at));
   }
   const { shim, handle } = ring;
   const entry = ring.take(READ);
@@ -122,11 +122,11 @@ export function asyncWrite(
   offset: Offset = 0,
 ): UringOp<number> {
   const ring = ringOf(ctx, WRITE);
-  const file = checkFd(fd, WRITE);
+  const file = checkFd(fd, WRITE, ring);
   const length = checkBuffer(data, WRITE);
   const at = checkOffset(offset, WRITE);
-  if (typeof at === "bigint") {
-    return start(ring, WRITE, sqeFor(WRITE, file, data, length, at));
+  if (typeof at === "bigint" || file < 0) {
+    return startAt(ring, WRITE, sqeFor(WRITE, file, data, length, at));
   }
   const { shim, handle } = ring;
   const entry = ring.take(WRITE);
@@ -258,7 +258,7 @@ export function asyncReadv(
   offset: Offset = 0,
 ): UringOp<number> {
   const ring = ringOf(ctx, READV);
-  return startVectors(ring, READV, checkFd(fd, READV), buffers, offset);
+  return startVectors(ring, READV, checkFd(fd, READV, ring), buffers, offset);
 }
 
 /**
@@ -295,7 +295,7 @@ export function asyncWritev(
   offset: Offset = 0,
 ): UringOp<number> {
   const ring = ringOf(ctx, WRITEV);
-  return startVectors(ring, WRITEV, checkFd(fd, WRITEV), buffers, offset);
+  return startVectors(ring, WRITEV, checkFd(fd, WRITEV, ring), buffers, offset);
 }
 
 function sqeFor(
@@ -313,6 +313,14 @@ function sqeFor(
   return sqe;
 }
 
+/** Starts an operation that tries again after `EAGAIN`. Whether an fd needs that
+ * is asked then; a direct descriptor cannot be asked. */
+function startAt(ring: Ring, row: Row, sqe: Sqe): UringOp<number> {
+  return sqe.fd < 0
+    ? startWaiting(ring, row, sqe, row.waits)
+    : start(ring, row, sqe, { sqe });
+}
+
 function startFixed(
   ring: Ring,
   row: Row,
@@ -321,6 +329,11 @@ function startFixed(
   offset: Offset,
 ): UringOp<number> {
   const place = checkInteger(index, FIXED_FILE_MAX, "index", row.verb);
+  if (ring.places !== null) {
+    throw new TypeError(
+      `Cannot ${row.verb}: the places of this IoContext are those of reserveFiles(); pass a DirectFd to asyncRead() or asyncWrite()`,
+    );
+  }
   const length = checkBuffer(buffer, row);
   const at = checkOffset(offset, row);
   const sqe = sqeFor(row, place, buffer, length, at);
@@ -339,5 +352,5 @@ function startVectors(
   const at = checkOffset(offset, row);
   const sqe = sqeFor(row, fd, vectors, buffers.length, at);
   sqe.retain([...buffers]);
-  return start(ring, row, sqe, { sqe });
+  return startAt(ring, row, sqe);
 }

@@ -136,6 +136,7 @@ export class UnixConnect extends WaitingOperation {
   /** Tries by connect(2): once, where the ring would try 128 times. */
   attempt(shim: Shim): number {
     const { fd, addr, off } = this.sqe;
+    if (fd < 0) return 1;
     return shim.kio_connect_now(fd, addr, off);
   }
 }

@@ -59,20 +59,20 @@ TEST(ftruncate_works_on_kernels_without_the_operation)
 	struct kio *k = context_open(8);
 	int fd = temporary_file();
 
-	CHECK(kio_ftruncate(k, 1, fd, 10) == 0);
+	CHECK(kio_ftruncate(k, 1, fd, 10, 0) == 0);
 	CHECK(result_of_one(k, 1) == 0);
 	CHECK(lseek(fd, 0, SEEK_END) == 10);
 	context_close(k);
 
 	mask_hide("FTRUNCATE");
 	k = context_open(8);
-	CHECK(kio_ftruncate(k, 2, fd, 20) == 0);
+	CHECK(kio_ftruncate(k, 2, fd, 20, 0) == 0);
 	CHECK(result_of_one(k, 2) == 0);
 	CHECK(lseek(fd, 0, SEEK_END) == 20);
-	CHECK(kio_ftruncate(k, 3, -1, 20) == -EBADF);
+	CHECK(kio_ftruncate(k, 3, -1, 20, 0) == -EBADF);
 	CHECK(k->in_flight == 0);
 	kio_chain(k, true);
-	CHECK(kio_ftruncate(k, 4, fd, 30) == -EOPNOTSUPP);
+	CHECK(kio_ftruncate(k, 4, fd, 30, 0) == -EOPNOTSUPP);
 	CHECK(queue_fsync(k, 5, fd) == -ECANCELED);
 	kio_chain(k, false);
 	CHECK(lseek(fd, 0, SEEK_END) == 20);
