@@ -182,7 +182,7 @@ int kio_ftruncate(struct kio *k, double id, int fd, int64_t length,
 {
 	if (!k->ring_ftruncate) {
 		if (k->chaining || flags) {
-			k->chain_refused = k->chaining;
+			k->chain_refused |= k->chaining;
 			return -EOPNOTSUPP;
 		}
 		if (ftruncate(fd, length) < 0)

@@ -21,16 +21,15 @@ import { CLOSE, type Row } from "./table.ts";
 /** IORING_FILE_INDEX_ALLOC: the kernel chooses a place that is free. */
 const FILE_INDEX_ALLOC = -1;
 
-/** Options of what makes an fd. */
+/** Options of an operation that makes a `DirectFd` in place of an fd. */
 export interface DirectOptions {
-  /** Makes a `DirectFd` in place of an fd, in a place of `reserveFiles()`.
-   * @default {false} */
-  direct?: boolean | undefined;
+  /** It takes one of the places of `reserveFiles()`. */
+  direct: true;
 }
 
 /** Tells whether a direct descriptor is wanted. */
 export function isDirectIn(
-  { direct = false }: DirectOptions,
+  { direct = false }: { readonly direct?: boolean },
   { verb }: Row,
 ): boolean {
   if (typeof direct === "boolean") return direct;

@@ -23,10 +23,14 @@ export interface MultishotOptions {
   queueMax?: number | undefined;
 }
 
-/** Options of `asyncAcceptMultishot()`. */
-export interface AcceptMultishotOptions
-  extends MultishotOptions, DirectOptions {}
-
+/** Accepts connections as direct descriptors. Reserve more places than
+ * connections may be open: when all are taken, the kernel accepts a connection,
+ * finds no place and closes it. That is an `ENFILE` each 10 ms. */
+export function asyncAcceptMultishot(
+  ctx: IoContext,
+  fd: Fd,
+  options: MultishotOptions & DirectOptions,
+): UringStream<DirectFd>;
 /**
  * Accepts connections by accept4(2), one after the other, with one operation:
  * the kernel goes on accepting until the stream ends.
@@ -71,20 +75,12 @@ export interface AcceptMultishotOptions
 export function asyncAcceptMultishot(
   ctx: IoContext,
   fd: Fd,
-  options?: AcceptMultishotOptions & { direct?: false | undefined },
+  options?: MultishotOptions,
 ): UringStream<number>;
-/** Accepts connections as direct descriptors. Reserve more places than
- * connections may be open: when all are taken, the kernel accepts a connection,
- * finds no place and closes it. That is an `ENFILE` each 10 ms. */
 export function asyncAcceptMultishot(
   ctx: IoContext,
   fd: Fd,
-  options: AcceptMultishotOptions & { direct: true },
-): UringStream<DirectFd>;
-export function asyncAcceptMultishot(
-  ctx: IoContext,
-  fd: Fd,
-  options: AcceptMultishotOptions = {},
+  options: MultishotOptions & Partial<DirectOptions> = {},
 ): UringStream<number> | UringStream<DirectFd> {
   const ring = ringOf(ctx, ACCEPT_MULTISHOT);
   const listener = checkFd(fd, ACCEPT_MULTISHOT, ring);

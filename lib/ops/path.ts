@@ -43,7 +43,7 @@ export interface DirOptions {
 }
 
 /** Options of `asyncOpen()`. */
-export interface OpenOptions extends DirOptions, DirectOptions {
+export interface OpenOptions extends DirOptions {
   /** Permissions of a file that is created, less the umask: 0 to 0o7777.
    * @default {0o644} */
   mode?: number | undefined;
@@ -53,6 +53,14 @@ export interface OpenOptions extends DirOptions, DirectOptions {
   resolve?: number | undefined;
 }
 
+/** Opens a file as a direct descriptor. `ENFILE` without opening one, if all
+ * places of `reserveFiles()` are taken. */
+export function asyncOpen(
+  ctx: IoContext,
+  path: Path,
+  flags: number,
+  options: OpenOptions & DirectOptions,
+): UringOp<DirectFd>;
 /**
  * Opens a file by openat(2). Other programs never inherit the fd (`O_CLOEXEC`).
  *
@@ -91,21 +99,13 @@ export function asyncOpen(
   ctx: IoContext,
   path: Path,
   flags: number,
-  options?: number | OpenOptions & { direct?: false | undefined },
+  options?: number | OpenOptions,
 ): UringOp<number>;
-/** Opens a file as a direct descriptor. `ENFILE` without opening one, if all
- * places of `reserveFiles()` are taken. */
 export function asyncOpen(
   ctx: IoContext,
   path: Path,
   flags: number,
-  options: OpenOptions & { direct: true },
-): UringOp<DirectFd>;
-export function asyncOpen(
-  ctx: IoContext,
-  path: Path,
-  flags: number,
-  options: number | OpenOptions = {},
+  options: number | OpenOptions & Partial<DirectOptions> = {},
 ): UringOp<number> | UringOp<DirectFd> {
   const ring = ringOf(ctx, OPEN);
   const given = typeof options === "number" ? { mode: options } : options;

@@ -31,6 +31,13 @@ import {
   SHUTDOWN,
 } from "./table.ts";
 
+/** Accepts a connection as a direct descriptor. `ENFILE` without accepting one,
+ * if all places of `reserveFiles()` are taken. */
+export function asyncAccept(
+  ctx: IoContext,
+  fd: Fd,
+  options: DirectOptions,
+): UringOp<DirectFd>;
 /**
  * Accepts a connection by accept4(2).
  *
@@ -65,22 +72,11 @@ import {
  * await Promise.all([server, client, listener].map((it) => it.close()));
  * ```
  */
+export function asyncAccept(ctx: IoContext, fd: Fd): UringOp<number>;
 export function asyncAccept(
   ctx: IoContext,
   fd: Fd,
-  options?: DirectOptions & { direct?: false | undefined },
-): UringOp<number>;
-/** Accepts a connection as a direct descriptor. `ENFILE` without accepting one,
- * if all places of `reserveFiles()` are taken. */
-export function asyncAccept(
-  ctx: IoContext,
-  fd: Fd,
-  options: DirectOptions & { direct: true },
-): UringOp<DirectFd>;
-export function asyncAccept(
-  ctx: IoContext,
-  fd: Fd,
-  options: DirectOptions = {},
+  options: Partial<DirectOptions> = {},
 ): UringOp<number> | UringOp<DirectFd> {
   const ring = ringOf(ctx, ACCEPT);
   const sqe = new Sqe(ACCEPT.opcode);

@@ -106,8 +106,8 @@ function ended(entry: Entry, result: number): number {
 export function report(core: Core, entry: Entry, result: number): void {
   const { extra, operation } = entry;
   if (extra?.shots !== undefined) {
-    const isLost = core.closing || (entry.marks & Mark.ABANDONED) !== 0;
-    if (isLost && operation.makesFd) core.shim.kio_fd_close(result);
+    const isNobodys = core.closing || entry.marks & Mark.ABANDONED;
+    if (isNobodys && operation.makesFd) core.shim.kio_fd_close(result);
     else extra.shots.more(result);
     return;
   }

@@ -49,7 +49,7 @@ import {
   asyncWriteExact,
   asyncWriteFixed,
   asyncWritev,
-  DirectFd,
+  type DirectFd,
   type Fd,
   IoContext,
   link,
@@ -391,11 +391,13 @@ kioTest("a direct descriptor needs places, and no chain", async (ctx) => {
     assertThrows(() => link(ctx, make), TypeError, "in link()", name);
   }
   await using direct = await file(ctx);
-  assertThrows(
-    () => link(ctx, () => [asyncFsync(ctx, direct), asyncClose(ctx, direct)]),
-    TypeError,
-    "close it after the chain",
-  );
+  for (const head of [() => {}, () => asyncFsync(ctx, direct)]) {
+    assertThrows(
+      () => link(ctx, () => [head(), asyncClose(ctx, direct)]),
+      TypeError,
+      "close it after the chain",
+    );
+  }
   const [written, synced] = link(ctx, () => [
     asyncWrite(ctx, direct, bytes("x")),
     asyncFsync(ctx, direct),
@@ -640,6 +642,33 @@ kioTest(
       }
       for (const it of clients) await it.close();
     }
+    assertAllFree(ctx);
+  },
+);
+
+kioTest(
+  "a connection that comes to a stream after it was given up is closed",
+  async (outer) => {
+    // One step takes no more than 1024 completions: others come first.
+    await using ctx = new IoContext(4096);
+    reserve(ctx, 2);
+    const { listener, at } = listen();
+    using _ = listener;
+    using pair = unixPair();
+    const clients = [await client(outer, at), await client(outer, at)];
+    const first = asyncPoll(ctx, pair.left, POLLOUT);
+    for (let i = 0; i < 1100; i++) void asyncPoll(ctx, pair.left, POLLOUT);
+    const lost = asyncAcceptMultishot(ctx, listener, DIRECT);
+    await first;
+    assertThrows(() => lost.withTimeout(-1), RangeError);
+    await lost[Symbol.asyncDispose]();
+    for (const it of clients) {
+      const end = asyncRecv(outer, it, new Uint8Array(1)).withTimeout(5000);
+      assertEquals(value(await end), 0);
+      await it.close();
+    }
+    // Both places are free.
+    for (const it of [await file(ctx), await file(ctx)]) await it.close();
     assertAllFree(ctx);
   },
 );

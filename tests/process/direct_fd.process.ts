@@ -92,6 +92,34 @@ Deno.test("direct descriptors end with their isolate, and no fd does", async () 
   assertEquals([code, signal, out], [0, null, "done\n"], err);
 });
 
+Deno.test("a stream of direct descriptors that is given up closes no fd", async () => {
+  const { code, out, err } = await runScript(`
+    // One step takes no more than 1024 completions: others come first.
+    using ctx = new kio.IoContext(4096);
+    kio.unwrap(ctx.reserveFiles(2));
+    const at = kio.SocketAddress.v4(0, "127.0.0.1");
+    using listener = kio.unwrap(kio.TcpListener.bind(at));
+    const clients = [];
+    for (let i = 0; i < 2; i++) {
+      const client = kio.unwrap(kio.Socket.open("ipv4"));
+      await kio.asyncConnect(ctx, client, listener.localAddress).orThrow();
+      clients.push(client);
+    }
+    const polls = Array.from({ length: 1100 }, () =>
+      kio.asyncPoll(ctx, clients[0], kio.POLLOUT));
+    const lost = kio.asyncAcceptMultishot(ctx, listener, { direct: true });
+    await polls[0];
+    try {
+      lost.withTimeout(-1);
+    } catch {
+      await lost[Symbol.asyncDispose]();
+    }
+    // The places 0 and 1 are no fds: this is written to 1.
+    console.log("done");
+  `);
+  assertEquals([code, out], [0, "done\n"], err);
+});
+
 // ---- a bad day ---------------------------------------------------------------------
 
 async function file(ctx: IoContext): Promise<DirectFd> {
