@@ -69,7 +69,7 @@ export function asyncRead(
   const length = checkBuffer(buffer, READ);
   const at = checkOffset(offset, READ);
   if (typeof at === "bigint" || file < 0) {
-    return startAt(ring, READ, sqeFor(READ, file, buffer, length, at));
+    return start(ring, READ, sqeFor(READ, file, buffer, length, at));
   }
   const { shim, handle } = ring;
   const entry = ring.take(READ);
@@ -126,7 +126,7 @@ export function asyncWrite(
   const length = checkBuffer(data, WRITE);
   const at = checkOffset(offset, WRITE);
   if (typeof at === "bigint" || file < 0) {
-    return startAt(ring, WRITE, sqeFor(WRITE, file, data, length, at));
+    return start(ring, WRITE, sqeFor(WRITE, file, data, length, at));
   }
   const { shim, handle } = ring;
   const entry = ring.take(WRITE);
@@ -313,14 +313,6 @@ function sqeFor(
   return sqe;
 }
 
-/** Starts an operation that tries again after `EAGAIN`. Whether an fd needs that
- * is asked then; a direct descriptor cannot be asked. */
-function startAt(ring: Ring, row: Row, sqe: Sqe): UringOp<number> {
-  return sqe.fd < 0
-    ? startWaiting(ring, row, sqe, row.waits)
-    : start(ring, row, sqe, { sqe });
-}
-
 function startFixed(
   ring: Ring,
   row: Row,
@@ -352,5 +344,5 @@ function startVectors(
   const at = checkOffset(offset, row);
   const sqe = sqeFor(row, fd, vectors, buffers.length, at);
   sqe.retain([...buffers]);
-  return startAt(ring, row, sqe);
+  return start(ring, row, sqe, { sqe });
 }

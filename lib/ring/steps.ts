@@ -151,7 +151,9 @@ export function waitingAgain(
   { shim }: Core,
   { operation: { opcode, waits }, fd, retained, extra }: Entry,
 ): Steps | undefined {
-  if (waits === 0 || !shim.kio_fd_is_stream(fd)) return undefined;
+  if (waits === 0) return undefined;
+  // A direct descriptor cannot be asked.
+  if (fd >= 0 && !shim.kio_fd_is_stream(fd)) return undefined;
   const sqe = extra?.sqe ?? new Sqe(opcode);
   if (extra?.sqe === undefined) {
     const buffer = retained as BufferLike;
