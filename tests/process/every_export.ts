@@ -16,6 +16,7 @@ import {
   asyncFsync,
   asyncFtruncate,
   asyncGetxattr,
+  asyncInstallFd,
   asyncLink,
   asyncLstat,
   asyncMkdir,
@@ -53,6 +54,7 @@ import {
   AT_REMOVEDIR,
   BlockingPool,
   Connections,
+  DirectFd,
   IoContext,
   link,
   O_CREAT,
@@ -158,6 +160,15 @@ await Promise.all(link(ctx, () => [
 unwrap(ctx.registerFiles([file]));
 await asyncReadFixed(ctx, 0, one).orThrow();
 await asyncWriteFixed(ctx, 0, one).orThrow();
+unwrap(ctx.unregisterFiles());
+unwrap(ctx.reserveFiles(2));
+const direct = await asyncOpen(ctx, "/proc/version", O_RDONLY, {
+  direct: true,
+}).orThrow();
+const installed = await asyncInstallFd(ctx, direct);
+if (installed.ok) await asyncClose(ctx, installed.value);
+console.assert(direct instanceof DirectFd);
+await asyncClose(ctx, direct).orThrow();
 unwrap(ctx.unregisterFiles());
 await asyncSendfile(ctx, left, file, 0, 100).orThrow();
 const { readFd, writeFd } = await asyncPipe(ctx).orThrow();
