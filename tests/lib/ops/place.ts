@@ -164,13 +164,17 @@ export class Place implements AsyncDisposable {
     operationsMax = 64,
   ): Promise<IoContext> {
     const ctx = new IoContext({ entries: 64, operationsMax });
-    if (hasPlaces) {
-      unwrap(ctx.reserveFiles(16));
-      const options = { direct: true } as const;
-      const opening = asyncOpen(ctx, "/proc/version", O_RDONLY, options);
-      this.#directs.set(ctx, await opening.orThrow());
-    } else unwrap(ctx.registerFiles([this.file, this.quiet, this.full]));
+    if (hasPlaces) await this.givePlaces(ctx);
+    else unwrap(ctx.registerFiles([this.file, this.quiet, this.full]));
     return ctx;
+  }
+
+  /** Gives a context a direct descriptor, and places for some more. */
+  async givePlaces(ctx: IoContext): Promise<void> {
+    unwrap(ctx.reserveFiles(16));
+    const options = { direct: true } as const;
+    const opening = asyncOpen(ctx, "/proc/version", O_RDONLY, options);
+    this.#directs.set(ctx, await opening.orThrow());
   }
 
   /** The direct descriptor of a context. */
