@@ -69,9 +69,9 @@ export class DirectFd implements AsyncDisposable {
   }
 
   /**
-   * Cancels the operations on it, waits for them, and closes it, by
-   * io_uring_register_files_update(3) without a wait. Does nothing the second
-   * time, or after the end of its context.
+   * Cancels the operations on it, waits for them, and closes it by
+   * io_uring_register_files_update(3). Does nothing the second time, or after the
+   * end of its context. `asyncClose()` does not let this thread wait for a disk.
    *
    * @returns `EIO` and others, if the kernel could not close it.
    */
@@ -95,7 +95,7 @@ export class DirectFd implements AsyncDisposable {
   }
 
   #use(ring: object | undefined, verb: string): number {
-    if (ring !== undefined && ring === this.#ring && this.#isOpen) {
+    if (ring === this.#ring && this.#isOpen) {
       return DIRECT_FIRST - this.#place;
     }
     const reason = ring === undefined

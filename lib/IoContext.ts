@@ -322,8 +322,9 @@ export class IoContext implements Disposable, AsyncDisposable {
    * @param offset Index of the first to be replaced.
    * @param fds Fds for that place and those behind it.
    * @returns `ENXIO` if no files are registered, `EBUSY` if the places are those
-   * of `reserveFiles()`, `EINVAL` beyond the end of the table, `EBADF` for an fd that is not open: `error.filesUpdated` tells how
-   * many were replaced before it.
+   * of `reserveFiles()`, `EINVAL` beyond the end of the table, `EBADF` for an fd
+   * that is not open: `error.filesUpdated` tells how many were replaced before
+   * it.
    * @throws {RangeError} If an argument is out of range.
    * @throws {TypeError} If the context is closed.
    */

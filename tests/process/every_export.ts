@@ -167,7 +167,7 @@ const direct = await asyncOpen(ctx, "/proc/version", O_RDONLY, {
 }).orThrow();
 const installed = await asyncInstallFd(ctx, direct);
 if (installed.ok) await asyncClose(ctx, installed.value);
-console.assert(DirectFd.prototype.isPrototypeOf(direct));
+console.assert(direct instanceof DirectFd, DirectFd.name);
 await asyncClose(ctx, direct).orThrow();
 unwrap(ctx.unregisterFiles());
 await asyncSendfile(ctx, left, file, 0, 100).orThrow();

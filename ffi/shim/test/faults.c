@@ -300,7 +300,8 @@ static uint32_t fault_cut(struct io_uring_sqe *sqe, int32_t bytes)
 
 	/* a datagram is never cut by the kernel */
 	if (row->cut == CUT_NEVER ||
-	    (row->cut == CUT_STREAM && !fault_is_stream(sqe->fd)))
+	    (row->cut == CUT_STREAM && (sqe->flags & IOSQE_FIXED_FILE ||
+					!fault_is_stream(sqe->fd))))
 		return 0;
 	switch (row->addr) {
 	case VECTORS:
