@@ -8,6 +8,7 @@ import { Place } from "../lib/ops/place.ts";
 import {
   type Case,
   CASES,
+  isThere,
   startGood,
   startWaiting,
 } from "../lib/ops/samples.ts";
@@ -69,6 +70,7 @@ for (const it of faulty) {
     for (const fault of ["delay", "reorder", "batch"] as const) {
       await using place = await Place.open(outer);
       await using ctx = await place.context(sample);
+      if (!isThere(ctx, row)) return;
       using _ = FaultPlan.install({
         rules: [{ operation, fault, ms: 2 }],
       });
