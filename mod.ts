@@ -38,9 +38,11 @@ export type { RingOperation } from "./lib/ops/rows.ts";
 export * from "./lib/io.ts";
 export * from "./lib/ops/advise.ts";
 export * from "./lib/ops/control.ts";
+export type { DirectOptions } from "./lib/ops/direct.ts";
 export * from "./lib/ops/directory.ts";
 export type { FileStat, FileStatNs, FileType } from "./lib/ops/file_stat.ts";
 export type { DirEntry } from "./lib/ops/folder.ts";
+export * from "./lib/ops/install_fd.ts";
 export * from "./lib/ops/path.ts";
 export * from "./lib/ops/pipe.ts";
 export * from "./lib/ops/socket_option.ts";
@@ -69,6 +71,7 @@ export {
   type Offset,
   type Path,
 } from "./lib/check.ts";
+export { DirectFd } from "./lib/DirectFd.ts";
 export { pin } from "./lib/pin.ts";
 export { WAKE_TAG } from "./lib/ring/Ring.ts";
 export type { BoundOptions } from "./lib/ring/bounds.ts";

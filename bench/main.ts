@@ -12,6 +12,7 @@ import { recordOf, type Run, save } from "./record.ts";
 import { print } from "./report.ts";
 import { measure, type Turn, turnsOf } from "./rounds.ts";
 import type { Case, Options, Suite } from "./suite.ts";
+import { accept } from "./suites/accept.ts";
 import { copy } from "./suites/copy.ts";
 import { datagrams } from "./suites/datagrams.ts";
 import { direct } from "./suites/direct.ts";
@@ -33,6 +34,7 @@ import { describeMachine } from "./this_machine.ts";
 
 const SUITES: Record<string, (options: Options) => Suite> = {
   echo,
+  accept,
   file,
   direct,
   datagrams,

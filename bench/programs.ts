@@ -14,6 +14,8 @@ export const CLIENT_CORE = 1;
 export type Command = readonly [program: string, ...args: string[]];
 
 const C_PROGRAMS = [
+  "accept_liburing",
+  "connect",
   "datagrams",
   "echo_liburing",
   "file",

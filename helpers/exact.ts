@@ -231,7 +231,7 @@ export class ExactTransfer extends Waiting implements Transfer {
 
 function sqeFor(ring: Ring, row: Operation, fd: Fd, buffer: BufferLike): Sqe {
   const sqe = new Sqe(row.opcode);
-  sqe.fd = checkFd(fd, row);
+  sqe.fd = checkFd(fd, row, ring);
   checkMemory(buffer, row);
   sqe.addr = buffer;
   useFixedMemory(ring, sqe);

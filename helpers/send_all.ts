@@ -21,7 +21,7 @@ export function sendAll(
   options: BoundOptions,
 ): UringOp<number> {
   const sqe = new Sqe(SEND_ALL.opcode);
-  sqe.fd = checkFd(fd, SEND_ALL);
+  sqe.fd = checkFd(fd, SEND_ALL, ring);
   const transfer = new SendAll(ring, sqe, [...buffers]);
   const { retained } = sqe;
   return startTransfer(ring, SEND_ALL, sqe.fd, retained, transfer, options);

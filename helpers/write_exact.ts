@@ -95,7 +95,7 @@ export function asyncWriteExact(
   const { durable = false, rwFlags = 0 } = options;
   checkBoolean(durable, "durable", verb);
   const sqe = new Sqe(Array.isArray(data) ? WRITEV.opcode : WRITE_EXACT.opcode);
-  sqe.fd = checkFd(fd, WRITE_EXACT);
+  sqe.fd = checkFd(fd, WRITE_EXACT, ring);
   sqe.opFlags = checkFlags(rwFlags, WRITE_EXACT, "rwFlags");
   if (rwFlags & RWF_NOWAIT) {
     throw new RangeError(

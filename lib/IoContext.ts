@@ -22,6 +22,7 @@ import { allowedBy } from "./restriction.ts";
 import type { Result } from "./result.ts";
 import {
   registerFiles,
+  reserveFiles,
   unregisterFiles,
   updateFiles,
 } from "./registered_files.ts";
@@ -351,9 +352,10 @@ export class IoContext implements Disposable, AsyncDisposable {
    *
    * @param offset Index of the first to be replaced.
    * @param fds Fds for that place and those behind it.
-   * @returns `ENXIO` if no files are registered, `EINVAL` beyond the end of the
-   * table, `EBADF` for an fd that is not open: `error.filesUpdated` tells how
-   * many were replaced before it.
+   * @returns `ENXIO` if no files are registered, `EBUSY` if the places are those
+   * of `reserveFiles()`, `EINVAL` beyond the end of the table, `EBADF` for an fd
+   * that is not open: `error.filesUpdated` tells how many were replaced before
+   * it.
    * @throws {RangeError} If an argument is out of range.
    * @throws {TypeError} If the context is closed.
    */
@@ -367,12 +369,30 @@ export class IoContext implements Disposable, AsyncDisposable {
    * let go of one file while others are in use, replace it by -1 with
    * `updateFiles()`.
    *
-   * @returns `EBUSY` if `asyncReadFixed()` or `asyncWriteFixed()` are pending,
-   * `ENXIO` if no files are registered.
+   * @returns `EBUSY` if `asyncReadFixed()` or `asyncWriteFixed()` are pending, or
+   * direct descriptors are open; `ENXIO` if no files are registered.
    * @throws {TypeError} If the context is closed.
    */
   unregisterFiles(): Result<void> {
     return unregisterFiles(this[RING]);
+  }
+
+  /**
+   * Reserves places for direct descriptors by
+   * io_uring_register_files_sparse(3). Operations with `{ direct: true }` take
+   * them. A context has one table of files: either these places, or the files of
+   * `registerFiles()`.
+   *
+   * @param count The number of direct descriptors at a time, 1 to 2^20. Each
+   * place takes some bytes of the kernel.
+   * @returns `EBUSY` if the context has a table already, `EMFILE` beyond
+   * `ulimit -n`. `unregisterFiles()` gives the table back, when all descriptors
+   * are closed.
+   * @throws {RangeError} If `count` is out of range.
+   * @throws {TypeError} If the context is closed.
+   */
+  reserveFiles(count: number): Result<void> {
+    return reserveFiles(this[RING], count);
   }
 
   /**

@@ -1,10 +1,12 @@
 import { loadShim } from "../ffi/load.ts";
+import { DirectFd, useDirect } from "./DirectFd.ts";
 import { AT_FDCWD } from "./ops/layout.ts";
 import type { Operation } from "./ring/operation.ts";
 
-/** A file descriptor, or an object that owns one, like a `Socket`. `node:fs`
- * opens files as such numbers; a `Deno.FsFile` has none. */
-export type Fd = number | { readonly fd: number };
+/** A file descriptor, an object that owns one, like a `Socket`, or a direct
+ * descriptor. `node:fs` opens files as such numbers; a `Deno.FsFile` has
+ * none. */
+export type Fd = number | { readonly fd: number } | DirectFd;
 
 /** Memory that the kernel reads or fills: a view or an `ArrayBuffer`. */
 export type BufferLike = ArrayBufferView | ArrayBuffer;
@@ -29,10 +31,16 @@ const OFFSET_MAX = 0x7fffffffffffffffn;
 // Deno checks integers of FFI calls until it has optimised them, and then cuts
 // them (2^32 + 5 arrives as 5). So everything is checked here.
 
-/** Checks an fd, and gives its number. */
-export function checkFd(fd: Fd, operation: { verb: string }): number {
-  const number = typeof fd === "number" ? fd : fd?.fd;
+/** Checks an fd, and gives its number. With its ring an operation takes direct
+ * descriptors, too: they are numbers from `DIRECT_FIRST` down. */
+export function checkFd(
+  fd: Fd,
+  operation: { verb: string },
+  ring?: object,
+): number {
+  const number = typeof fd === "number" ? fd : (fd as { fd: number })?.fd;
   if ((number | 0) === number && number >= 0) return number | 0;
+  if (fd instanceof DirectFd) return useDirect(fd, ring, operation.verb);
   if (typeof number !== "number") {
     const hint = fd instanceof Deno.FsFile
       ? "; a Deno.FsFile has none, asyncOpen() gives one"

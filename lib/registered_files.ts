@@ -1,11 +1,17 @@
 /** The registered files of a ring; see the methods of `IoContext`. */
 import { checkArray, checkFd, checkInteger, type Fd } from "./check.ts";
 import { EBUSY } from "./errno.ts";
-import { READ_FIXED, WRITE_FIXED } from "./ops/table.ts";
+import {
+  ACCEPT_MULTISHOT_DIRECT,
+  READ_FIXED,
+  WRITE_FIXED,
+} from "./ops/table.ts";
 import { DONE, failure, type Result, updateFailure } from "./result.ts";
 import type { Ring } from "./ring/Ring.ts";
 
 const FILES_MAX = 65536;
+/** IORING_MAX_FIXED_FILES */
+const PLACES_MAX = 2 ** 20;
 
 export function registerFiles(ring: Ring, fds: readonly Fd[]): Result<void> {
   const verb = "register files";
@@ -21,6 +27,7 @@ export function updateFiles(
 ): Result<void> {
   const verb = "update files";
   const table = fileTable(ring, fds, verb);
+  if (ring.places !== null) return failure(EBUSY, verb);
   const first = checkInteger(offset, FILES_MAX - 1, "offset", verb);
   const { shim, handle } = ring;
   let done = 0;
@@ -43,8 +50,22 @@ export function updateFiles(
 export function unregisterFiles(ring: Ring): Result<void> {
   const verb = "unregister files";
   ring.checkOpen(verb);
-  if (ring.hasPending(READ_FIXED, WRITE_FIXED)) return failure(EBUSY, verb);
-  return doneOf(ring.shim.kio_files_unregister(ring.handle), verb);
+  const isUsed = ring.places === null
+    ? ring.hasPending(READ_FIXED, WRITE_FIXED)
+    : ring.places.taken > 0 || ring.hasPending(ACCEPT_MULTISHOT_DIRECT);
+  if (isUsed) return failure(EBUSY, verb);
+  const status = ring.shim.kio_files_unregister(ring.handle);
+  if (status === 0) ring.places = null;
+  return doneOf(status, verb);
+}
+
+export function reserveFiles(ring: Ring, count: number): Result<void> {
+  const verb = "reserve files";
+  ring.checkOpen(verb);
+  checkInteger(count, PLACES_MAX, "count", verb, 1);
+  const status = ring.shim.kio_files_reserve(ring.handle, count);
+  if (status === 0) ring.places = { count, taken: 0 };
+  return doneOf(status, verb);
 }
 
 function fileTable(

@@ -1,9 +1,17 @@
 import { loadShim } from "../ffi/load.ts";
-import { checkOptions } from "../lib/check.ts";
+import { checkFd, checkOptions } from "../lib/check.ts";
+import { ringOf } from "../lib/internal.ts";
+import type { IoContext } from "../lib/IoContext.ts";
+import type { MultishotOptions } from "../lib/io.ts";
+import { acceptStream, type Waiting } from "../lib/ops/accept_stream.ts";
+import { queueMaxOf } from "../lib/ops/queue_max.ts";
+import { ACCEPT_MULTISHOT } from "../lib/ops/table.ts";
 import { DONE, failure, type Result, success } from "../lib/result.ts";
 import { bytesOfAddress, SocketAddress } from "../lib/SocketAddress.ts";
+import type { UringStream } from "../lib/UringStream.ts";
 import { checkAddress, checkBacklog, openSocket, Socket } from "./Socket.ts";
 import { checkCpu } from "./SocketBase.ts";
+import { TcpStream } from "./TcpStream.ts";
 
 /** Options of `TcpListener.bind()`. */
 export interface ListenOptions {
@@ -115,7 +123,57 @@ export class TcpListener extends Socket {
     }
     return success(listener);
   }
+
+  /**
+   * Accepts connections by accept4(2), one after the other, as
+   * `asyncAcceptMultishot()` does. `acceptLoop()` does more for a server: at the
+   * end it serves the clients that wait.
+   *
+   * @param ctx The context.
+   * @param options The length of the queue.
+   * @returns The connections. Who takes one owns it and must close it; those
+   * that nobody takes are closed. An error of one connection, or a lack of fds
+   * or memory, is a result like any other, and the stream goes on. It ends with
+   * this listener: `ECANCELED`.
+   * @throws {RangeError} If `queueMax` is out of range, or the listener is
+   * closed.
+   * @throws {TypeError} If an argument has the wrong type, the context is
+   * closed, or it is called within `link()`.
+   *
+   * @example Greet who connects
+   * ```ts
+   * import {
+   *   asyncSend, IoContext, SocketAddress, TcpListener, unwrap,
+   * } from "@kio/kio";
+   *
+   * using ctx = new IoContext();
+   * await using listener = unwrap(TcpListener.bind(SocketAddress.v4(0)));
+   * const stop = AbortSignal.timeout(10);
+   * for await (const result of listener.incoming(ctx).withSignal(stop)) {
+   *   if (!result.ok) continue;
+   *   await using connection = result.value;
+   *   await asyncSend(ctx, connection, new TextEncoder().encode("hello\n"));
+   * }
+   * ```
+   */
+  incoming(
+    ctx: IoContext,
+    options: MultishotOptions = {},
+  ): UringStream<TcpStream> {
+    const ring = ringOf(ctx, ACCEPT_MULTISHOT);
+    const fd = checkFd(this, ACCEPT_MULTISHOT);
+    const queueMax = queueMaxOf(options, ACCEPT_MULTISHOT);
+    return acceptStream(ring, fd, queueMax, STREAMS);
+  }
 }
+
+/** Connections that wait to be taken: each is its fd's owner from the start. */
+const STREAMS: Waiting<TcpStream> = {
+  of: (fd) => new TcpStream(fd),
+  keep: () => {},
+  give: () => {},
+  discard: (stream) => stream[Symbol.dispose](),
+};
 
 /** Binds and listens at an address that only this process shares. */
 function listenHere(

@@ -1,5 +1,4 @@
 import { loadShim } from "../ffi/load.ts";
-import { Bounds } from "../lib/ring/bounds.ts";
 import {
   checkFd,
   checkFunction,
@@ -8,14 +7,23 @@ import {
   type Fd,
 } from "../lib/check.ts";
 import { SHUT_RDWR, SOL_SOCKET } from "../lib/constants.ts";
+import type { DirectFd } from "../lib/DirectFd.ts";
 import { EAGAIN } from "../lib/errno.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import { asyncAccept } from "../lib/io.ts";
+import { acceptStream, newFds } from "../lib/ops/accept_stream.ts";
 import { offered } from "../lib/ring/offered.ts";
 import { ACCEPT } from "../lib/ops/table.ts";
-import { DONE, errorOf, failure, type Result } from "../lib/result.ts";
+import {
+  DONE,
+  errorOf,
+  failure,
+  type IoError,
+  type Result,
+} from "../lib/result.ts";
 import { isShort } from "../lib/ring/completion.ts";
+import type { Ring } from "../lib/ring/Ring.ts";
 import { Socket } from "./Socket.ts";
 import { logError, type OnError, tell } from "./on_error.ts";
 import { pause } from "./pause.ts";
@@ -29,6 +37,11 @@ const FATAL = ["EBADF", "EINVAL", "ENOTSOCK", "EOPNOTSUPP"];
 /** The most connections that are accepted after the signal, of a listener that
  * goes on: more may come as fast as they are accepted. */
 const LAST_MAX = 4096;
+
+/** Connections that wait to be given away, as long as the thread is busy. */
+const QUEUE_MAX = 64;
+
+const NO_ERROR = { code: "", errno: 0 };
 
 /** Options of `acceptLoop()`. */
 export interface AcceptLoopOptions {
@@ -44,11 +57,13 @@ export interface AcceptLoopOptions {
  * Accepts connections by accept(2) until the signal is aborted. Then it accepts
  * those that wait: no client is lost that the kernel has let in.
  *
- * A listener that is a `Socket` belongs to this thread alone. The loop calls
- * its `stopListening()` before it accepts the last clients. Other threads may
- * share a listener that is a number, so it is left as it is: its owner calls
- * `stopListening()`, and closes it when all loops have ended. While such a
- * listener goes on, the loop accepts at most 4096 clients after the signal.
+ * A listener that is a `Socket` belongs to this thread alone. The loop accepts
+ * by a multishot, as `asyncAcceptMultishot()` does, and calls `stopListening()`
+ * before it accepts the last clients. Other threads may share a listener that
+ * is a number. So the loop accepts one client after the other, to leave some to
+ * the others, and does not stop it: its owner calls `stopListening()`, and
+ * closes it when all loops have ended. While such a listener goes on, the loop
+ * accepts at most 4096 clients after the signal.
  *
  * The loop pauses for 10 ms if fds or memory are used up, or if the context has
  * as many operations as it may have (`operationsMax`). Clients wait to be
@@ -88,7 +103,7 @@ export interface AcceptLoopOptions {
  */
 export async function acceptLoop(
   ctx: IoContext,
-  listener: Fd,
+  listener: Exclude<Fd, DirectFd>,
   onConnection: (fd: number) => void,
   signal: AbortSignal,
   options: AcceptLoopOptions = {},
@@ -99,36 +114,32 @@ export async function acceptLoop(
   const { onError = logError } = options;
   checkFunction(onError, "onError", ACCEPT.verb);
   const ring = ringOf(ctx, ACCEPT);
+  const file = checkFd(listener, ACCEPT);
   const isClosed = () =>
     ring.closing || typeof listener !== "number" && listener.fd === -1;
-  {
-    using bounds = new Bounds({ signal }, ACCEPT.verb);
-    while (!signal.aborted) {
-      if (ring.isFull) {
-        await pause();
-        if (isClosed()) return DONE;
-        continue;
+  const give = (fd: number) => void pass(fd, onConnection, onError);
+  const accept = listener instanceof Socket
+    ? () => acceptMany(ring, file, give, isClosed, signal)
+    : () => acceptOne(ctx, listener, give, signal);
+  while (!signal.aborted) {
+    if (ring.isFull) await pause();
+    else {
+      const { code, errno } = await accept() ?? NO_ERROR;
+      if (!isClosed() && FATAL.includes(code)) {
+        return failure(errno, `accept (fd ${file})`);
       }
-      const accepted = await bounds.of(asyncAccept(ctx, listener));
-      if (accepted.ok) void pass(accepted.value, onConnection, onError);
-      if (isClosed()) return DONE;
-      if (accepted.ok) continue;
-      const { code, errno } = accepted.error;
-      if (!FATAL.includes(code)) continue;
-      return failure(errno, `accept (fd ${checkFd(listener, ACCEPT)})`);
     }
+    if (isClosed()) return DONE;
   }
   const isStopped = listener instanceof Socket && listener.stopListening().ok;
   let left = isStopped ? Infinity : LAST_MAX;
   const { kio_accept_now, kio_option_set } = loadShim();
   while (left > 0 && !isClosed()) {
-    const fd = kio_accept_now(
-      typeof listener === "number" ? listener : listener.fd,
-    );
+    const fd = kio_accept_now(file);
     if (fd >= 0) {
       // It may come from the listener after the filter was attached.
       kio_option_set(fd, SOL_SOCKET, SO_DETACH_FILTER, 0);
-      void pass(fd, onConnection, onError);
+      give(fd);
       left--;
       continue;
     }
@@ -136,6 +147,51 @@ export async function acceptLoop(
     if (isShort(-fd)) await pause();
   }
   return DONE;
+}
+
+/** Accepts one connection, of a listener that other threads may share. Returns
+ * the error, if that failed. */
+async function acceptOne(
+  ctx: IoContext,
+  listener: Fd,
+  give: (fd: number) => void,
+  signal: AbortSignal,
+): Promise<IoError | undefined> {
+  const accepted = await asyncAccept(ctx, listener).withSignal(signal);
+  if (!accepted.ok) return accepted.error;
+  give(accepted.value);
+  return undefined;
+}
+
+/** Accepts connections by a multishot until it fails or has to stop. Those that
+ * have come by then are given away, too. Returns the last error. */
+async function acceptMany(
+  ring: Ring,
+  file: number,
+  give: (fd: number) => void,
+  isClosed: () => boolean,
+  signal: AbortSignal,
+): Promise<IoError | undefined> {
+  const { shim } = ring;
+  const rest: number[] = [];
+  const discard = (fd: number) => void rest.push(fd);
+  const waiting = { ...newFds(ring), discard };
+  const shots = acceptStream(ring, file, QUEUE_MAX, waiting).withSignal(signal);
+  let error: IoError | undefined;
+  for await (const result of shots) {
+    if (result.ok) give(result.value);
+    else error = result.error;
+    if (ring.isFull) break;
+  }
+  for (const fd of rest) {
+    while (ring.isFull && !signal.aborted && !isClosed()) await pause();
+    if (isClosed()) shim.kio_fd_close(fd);
+    else {
+      shim.kio_fd_disown(fd);
+      give(fd);
+    }
+  }
+  return error;
 }
 
 /** Gives a connection away, and closes it if that fails. */

@@ -54,7 +54,8 @@ export function kernelSupport(): string {
     `| ${cells.map((cell, at) => cell.padEnd(widths[at]!)).join(" | ")} |`
   );
   const line = `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`;
-  return `${HEAD}\n${[head, line, ...body].join("\n")}\n`;
+  // Of an fd and of a direct descriptor: the same.
+  return `${HEAD}\n${[head, line, ...new Set(body)].join("\n")}\n`;
 }
 
 if (import.meta.main) await Deno.writeTextFile(FILE, kernelSupport());

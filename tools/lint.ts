@@ -11,6 +11,7 @@
 const LAYERS: readonly (readonly string[])[] = [
   ["ffi/"],
   [
+    "lib/DirectFd.ts",
     "lib/UringOp.ts",
     "lib/check.ts",
     "lib/constants.ts",

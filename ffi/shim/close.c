@@ -83,3 +83,20 @@ int kio_close(struct kio *k, double id, int fd)
 	io_uring_prep_close(sqe, fd);
 	return sqe_end(k, sqe, id, 0);
 }
+
+/*
+ * Closes the file at a place that the ring has opened it into. The fd must be 0
+ * and IOSQE_FIXED_FILE clear: the kernel refuses anything else. If the isolate
+ * ends before, the file goes with the ring.
+ */
+int kio_place_close(struct kio *k, double id, uint32_t place)
+{
+	struct io_uring_sqe *sqe;
+	int ret = sqe_begin(k, &sqe);
+
+	if (ret)
+		return ret;
+	io_uring_prep_close(sqe, 0);
+	sqe->file_index = place + 1;
+	return sqe_end(k, sqe, id, 0);
+}

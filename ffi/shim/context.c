@@ -286,8 +286,8 @@ void context_drain(struct kio *k)
 		k->in_flight--;
 		if (k->zero_copy_count)
 			zero_copy_end(k, sqe->user_data);
-		/* its fd was given up when it was queued */
-		if (sqe->opcode == IORING_OP_CLOSE)
+		/* its fd was given up when it was queued; a place has none */
+		if (sqe->opcode == IORING_OP_CLOSE && !sqe->file_index)
 			close(sqe->fd);
 	}
 	kio_chain(k, false);

@@ -155,6 +155,7 @@ EXPORT int kio_recv(struct kio *k, double id, int fd, void *buffer,
 EXPORT int kio_send(struct kio *k, double id, int fd, const void *buffer,
 		    uint32_t length, int flags);
 EXPORT int kio_close(struct kio *k, double id, int fd);
+EXPORT int kio_place_close(struct kio *k, double id, uint32_t place);
 EXPORT int kio_poll_end(struct kio *k, double id);
 EXPORT int kio_msg_ring(struct kio *k, double id, int target_ring_fd,
 			int result, double user_data);
@@ -230,6 +231,8 @@ EXPORT int kio_files_register(struct kio *k, const int32_t *fds,
 EXPORT int kio_files_update(struct kio *k, uint32_t offset, const int32_t *fds,
 			    uint32_t count);
 EXPORT int kio_files_unregister(struct kio *k);
+EXPORT int kio_files_reserve(struct kio *k, uint32_t count);
+EXPORT int kio_place_free(struct kio *k, uint32_t place);
 EXPORT double kio_lock_limit(void);
 EXPORT int kio_memory_register(struct kio *k, uint32_t place, void *address,
 			       double size);

@@ -1,8 +1,9 @@
 /*
  * register.c - registered files and memory. The kernel finds files by their
  * place, without a look into the table of fds; waiters.c is told of those that
- * are eventfds. It keeps registered memory pinned, which saves each operation
- * the walk over its pages.
+ * are eventfds. A file that the ring opens into a place of its own is never one.
+ * The kernel keeps registered memory pinned, which saves each operation the walk
+ * over its pages.
  */
 #include "internal.h"
 
@@ -33,6 +34,21 @@ int kio_files_unregister(struct kio *k)
 	if (!ret)
 		waiters_unregistered(k);
 	return ret;
+}
+
+/* Registers places without files, for files that the ring opens. */
+int kio_files_reserve(struct kio *k, uint32_t count)
+{
+	return io_uring_register_files_sparse(&k->ring, count);
+}
+
+/* Empties a place that no operation uses, at once. */
+int kio_place_free(struct kio *k, uint32_t place)
+{
+	const int32_t none = -1;
+	int ret = io_uring_register_files_update(&k->ring, place, &none, 1);
+
+	return ret < 0 ? ret : 0;
 }
 
 static int place_set(struct kio *k, uint32_t place, void *address, size_t size)

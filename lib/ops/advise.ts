@@ -14,6 +14,7 @@ import {
 } from "../constants.ts";
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
+import type { Ring } from "../ring/Ring.ts";
 import { Sqe } from "../ring/sqe.ts";
 import { start } from "../ring/start.ts";
 import type { UringOp } from "../UringOp.ts";
@@ -61,7 +62,7 @@ export function asyncFadvise(
   advice: number,
 ): UringOp<void> {
   const ring = ringOf(ctx, FADVISE);
-  const sqe = sqeFor(FADVISE, fd, offset, length);
+  const sqe = sqeFor(ring, FADVISE, fd, offset, length);
   sqe.opFlags = checkInteger(advice, 2 ** 31 - 1, "advice", FADVISE.verb);
   return start(ring, FADVISE, sqe);
 }
@@ -125,19 +126,20 @@ export function asyncSyncFileRange(
     flags = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
       SYNC_FILE_RANGE_WAIT_AFTER,
   } = options;
-  const sqe = sqeFor(SYNC_FILE_RANGE, fd, offset, length);
+  const sqe = sqeFor(ring, SYNC_FILE_RANGE, fd, offset, length);
   sqe.opFlags = checkFlags(flags, SYNC_FILE_RANGE);
   return start(ring, SYNC_FILE_RANGE, sqe);
 }
 
 function sqeFor(
+  ring: Ring,
   row: Row,
   fd: Fd,
   offset: number | bigint,
   length: number,
 ): Sqe {
   const sqe = new Sqe(row.opcode);
-  sqe.fd = checkFd(fd, row);
+  sqe.fd = checkFd(fd, row, ring);
   sqe.len = checkInteger(length, LENGTH_MAX, "length", row.verb);
   sqe.offset = checkPlace(offset, row);
   return sqe;

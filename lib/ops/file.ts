@@ -7,12 +7,14 @@ import {
   checkPlace,
   type Fd,
 } from "../check.ts";
+import { DirectFd } from "../DirectFd.ts";
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
 import { Sqe } from "../ring/sqe.ts";
 import { start } from "../ring/start.ts";
 import type { UringOp } from "../UringOp.ts";
 import { offered } from "../ring/offered.ts";
+import { startDirectClose } from "./direct.ts";
 import { IORING_FSYNC_DATASYNC } from "./layout.ts";
 import {
   CLOSE,
@@ -40,12 +42,14 @@ import {
  *
  * @param ctx The context.
  * @param fd The fd; a `Socket` is released by it. The operation owns it from
- * the call on.
+ * the call on. No operation may be pending on a direct descriptor, whose
+ * `close()` cancels them.
  * @returns `EBADF` if it is not open. `EIO`, `ENOSPC`, `EDQUOT` if data could
  * not be written.
  * @throws {RangeError} If `fd` is out of range.
  * @throws {TypeError} If `fd` is no fd or the ring of a context, or the context
- * is closed.
+ * is closed. For a direct descriptor that is closed, in use or of another
+ * context, and within `link()`.
  *
  * @example An fd of one's own
  * ```ts
@@ -58,9 +62,10 @@ import {
  */
 export function asyncClose(
   ctx: IoContext,
-  fd: number | { readonly fd: number; release?(): number },
+  fd: number | { readonly fd: number; release?(): number } | DirectFd,
 ): UringOp<void> {
   const ring = ringOf(ctx, CLOSE);
+  if (fd instanceof DirectFd) return startDirectClose(ring, fd);
   const file = checkOwned(checkFd(fd, CLOSE), CLOSE.verb);
   const entry = ring.take(CLOSE);
   // From here on it is the operation that owns the fd.
@@ -137,7 +142,7 @@ function sync(
 ): UringOp<void> {
   const ring = ringOf(ctx, row);
   const sqe = new Sqe(row.opcode);
-  sqe.fd = checkFd(fd, row);
+  sqe.fd = checkFd(fd, row, ring);
   sqe.opFlags = flags;
   return start(ring, row, sqe);
 }
@@ -184,7 +189,7 @@ export function asyncFallocate(
   const ring = ringOf(ctx, FALLOCATE);
   const { verb } = FALLOCATE;
   const sqe = new Sqe(FALLOCATE.opcode);
-  sqe.fd = checkFd(fd, FALLOCATE);
+  sqe.fd = checkFd(fd, FALLOCATE, ring);
   sqe.len = checkFlags(mode, FALLOCATE);
   sqe.at = checkInteger(length, Number.MAX_SAFE_INTEGER, "length", verb, 1);
   sqe.offset = checkPlace(offset, FALLOCATE);
@@ -226,7 +231,7 @@ export function asyncFtruncate(
 ): UringOp<void> {
   const ring = ringOf(ctx, FTRUNCATE);
   const sqe = new Sqe(FTRUNCATE.opcode);
-  sqe.fd = checkFd(fd, FTRUNCATE);
+  sqe.fd = checkFd(fd, FTRUNCATE, ring);
   sqe.offset = checkPlace(length, FTRUNCATE);
   return start(ring, FTRUNCATE, sqe);
 }

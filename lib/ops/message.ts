@@ -65,7 +65,7 @@ export function asyncSendmsg(
   flags = 0,
 ): UringOp<number> {
   const ring = ringOf(ctx, SENDMSG);
-  const socket = checkFd(fd, SENDMSG);
+  const socket = checkFd(fd, SENDMSG, ring);
   const bits = checkFlags(flags, SENDMSG);
   const name = nameOf(message.address, SENDMSG);
   const sqe = messageSqe(ring, SENDMSG, socket, message, name, bits);
@@ -128,7 +128,7 @@ export function asyncRecvmsg(
   flags = 0,
 ): UringOp<ReceivedMessage> {
   const ring = ringOf(ctx, RECVMSG);
-  const socket = checkFd(fd, RECVMSG);
+  const socket = checkFd(fd, RECVMSG, ring);
   const bits = checkFlags(flags, RECVMSG);
   const received = new Receiving(ring, RECVMSG, socket, message, bits);
   return startMessage(ring, RECVMSG, received.sqe, POLLIN, {

@@ -1,19 +1,19 @@
 /** Operations that give many results. */
-import { checkFd, checkInteger, checkOptions, type Fd } from "../check.ts";
-import { EAGAIN, EINTR, errnoNamed } from "../errno.ts";
+import { checkFd, checkInteger, type Fd } from "../check.ts";
+import type { DirectFd } from "../DirectFd.ts";
+import { EAGAIN, EINTR } from "../errno.ts";
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
-import type { Ring } from "../ring/Ring.ts";
 import { Sqe } from "../ring/sqe.ts";
 import { startStream } from "../ring/start.ts";
 import type { Values } from "../ring/stream.ts";
 import type { UringStream } from "../UringStream.ts";
-import { ACCEPT_MULTISHOT, POLL_MULTISHOT, type Row } from "./table.ts";
+import { acceptDirectStream, acceptStream, newFds } from "./accept_stream.ts";
+import { type DirectOptions, isDirectIn } from "./direct.ts";
+import { queueMaxOf } from "./queue_max.ts";
+import { ACCEPT_MULTISHOT, POLL_MULTISHOT } from "./table.ts";
 
-const IORING_ACCEPT_MULTISHOT = 1;
 const IORING_POLL_ADD_MULTI = 1;
-
-const QUEUE_MAX = 65536;
 
 /** Options of multishot operations. */
 export interface MultishotOptions {
@@ -23,42 +23,14 @@ export interface MultishotOptions {
   queueMax?: number | undefined;
 }
 
-function queueMaxOf(options: MultishotOptions, { verb }: Row): number {
-  checkOptions(options, verb);
-  const { queueMax = 64 } = options;
-  return checkInteger(queueMax, QUEUE_MAX, "queueMax", verb, 1);
-}
-
-/** Errors of one connection, or of the system for a while; see accept(2). */
-const ACCEPT_GOES_ON = new Set([
-  "EAGAIN",
-  "ECONNABORTED",
-  "EHOSTDOWN",
-  "EHOSTUNREACH",
-  "EINTR",
-  "EMFILE",
-  "ENETDOWN",
-  "ENETUNREACH",
-  "ENFILE",
-  "ENOBUFS",
-  "ENOMEM",
-  "ENONET",
-  "ENOPROTOOPT",
-  "EPERM",
-  "EPROTO",
-].map((code) => errnoNamed(code)!));
-
-/** New fds: those that wait are closed with the isolate. */
-function newFds({ shim }: Ring): Values<number> {
-  return {
-    of: (fd) => fd,
-    transient: ACCEPT_GOES_ON,
-    keep: (fd) => shim.kio_fd_own(fd),
-    give: (fd) => shim.kio_fd_disown(fd),
-    discard: (fd) => void shim.kio_fd_close(fd),
-  };
-}
-
+/** Accepts connections as direct descriptors. Reserve more places than
+ * connections may be open: when all are taken, the kernel accepts a connection,
+ * finds no place and closes it. That is an `ENFILE` each 10 ms. */
+export function asyncAcceptMultishot(
+  ctx: IoContext,
+  fd: Fd,
+  options: MultishotOptions & DirectOptions,
+): UringStream<DirectFd>;
 /**
  * Accepts connections by accept4(2), one after the other, with one operation:
  * the kernel goes on accepting until the stream ends.
@@ -103,14 +75,19 @@ function newFds({ shim }: Ring): Values<number> {
 export function asyncAcceptMultishot(
   ctx: IoContext,
   fd: Fd,
-  options: MultishotOptions = {},
-): UringStream<number> {
+  options?: MultishotOptions,
+): UringStream<number>;
+export function asyncAcceptMultishot(
+  ctx: IoContext,
+  fd: Fd,
+  options: MultishotOptions & Partial<DirectOptions> = {},
+): UringStream<number> | UringStream<DirectFd> {
   const ring = ringOf(ctx, ACCEPT_MULTISHOT);
-  const sqe = new Sqe(ACCEPT_MULTISHOT.opcode);
-  sqe.fd = checkFd(fd, ACCEPT_MULTISHOT);
-  sqe.ioprio = IORING_ACCEPT_MULTISHOT;
+  const listener = checkFd(fd, ACCEPT_MULTISHOT, ring);
   const queueMax = queueMaxOf(options, ACCEPT_MULTISHOT);
-  return startStream(ring, ACCEPT_MULTISHOT, sqe, newFds(ring), queueMax);
+  return isDirectIn(options, ACCEPT_MULTISHOT)
+    ? acceptDirectStream(ring, listener, queueMax)
+    : acceptStream(ring, listener, queueMax, newFds(ring));
 }
 
 const EVENTS: Values<number> = {
@@ -165,7 +142,7 @@ export function asyncPollMultishot(
 ): UringStream<number> {
   const ring = ringOf(ctx, POLL_MULTISHOT);
   const sqe = new Sqe(POLL_MULTISHOT.opcode);
-  sqe.fd = checkFd(fd, POLL_MULTISHOT);
+  sqe.fd = checkFd(fd, POLL_MULTISHOT, ring);
   sqe.len = IORING_POLL_ADD_MULTI;
   sqe.opFlags = checkInteger(events, 0xffff, "events", POLL_MULTISHOT.verb);
   const queueMax = queueMaxOf(options, POLL_MULTISHOT);

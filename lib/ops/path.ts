@@ -9,12 +9,14 @@ import {
   type Path,
 } from "../check.ts";
 import { O_CREAT } from "../constants.ts";
+import type { DirectFd } from "../DirectFd.ts";
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
 import { shownPath } from "../path_text.ts";
 import { Sqe } from "../ring/sqe.ts";
 import { start } from "../ring/start.ts";
 import type { UringOp } from "../UringOp.ts";
+import { type DirectOptions, isDirectIn, startDirect } from "./direct.ts";
 import {
   HOW_FLAGS_AT,
   HOW_MODE_AT,
@@ -24,7 +26,14 @@ import {
   O_TMPFILE_BIT,
 } from "./layout.ts";
 import { startPair } from "./pair.ts";
-import { OPEN, OPEN_HOW, RENAME, type Row, UNLINK } from "./table.ts";
+import {
+  OPEN,
+  OPEN_DIRECT,
+  OPEN_HOW,
+  RENAME,
+  type Row,
+  UNLINK,
+} from "./table.ts";
 
 /** Options of operations on paths. */
 export interface DirOptions {
@@ -44,6 +53,14 @@ export interface OpenOptions extends DirOptions {
   resolve?: number | undefined;
 }
 
+/** Opens a file as a direct descriptor. `ENFILE` without opening one, if all
+ * places of `reserveFiles()` are taken. */
+export function asyncOpen(
+  ctx: IoContext,
+  path: Path,
+  flags: number,
+  options: OpenOptions & DirectOptions,
+): UringOp<DirectFd>;
 /**
  * Opens a file by openat(2). Other programs never inherit the fd (`O_CLOEXEC`).
  *
@@ -82,8 +99,14 @@ export function asyncOpen(
   ctx: IoContext,
   path: Path,
   flags: number,
-  options: number | OpenOptions = {},
-): UringOp<number> {
+  options?: number | OpenOptions,
+): UringOp<number>;
+export function asyncOpen(
+  ctx: IoContext,
+  path: Path,
+  flags: number,
+  options: number | OpenOptions & Partial<DirectOptions> = {},
+): UringOp<number> | UringOp<DirectFd> {
   const ring = ringOf(ctx, OPEN);
   const given = typeof options === "number" ? { mode: options } : options;
   checkOptions(given, OPEN.verb);
@@ -91,6 +114,7 @@ export function asyncOpen(
   const name = checkPath(path, OPEN);
   const bits = checkFlags(flags, OPEN);
   const permissions = checkInteger(mode, 0o7777, "mode", OPEN.verb);
+  const isDirect = isDirectIn(given, OPEN);
   const rules = checkInteger(resolve, 0xff, "resolve", OPEN.verb);
   const row = rules === 0 ? OPEN : OPEN_HOW;
   const sqe = new Sqe(row.opcode);
@@ -101,11 +125,17 @@ export function asyncOpen(
     sqe.opFlags = bits;
   } else {
     sqe.len = HOW_SIZE;
-    sqe.addr2 = openHow(bits, permissions, rules);
+    sqe.addr2 = openHow(
+      // The kernel refuses it for a direct descriptor, which has no fd.
+      isDirect ? bits : bits | O_CLOEXEC,
+      permissions,
+      rules,
+    );
   }
-  return start(ring, row, sqe, {
-    action: `${OPEN.verb} ${shownPath(path)}`,
-  });
+  const action = `${OPEN.verb} ${shownPath(path)}`;
+  return isDirect
+    ? startDirect(ring, OPEN_DIRECT, sqe, action)
+    : start<number>(ring, row, sqe, { action });
 }
 
 /** Makes a struct open_how. */
@@ -116,7 +146,7 @@ function openHow(
 ): Uint8Array<ArrayBuffer> {
   const memory = new Uint8Array(HOW_SIZE);
   const view = new DataView(memory.buffer);
-  view.setUint32(HOW_FLAGS_AT, (flags | O_CLOEXEC) >>> 0, true);
+  view.setUint32(HOW_FLAGS_AT, flags >>> 0, true);
   // The kernel refuses permissions where nothing is created.
   const creates = (flags & (O_CREAT | O_TMPFILE_BIT)) !== 0;
   view.setUint32(HOW_MODE_AT, creates ? mode : 0, true);

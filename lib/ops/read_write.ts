@@ -79,11 +79,11 @@ export function asyncRead(
   options?: RwOptions,
 ): UringOp<number> {
   const ring = ringOf(ctx, READ);
-  const file = checkFd(fd, READ);
+  const file = checkFd(fd, READ, ring);
   const length = checkBuffer(buffer, READ);
   const at = checkOffset(offset, READ);
   if (
-    options !== undefined || typeof at === "bigint" ||
+    options !== undefined || typeof at === "bigint" || file < 0 ||
     ring.fixedMemory !== null
   ) {
     const sqe = sqeFor(ring, READ, file, buffer, length, at, options);
@@ -143,11 +143,11 @@ export function asyncWrite(
   options?: RwOptions,
 ): UringOp<number> {
   const ring = ringOf(ctx, WRITE);
-  const file = checkFd(fd, WRITE);
+  const file = checkFd(fd, WRITE, ring);
   const length = checkBuffer(data, WRITE);
   const at = checkOffset(offset, WRITE);
   if (
-    options !== undefined || typeof at === "bigint" ||
+    options !== undefined || typeof at === "bigint" || file < 0 ||
     ring.fixedMemory !== null
   ) {
     const sqe = sqeFor(ring, WRITE, file, data, length, at, options);
@@ -289,7 +289,7 @@ export function asyncReadv(
   options?: RwOptions,
 ): UringOp<number> {
   const ring = ringOf(ctx, READV);
-  const file = checkFd(fd, READV);
+  const file = checkFd(fd, READV, ring);
   return startVectors(ring, READV, file, buffers, offset, options);
 }
 
@@ -329,7 +329,7 @@ export function asyncWritev(
   options?: RwOptions,
 ): UringOp<number> {
   const ring = ringOf(ctx, WRITEV);
-  const file = checkFd(fd, WRITEV);
+  const file = checkFd(fd, WRITEV, ring);
   return startVectors(ring, WRITEV, file, buffers, offset, options);
 }
 
@@ -363,6 +363,11 @@ function startFixed(
   options: RwOptions | undefined,
 ): UringOp<number> {
   const place = checkInteger(index, FIXED_FILE_MAX, "index", row.verb);
+  if (ring.places !== null) {
+    throw new TypeError(
+      `Cannot ${row.verb}: the places of this IoContext are those of reserveFiles(); pass a DirectFd to asyncRead() or asyncWrite()`,
+    );
+  }
   const length = checkBuffer(buffer, row);
   const at = checkOffset(offset, row);
   const sqe = sqeFor(ring, row, place, buffer, length, at, options);

@@ -5,19 +5,39 @@ import {
   checkFd,
   checkFlags,
   checkInteger,
+  checkOptions,
   type Fd,
 } from "../check.ts";
+import type { DirectFd } from "../DirectFd.ts";
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
+import type { Ring } from "../ring/Ring.ts";
 import { Sqe } from "../ring/sqe.ts";
 import { start } from "../ring/start.ts";
 import { UnixConnect } from "../ring/steps.ts";
 import { addressFromBytes, type SocketAddress } from "../SocketAddress.ts";
 import type { UringOp } from "../UringOp.ts";
 import { checkAddress } from "./address.ts";
+import { type DirectOptions, isDirectIn, startDirect } from "./direct.ts";
 import { ADDRESS_SIZE } from "./layout.ts";
-import { ACCEPT, ACCEPT_FROM, CONNECT, RECV, SEND, SHUTDOWN } from "./table.ts";
+import {
+  ACCEPT,
+  ACCEPT_DIRECT,
+  ACCEPT_FROM,
+  CONNECT,
+  RECV,
+  type Row,
+  SEND,
+  SHUTDOWN,
+} from "./table.ts";
 
+/** Accepts a connection as a direct descriptor. `ENFILE` without accepting one,
+ * if all places of `reserveFiles()` are taken. */
+export function asyncAccept(
+  ctx: IoContext,
+  fd: Fd,
+  options: DirectOptions,
+): UringOp<DirectFd>;
 /**
  * Accepts a connection by accept4(2).
  *
@@ -52,11 +72,19 @@ import { ACCEPT, ACCEPT_FROM, CONNECT, RECV, SEND, SHUTDOWN } from "./table.ts";
  * await Promise.all([server, client, listener].map((it) => it.close()));
  * ```
  */
-export function asyncAccept(ctx: IoContext, fd: Fd): UringOp<number> {
+export function asyncAccept(ctx: IoContext, fd: Fd): UringOp<number>;
+export function asyncAccept(
+  ctx: IoContext,
+  fd: Fd,
+  options: Partial<DirectOptions> = {},
+): UringOp<number> | UringOp<DirectFd> {
   const ring = ringOf(ctx, ACCEPT);
   const sqe = new Sqe(ACCEPT.opcode);
-  sqe.fd = checkFd(fd, ACCEPT);
-  return start(ring, ACCEPT, sqe);
+  sqe.fd = checkFd(fd, ACCEPT, ring);
+  checkOptions(options, ACCEPT.verb);
+  return isDirectIn(options, ACCEPT)
+    ? startDirect(ring, ACCEPT_DIRECT, sqe, ACCEPT.verb)
+    : start<number>(ring, ACCEPT, sqe);
 }
 
 /** A connection, and the address of its peer. */
@@ -105,7 +133,7 @@ export function asyncAcceptFrom(
   const view = new DataView(memory.buffer);
   view.setUint32(ADDRESS_SIZE, ADDRESS_SIZE, true);
   const sqe = new Sqe(ACCEPT_FROM.opcode);
-  sqe.fd = checkFd(fd, ACCEPT_FROM);
+  sqe.fd = checkFd(fd, ACCEPT_FROM, ring);
   sqe.addr = memory;
   sqe.addr2 = memory;
   sqe.off = ADDRESS_SIZE;
@@ -166,7 +194,7 @@ export function asyncConnect(
 ): UringOp<void> {
   const ring = ringOf(ctx, CONNECT);
   const sqe = new Sqe(CONNECT.opcode);
-  sqe.fd = checkFd(fd, CONNECT);
+  sqe.fd = checkFd(fd, CONNECT, ring);
   const bytes = checkAddress(address, CONNECT);
   sqe.addr = bytes;
   sqe.off = bytes.length;
@@ -221,9 +249,10 @@ export function asyncRecv(
   flags = 0,
 ): UringOp<number> {
   const ring = ringOf(ctx, RECV);
-  const socket = checkFd(fd, RECV);
+  const socket = checkFd(fd, RECV, ring);
   const length = checkBuffer(buffer, RECV);
   const bits = checkFlags(flags, RECV);
+  if (socket < 0) return startOn(ring, RECV, socket, buffer, length, bits);
   const { shim, handle } = ring;
   const entry = ring.take(RECV);
   const status = shim.kio_recv(
@@ -279,9 +308,10 @@ export function asyncSend(
   flags = 0,
 ): UringOp<number> {
   const ring = ringOf(ctx, SEND);
-  const socket = checkFd(fd, SEND);
+  const socket = checkFd(fd, SEND, ring);
   const length = checkBuffer(data, SEND);
   const bits = checkFlags(flags, SEND);
+  if (socket < 0) return startOn(ring, SEND, socket, data, length, bits);
   const { shim, handle } = ring;
   const entry = ring.take(SEND);
   const status = shim.kio_send(
@@ -327,7 +357,24 @@ export function asyncShutdown(
 ): UringOp<void> {
   const ring = ringOf(ctx, SHUTDOWN);
   const sqe = new Sqe(SHUTDOWN.opcode);
-  sqe.fd = checkFd(fd, SHUTDOWN);
+  sqe.fd = checkFd(fd, SHUTDOWN, ring);
   sqe.len = checkInteger(how, 2, "how", SHUTDOWN.verb);
   return start(ring, SHUTDOWN, sqe);
+}
+
+/** Receives or sends by a direct descriptor. */
+function startOn(
+  ring: Ring,
+  row: Row,
+  socket: number,
+  buffer: BufferLike,
+  length: number,
+  flags: number,
+): UringOp<number> {
+  const sqe = new Sqe(row.opcode);
+  sqe.fd = socket;
+  sqe.addr = buffer;
+  sqe.len = length;
+  sqe.opFlags = flags;
+  return start(ring, row, sqe);
 }

@@ -2,6 +2,7 @@
 import { checkFd, type Fd } from "../check.ts";
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
+import type { Ring } from "../ring/Ring.ts";
 import { Sqe } from "../ring/sqe.ts";
 import { start } from "../ring/start.ts";
 import type { UringOp } from "../UringOp.ts";
@@ -22,6 +23,7 @@ const NAME = 2 ** 32;
 
 /** Makes the submission of a command. The memory is that of the value. */
 function optionSqe(
+  ring: Ring,
   row: Row,
   command: number,
   fd: Fd,
@@ -29,7 +31,7 @@ function optionSqe(
   name: number,
 ): Sqe {
   const sqe = new Sqe(row.opcode);
-  sqe.fd = checkFd(fd, row);
+  sqe.fd = checkFd(fd, row, ring);
   checkOption(level, name, row.verb);
   sqe.at = level + name * NAME;
   sqe.off = command;
@@ -76,7 +78,7 @@ export function asyncSetsockopt(
   value: number | Uint8Array,
 ): UringOp<void> {
   const ring = ringOf(ctx, SETSOCKOPT);
-  const sqe = optionSqe(SETSOCKOPT, SET, fd, level, name);
+  const sqe = optionSqe(ring, SETSOCKOPT, SET, fd, level, name);
   const bytes = checkOptionValue(value, SETSOCKOPT.verb);
   sqe.addr3 = typeof bytes === "number"
     ? new Int32Array([bytes])
@@ -142,7 +144,7 @@ export function asyncGetsockopt(
   length?: number,
 ): UringOp<number> | UringOp<Uint8Array<ArrayBuffer>> {
   const ring = ringOf(ctx, GETSOCKOPT);
-  const sqe = optionSqe(GETSOCKOPT, GET, fd, level, name);
+  const sqe = optionSqe(ring, GETSOCKOPT, GET, fd, level, name);
   const size = checkOptionLength(length, GETSOCKOPT.verb);
   // The shim puts the length behind it that a system call has given.
   const value = new Uint8Array(size + INT_SIZE);

@@ -1,5 +1,6 @@
 /** Sockets: opening them, their own address, and listening. */
-import { checkFd, checkInteger, type Fd } from "../check.ts";
+import { checkFd, checkInteger, checkOptions, type Fd } from "../check.ts";
+import type { DirectFd } from "../DirectFd.ts";
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
 import { Sqe } from "../ring/sqe.ts";
@@ -7,7 +8,8 @@ import { start } from "../ring/start.ts";
 import type { SocketAddress } from "../SocketAddress.ts";
 import type { UringOp } from "../UringOp.ts";
 import { checkAddress } from "./address.ts";
-import { BIND, LISTEN, SOCKET } from "./table.ts";
+import { type DirectOptions, isDirectIn, startDirect } from "./direct.ts";
+import { BIND, LISTEN, SOCKET, SOCKET_DIRECT } from "./table.ts";
 
 const SOCK_NONBLOCK = 0o4000;
 /** The bits of a type below its flags are four; the kernel refuses unknown
@@ -15,6 +17,15 @@ const SOCK_NONBLOCK = 0o4000;
 const TYPE_MAX = 255;
 const PROTOCOL_MAX = 65535;
 
+/** Makes a socket as a direct descriptor, which the caller must close: see
+ * `DirectFd`. */
+export function asyncSocket(
+  ctx: IoContext,
+  domain: number,
+  type: number,
+  protocol: number,
+  options: DirectOptions,
+): UringOp<DirectFd>;
 /**
  * Opens a socket by socket(2), non-blocking and not inherited by other
  * programs. `Socket.open()` does it without a ring.
@@ -24,12 +35,15 @@ const PROTOCOL_MAX = 65535;
  * @param type `SOCK_STREAM`, `SOCK_DGRAM` …, 0 to 255.
  * @param protocol `IPPROTO_TCP`, `IPPROTO_UDP` …, 0 to 65535; 0, the usual one,
  * if left out.
+ * @param options `direct` for a `DirectFd` in place of an fd, as for
+ * `asyncAccept()`.
  * @returns The fd, which the caller owns and must close; `new Socket(fd)` does
  * that. `EAFNOSUPPORT`, `EPROTONOSUPPORT`, `EMFILE`, `EPERM` … After a cancel
  * that came too late the result is an fd. At the end of the context the ring
  * closes it.
  * @throws {RangeError} If a number is out of range.
- * @throws {TypeError} If the context is closed.
+ * @throws {TypeError} If an option has the wrong type or the context is closed.
+ * With `direct` also without `reserveFiles()`, and within `link()`.
  *
  * @example A listener
  * ```ts
@@ -50,8 +64,15 @@ export function asyncSocket(
   ctx: IoContext,
   domain: number,
   type: number,
+  protocol?: number,
+): UringOp<number>;
+export function asyncSocket(
+  ctx: IoContext,
+  domain: number,
+  type: number,
   protocol = 0,
-): UringOp<number> {
+  options: Partial<DirectOptions> = {},
+): UringOp<number> | UringOp<DirectFd> {
   const ring = ringOf(ctx, SOCKET);
   const { verb } = SOCKET;
   const sqe = new Sqe(SOCKET.opcode);
@@ -59,9 +80,13 @@ export function asyncSocket(
   sqe.fd = checkInteger(domain, PROTOCOL_MAX, "domain", verb);
   sqe.off = checkInteger(type, TYPE_MAX, "type", verb) | SOCK_NONBLOCK;
   sqe.len = checkInteger(protocol, PROTOCOL_MAX, "protocol", verb);
+  checkOptions(options, verb);
+  if (isDirectIn(options, SOCKET)) {
+    return startDirect(ring, SOCKET_DIRECT, sqe, verb, -1);
+  }
   const entry = ring.take(SOCKET);
   const status = sqe.submit(ring.shim, ring.handle, entry.id);
-  return ring.enter(entry, -1, null, status);
+  return ring.enter<number>(entry, -1, null, status);
 }
 
 /**
@@ -84,7 +109,7 @@ export function asyncBind(
 ): UringOp<void> {
   const ring = ringOf(ctx, BIND);
   const sqe = new Sqe(BIND.opcode);
-  sqe.fd = checkFd(fd, BIND);
+  sqe.fd = checkFd(fd, BIND, ring);
   const bytes = checkAddress(address, BIND);
   sqe.addr = bytes;
   sqe.off = bytes.length;
@@ -114,7 +139,7 @@ export function asyncListen(
 ): UringOp<void> {
   const ring = ringOf(ctx, LISTEN);
   const sqe = new Sqe(LISTEN.opcode);
-  sqe.fd = checkFd(fd, LISTEN);
+  sqe.fd = checkFd(fd, LISTEN, ring);
   sqe.len = checkInteger(backlog, 2 ** 31 - 1, "backlog", LISTEN.verb, 1);
   return start(ring, LISTEN, sqe);
 }

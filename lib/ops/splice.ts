@@ -70,13 +70,13 @@ export function asyncSplice(
   checkOptions(options, SPLICE.verb);
   const { fromOffset, toOffset, flags = 0 } = options;
   const sqe = new Sqe(SPLICE.opcode);
-  const source = checkFd(from, SPLICE);
-  sqe.extra = source;
-  sqe.fd = checkFd(to, SPLICE);
+  const source = checkFd(from, SPLICE, ring);
+  sqe.fd = checkFd(to, SPLICE, ring);
   sqe.len = checkInteger(length, TRANSFER_MAX, "length", SPLICE.verb, 1);
   sqe.at = positionFor(fromOffset, "fromOffset");
   sqe.off = positionFor(toOffset, "toOffset");
   sqe.opFlags = checkFlags(flags, SPLICE);
+  sqe.source = source;
   return start(ring, SPLICE, sqe, { otherFd: source });
 }
 

@@ -55,6 +55,8 @@ export const WRITE_FIXED: Row<"write"> = row({ name: "asyncWriteFixed", verb: "w
 export const READ_EXACT: Row<"read"> = row({ name: "asyncReadExact", verb: "read", yields: COUNT, opcode: 22, since: "5.6", fault: "read" });
 export const WRITE_EXACT: Row<"write"> = row({ name: "asyncWriteExact", verb: "write", yields: COUNT, opcode: 23, since: "5.6", fault: "write" });
 export const OPEN: Row<"open"> = row({ name: "asyncOpen", verb: "open", yields: FD, opcode: 18, since: "5.6", fault: "open" });
+/** `asyncOpen()` of a direct descriptor, with restrictions or without. */
+export const OPEN_DIRECT: Row<"open"> = row({ ...OPEN, yields: DECODED, makesFd: false });
 /** `asyncOpen()` with restrictions. */
 export const OPEN_HOW: Row<"openat2"> = row({ name: "asyncOpen", verb: "open", yields: FD, opcode: 28, since: "5.6", fault: "openat2" });
 export const FSTAT: Row<"statx"> = row({ name: "asyncFstat", verb: "stat", yields: DECODED, opcode: 21, since: "5.6", fault: "statx" });
@@ -70,6 +72,11 @@ export const SENDFILE: Row<"splice"> = row({ name: "asyncSendfile", verb: "send 
 export const ACCEPT: Row<"accept"> = row({ name: "asyncAccept", verb: "accept", yields: FD, opcode: 13, since: "5.5", fault: "accept", holdsBack: true });
 export const ACCEPT_FROM: Row<"accept"> = row({ name: "asyncAcceptFrom", verb: "accept", yields: DECODED, opcode: 13, since: "5.5", fault: "accept", makesFd: true, holdsBack: true });
 export const ACCEPT_MULTISHOT: Row<"accept"> = row({ name: "asyncAcceptMultishot", verb: "accept", yields: FD, opcode: 13, since: "5.19", fault: "accept" });
+/** `asyncAccept()` of a direct descriptor. */
+export const ACCEPT_DIRECT: Row<"accept"> = row({ ...ACCEPT, yields: DECODED, makesFd: false });
+/** `asyncAcceptMultishot()` of direct descriptors. */
+export const ACCEPT_MULTISHOT_DIRECT: Row<"accept"> = row({ ...ACCEPT_MULTISHOT, yields: DECODED, makesFd: false });
+export const INSTALL_FD: Row<"fixedFdInstall"> = row({ name: "asyncInstallFd", verb: "install an fd", yields: FD, opcode: 54, since: "6.8", fault: "fixedFdInstall" });
 export const CONNECT: Row<"connect"> = row({ name: "asyncConnect", verb: "connect", yields: NOTHING, opcode: 16, since: "5.5", fault: "connect" });
 export const RECV: Row<"recv"> = row({ name: "asyncRecv", verb: "receive", yields: COUNT, opcode: 27, since: "5.6", fault: "recv" });
 export const SEND: Row<"send"> = row({ name: "asyncSend", verb: "send", yields: COUNT, opcode: 26, since: "5.6", fault: "send" });
@@ -103,6 +110,7 @@ export const FSETXATTR: Row<"fsetxattr"> = row({ ...SETXATTR, opcode: 41, fault:
 export const FADVISE: Row<"fadvise"> = row({ name: "asyncFadvise", verb: "advise the kernel", yields: NOTHING, opcode: 24, since: "5.6", fault: "fadvise" });
 export const SYNC_FILE_RANGE: Row<"syncFileRange"> = row({ name: "asyncSyncFileRange", verb: "sync a file range", yields: NOTHING, opcode: 8, since: "5.2", fault: "syncFileRange" });
 export const SOCKET: Row<"socket"> = row({ name: "asyncSocket", verb: "open a socket", yields: FD, opcode: 45, since: "5.19", fault: "socket" });
+export const SOCKET_DIRECT: Row<"socket"> = row({ ...SOCKET, yields: DECODED, makesFd: false });
 export const BIND: Row<"bind"> = row({ name: "asyncBind", verb: "bind", yields: NOTHING, opcode: 56, since: "6.11", fallback: "bind(2)", fault: "bind" });
 export const LISTEN: Row<"listen"> = row({ name: "asyncListen", verb: "listen", yields: NOTHING, opcode: 57, since: "6.11", fallback: "listen(2)", fault: "listen" });
 export const SETSOCKOPT: Row<"uringCmd"> = row({ name: "asyncSetsockopt", verb: "set an option", yields: NOTHING, opcode: 46, since: "6.7", fallback: "setsockopt(2)", fault: "uringCmd" });

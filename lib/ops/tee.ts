@@ -72,10 +72,10 @@ export function asyncTee(
   checkOptions(options, TEE.verb);
   const { flags = 0 } = options;
   const sqe = new Sqe(TEE.opcode);
-  const source = checkFd(from, TEE);
-  sqe.extra = source;
-  sqe.fd = checkFd(to, TEE);
+  const source = checkFd(from, TEE, ring);
+  sqe.fd = checkFd(to, TEE, ring);
   sqe.len = checkInteger(length, TRANSFER_MAX, "length", TEE.verb, 1);
   sqe.opFlags = checkFlags(flags, TEE);
+  sqe.source = source;
   return start(ring, TEE, sqe, { otherFd: source });
 }

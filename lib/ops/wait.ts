@@ -41,7 +41,7 @@ export function asyncPoll(
 ): UringOp<number> {
   const ring = ringOf(ctx, POLL);
   const sqe = new Sqe(POLL.opcode);
-  sqe.fd = checkFd(fd, POLL);
+  sqe.fd = checkFd(fd, POLL, ring);
   sqe.opFlags = checkInteger(events, 0xffff, "events", POLL.verb);
   return start(ring, POLL, sqe);
 }

@@ -141,9 +141,7 @@ function sqeFor(row: Row, target: Path | Fd, name: string): Sqe {
 }
 
 function actionFor(row: Row, target: Path | Fd, name: string): string {
-  const of = isPath(target)
-    ? shownPath(target)
-    : `fd ${typeof target === "number" ? target : target.fd}`;
+  const of = isPath(target) ? shownPath(target) : `fd ${checkFd(target, row)}`;
   return `${row.verb} ${name} of ${of}`;
 }
 

@@ -6,6 +6,7 @@ import {
   checkFlags,
   type Fd,
 } from "../check.ts";
+import { DIRECT_FIRST } from "../DirectFd.ts";
 import { ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
 import type { Result } from "../result.ts";
@@ -46,7 +47,7 @@ export interface ZeroCopyOp extends UringOp<ZeroCopySent> {
  *
  * It becomes a plain send, which copies, on a unix socket and any other that
  * knows no zero copy; where the kernel may not lock the memory (`ulimit -l`);
- * and within `link()`.
+ * on a direct descriptor, and within `link()`.
  *
  * @param ctx The context.
  * @param fd The socket.
@@ -89,7 +90,7 @@ export function asyncSendZc(
 ): ZeroCopyOp {
   const ring = ringOf(ctx, SEND_ZC);
   const sqe = new Sqe(SEND_ZC.opcode);
-  sqe.fd = checkFd(fd, SEND_ZC);
+  sqe.fd = checkFd(fd, SEND_ZC, ring);
   sqe.addr = data;
   sqe.len = checkBuffer(data, SEND_ZC);
   sqe.opFlags = checkFlags(flags, SEND_ZC);
@@ -129,7 +130,7 @@ export function asyncSendmsgZc(
   flags = 0,
 ): ZeroCopyOp {
   const ring = ringOf(ctx, SENDMSG_ZC);
-  const socket = checkFd(fd, SENDMSG_ZC);
+  const socket = checkFd(fd, SENDMSG_ZC, ring);
   const bits = checkFlags(flags, SENDMSG_ZC);
   const name = nameOf(message.address, SENDMSG_ZC);
   const sqe = messageSqe(ring, SENDMSG_ZC, socket, message, name, bits);
@@ -138,9 +139,10 @@ export function asyncSendmsgZc(
 
 function startZeroCopy(ring: Ring, row: Row, sqe: Sqe): ZeroCopyOp {
   // The kernel goes on with a chain before the notification: a link could be
-  // queued again while its memory is still in use.
+  // queued again while its memory is still in use. And the end of a context can
+  // reset sockets only by their fds.
   const plain = row.orElse!;
-  if (ring.chaining) sqe.opcode = plain;
+  if (ring.chaining || sqe.fd <= DIRECT_FIRST) sqe.opcode = plain;
   useFixedMemory(ring, sqe);
   const send = new ZeroCopySend(sqe, plain);
   const op = start<ZeroCopySent>(ring, row, sqe, {

@@ -13,7 +13,7 @@ import { cancel, sendCancels } from "./cancel.ts";
 import { Chain } from "./chain.ts";
 import { expire, waitUntil } from "./clock.ts";
 import { complete, report } from "./completion.ts";
-import type { Core } from "./core.ts";
+import type { Core, Places } from "./core.ts";
 import { Driver } from "./driver.ts";
 import { abort, inspect } from "./dump.ts";
 import {
@@ -88,6 +88,8 @@ export class Ring implements Core {
   cancels: Entry[] = [];
   /** Its registered memory; null until there is some. */
   fixedMemory: FixedMemory | null = null;
+  /** Set by `reserveFiles()`. */
+  places: Places | null = null;
 
   readonly #driver: Driver;
   readonly #out = new Int32Array(4 * BATCH_SIZE);

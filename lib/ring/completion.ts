@@ -64,7 +64,7 @@ function completeRare(
     result = -ECANCELED;
   }
   if (result >= 0 && entry.marks & Mark.ABANDONED && extra?.discard) {
-    extra.discard();
+    extra.discard(result);
     result = -ECANCELED;
   }
   if (operation.closesFd && result === -ECANCELED) {
@@ -107,9 +107,9 @@ function ended(entry: Entry, result: number): number {
 export function report(core: Core, entry: Entry, result: number): void {
   const { extra, operation } = entry;
   if (extra?.shots !== undefined) {
-    if (core.closing || entry.marks & Mark.ABANDONED) {
-      if (operation.makesFd) core.shim.kio_fd_close(result);
-    } else extra.shots.more(result);
+    const isNobodys = core.closing || entry.marks & Mark.ABANDONED;
+    if (isNobodys && operation.makesFd) core.shim.kio_fd_close(result);
+    else extra.shots.more(result);
     return;
   }
   if (extra?.steps?.isWaiting) {

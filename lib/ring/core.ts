@@ -4,6 +4,13 @@ import type { Tally } from "./stats.ts";
 import type { Table } from "./table.ts";
 import type { Timers } from "./timers.ts";
 
+/** The places of a ring's files that are for direct descriptors. */
+export interface Places {
+  readonly count: number;
+  /** Those of open descriptors, and those that operations under way may get. */
+  taken: number;
+}
+
 /** The part of a ring that its rooms share. `Ring` implements it; each room is
  * made of functions that take it. */
 export interface Core {

@@ -2,6 +2,7 @@
  * The pending operations, for people: as a list for `inspect()`, and as the
  * text of an abort.
  */
+import { shownFd } from "../DirectFd.ts";
 import type { Core } from "./core.ts";
 import { type Entry, GENERATION_MASK, Mark, State } from "./entry.ts";
 import { sizeOf } from "./retained.ts";
@@ -17,8 +18,8 @@ export function inspect(core: Core): PendingOperation[] {
     operation: entry.operation.name,
     bytes: sizeOf(entry.retained),
     isCancelled: (entry.marks & Mark.CANCELLED) !== 0,
-    fd: entry.fd,
-    target: entry.fd < 0 ? "" : targetOf(core, entry.fd),
+    fd: Math.max(entry.fd, -1),
+    target: entry.fd < 0 ? shownFd(entry.fd) : targetOf(core, entry.fd),
     ageMs: Math.max(0, nowMs - entry.startedMs),
     leftMs: Math.max(0, core.timers.of(entry.slot) - nowMs),
     stack: stackOf(entry.trace),
@@ -59,7 +60,7 @@ function describe(entry: Entry): string {
   const parts = [
     `slot ${slot}, generation ${generation & GENERATION_MASK}: `,
     operation.name,
-    fd < 0 ? "" : `, fd ${fd}`,
+    fd === -1 ? "" : `, ${shownFd(fd)}`,
     marks & Mark.CANCELLED ? ", cancelled" : "",
     marks & Mark.TIMED_OUT ? ", timed out" : "",
     marks & Mark.NEVER_RAN ? ", never ran" : "",

@@ -114,7 +114,7 @@ export interface Extra {
   /** Makes the value of a result of 0 or more. */
   decode?: ((result: number) => unknown) | undefined;
   /** Lets go of what a result of 0 or more has brought, if nobody gets it. */
-  discard?: () => void;
+  discard?: (result: number) => void;
   /** A second fd that it uses. */
   otherFd?: number;
   /** Called when an external operation is cancelled or timed out. */

@@ -5,6 +5,7 @@
  * compares generations and does nothing.
  */
 import { checkDelay, checkSignal } from "../check.ts";
+import { shownFd } from "../DirectFd.ts";
 import { actionOf, exceptionOf, type Result } from "../result.ts";
 import type { UringOp } from "../UringOp.ts";
 import { abandon, cancel, cancelOnAbort } from "./cancel.ts";
@@ -85,7 +86,7 @@ export class Op<T> extends Promise<Result<T>> implements UringOp<T> {
       if (result.ok) return result.value;
       const { error } = result;
       const { verb, name } = this.#operation;
-      const on = fd < 0 || isNamed ? "" : ` (fd ${fd})`;
+      const on = fd === -1 || isNamed ? "" : ` (${shownFd(fd)})`;
       const action = (actionOf(error) ?? verb) + on;
       const exception = exceptionOf(error, action, name);
       Error.captureStackTrace(exception, give);

@@ -1,8 +1,11 @@
 import type { Shim } from "../../ffi/load.ts";
 import type { BufferLike } from "../check.ts";
+import { DIRECT_FIRST } from "../DirectFd.ts";
 import { type Retained, RetainedGroup } from "./retained.ts";
 
 export const IOSQE_FIXED_FILE = 1;
+
+const SPLICE_F_FD_IN_FIXED = 2 ** 31;
 
 /**
  * The fields of one submission, by the kernel's names: see io_uring_enter(2).
@@ -16,8 +19,8 @@ export class Sqe {
   /** IOSQE_* but those of chains. */
   flags = 0;
   ioprio = 0;
-  /** An fd, a place of the registered files, or another number of the
-   * opcode. */
+  /** An fd, a direct descriptor (see `DIRECT_FIRST`), a place of the registered
+   * files, or another number of the opcode. */
   fd = -1;
   /** Memory that the field `addr` points to, from byte `at` on. Without memory
    * the field is `at`, and all its bits are set for -1. */
@@ -55,6 +58,13 @@ export class Sqe {
     }
   }
 
+  /** Sets the file that a splice takes bytes from; after `opFlags`. */
+  set source(fd: number) {
+    const isDirect = fd <= DIRECT_FIRST;
+    this.extra = isDirect ? DIRECT_FIRST - fd : fd;
+    if (isDirect) this.opFlags += SPLICE_F_FD_IN_FIXED;
+  }
+
   /** Retains the buffers that the iovecs or the msghdr at `addr` point to. */
   retain(parts: readonly BufferLike[]): void {
     this.#parts = parts;
@@ -74,7 +84,10 @@ export class Sqe {
   /** Queues the submission by kio_sqe(). Returns 0, or a negative errno if
    * nothing is queued. */
   submit(shim: Shim, handle: Deno.PointerObject, id: number): number {
-    const op = this.opcode | this.flags << 8 | this.ioprio << 16;
+    const isDirect = this.fd <= DIRECT_FIRST;
+    const fd = isDirect ? DIRECT_FIRST - this.fd : this.fd;
+    const flags = isDirect ? this.flags | IOSQE_FIXED_FILE : this.flags;
+    const op = this.opcode | flags << 8 | this.ioprio << 16;
     const isSmall = this.addr2 === null && this.addr3 === null &&
       this.extra === 0 && this.buf === 0;
     if (isSmall) {
@@ -82,7 +95,7 @@ export class Sqe {
         handle,
         id,
         op,
-        this.fd,
+        fd,
         this.addr,
         this.at,
         this.len,
@@ -95,7 +108,7 @@ export class Sqe {
         handle,
         id,
         op,
-        this.fd,
+        fd,
         this.addr,
         this.at,
         this.len,
@@ -110,7 +123,7 @@ export class Sqe {
       handle,
       id,
       op,
-      this.fd,
+      fd,
       this.addr,
       this.at,
       this.len,

@@ -4,6 +4,7 @@
  * user runs, so an entry that is taken is always started.
  */
 import { checkBounds } from "../check.ts";
+import { DIRECT_FIRST } from "../DirectFd.ts";
 import type { UringOp } from "../UringOp.ts";
 import type { UringStream } from "../UringStream.ts";
 import { bound, type BoundOptions } from "./bounds.ts";
@@ -91,7 +92,9 @@ export function startTransfer(
   return op;
 }
 
-/** Gives the fd of a submission; -1 if its field has another number. */
-function fdOf({ flags, fd }: Sqe): number {
-  return flags & IOSQE_FIXED_FILE || fd < 0 ? -1 : fd;
+/** Gives the fd of a submission, or its direct descriptor; -1 if its field has
+ * another number. */
+export function fdOf({ flags, fd }: Sqe): number {
+  if (flags & IOSQE_FIXED_FILE) return -1;
+  return fd < 0 && fd > DIRECT_FIRST ? -1 : fd;
 }

@@ -48,7 +48,8 @@ export interface PendingOperation {
   operation: string;
   /** Its fd; -1 for none. */
   fd: number;
-  /** The file of the fd: `socket:[4711]`, `/tmp/file`; empty for none. */
+  /** The file of the fd: `socket:[4711]`, `/tmp/file`; a direct descriptor:
+   * `direct 3`; empty for none. */
   target: string;
   /** Size of its buffers. */
   bytes: number;

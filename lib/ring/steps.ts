@@ -136,6 +136,7 @@ export class UnixConnect extends WaitingOperation {
   /** Tries by connect(2): once, where the ring would try 128 times. */
   attempt(shim: Shim): number {
     const { fd, addr, off } = this.sqe;
+    if (fd < 0) return 1;
     return shim.kio_connect_now(fd, addr, off);
   }
 }
@@ -150,7 +151,9 @@ export function waitingAgain(
   { shim }: Core,
   { operation: { opcode, waits }, fd, retained, extra }: Entry,
 ): Steps | undefined {
-  if (waits === 0 || !shim.kio_fd_is_stream(fd)) return undefined;
+  if (waits === 0) return undefined;
+  // A direct descriptor cannot be asked.
+  if (fd >= 0 && !shim.kio_fd_is_stream(fd)) return undefined;
   const sqe = extra?.sqe ?? new Sqe(opcode);
   if (sqe.opFlags & RWF_NOWAIT) return undefined;
   if (extra?.sqe === undefined) {

@@ -13,6 +13,7 @@ import {
   type Result,
   success,
 } from "../result.ts";
+import { shownFd } from "../DirectFd.ts";
 import type { UringStream } from "../UringStream.ts";
 import { abandon, cancel, cancelOnAbort, requestCancel } from "./cancel.ts";
 import { limit, queueNext, resume, waitUntil } from "./clock.ts";
@@ -168,7 +169,7 @@ export class Stream<T> implements UringStream<T>, Shots {
     await this.#leave();
     const { error } = result;
     const { verb, name } = this.#operation;
-    const action = `${actionOf(error) ?? verb} (fd ${this.#fd})`;
+    const action = `${actionOf(error) ?? verb} (${shownFd(this.#fd)})`;
     throw exceptionOf(error, action, name);
   }
 

@@ -128,6 +128,8 @@ const SAMPLES = CASES.filter(({ row }) => !MODELLED.includes(row.name));
 const SAMPLE_CODES = [
   "EAGAIN",
   "ECONNREFUSED",
+  // A table of direct descriptors that is full.
+  "ENFILE",
   "ENODATA",
   "ENOENT",
   "ENOTCONN",
@@ -193,6 +195,8 @@ export class World {
   #listener = listen();
   #directory = -1;
   #place: Place | undefined;
+  /** For what makes direct descriptors: the others have registered files. */
+  #withPlaces: Context | undefined;
   #tag = 0;
   #streamFile = -1;
   readonly #paths = new Paths(`/tmp/kio-fuzz-${Deno.pid}`);
@@ -258,19 +262,15 @@ export class World {
       this.#files.push(await this.#openFile());
     }
     this.#place = await Place.open(ctx);
+    this.#withPlaces = contextOf(
+      await this.#place.context({ hasPlaces: true }),
+    );
     for (const context of this.#contexts) this.#register(context);
   }
 
   #openContext(number: number): void {
     const entries = [1, 4, 64][number % 3];
-    const context: Context = {
-      ctx: new IoContext(entries),
-      closed: false,
-      expected: 0,
-      arrived: 0,
-      handed: new Map(),
-      zeroCopies: new Set(),
-    };
+    const context = contextOf(new IoContext(entries));
     context.ctx.onMessage = () => context.arrived++;
     context.ctx.onFd = (fd, tag) => {
       const peer = context.handed.get(tag);
@@ -495,7 +495,9 @@ export class World {
   #sample(action: Action): void {
     const { actor, size } = action;
     const { key, row, sample } = SAMPLES[actor % SAMPLES.length]!;
-    const context = this.#context(action);
+    const context = sample.hasPlaces
+      ? this.#withPlaces!
+      : this.#context(action);
     // A listener with a full queue takes long to make.
     const isGood = size % 2 === 0 || key === "CONNECT";
     const start = isGood ? startGood : startWaiting;
@@ -1125,7 +1127,7 @@ export class World {
     }
     this.#closing.push(this.#listener.listener.close());
     // Nothing else would end the operations that wait for a pipe.
-    for (const { ctx } of this.#contexts) {
+    for (const { ctx } of this.#allContexts()) {
       this.#closing.push(ctx.cancelAllPending());
     }
     const flights = [...this.#flights].map(({ done }) => done);
@@ -1140,8 +1142,15 @@ export class World {
     await this.#place?.[Symbol.asyncDispose]();
     if (this.#error === undefined) await this.#inspect();
     await within(HANG_MS, this.#closeAll(), "closing").catch(onHang);
-    for (const { ctx } of this.#contexts) ctx[Symbol.dispose]();
+    for (const { ctx } of this.#allContexts()) ctx[Symbol.dispose]();
     this.#own[Symbol.dispose]();
+  }
+
+  #allContexts(): Context[] {
+    const withPlaces = this.#withPlaces;
+    return withPlaces === undefined
+      ? this.#contexts
+      : [...this.#contexts, withPlaces];
   }
 
   /** Results may close more. */
@@ -1153,7 +1162,8 @@ export class World {
 
   async #inspect(): Promise<void> {
     try {
-      for (const context of this.#contexts) {
+      value(await this.#place!.directOf(this.#withPlaces!.ctx).close());
+      for (const context of this.#allContexts()) {
         const isShort = () =>
           context.arrived < context.expected || context.handed.size > 0;
         for (let i = 0; i < 100 && isShort(); i++) await turn(1);
@@ -1163,6 +1173,7 @@ export class World {
         for (let i = 0; i < 100 && ctx.pending > 0; i++) await turn(1);
         assertEquals(context.arrived, context.expected, "messages");
         assertEquals(context.handed.size, 0, "fds that were handed over");
+        // Not while a direct descriptor is open that nobody has.
         value(ctx.unregisterFiles());
         await assertIdle(ctx);
       }
@@ -1170,6 +1181,17 @@ export class World {
       this.#error = error;
     }
   }
+}
+
+function contextOf(ctx: IoContext): Context {
+  return {
+    ctx,
+    closed: false,
+    expected: 0,
+    arrived: 0,
+    handed: new Map(),
+    zeroCopies: new Set(),
+  };
 }
 
 /** True if the script has dropped an operation and will not know its result.

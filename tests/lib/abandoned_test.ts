@@ -28,7 +28,7 @@ import {
   value,
 } from "../support.ts";
 import { Place } from "./ops/place.ts";
-import { CASES, startGood } from "./ops/samples.ts";
+import { CASES, isThere, startGood } from "./ops/samples.ts";
 
 const ENTRIES = 4;
 
@@ -50,11 +50,15 @@ async function forEachMaker(
 ): Promise<void> {
   for (
     const { sample } of CASES.filter(({ row, sample }) =>
-      row.makesFd && !sample.isStream
+      row.makesFd && !sample.isStream && isThere(ctx, row)
     )
   ) {
     await using place = await Place.open(ctx);
+    if (sample.hasPlaces) await place.givePlaces(ctx);
     await use(() => startGood(sample, place, ctx));
+    if (!sample.hasPlaces) continue;
+    value(await place.directOf(ctx).close());
+    value(ctx.unregisterFiles());
   }
 }
 

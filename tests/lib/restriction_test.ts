@@ -23,10 +23,12 @@ import {
 } from "../support.ts";
 import { giveBack } from "./ops/give_back.ts";
 import { Place } from "./ops/place.ts";
-import { CASES, startGood, startWaiting } from "./ops/samples.ts";
+import { type Case, CASES, startGood, startWaiting } from "./ops/samples.ts";
 
 /** What no list can take away. */
 const ALWAYS = ["poll", "close"];
+/** It needs what another operation makes. */
+const DEPENDENT = ["fixedFdInstall"];
 
 const names = [...OPCODES.keys()] as RingOperation[];
 
@@ -34,15 +36,23 @@ const names = [...OPCODES.keys()] as RingOperation[];
 const enoughFor = ({ fault, orElse }: Row) =>
   names.filter((name) => name === fault || OPCODES.get(name) === orElse);
 
+/** Gives the context what the sample needs of it. */
+function prepare({ sample }: Case, place: Place, ctx: IoContext): void {
+  if (sample.hasPlaces) value(ctx.reserveFiles(8));
+  else value(ctx.registerFiles([place.file]));
+}
+
 for (const it of CASES) {
   const { row: { fault }, title } = it;
-  if (fault === undefined || ALWAYS.includes(fault)) continue;
+  if (fault === undefined) continue;
+  if ([...ALWAYS, ...DEPENDENT].includes(fault)) continue;
   kioTest(
     `allow without "${fault}": the kernel refuses ${title}`,
     async (outer) => {
       await using place = await Place.open(outer, it.key === "CONNECT");
       const allow = names.filter((name) => name !== fault);
       await using ctx = new IoContext({ allow });
+      prepare(it, place, ctx);
       assertCode(await startWaiting(it.sample, place, ctx), "EACCES");
       assertEquals(ctx.capabilities.operations[it.row.name], "off");
     },
@@ -51,7 +61,7 @@ for (const it of CASES) {
   kioTest(`allow of "${fault}" is enough for ${title}`, async (outer) => {
     await using place = await Place.open(outer);
     await using ctx = new IoContext({ allow: enoughFor(it.row) });
-    value(ctx.registerFiles([place.file]));
+    prepare(it, place, ctx);
     const result = await startGood(it.sample, place, ctx);
     value(result);
     giveBack(it.row, result);

@@ -373,6 +373,23 @@ kioTest(
   },
 );
 
+kioTest("asyncSendZc() on a direct descriptor is a plain send", async () => {
+  // No reset would end it with the context.
+  await using ctx = new IoContext();
+  unwrap(ctx.reserveFiles(1));
+  const { listener, at } = listen();
+  using _ = listener;
+  using client = unwrap(Socket.open("ipv4"));
+  value(await asyncConnect(ctx, client, at));
+  await using server = value(
+    await asyncAccept(ctx, listener, { direct: true }),
+  );
+  const op = asyncSendZc(ctx, server, new Uint8Array(LARGE));
+  // The peer does not read.
+  const { bytes, copied } = value(await op);
+  assert(bytes > 0 && bytes < LARGE && copied, `${bytes}, ${copied}`);
+});
+
 kioTest("asyncSendZc() in link() is a plain send", async (ctx) => {
   using pair = await tcpPair(ctx);
   const data = pattern(1000);

@@ -534,6 +534,76 @@ kioTest(
   },
 );
 
+for (const isFull of [false, true]) {
+  kioTest(
+    `acceptLoop() gives away all that its multishot has accepted when it ${
+      isFull ? "has no room" : "ends"
+    }`,
+    async (ctx) => {
+      const operationsMax = isFull ? 2 : 64;
+      await using small = new Context({ entries: 64, operationsMax });
+      const { listener, at } = listen();
+      using _ = listener;
+      // All of them wait: the kernel accepts them in one go.
+      const clients = await Promise.all(
+        Array.from({ length: 40 }, () => connect(ctx, at)),
+      );
+      const stop = new AbortController();
+      const accepted: number[] = [];
+      const errors: unknown[] = [];
+      const accepting = acceptLoop(
+        small,
+        listener,
+        (fd) => {
+          void asyncSleep(small, 1);
+          accepted.push(fd);
+          if (accepted.length === (isFull ? 40 : 1)) stop.abort();
+        },
+        stop.signal,
+        { onError: (error) => void errors.push(error) },
+      );
+      value(await within(10_000, accepting, "acceptLoop()"));
+      assertEquals([accepted.length, errors], [40, []]);
+      for (const fd of accepted) await new Socket(fd).close();
+      for (const client of clients) {
+        assertEquals(await drained(ctx, client), 0);
+        await client.close();
+      }
+    },
+  );
+}
+
+for (const isShared of [false, true]) {
+  kioTest(
+    `acceptLoop() accepts ${
+      isShared ? "one by one where others share the listener" : "by a multishot"
+    }`,
+    async (ctx) => {
+      const { listener, at } = listen();
+      using _ = listener;
+      await using server = new Context({ entries: 4 });
+      const stop = new AbortController();
+      const accepted: number[] = [];
+      const accepting = acceptLoop(
+        server,
+        isShared ? listener.fd : listener,
+        (fd) => void accepted.push(fd),
+        stop.signal,
+      );
+      for (let i = 0; i < 30; i++) {
+        using _client = await connect(ctx, at);
+        while (accepted.length <= i) await turn();
+      }
+      // The driver has some of its own, for its timer and its waits.
+      const { submissions } = server.stats();
+      assertEquals(submissions < 30, !isShared, `${submissions} submissions`);
+      stop.abort();
+      value(await accepting);
+      for (const fd of accepted) await new Socket(fd).close();
+    },
+  );
+}
+
 kioTest("acceptLoop() in a full context ends with it", async (ctx) => {
   const small = new Context({ entries: 4, operationsMax: 1 });
   const { listener } = listen();
@@ -675,7 +745,8 @@ kioTest(
     const numbers: number[] = [];
     const running = acceptLoop(
       ctx,
-      listener,
+      // By its number: they are accepted one by one.
+      listener.fd,
       async (fd) => {
         numbers.push(fd);
         if (numbers.length === 1) {

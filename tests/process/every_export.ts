@@ -19,6 +19,7 @@ import {
   asyncFtruncate,
   asyncGetsockopt,
   asyncGetxattr,
+  asyncInstallFd,
   asyncLink,
   asyncListen,
   asyncLstat,
@@ -62,6 +63,7 @@ import {
   BlockingPool,
   BufferedReader,
   Connections,
+  DirectFd,
   File,
   IoContext,
   link,
@@ -191,6 +193,15 @@ await Promise.all(link(ctx, () => [
 unwrap(ctx.registerFiles([file]));
 await asyncReadFixed(ctx, 0, one).orThrow();
 await asyncWriteFixed(ctx, 0, one).orThrow();
+unwrap(ctx.unregisterFiles());
+unwrap(ctx.reserveFiles(2));
+const direct = await asyncOpen(ctx, "/proc/version", O_RDONLY, {
+  direct: true,
+}).orThrow();
+const installed = await asyncInstallFd(ctx, direct);
+if (installed.ok) await asyncClose(ctx, installed.value);
+console.assert(direct instanceof DirectFd, DirectFd.name);
+await asyncClose(ctx, direct).orThrow();
 unwrap(ctx.unregisterFiles());
 await asyncSendfile(ctx, left, file, 0, 100).orThrow();
 const { readFd, writeFd } = await asyncPipe(ctx).orThrow();

@@ -205,3 +205,46 @@ TEST(guard_closes_nothing_for_a_close_that_ran)
 	CHECK(fcntl(doomed[0], F_GETFD) >= 0);
 	CHECK(fcntl(doomed[1], F_GETFD) >= 0);
 }
+
+TEST(a_place_is_closed_and_is_no_fd)
+{
+	struct kio *k = context_open(8);
+	int before = count_fds();
+
+	CHECK(kio_place_close(k, 1, 0) == 0);
+	CHECK(result_of_one(k, 1) == -ENXIO);
+	CHECK(kio_place_free(k, 0) == -ENXIO);
+	CHECK(kio_files_reserve(k, 2) == 0);
+	CHECK(kio_files_reserve(k, 2) == -EBUSY);
+	for (int round = 0; round < 3; round++) {
+		/* any place that is free; CLOEXEC would be refused */
+		CHECK(kio_sqe2(k, 2, IORING_OP_OPENAT, AT_FDCWD, "/dev/null", 0,
+			       0, NULL, 0, O_RDWR, -1, 0) == 0);
+		CHECK(result_of_one(k, 2) == 0);
+		CHECK(kio_sqe(k, 3, IORING_OP_WRITE | IOSQE_FIXED_FILE << 8, 0,
+			      "x", 0, 1, 0, 0) == 0);
+		CHECK(result_of_one(k, 3) == 1);
+		if (round == 0) {
+			CHECK(kio_place_free(k, 0) == 0);
+		} else {
+			CHECK(kio_place_close(k, 4, 0) == 0);
+			CHECK(result_of_one(k, 4) == 0);
+		}
+		CHECK(kio_place_close(k, 4, 0) == 0);
+		CHECK(result_of_one(k, 4) == -EBADF);
+	}
+	CHECK(count_fds() == before);
+	context_close(k);
+	guard_fire();
+}
+
+TEST(guard_leaves_the_fd_that_the_close_of_a_place_has)
+{
+	struct kio *k = context_open(8);
+
+	CHECK(fcntl(0, F_GETFD) >= 0);
+	CHECK(kio_files_reserve(k, 2) == 0);
+	CHECK(kio_place_close(k, 1, 1) == 0);
+	guard_fire();
+	CHECK(fcntl(0, F_GETFD) >= 0);
+}

@@ -253,9 +253,9 @@ static bool fault_fail(struct kio *k, struct io_uring_sqe *sqe, int32_t result)
 	return true;
 }
 
-static bool fault_is_stream(int fd)
+static bool fault_is_stream(const struct io_uring_sqe *sqe)
 {
-	int type = 0;
+	int type = 0, fd = sqe->flags & IOSQE_FIXED_FILE ? -1 : sqe->fd;
 	socklen_t length = sizeof(type);
 
 	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 &&
@@ -300,7 +300,7 @@ static uint32_t fault_cut(struct io_uring_sqe *sqe, int32_t bytes)
 
 	/* a datagram is never cut by the kernel */
 	if (row->cut == CUT_NEVER ||
-	    (row->cut == CUT_STREAM && !fault_is_stream(sqe->fd)))
+	    (row->cut == CUT_STREAM && !fault_is_stream(sqe)))
 		return 0;
 	switch (row->addr) {
 	case VECTORS:

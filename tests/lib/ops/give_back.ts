@@ -1,10 +1,12 @@
-import type { Result } from "@kio/kio";
+import { DirectFd, type Result } from "@kio/kio";
 import { loadShim } from "../../../ffi/load.ts";
 import type { Row } from "../../../lib/ops/table.ts";
 
 /** Closes the fds that a sample has made, as they are nobody's. */
 export function giveBack(row: Row, result: Result<unknown>): void {
   if (!result.ok) return;
+  // Its context may be closed by now.
+  if (result.value instanceof DirectFd) return void result.value.close();
   for (const fd of fdsIn(row, result.value)) loadShim().kio_fd_close(fd);
 }
 

@@ -12,9 +12,11 @@ import {
   asyncWrite,
   asyncWriteExact,
   AT_REMOVEDIR,
+  type DirectFd,
   IoContext,
   MSG_DONTWAIT,
   O_CREAT,
+  O_RDONLY,
   O_RDWR,
   O_TMPFILE,
   type PipeFds,
@@ -45,6 +47,7 @@ export class Place implements AsyncDisposable {
   readonly #ctx: IoContext;
   readonly #stack = new DisposableStack();
   readonly #peers = new Map<Socket, Socket>();
+  readonly #directs = new Map<IoContext, DirectFd>();
   /** Nothing is to be received. */
   readonly quiet: Socket = this.#pair();
   /** Nothing can be sent. */
@@ -154,12 +157,29 @@ export class Place implements AsyncDisposable {
     return this.#own(unwrap(Socket.open("ipv4")));
   }
 
-  /** Opens a context that has the file and the sockets as registered files 0 to
-   * 2. */
-  context(operationsMax = 64): IoContext {
+  /** Opens a context for a sample. It has the file and the sockets as registered
+   * files 0 to 2, or a direct descriptor and places for some more. */
+  async context(
+    { hasPlaces = false }: { readonly hasPlaces?: boolean },
+    operationsMax = 64,
+  ): Promise<IoContext> {
     const ctx = new IoContext({ entries: 64, operationsMax });
-    unwrap(ctx.registerFiles([this.file, this.quiet, this.full]));
+    if (hasPlaces) await this.givePlaces(ctx);
+    else unwrap(ctx.registerFiles([this.file, this.quiet, this.full]));
     return ctx;
+  }
+
+  /** Gives a context a direct descriptor, and places for some more. */
+  async givePlaces(ctx: IoContext): Promise<void> {
+    unwrap(ctx.reserveFiles(16));
+    const options = { direct: true } as const;
+    const opening = asyncOpen(ctx, "/proc/version", O_RDONLY, options);
+    this.#directs.set(ctx, await opening.orThrow());
+  }
+
+  /** The direct descriptor of a context. */
+  directOf(ctx: IoContext): DirectFd {
+    return this.#directs.get(ctx)!;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -28,6 +28,8 @@ export interface Sample {
   readonly works: Arguments;
   /** A call that nothing ends; left out where there is none. */
   readonly waits?: Arguments;
+  /** It needs a context that has places for direct descriptors. */
+  readonly hasPlaces?: true;
   /** False for what `link()` refuses. */
   readonly isLink?: false;
   /** It is a stream, of which the first result counts. */
@@ -223,6 +225,16 @@ export const SAMPLES: Readonly<Record<string, Sample>> = {
       openOptions(kio.RESOLVE_NO_SYMLINKS),
     ],
   },
+  OPEN_DIRECT: {
+    start: kio.asyncOpen,
+    works: ({ path: it }) => [
+      path(it),
+      flags(kio.O_RDONLY),
+      openOptions(0, true),
+    ],
+    hasPlaces: true,
+    isLink: false,
+  },
   FSTAT: {
     start: kio.asyncFstat,
     works: ({ file }) => [fd(file), options({ nanoseconds })],
@@ -376,8 +388,15 @@ export const SAMPLES: Readonly<Record<string, Sample>> = {
   },
   ACCEPT: {
     start: kio.asyncAccept,
-    works: ({ visited }) => [fd(visited)],
-    waits: ({ lonely }) => [fd(lonely)],
+    works: ({ visited }) => [fd(visited), accept(false)],
+    waits: ({ lonely }) => [fd(lonely), accept(false)],
+  },
+  ACCEPT_DIRECT: {
+    start: kio.asyncAccept,
+    works: ({ visited }) => [fd(visited), accept(true)],
+    waits: ({ lonely }) => [fd(lonely), accept(true)],
+    hasPlaces: true,
+    isLink: false,
   },
   ACCEPT_FROM: {
     start: kio.asyncAcceptFrom,
@@ -386,11 +405,13 @@ export const SAMPLES: Readonly<Record<string, Sample>> = {
   },
   SOCKET: {
     start: kio.asyncSocket,
-    works: () => [
-      argument("domain", kio.AF_INET, [...bad.NO_NUMBER_31, 65536]),
-      argument("type", kio.SOCK_STREAM, [...bad.NO_NUMBER_31, 256]),
-      argument("protocol", kio.IPPROTO_TCP, [...bad.NO_UINT31, 65536]),
-    ],
+    works: () => [...socket(), accept(false)],
+  },
+  SOCKET_DIRECT: {
+    start: kio.asyncSocket,
+    works: () => [...socket(), accept(true)],
+    hasPlaces: true,
+    isLink: false,
   },
   BIND: {
     start: kio.asyncBind,
@@ -497,6 +518,21 @@ export const SAMPLES: Readonly<Record<string, Sample>> = {
     isLink: false,
     isStream: true,
   },
+  ACCEPT_MULTISHOT_DIRECT: {
+    start: first(kio.asyncAcceptMultishot),
+    works: ({ visited }) => [fd(visited), accept(true)],
+    waits: ({ lonely }) => [fd(lonely), accept(true)],
+    hasPlaces: true,
+    isLink: false,
+    isStream: true,
+  },
+  INSTALL_FD: {
+    start: kio.asyncInstallFd,
+    works: (place, ctx) => [
+      argument("direct", place.directOf(ctx), [...bad.NO_FDS, 5, { fd: 5 }]),
+    ],
+    hasPlaces: true,
+  },
   POLL_MULTISHOT: {
     start: first(kio.asyncPollMultishot),
     works: ({ roomy }) => [...poll(roomy, kio.POLLOUT), queueMax],
@@ -542,13 +578,26 @@ function flagsOrOptions(
 }
 
 /** A number in place of the options is the mode. */
-function openOptions(resolve: number): Argument {
+function openOptions(resolve: number, direct = false): Argument {
   const others = [null, 5n, "x", true, Symbol("x"), -1, 0o10000, NaN];
   return objectOf("options", others, {
     dir: [undefined, bad.NO_FDS],
     mode: [0o600, bad.NO_MODES],
     resolve: [resolve, [...bad.NO_UINT31, 256]],
+    direct: [direct, bad.NO_BOOLEANS],
   });
+}
+
+function accept(direct: boolean): Argument {
+  return options({ direct: [direct, bad.NO_BOOLEANS] });
+}
+
+function socket(): Argument[] {
+  return [
+    argument("domain", kio.AF_INET, [...bad.NO_NUMBER_31, 65536]),
+    argument("type", kio.SOCK_STREAM, [...bad.NO_NUMBER_31, 256]),
+    argument("protocol", kio.IPPROTO_TCP, [...bad.NO_UINT31, 65536]),
+  ];
 }
 
 function sendfile(to: kio.Socket, file: number, count = 8): Argument[] {
@@ -605,6 +654,11 @@ export const CASES: readonly Case[] = KEYS.flatMap((key) => {
   const title = isOnly ? `${row.name}()` : `${row.name}() as ${key}`;
   return sample === undefined ? [] : [{ key, title, row, sample }];
 });
+
+/** Tells whether this kernel has an operation, in whatever way. */
+export function isThere(ctx: IoContext, { name }: table.Row): boolean {
+  return ctx.capabilities.operations[name] !== "none";
+}
 
 /** Starts the call that succeeds. */
 export function startGood(
