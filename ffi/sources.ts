@@ -15,6 +15,7 @@ import mailbox from "./shim/mailbox.c" with { type: "text" };
 import message from "./shim/message.c" with { type: "text" };
 import names from "./shim/names.c" with { type: "text" };
 import opcodes from "./shim/opcodes.c" with { type: "text" };
+import pool from "./shim/pool.c" with { type: "text" };
 import register from "./shim/register.c" with { type: "text" };
 import seams from "./shim/seams.h" with { type: "text" };
 import sqe from "./shim/sqe.c" with { type: "text" };
@@ -40,6 +41,7 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "message.c": message,
   "names.c": names,
   "opcodes.c": opcodes,
+  "pool.c": pool,
   "register.c": register,
   "seams.h": seams,
   "sqe.c": sqe,

@@ -87,6 +87,9 @@ export const rareSymbols = {
   kio_files_register: fn([K, BUFFER, LENGTH], INT),
   kio_files_update: fn([K, LENGTH, BUFFER, LENGTH], INT),
   kio_files_unregister: fn([K], INT),
+  kio_pool_open: fn([K, BUFFER, LENGTH, LENGTH, BUFFER], INT),
+  kio_pool_close: fn([K, LENGTH], VOID),
+  kio_receives_many: fn([], BOOL),
   kio_memory_map: fn([OFFSET], POINTER),
   kio_memory_unmap: fn([POINTER], VOID),
 

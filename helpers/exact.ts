@@ -1,3 +1,4 @@
+import type { BufferLease } from "../lib/BufferLease.ts";
 import {
   type BufferLike,
   checkFd,
@@ -12,6 +13,7 @@ import { MSG_WAITALL, POLLIN, POLLOUT } from "../lib/constants.ts";
 import { EAGAIN, EINTR, ESPIPE } from "../lib/errno.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
+import { bytesFor, held, isLease } from "../lib/ops/held.ts";
 import { SO_TYPE, SOL_SOCKET } from "../lib/ops/layout.ts";
 import {
   READ_EXACT,
@@ -105,9 +107,13 @@ export function asyncRecvExact(
 export function asyncSendExact(
   ctx: IoContext,
   fd: Fd,
-  data: BufferLike,
+  data: BufferLike | BufferLease,
   options: BoundOptions = {},
 ): UringOp<number> {
+  if (isLease(data)) {
+    const bytes = bytesFor(data, SEND_EXACT);
+    return held(data, asyncSendExact(ctx, fd, bytes, options));
+  }
   const ring = ringOf(ctx, SEND_EXACT);
   const sqe = sqeFor(SEND_EXACT, fd, data);
   sqe.opFlags = MSG_WAITALL;
@@ -163,10 +169,14 @@ export function asyncReadExact(
 export function asyncWriteExact(
   ctx: IoContext,
   fd: Fd,
-  data: BufferLike,
+  data: BufferLike | BufferLease,
   offset: Offset = 0,
   options: BoundOptions = {},
 ): UringOp<number> {
+  if (isLease(data)) {
+    const bytes = bytesFor(data, WRITE_EXACT);
+    return held(data, asyncWriteExact(ctx, fd, bytes, offset, options));
+  }
   const ring = ringOf(ctx, WRITE_EXACT);
   const sqe = sqeFor(WRITE_EXACT, fd, data);
   checkRange(offset, data.byteLength, WRITE_EXACT);

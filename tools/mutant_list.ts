@@ -203,9 +203,10 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a cancel that found nothing is repeated",
-    file: "lib/ring/Ring.ts",
-    from: "this.timers.set(low, this.shim.kio_now_ms() + CANCEL_RETRY_MS);",
-    to: "        void CANCEL_RETRY_MS;",
+    file: "lib/ring/cancel.ts",
+    from:
+      "core.timers.set(entry.slot, core.shim.kio_now_ms() + CANCEL_RETRY_MS);",
+    to: "void CANCEL_RETRY_MS;",
     tests: [FAULTS],
   },
   {
@@ -1286,16 +1287,14 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a queue that is full stops the kernel",
     file: "lib/ring/stream.ts",
-    from:
-      "    this.#pausing = true;\n    requestCancel(this.#core, this.#entry);\n",
+    from: "    this.#pausing = true;\n    requestCancel(core, entry);\n",
     to: "",
     tests: ["tests/lib/multishot_test.ts"],
   },
   {
     rule: "a consumer that comes back brings the kernel back",
     file: "lib/ring/stream.ts",
-    from:
-      "    if (this.#queue.length <= this.#queueMax >> 1) this.#resume();\n",
+    from: "      if (this.#held <= this.valuesMax >> 1) this.#resume();\n",
     to: "",
     tests: ["tests/lib/multishot_test.ts"],
   },
@@ -1323,15 +1322,15 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a shot that fails at once again and again pauses",
     file: "lib/ring/stream.ts",
-    from: "if (this.#vain > VAIN_MAX || isShort(-result)) {",
-    to: "if (isShort(-result)) {",
+    from: "this.goOn(this.#vain > VAIN_MAX || isShort(-result));",
+    to: "this.goOn(isShort(-result));",
     tests: ["tests/process/multishot.process.ts"],
   },
   {
     rule: "single shots do where there are no multishots",
     file: "lib/ring/stream.ts",
-    from: "      this.#sqe.ioprio = 0;\n",
-    to: "      return false;\n",
+    from: "      this.sqe.ioprio = 0;\n",
+    to: "      return this.conclude(result);\n",
     tests: ["tests/process/multishot.process.ts"],
   },
   {
@@ -1351,14 +1350,14 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a stream's next shot is no link of a chain",
     file: "lib/ring/stream.ts",
-    from: "if (this.#core.chaining) {",
-    to: "if (this.#core.closing) {",
+    from: "if (this.core.chaining) {",
+    to: "if (this.core.closing) {",
     tests: ["tests/lib/multishot_test.ts"],
   },
   {
     rule: "a shot that gives one value at once again and again pauses",
     file: "lib/ring/stream.ts",
-    from: "else if (result >= 0 && !this.#isSingle) this.#vain = vain + 1;",
+    from: "else if (result >= 0 && !this.isBrief) this.#vain = vain + 1;",
     to: "",
     tests: ["tests/lib/multishot_test.ts"],
   },

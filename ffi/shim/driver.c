@@ -145,6 +145,8 @@ int kio_step(struct kio *k, int32_t *out, uint32_t capacity, bool wait)
 		k->armed = false;
 		waiters_rest(k);
 	}
+	if (k->pools)
+		pools_publish(k);
 	/*
 	 * Without work to run for the ring GETEVENTS is left out: the call is
 	 * shorter. Operations that complete at once are posted all the same.

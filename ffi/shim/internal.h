@@ -107,6 +107,8 @@ struct kio {
 	/* for kio_stats() */
 	uint64_t entries, submissions, completions, overflows;
 	struct waiters waiters;
+	/* Rings of buffers: see pool.c. */
+	struct pool *pools;
 	/* The epoll instance of the event loop, -1 when it is not known. */
 	int32_t loop_fd;
 	bool wait_armed, loop_armed;
@@ -223,6 +225,12 @@ void waiters_updated(struct kio *k, uint32_t place, const int32_t *fds,
 int waiters_registered(struct kio *k, const int32_t *fds, uint32_t count);
 void waiters_unregistered(struct kio *k);
 void waiters_close(struct kio *k);
+
+/* ---- pool.c ------------------------------------------------------------ */
+
+/* Gives the kernel the buffers that JavaScript has given back. */
+void pools_publish(struct kio *k);
+void pools_free(struct kio *k);
 
 /* ---- mailbox.c, names.c ------------------------------------------------ */
 

@@ -22,7 +22,7 @@ struct lookup;
 #define EXPORT __attribute__((visibility("default")))
 
 /* Raised whenever a signature changes; ffi/load.ts compares it. */
-#define KIO_ABI 10
+#define KIO_ABI 11
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
 #define KIO_OP_READ_MULTISHOT 49 /* Linux 6.7 */
@@ -205,6 +205,13 @@ EXPORT int kio_files_register(struct kio *k, const int32_t *fds,
 EXPORT int kio_files_update(struct kio *k, uint32_t offset, const int32_t *fds,
 			    uint32_t count);
 EXPORT int kio_files_unregister(struct kio *k);
+
+/* ---- pool.c ------------------------------------------------------------ */
+
+EXPORT int kio_pool_open(struct kio *k, void *memory, uint32_t count,
+			 uint32_t size, int32_t *returned);
+EXPORT void kio_pool_close(struct kio *k, uint32_t group);
+EXPORT bool kio_receives_many(void);
 
 /* ---- mailbox.c --------------------------------------------------------- */
 

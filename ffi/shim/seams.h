@@ -105,6 +105,8 @@ struct io_uring_probe *seam_probe(struct io_uring *ring);
 int seam_register_ring_fd(struct io_uring *ring);
 int seam_register_workers(struct io_uring *ring, unsigned *workers);
 int seam_register_message(struct io_uring_sqe *message);
+int seam_register_buffers(struct io_uring *ring, struct io_uring_buf_reg *reg);
+bool seam_receives_many(void);
 #else
 /* The number of an operation, or one that no kernel has. */
 static inline uint8_t seam_opcode(uint8_t opcode)
@@ -139,5 +141,17 @@ static inline int seam_register_message(struct io_uring_sqe *message)
 {
 	return (int)syscall(__NR_io_uring_register, -1,
 			    KIO_REGISTER_SEND_MSG_RING, message, 1);
+}
+
+static inline int seam_register_buffers(struct io_uring *ring,
+					struct io_uring_buf_reg *reg)
+{
+	return io_uring_register_buf_ring(ring, reg, 0);
+}
+
+/* The trial of multishot receives may fail. */
+static inline bool seam_receives_many(void)
+{
+	return true;
 }
 #endif

@@ -6,7 +6,7 @@ import type { IoContext } from "../IoContext.ts";
 import type { Ring } from "../ring/Ring.ts";
 import { Sqe } from "../ring/sqe.ts";
 import { startStream } from "../ring/start.ts";
-import type { Values } from "../ring/stream.ts";
+import { Stream, type Values } from "../ring/stream.ts";
 import type { UringStream } from "../UringStream.ts";
 import { ACCEPT_MULTISHOT, POLL_MULTISHOT, type Row } from "./table.ts";
 
@@ -110,7 +110,12 @@ export function asyncAcceptMultishot(
   sqe.fd = checkFd(fd, ACCEPT_MULTISHOT);
   sqe.ioprio = IORING_ACCEPT_MULTISHOT;
   const queueMax = queueMaxOf(options, ACCEPT_MULTISHOT);
-  return startStream(ring, ACCEPT_MULTISHOT, sqe, newFds(ring), queueMax);
+  return startStream(
+    ring,
+    ACCEPT_MULTISHOT,
+    sqe,
+    (entry) => new Stream(ring, entry, sqe, newFds(ring), queueMax),
+  );
 }
 
 const EVENTS: Values<number> = {
@@ -169,5 +174,10 @@ export function asyncPollMultishot(
   sqe.len = IORING_POLL_ADD_MULTI;
   sqe.opFlags = checkInteger(events, 0xffff, "events", POLL_MULTISHOT.verb);
   const queueMax = queueMaxOf(options, POLL_MULTISHOT);
-  return startStream(ring, POLL_MULTISHOT, sqe, EVENTS, queueMax);
+  return startStream(
+    ring,
+    POLL_MULTISHOT,
+    sqe,
+    (entry) => new Stream(ring, entry, sqe, EVENTS, queueMax),
+  );
 }

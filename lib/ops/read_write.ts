@@ -1,4 +1,5 @@
 /** Operations that read and write at an offset, which a stream ignores. */
+import type { BufferLease } from "../BufferLease.ts";
 import {
   type BufferLike,
   checkBuffer,
@@ -14,6 +15,7 @@ import type { Ring } from "../ring/Ring.ts";
 import { IOSQE_FIXED_FILE, Sqe } from "../ring/sqe.ts";
 import { start, startWaiting } from "../ring/start.ts";
 import type { UringOp } from "../UringOp.ts";
+import { bytesFor, held, isLease } from "./held.ts";
 import {
   READ,
   READ_FIXED,
@@ -118,9 +120,12 @@ export function asyncRead(
 export function asyncWrite(
   ctx: IoContext,
   fd: Fd,
-  data: BufferLike,
+  data: BufferLike | BufferLease,
   offset: Offset = 0,
 ): UringOp<number> {
+  if (isLease(data)) {
+    return held(data, asyncWrite(ctx, fd, bytesFor(data, WRITE), offset));
+  }
   const ring = ringOf(ctx, WRITE);
   const file = checkFd(fd, WRITE);
   const length = checkBuffer(data, WRITE);
@@ -213,9 +218,13 @@ export function asyncReadFixed(
 export function asyncWriteFixed(
   ctx: IoContext,
   index: number,
-  data: BufferLike,
+  data: BufferLike | BufferLease,
   offset: Offset = 0,
 ): UringOp<number> {
+  if (isLease(data)) {
+    const bytes = bytesFor(data, WRITE_FIXED);
+    return held(data, asyncWriteFixed(ctx, index, bytes, offset));
+  }
   const ring = ringOf(ctx, WRITE_FIXED);
   return startFixed(ring, WRITE_FIXED, index, data, offset);
 }

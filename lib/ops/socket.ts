@@ -1,4 +1,5 @@
 /** Sockets: connections, and bytes over them. */
+import type { BufferLease } from "../BufferLease.ts";
 import {
   type BufferLike,
   checkBuffer,
@@ -15,6 +16,7 @@ import { UnixConnect } from "../ring/steps.ts";
 import { addressFromBytes, type SocketAddress } from "../SocketAddress.ts";
 import type { UringOp } from "../UringOp.ts";
 import { checkAddress } from "./address.ts";
+import { bytesFor, held, isLease } from "./held.ts";
 import { ADDRESS_SIZE } from "./layout.ts";
 import { ACCEPT, ACCEPT_FROM, CONNECT, RECV, SEND, SHUTDOWN } from "./table.ts";
 
@@ -275,9 +277,12 @@ export function asyncRecv(
 export function asyncSend(
   ctx: IoContext,
   fd: Fd,
-  data: BufferLike,
+  data: BufferLike | BufferLease,
   flags = 0,
 ): UringOp<number> {
+  if (isLease(data)) {
+    return held(data, asyncSend(ctx, fd, bytesFor(data, SEND), flags));
+  }
   const ring = ringOf(ctx, SEND);
   const socket = checkFd(fd, SEND);
   const length = checkBuffer(data, SEND);

@@ -67,6 +67,7 @@ export const SENDFILE: Row<"splice"> = row({ name: "asyncSendfile", verb: "send 
 export const ACCEPT: Row<"accept"> = row({ name: "asyncAccept", verb: "accept", yields: FD, opcode: 13, since: "5.5", fault: "accept", holdsBack: true });
 export const ACCEPT_FROM: Row<"accept"> = row({ name: "asyncAcceptFrom", verb: "accept", yields: DECODED, opcode: 13, since: "5.5", fault: "accept", makesFd: true, holdsBack: true });
 export const ACCEPT_MULTISHOT: Row<"accept"> = row({ name: "asyncAcceptMultishot", verb: "accept", yields: FD, opcode: 13, since: "5.19", fault: "accept" });
+export const RECV_MULTISHOT: Row<"recv"> = row({ name: "asyncRecvMultishot", verb: "receive", yields: NOTHING, opcode: 27, since: "6.0", fault: "recv" });
 export const CONNECT: Row<"connect"> = row({ name: "asyncConnect", verb: "connect", yields: NOTHING, opcode: 16, since: "5.5", fault: "connect" });
 export const RECV: Row<"recv"> = row({ name: "asyncRecv", verb: "receive", yields: COUNT, opcode: 27, since: "5.6", fault: "recv" });
 export const SEND: Row<"send"> = row({ name: "asyncSend", verb: "send", yields: COUNT, opcode: 26, since: "5.6", fault: "send" });

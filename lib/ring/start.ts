@@ -5,15 +5,14 @@
  */
 import { checkBounds } from "../check.ts";
 import type { UringOp } from "../UringOp.ts";
-import type { UringStream } from "../UringStream.ts";
 import { bound, type BoundOptions } from "./bounds.ts";
-import type { Extra, Transfer } from "./entry.ts";
+import type { Entry, Extra, Transfer } from "./entry.ts";
 import type { Operation } from "./operation.ts";
 import type { Retained } from "./retained.ts";
 import type { Ring } from "./Ring.ts";
 import { IOSQE_FIXED_FILE, type Sqe } from "./sqe.ts";
 import { WaitingOperation } from "./steps.ts";
-import { Stream, type Values } from "./stream.ts";
+import type { Stream } from "./stream.ts";
 
 /** Starts an operation of one submission. */
 export function start<T>(
@@ -43,22 +42,21 @@ export function startWaiting<T>(
   return start(ring, operation, sqe, { ...extra, steps });
 }
 
-/** Starts a multishot operation. */
-export function startStream<T>(
+/** Starts a multishot operation, with the stream that `make` makes of it. */
+export function startStream<S extends Stream<unknown>>(
   ring: Ring,
   operation: Operation,
   sqe: Sqe,
-  values: Values<T>,
-  queueMax: number,
-): UringStream<T> {
+  make: (entry: Entry) => S,
+): S {
   if (ring.chaining) {
     throw new TypeError(
       `Cannot ${operation.verb} many times in link(): the chain would never go on; start it before`,
     );
   }
   const entry = ring.take(operation);
-  const shots = new Stream(ring, entry, sqe, values, queueMax);
-  const status = sqe.submit(ring.shim, ring.handle, entry.id);
+  const shots = make(entry);
+  const status = shots.prepare(ring.shim, ring.handle, entry.id);
   const { retained } = sqe;
   ring.enterSubmitted(entry, null, fdOf(sqe), retained, status, { shots });
   return shots;
