@@ -18,7 +18,9 @@ export type Support = "ring" | "syscall" | "none";
  * processed when the thread asks for them. `COOP_TASKRUN` (5.19) is what is
  * used without these. `SUBMIT_ALL` (5.18): a wrong operation does not end a
  * batch. `NO_IOWAIT` (6.15): waiting does not count as load of the processor.
- * `SYNC_MSG_RING` (6.13): threads without a ring can wake one.
+ * `SYNC_MSG_RING` (6.13): threads without a ring can wake one. `RECV_MULTISHOT`
+ * (6.0): a receive goes on by itself, and a trial has shown that it does not
+ * forget the end of a connection.
  */
 export type Feature =
   | "SINGLE_ISSUER"
@@ -26,7 +28,8 @@ export type Feature =
   | "COOP_TASKRUN"
   | "SUBMIT_ALL"
   | "NO_IOWAIT"
-  | "SYNC_MSG_RING";
+  | "SYNC_MSG_RING"
+  | "RECV_MULTISHOT";
 
 /** The operations and features of this kernel; see `IoContext.probe()`. */
 export interface Capabilities {
@@ -61,6 +64,7 @@ export function probe(handle: Deno.PointerObject | null): Capabilities {
       SUBMIT_ALL: (setup & SETUP_SUBMIT_ALL) !== 0,
       NO_IOWAIT: (features & FEAT_NO_IOWAIT) !== 0,
       SYNC_MSG_RING: hasSyncMessages !== 0,
+      RECV_MULTISHOT: loadShim().kio_receives_many(),
     }),
   });
 }

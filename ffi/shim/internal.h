@@ -109,6 +109,9 @@ struct kio {
 	struct waiters waiters;
 	/* Rings of buffers: see pool.c. */
 	struct pool *pools;
+	/* Completions in a row of this operation, see harvest(). */
+	uint64_t burst_of;
+	uint32_t burst;
 	/* The epoll instance of the event loop, -1 when it is not known. */
 	int32_t loop_fd;
 	bool wait_armed, loop_armed;

@@ -17,9 +17,8 @@ const POISON = 0xfd;
 /** A stream of a pool. */
 export interface PoolStream {
   cancel(): void;
-  /** Goes on after a want of buffers. Returns false if it does not wait for one
-   * any more. */
-  feed(): boolean;
+  /** Goes on after a want of buffers. */
+  feed(): void;
 }
 
 export class Pool {
@@ -37,7 +36,7 @@ export class Pool {
   closing = false;
   readonly #streams = new Set<PoolStream>();
   /** Streams that wait for a buffer, the longest first. */
-  readonly #starved: PoolStream[] = [];
+  readonly #starved = new Set<PoolStream>();
   /** The leases that are out, by buffer. */
   readonly #leases: (Lease | null)[];
   #leased = 0;
@@ -76,7 +75,7 @@ export class Pool {
   }
 
   get starved(): number {
-    return this.#starved.length;
+    return this.#starved.size;
   }
 
   /** Buffers that nobody has: the kernel may pick them, or will when it knows
@@ -102,6 +101,7 @@ export class Pool {
 
   delete(stream: PoolStream): void {
     this.#streams.delete(stream);
+    this.#starved.delete(stream);
     if (this.closing && this.#streams.size === 0) this.#end(true);
   }
 
@@ -109,7 +109,7 @@ export class Pool {
    * then the kernel knows of those that were given back. */
   starve(stream: PoolStream): void {
     this.starvations++;
-    this.#starved.push(stream);
+    this.#starved.add(stream);
     this.ring.starving.add(this);
   }
 
@@ -117,10 +117,12 @@ export class Pool {
    * receive leaves its buffer to the next, in the next step. */
   feed(): void {
     let left = this.free;
-    while (left > 0 && this.#starved.length > 0) {
-      if (this.#starved.shift()!.feed()) left--;
+    for (const stream of this.#starved) {
+      if (left-- === 0) break;
+      this.#starved.delete(stream);
+      stream.feed();
     }
-    if (this.#starved.length === 0) this.ring.starving.delete(this);
+    if (this.#starved.size === 0) this.ring.starving.delete(this);
   }
 
   // ---- its buffers ----------------------------------------------------------

@@ -190,11 +190,9 @@ export class LeaseStream extends Stream<BufferLease>
     super.arm();
   }
 
-  feed(): boolean {
-    if (!this.waitsFor(Lack.BUFFER)) return false;
+  feed(): void {
     this.#isStarved = false;
     this.rearm();
-    return true;
   }
 
   override prepare(
@@ -226,7 +224,10 @@ export class LeaseStream extends Stream<BufferLease>
       this.#pool.giveBack(flags >>> BUFFER_SHIFT);
       flags = 0;
     }
-    if (this.isGivenUp && result <= 0) return this.conclude(result);
+    if (this.isGivenUp && result <= 0) {
+      // A want of buffers would be no end.
+      return this.conclude(result === -ENOBUFS ? 0 : result);
+    }
     if (result === -ENOBUFS) {
       this.core.silent++;
       this.#isStarved = true;

@@ -255,6 +255,10 @@ export class Stream<T> implements UringStream<T>, Shots {
 
   // ---- the kernel -----------------------------------------------------------
 
+  get isStopping(): boolean {
+    return this.#pausing || this.#failed !== 0;
+  }
+
   prepare(shim: Shim, handle: Deno.PointerObject, id: number): number {
     return this.sqe.submit(shim, handle, id);
   }
