@@ -433,14 +433,15 @@ bool seam_holds(struct kio *k, struct io_uring_cqe *cqe)
 	struct seam_faults *f = faults_of(k);
 	struct fault_mark mark, *found;
 
-	/* a poll that goes on: in order with its end */
-	if (cqe->user_data & (UD_MESSAGE | UD_INTERNAL) ||
-	    cqe->flags & IORING_CQE_F_MORE)
+	if (cqe->user_data & (UD_MESSAGE | UD_INTERNAL))
 		return false;
 	found = fault_mark_of(k, cqe->user_data);
 	if (!found)
 		return false;
 	mark = *found;
+	/* its end comes behind it: each waits as long */
+	if (cqe->flags & IORING_CQE_F_MORE)
+		return mark.kind != FAULT_ERROR && fault_hold(k, cqe, &mark);
 	*found = f->marks[--f->mark_count];
 	if (mark.kind != FAULT_ERROR)
 		return fault_hold(k, cqe, &mark);
