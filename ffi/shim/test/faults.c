@@ -422,6 +422,11 @@ static bool fault_hold(struct kio *k, const struct io_uring_cqe *cqe,
 	if (mark->kind == FAULT_BATCH)
 		due_ms -= (int64_t)due_ms % (int64_t)mark->delay_ms;
 	f->held = held;
+	/* those of one operation stay in order */
+	for (uint32_t i = 0; i < f->held_count; i++)
+		if (held[i].cqe.user_data == cqe->user_data &&
+		    held[i].due_ms > due_ms)
+			due_ms = held[i].due_ms;
 	held += f->held_count++;
 	held->due_ms = due_ms;
 	memcpy(&held->cqe, cqe, sizeof(held->cqe));
@@ -439,7 +444,6 @@ bool seam_holds(struct kio *k, struct io_uring_cqe *cqe)
 	if (!found)
 		return false;
 	mark = *found;
-	/* its end comes behind it: each waits as long */
 	if (cqe->flags & IORING_CQE_F_MORE)
 		return mark.kind != FAULT_ERROR && fault_hold(k, cqe, &mark);
 	*found = f->marks[--f->mark_count];
