@@ -107,6 +107,7 @@ export class LeaseStream extends Stream<BufferLease>
 
   send(lease: Lease, fd: number): void {
     const { sends, ring } = this.#pool;
+    ring.checkOpen("send a lease");
     // A part is missing: what comes behind it is not sent either.
     if (this.#hasGap) return;
     let queue = sends.get(fd);

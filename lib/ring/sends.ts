@@ -56,15 +56,10 @@ export class Sends extends Waiting {
     return this.#queue.length === 0;
   }
 
-  /** Queues a lease. It throws if the context is closed or full. */
+  /** Queues a lease. It throws if the context is full. */
   push(lease: Lease): void {
-    const ring = this.#ring;
-    ring.checkOpen(SEND_TO.verb);
-    if (this.#queue.length > 0) {
-      this.#queue.push(lease);
-      return;
-    }
-    this.#start(ring.take(SEND_TO), lease);
+    if (this.#queue.length > 0) this.#queue.push(lease);
+    else this.#start(this.#ring.take(SEND_TO), lease);
   }
 
   #start(entry: Entry, lease: Lease): void {

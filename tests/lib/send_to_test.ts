@@ -5,6 +5,7 @@ import {
   asyncRecvMultishot,
   asyncSend,
   asyncSendExact,
+  asyncSendmsg,
   asyncShutdown,
   type BufferLease,
   BufferPool,
@@ -366,7 +367,7 @@ kioTest("sendTo() sends datagrams, and an empty one", async (ctx) => {
   const buffer = new Uint8Array(8);
   for (const it of ["one", "two", ""]) {
     const sent = it === ""
-      ? await (await import("@kio/kio")).asyncSendmsg(ctx, pair.left, {
+      ? await asyncSendmsg(ctx, pair.left, {
         buffers: [],
       })
       : await asyncSend(ctx, pair.left, bytes(it));
