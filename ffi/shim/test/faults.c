@@ -420,13 +420,9 @@ static bool fault_hold(struct kio *k, const struct io_uring_cqe *cqe,
 		return false;
 	/* all that come in one period are handed out together */
 	if (mark->kind == FAULT_BATCH)
-		due_ms -= (int64_t)due_ms % (int64_t)mark->delay_ms;
+		due_ms = (double)((int64_t)due_ms -
+				  (int64_t)due_ms % (int64_t)mark->delay_ms);
 	f->held = held;
-	/* those of one operation stay in order */
-	for (uint32_t i = 0; i < f->held_count; i++)
-		if (held[i].cqe.user_data == cqe->user_data &&
-		    held[i].due_ms > due_ms)
-			due_ms = held[i].due_ms;
 	held += f->held_count++;
 	held->due_ms = due_ms;
 	memcpy(&held->cqe, cqe, sizeof(held->cqe));
@@ -444,9 +440,8 @@ bool seam_holds(struct kio *k, struct io_uring_cqe *cqe)
 	if (!found)
 		return false;
 	mark = *found;
-	if (cqe->flags & IORING_CQE_F_MORE)
-		return mark.kind != FAULT_ERROR && fault_hold(k, cqe, &mark);
-	*found = f->marks[--f->mark_count];
+	if (!(cqe->flags & IORING_CQE_F_MORE))
+		*found = f->marks[--f->mark_count];
 	if (mark.kind != FAULT_ERROR)
 		return fault_hold(k, cqe, &mark);
 	/* not if another step has ended the chain, or it was cancelled before */
