@@ -592,7 +592,7 @@ kioTest(
     using small = new IoContext(1);
     using pool = new BufferPool(small, { count: 64, size: 16 });
     using sockets = new DisposableStack();
-    const pairs = Array.from({ length: 200 }, () => sockets.use(unixPair()));
+    const pairs = Array.from({ length: 1000 }, () => sockets.use(unixPair()));
     const sums = pairs.map(async ({ left, right }, i) => {
       const data = pattern(300, i);
       const stream = asyncRecvMultishot(small, right, pool);
