@@ -48,11 +48,17 @@ static void pool_free(struct pool *pool)
 	free(pool);
 }
 
+/*
+ * Linux 6.1 keeps what it knows of the groups below, also of those that were
+ * closed: the next ring of that number would begin in the middle.
+ */
+#define GROUP_MIN 64
+
 /* Gives the first number that no pool of the context has. */
 static uint16_t group_free(const struct kio *k)
 {
 	const struct pool *pool = k->pools;
-	uint16_t group = 0;
+	uint16_t group = GROUP_MIN;
 
 	while (pool) {
 		bool taken = pool->group == group;
