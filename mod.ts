@@ -61,7 +61,14 @@ export {
   type Success,
   unwrap,
 } from "./lib/result.ts";
-export type { ContextStats, PendingOperation } from "./lib/ring/stats.ts";
+export type {
+  ContextStats,
+  PendingOperation,
+  PooledBuffer,
+  PoolStats,
+} from "./lib/ring/stats.ts";
+export type { BufferLease } from "./lib/BufferLease.ts";
+export { BufferPool, type BufferPoolOptions } from "./lib/BufferPool.ts";
 export type { UringOp } from "./lib/UringOp.ts";
 export type { UringStream } from "./lib/UringStream.ts";
 export {

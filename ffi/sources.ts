@@ -18,6 +18,7 @@ import mailbox from "./shim/mailbox.c" with { type: "text" };
 import message from "./shim/message.c" with { type: "text" };
 import names from "./shim/names.c" with { type: "text" };
 import opcodes from "./shim/opcodes.c" with { type: "text" };
+import pool from "./shim/pool.c" with { type: "text" };
 import register from "./shim/register.c" with { type: "text" };
 import restrict from "./shim/restrict.c" with { type: "text" };
 import seams from "./shim/seams.h" with { type: "text" };
@@ -48,6 +49,7 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "message.c": message,
   "names.c": names,
   "opcodes.c": opcodes,
+  "pool.c": pool,
   "register.c": register,
   "restrict.c": restrict,
   "seams.h": seams,

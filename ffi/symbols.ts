@@ -95,6 +95,9 @@ export const rareSymbols = {
   kio_memory_register: fn([K, LENGTH, BUFFER, OFFSET], INT),
   kio_memory_unregister: fn([K, LENGTH], INT),
   kio_zero_copy_reset: fn([K], VOID),
+  kio_pool_open: fn([K, BUFFER, LENGTH, LENGTH, BUFFER], INT),
+  kio_pool_close: fn([K, LENGTH], VOID),
+  kio_receives_many: fn([], BOOL),
   kio_memory_map: fn([OFFSET], POINTER),
   kio_memory_unmap: fn([POINTER], VOID),
 

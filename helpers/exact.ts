@@ -1,3 +1,4 @@
+import type { BufferLease } from "../lib/BufferLease.ts";
 import {
   type BufferLike,
   checkFd,
@@ -18,6 +19,7 @@ import {
 import { EAGAIN, EINTR, ESPIPE } from "../lib/errno.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
+import { bytesFor, held, isLease } from "../lib/ops/held.ts";
 import { READ_EXACT, RECV_EXACT, SEND_EXACT } from "../lib/ops/table.ts";
 import type { BoundOptions } from "../lib/ring/bounds.ts";
 import type { Transfer } from "../lib/ring/entry.ts";
@@ -99,7 +101,7 @@ export function asyncRecvExact(
  * @param fd The socket.
  * @param data The data, of any length, or 1 to 1024 buffers, one after the
  * other, of which some may be empty. It must be neither transferred nor changed
- * until completion.
+ * until completion. A lease is held until then.
  * @param options `timeoutMs` and `signal` for the whole transfer.
  * @returns The length of the data. `EPIPE`, `ECONNRESET`, `ETIMEDOUT`,
  * `ECANCELED` … `error.bytesTransferred` tells how many bytes the kernel has
@@ -124,9 +126,13 @@ export function asyncRecvExact(
 export function asyncSendExact(
   ctx: IoContext,
   fd: Fd,
-  data: BufferLike | readonly BufferLike[],
+  data: BufferLike | BufferLease | readonly BufferLike[],
   options: BoundOptions = {},
 ): UringOp<number> {
+  if (isLease(data)) {
+    const bytes = bytesFor(data, SEND_EXACT);
+    return held(data, asyncSendExact(ctx, fd, bytes, options));
+  }
   const ring = ringOf(ctx, SEND_EXACT);
   if (Array.isArray(data)) return sendAll(ring, fd, data, options);
   const sqe = sqeFor(ring, SEND_EXACT, fd, data as BufferLike);

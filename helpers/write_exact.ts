@@ -1,3 +1,4 @@
+import type { BufferLease } from "../lib/BufferLease.ts";
 import {
   type BufferLike,
   checkBoolean,
@@ -11,6 +12,7 @@ import {
 import { POLLOUT, RWF_NOWAIT } from "../lib/constants.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
+import { bytesFor, held, isLease } from "../lib/ops/held.ts";
 import { IORING_FSYNC_DATASYNC } from "../lib/ops/layout.ts";
 import type { RwOptions } from "../lib/ops/read_write.ts";
 import { FDATASYNC, WRITE_EXACT, WRITEV } from "../lib/ops/table.ts";
@@ -85,10 +87,14 @@ export interface WriteExactOptions extends BoundOptions, RwOptions {
 export function asyncWriteExact(
   ctx: IoContext,
   fd: Fd,
-  data: BufferLike | readonly BufferLike[],
+  data: BufferLike | BufferLease | readonly BufferLike[],
   offset: Offset = 0,
   options: WriteExactOptions = {},
 ): UringOp<number> {
+  if (isLease(data)) {
+    const bytes = bytesFor(data, WRITE_EXACT);
+    return held(data, asyncWriteExact(ctx, fd, bytes, offset, options));
+  }
   const ring = ringOf(ctx, WRITE_EXACT);
   const { verb } = WRITE_EXACT;
   checkOptions(options, verb);

@@ -22,7 +22,9 @@ export type Support = "ring" | "syscall" | "none" | "off";
  * used without these. `SUBMIT_ALL` (5.18): a wrong operation does not end a
  * batch. `NO_IOWAIT` (6.15): waiting does not count as load of the processor.
  * `SYNC_MSG_RING` (6.13): threads without a ring can wake one. `SEND_ZC` (6.1):
- * `asyncSendZc()` and `asyncSendmsgZc()` do not copy.
+ * `asyncSendZc()` and `asyncSendmsgZc()` do not copy. `RECV_MULTISHOT` (6.0): a
+ * receive goes on by itself, and a trial has shown that it does not forget the
+ * end of a connection.
  */
 export type Feature =
   | "SINGLE_ISSUER"
@@ -31,7 +33,8 @@ export type Feature =
   | "SUBMIT_ALL"
   | "NO_IOWAIT"
   | "SYNC_MSG_RING"
-  | "SEND_ZC";
+  | "SEND_ZC"
+  | "RECV_MULTISHOT";
 
 /** The operations and features of this kernel; see `IoContext.probe()`. */
 export interface Capabilities {
@@ -71,6 +74,7 @@ export function probe(
       NO_IOWAIT: (features & FEAT_NO_IOWAIT) !== 0,
       SYNC_MSG_RING: hasSyncMessages !== 0,
       SEND_ZC: [SEND_ZC, SENDMSG_ZC].every(({ opcode }) => opcodes[opcode]),
+      RECV_MULTISHOT: loadShim().kio_receives_many(),
     }),
   });
 }

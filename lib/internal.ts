@@ -6,6 +6,7 @@
  */
 import type { Operation } from "./ring/operation.ts";
 import type { Failure, Result } from "./result.ts";
+import type { Pool } from "./ring/pool.ts";
 import type { Ring } from "./ring/Ring.ts";
 import type { UringOp } from "./UringOp.ts";
 
@@ -20,6 +21,9 @@ export const DECODE: unique symbol = Symbol("decode");
 
 /** Key of the function that starts jobs of a `BlockingPool`. */
 export const START: unique symbol = Symbol("start");
+
+/** Key of the pool behind a `BufferPool`. */
+export const POOL: unique symbol = Symbol("pool");
 
 /** A call that a thread makes. */
 export interface JobCall {
@@ -64,6 +68,28 @@ export function ringOf(
   throw new TypeError(
     `Cannot ${operation.verb}: the first argument must be an IoContext`,
   );
+}
+
+/**
+ * Gives the pool behind a `BufferPool` of a ring.
+ *
+ * @throws {TypeError} If `pool` is no `BufferPool` of this context, or is
+ * closed.
+ */
+export function poolOf(
+  pool: unknown,
+  ring: Ring,
+  { verb }: { readonly verb: string },
+): Pool {
+  const found = (pool as { readonly [POOL]?: Pool } | null | undefined)?.[POOL];
+  if (found === undefined || found.ring !== ring) {
+    throw new TypeError(
+      `Cannot ${verb}: expected a BufferPool of the same IoContext`,
+    );
+  }
+  if (!found.closing) return found;
+  ring.checkOpen(verb);
+  throw new TypeError(`Cannot ${verb}: the BufferPool is closed`);
 }
 
 /**

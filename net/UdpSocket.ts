@@ -278,7 +278,8 @@ export class UdpSocket extends Socket {
     const buffer = new Uint8Array(bufferSize);
     const receiving = receivingOf(ring, fd, buffer, MSG_TRUNC);
     const values = datagramsIn(receiving, buffer);
-    return startStream(ring, RECVMSG, receiving.sqe, values, queueMax);
+    const { sqe } = receiving;
+    return startStream(ring, RECVMSG, sqe, values, queueMax);
   }
 
   /**

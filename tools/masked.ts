@@ -10,7 +10,8 @@ import { summariesIn } from "./summary.ts";
 const LINUX_6_1 = "NO_IOWAIT,SYNC_MSG_RING,FTRUNCATE";
 
 /** All but IOWQ_MAX_WORKERS: some of the tests see its effect. */
-const EVERYTHING = `${LINUX_6_1},SUBMIT_ALL,REGISTERED_RING,SEND_ZC`;
+const EVERYTHING =
+  `${LINUX_6_1},SUBMIT_ALL,REGISTERED_RING,SEND_ZC,BUFFER_RING,RECV_MULTISHOT`;
 
 const MASKS: readonly string[] = [
   LINUX_6_1,
@@ -18,6 +19,7 @@ const MASKS: readonly string[] = [
   "SUBMIT_ALL",
   "REGISTERED_RING",
   "SEND_ZC",
+  "RECV_MULTISHOT",
   EVERYTHING,
 ];
 
@@ -30,6 +32,8 @@ const SHORT_TESTS = [
   "io_link",
   "io_socket",
   "msg_ring",
+  "recv_multishot",
+  "send_to",
   "socket_setup",
   "wake",
   "zero_copy",

@@ -247,6 +247,7 @@ void context_destroy(struct kio *k)
 	close_parcels(&k->inbox);
 	close_parcels(&k->late);
 	io_uring_queue_exit(&k->ring);
+	pools_free(k);
 	waiters_close(k);
 	seam_context_end(k);
 	seam_unwatch_all(k);

@@ -7,6 +7,10 @@
 
 #include <string.h>
 
+/* Completions of one multishot in a row that end a step: the kernel posts as
+ * many before it lets others go on. */
+#define BURST_MAX 32
+
 /* Tells whether the kernel has work for the ring to run. */
 static bool has_work(const struct kio *k)
 {
@@ -65,6 +69,8 @@ inline bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out)
 	uint64_t user_data = cqe->user_data;
 	int closing = -1;
 
+	if (cqe->flags & IORING_CQE_F_BUFFER)
+		seam_buffer_take(k, cqe);
 	if (!(user_data & UD_MESSAGE)) {
 		if (user_data & UD_INTERNAL) {
 			if (!internal_reported(k, cqe))
@@ -93,6 +99,13 @@ inline bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out)
 	return true;
 }
 
+/* Counts completions of one multishot in a row. */
+static void note_burst(struct kio *k, uint64_t user_data)
+{
+	k->burst = user_data == k->burst_of ? k->burst + 1 : 1;
+	k->burst_of = user_data;
+}
+
 uint32_t harvest(struct kio *k, int32_t *out, uint32_t capacity)
 {
 	struct io_uring_cq *cq = &k->ring.cq;
@@ -103,6 +116,8 @@ uint32_t harvest(struct kio *k, int32_t *out, uint32_t capacity)
 	for (; head != tail && count < capacity; head++) {
 		struct io_uring_cqe *cqe = &cq->cqes[head & *cq->kring_mask];
 
+		if (cqe->flags & IORING_CQE_F_MORE)
+			note_burst(k, cqe->user_data);
 		if (!seam_holds(k, cqe))
 			count += take(k, cqe, out ? out + 4 * count : NULL);
 	}
@@ -147,6 +162,9 @@ int kio_step(struct kio *k, int32_t *out, uint32_t capacity, bool wait)
 		k->armed = false;
 		waiters_rest(k);
 	}
+	k->burst = 0;
+	if (k->pools)
+		pools_publish(k);
 	/*
 	 * Without work to run for the ring GETEVENTS is left out: the call is
 	 * shorter. Operations that complete at once are posted all the same.
@@ -170,8 +188,9 @@ int kio_step(struct kio *k, int32_t *out, uint32_t capacity, bool wait)
 		wait = wait && !count && ret >= 0 &&
 		       (kio_now_ms() - start_ms) * 1e6 < WAIT_NS / 2 &&
 		       !kio_loop_is_ready(k);
-	} while (wait ||
-		 (ret >= 0 && fresh && count < capacity && has_work(k)));
+		/* One that pours has to be stopped before it takes all buffers. */
+	} while (wait || (ret >= 0 && fresh && count < capacity &&
+			  k->burst < BURST_MAX && has_work(k)));
 	if (count < capacity &&
 	    atomic_load_explicit(&k->answered, memory_order_relaxed)) {
 		atomic_store(&k->answered, false);

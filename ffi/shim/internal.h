@@ -155,6 +155,11 @@ struct kio {
 	/* for kio_stats() */
 	uint64_t entries, submissions, completions, overflows;
 	struct waiters waiters;
+	/* Rings of buffers: see pool.c. */
+	struct pool *pools;
+	/* Completions in a row of this operation, see harvest(). */
+	uint64_t burst_of;
+	uint32_t burst;
 	/* The epoll instance of the event loop, -1 when it is not known. */
 	int32_t loop_fd;
 	bool wait_armed, loop_armed;
@@ -164,6 +169,18 @@ struct kio {
 	/* NULL but in builds for tests: see seams.h */
 	struct seam_faults *seam_faults;
 	struct seam_watch *seam_watch;
+};
+
+/* A ring of buffers. */
+struct pool {
+	struct pool *next;
+	struct io_uring_buf_ring *ring;
+	size_t ring_size;
+	char *memory;
+	/* JavaScript's: how many ids follow, and the ids */
+	int32_t *returned;
+	uint32_t size, mask;
+	uint16_t group, tail;
 };
 
 struct mapping {
@@ -290,6 +307,12 @@ int waiters_registered(struct kio *k, const int32_t *fds, uint32_t count);
 void waiters_unregistered(struct kio *k);
 void waiters_close(struct kio *k);
 int restrict_ring(struct kio *k, const uint8_t *allowed);
+
+/* ---- pool.c ------------------------------------------------------------ */
+
+/* Gives the kernel the buffers that JavaScript has given back. */
+void pools_publish(struct kio *k);
+void pools_free(struct kio *k);
 
 /* ---- mailbox.c --------------------------------------------------------- */
 

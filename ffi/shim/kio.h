@@ -242,6 +242,13 @@ EXPORT int kio_memory_unregister(struct kio *k, uint32_t place);
 
 EXPORT void kio_zero_copy_reset(struct kio *k);
 
+/* ---- pool.c ------------------------------------------------------------ */
+
+EXPORT int kio_pool_open(struct kio *k, void *memory, uint32_t count,
+			 uint32_t size, int32_t *returned);
+EXPORT void kio_pool_close(struct kio *k, uint32_t group);
+EXPORT bool kio_receives_many(void);
+
 /* ---- mailbox.c --------------------------------------------------------- */
 
 EXPORT int kio_ring_message(int ring_fd, int result, double user_data);

@@ -80,6 +80,9 @@ void seam_watch(struct kio *k, const struct io_uring_sqe *sqe);
 /* Its completion is taken over: the kernel is done with its memory. */
 void seam_unwatch(struct kio *k, const struct io_uring_cqe *cqe);
 void seam_unwatch_all(struct kio *k);
+/* The kernel has a buffer of a pool, and fills it: all else in it is foreign. */
+void seam_buffer_give(const struct pool *pool, uint32_t id);
+void seam_buffer_take(struct kio *k, const struct io_uring_cqe *cqe);
 #else
 static inline void seam_watch(struct kio *k, const struct io_uring_sqe *sqe)
 {
@@ -95,6 +98,17 @@ static inline void seam_unwatch_all(struct kio *k)
 {
 	(void)k;
 }
+
+static inline void seam_buffer_give(const struct pool *pool, uint32_t id)
+{
+	(void)pool, (void)id;
+}
+
+static inline void seam_buffer_take(struct kio *k,
+				    const struct io_uring_cqe *cqe)
+{
+	(void)k, (void)cqe;
+}
 #endif
 
 #ifdef KIO_MASKS
@@ -106,6 +120,8 @@ int seam_register_ring_fd(struct io_uring *ring);
 int seam_register_workers(struct io_uring *ring, unsigned *workers);
 int seam_register_message(struct io_uring_sqe *message);
 int seam_command(int result);
+int seam_register_buffers(struct io_uring *ring, struct io_uring_buf_reg *reg);
+bool seam_receives_many(void);
 #else
 /* The number of an operation, or one that no kernel has. */
 static inline uint8_t seam_opcode(uint8_t opcode)
@@ -146,5 +162,17 @@ static inline int seam_register_message(struct io_uring_sqe *message)
 static inline int seam_command(int result)
 {
 	return result;
+}
+
+static inline int seam_register_buffers(struct io_uring *ring,
+					struct io_uring_buf_reg *reg)
+{
+	return io_uring_register_buf_ring(ring, reg, 0);
+}
+
+/* The trial of multishot receives may fail. */
+static inline bool seam_receives_many(void)
+{
+	return true;
 }
 #endif

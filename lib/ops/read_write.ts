@@ -1,4 +1,5 @@
 /** Operations that read and write at an offset, which a stream ignores. */
+import type { BufferLease } from "../BufferLease.ts";
 import {
   type BufferLike,
   checkBuffer,
@@ -18,6 +19,7 @@ import type { Ring } from "../ring/Ring.ts";
 import { IOSQE_FIXED_FILE, Sqe } from "../ring/sqe.ts";
 import { start, startWaiting } from "../ring/start.ts";
 import type { UringOp } from "../UringOp.ts";
+import { bytesFor, held, isLease } from "./held.ts";
 import {
   READ,
   READ_FIXED,
@@ -110,7 +112,8 @@ export function asyncRead(
  * @param ctx The context.
  * @param fd The file, or a pipe, a socket, a terminal.
  * @param data The data; it must be neither transferred nor changed until
- * completion. The kernel takes 2147479552 bytes of it at most.
+ * completion. A lease is held until then. The kernel takes 2147479552 bytes of
+ * it at most.
  * @param offset The place in the file, as for `asyncRead()`. A file opened with
  * `O_APPEND` ignores it.
  * @param options `rwFlags`: `RWF_DSYNC`, `RWF_APPEND` …
@@ -138,10 +141,13 @@ export function asyncRead(
 export function asyncWrite(
   ctx: IoContext,
   fd: Fd,
-  data: BufferLike,
+  data: BufferLike | BufferLease,
   offset: Offset = 0,
   options?: RwOptions,
 ): UringOp<number> {
+  if (isLease(data)) {
+    return held(data, asyncWrite(ctx, fd, bytesFor(data, WRITE), offset));
+  }
   const ring = ringOf(ctx, WRITE);
   const file = checkFd(fd, WRITE, ring);
   const length = checkBuffer(data, WRITE);
@@ -241,10 +247,14 @@ export function asyncReadFixed(
 export function asyncWriteFixed(
   ctx: IoContext,
   index: number,
-  data: BufferLike,
+  data: BufferLike | BufferLease,
   offset: Offset = 0,
   options?: RwOptions,
 ): UringOp<number> {
+  if (isLease(data)) {
+    const bytes = bytesFor(data, WRITE_FIXED);
+    return held(data, asyncWriteFixed(ctx, index, bytes, offset));
+  }
   const ring = ringOf(ctx, WRITE_FIXED);
   return startFixed(ring, WRITE_FIXED, index, data, offset, options);
 }

@@ -1,4 +1,5 @@
 /** Sockets: connections, and bytes over them. */
+import type { BufferLease } from "../BufferLease.ts";
 import {
   type BufferLike,
   checkBuffer,
@@ -19,6 +20,7 @@ import { addressFromBytes, type SocketAddress } from "../SocketAddress.ts";
 import type { UringOp } from "../UringOp.ts";
 import { checkAddress } from "./address.ts";
 import { type DirectOptions, isDirectIn, startDirect } from "./direct.ts";
+import { bytesFor, held, isLease } from "./held.ts";
 import { ADDRESS_SIZE } from "./layout.ts";
 import {
   ACCEPT,
@@ -282,7 +284,7 @@ export function asyncRecv(
  * @param ctx The context.
  * @param fd The socket.
  * @param data The data; it must be neither transferred nor changed until
- * completion.
+ * completion. A lease is held until then.
  * @param flags `MSG_MORE`, `MSG_WAITALL` … `MSG_NOSIGNAL` is always set.
  * @returns The number of bytes that the kernel took, which may be fewer than
  * given; `asyncSendExact()` sends all. `EPIPE` and `ECONNRESET` if the peer is
@@ -304,9 +306,12 @@ export function asyncRecv(
 export function asyncSend(
   ctx: IoContext,
   fd: Fd,
-  data: BufferLike,
+  data: BufferLike | BufferLease,
   flags = 0,
 ): UringOp<number> {
+  if (isLease(data)) {
+    return held(data, asyncSend(ctx, fd, bytesFor(data, SEND), flags));
+  }
   const ring = ringOf(ctx, SEND);
   const socket = checkFd(fd, SEND, ring);
   const length = checkBuffer(data, SEND);

@@ -9,11 +9,11 @@ import { loadShim, type Shim } from "../../ffi/load.ts";
 import { EAGAIN, EBUSY, ENOMEM } from "../errno.ts";
 import { errorOf, type Result } from "../result.ts";
 import type { UringOp } from "../UringOp.ts";
-import { cancel, sendCancels } from "./cancel.ts";
+import { cancel, cancelLater, sendCancels } from "./cancel.ts";
 import { Chain } from "./chain.ts";
 import { expire, waitUntil } from "./clock.ts";
 import { complete, report } from "./completion.ts";
-import type { Core, Places } from "./core.ts";
+import type { Afterwards, Core, Places } from "./core.ts";
 import { Driver } from "./driver.ts";
 import { abort, inspect } from "./dump.ts";
 import {
@@ -30,15 +30,13 @@ import { openRing, type RingOptions } from "./opening.ts";
 import type { Operation } from "./operation.ts";
 import type { Retained } from "./retained.ts";
 import { conclude, concludeWith, whenSettled } from "./settle.ts";
+import { Starving } from "./starving.ts";
 import { type ContextStats, type PendingOperation, Tally } from "./stats.ts";
 import { Table } from "./table.ts";
 import { Timers } from "./timers.ts";
 
 /** Completions taken over by one call of the shim. */
 const BATCH_SIZE = 1024;
-
-/** Time until a cancel is repeated that found nothing to cancel. */
-const CANCEL_RETRY_MS = 5;
 
 /** Time until the end of a context resets connections whose peers do not take
  * the data of zero-copy sends. */
@@ -85,6 +83,9 @@ export class Ring implements Core {
   closing = false;
   closed = false;
   queued = 0;
+  silent = 0;
+  readonly starving = new Starving();
+  afterwards: Afterwards[] = [];
   cancels: Entry[] = [];
   /** Its registered memory; null until there is some. */
   fixedMemory: FixedMemory | null = null;
@@ -126,7 +127,7 @@ export class Ring implements Core {
   }
 
   get hasWork(): boolean {
-    return this.queued > 0 || this.cancels.length > 0;
+    return this.queued > 0 || this.cancels.length > 0 || this.starving.hasWork;
   }
 
   get nextDeadlineMs(): number {
@@ -304,7 +305,9 @@ export class Ring implements Core {
     // In this order: a timeout of 0 lets its operation be submitted once.
     sendCancels(this);
     if (this.timers.size > 0) expire(this);
+    this.starving.feed();
     this.queued = 0;
+    this.silent = 0;
     const out = this.#out;
     const count = this.shim.kio_step(this.handle, out, BATCH_SIZE, wait);
     if (count < 0) {
@@ -337,9 +340,7 @@ export class Ring implements Core {
     if (high & CANCEL_FAILED) {
       if (!same || entry.state === State.NOTIFYING) return;
       if (high & TAKEN_BACK) entry.extra?.chain?.answer(entry, result);
-      else if (entry.isGivenUp || entry.extra?.shots === undefined) {
-        this.timers.set(low, this.shim.kio_now_ms() + CANCEL_RETRY_MS);
-      }
+      else cancelLater(this, entry);
       return;
     }
     if (!same) {
@@ -350,8 +351,8 @@ export class Ring implements Core {
         }, result ${result}`,
       );
     }
-    if (flags & CQE_F_MORE) report(this, entry, result);
-    else complete(this, entry, result, high >>> STEP_SHIFT & STEP_MASK);
+    if (flags & CQE_F_MORE) report(this, entry, result, flags);
+    else complete(this, entry, result, high >>> STEP_SHIFT & STEP_MASK, flags);
   }
 
   /** Calls the user's callbacks; any of them may close the context. */
@@ -366,6 +367,11 @@ export class Ring implements Core {
     if (messages.length > 0) {
       this.#messages = [];
       giveMessages(this, messages);
+    }
+    const { afterwards } = this;
+    if (afterwards.length > 0) {
+      this.afterwards = [];
+      for (const it of afterwards) it.callBack();
     }
     this.onBatch?.();
   }

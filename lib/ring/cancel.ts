@@ -9,6 +9,9 @@ import type { Core } from "./core.ts";
 import { type Entry, Mark, State } from "./entry.ts";
 import { end } from "./settle.ts";
 
+/** Time until a cancel is repeated that found nothing to cancel. */
+const CANCEL_RETRY_MS = 5;
+
 /** Cancels an operation. The kernel completes it, if it has it; in all other
  * states it ends at once. */
 export function cancel(core: Core, entry: Entry): void {
@@ -74,6 +77,13 @@ export function sendCancels(core: Core): void {
     entry.awaitsCancel = false;
     if (!sendCancel(core, entry)) requestCancel(core, entry);
   }
+}
+
+/** Repeats a cancel that has found nothing to cancel: it may have come too early.
+ * A stream that only makes a pause has ended its shot by then. */
+export function cancelLater(core: Core, entry: Entry): void {
+  if (!entry.isGivenUp && entry.extra?.shots !== undefined) return;
+  core.timers.set(entry.slot, core.shim.kio_now_ms() + CANCEL_RETRY_MS);
 }
 
 /** Takes an operation out of the queue. Returns false if it was submitted. */

@@ -32,12 +32,13 @@ export function complete(
   entry: Entry,
   result: number,
   step = 0,
+  flags = 0,
 ): void {
   const isPlain = result >= 0 && entry.marks === 0 && entry.extra === null;
   if (isPlain && !core.closing) {
     checkRetained(core, entry);
     conclude(core, entry, result);
-  } else completeRare(core, entry, result, step);
+  } else completeRare(core, entry, result, step, flags);
 }
 
 function completeRare(
@@ -45,6 +46,7 @@ function completeRare(
   entry: Entry,
   result: number,
   step: number,
+  flags: number,
 ): void {
   const { operation, extra } = entry;
   if (entry.marks & Mark.NEVER_RAN) {
@@ -56,6 +58,7 @@ function completeRare(
   // for "restart", which are no errnos.
   if (result <= -512 && result >= -516) result = -EINTR;
   checkRetained(core, entry);
+  if (extra?.shots !== undefined) return extra.shots.last(result, flags);
   if (extra?.chain?.keeps(entry, result)) return;
   const isLost = core.closing || (entry.marks & Mark.ABANDONED) !== 0;
   if (result >= 0 && isLost && operation.makesFd) {
@@ -70,11 +73,6 @@ function completeRare(
   if (operation.closesFd && result === -ECANCELED) {
     // Its chain has ended before it, but its caller has given up the fd.
     core.shim.kio_fd_close(entry.fd);
-  }
-  const shots = extra?.shots;
-  if (shots !== undefined) {
-    if (!shots.goesOn(result)) conclude(core, entry, ended(entry, result));
-    return;
   }
   const steps = extra?.steps;
   if (steps !== undefined) {
@@ -97,21 +95,16 @@ function completeRare(
   conclude(core, entry, resultFor(entry, result));
 }
 
-/** The last result of a stream: never a value, which it has taken in. */
-function ended(entry: Entry, result: number): number {
-  return resultFor(entry, result < 0 ? result : -ECANCELED);
-}
-
 /** Takes a completion that is not the last: of a stream, of a poll for changes,
  * or of a zero-copy send. Nothing else has more than one. */
-export function report(core: Core, entry: Entry, result: number): void {
+export function report(
+  core: Core,
+  entry: Entry,
+  result: number,
+  flags: number,
+): void {
   const { extra, operation } = entry;
-  if (extra?.shots !== undefined) {
-    const isNobodys = core.closing || entry.marks & Mark.ABANDONED;
-    if (isNobodys && operation.makesFd) core.shim.kio_fd_close(result);
-    else extra.shots.more(result);
-    return;
-  }
+  if (extra?.shots !== undefined) return extra.shots.more(result, flags);
   if (extra?.steps?.isWaiting) {
     // Its poll for changes: it goes on when there is more than the peer's end.
     if ((result & ~POLLRDHUP) !== 0) requestCancel(core, entry);

@@ -1,5 +1,6 @@
 import type { Shim } from "../../ffi/load.ts";
 import type { Entry } from "./entry.ts";
+import type { Starving } from "./starving.ts";
 import type { Tally } from "./stats.ts";
 import type { Table } from "./table.ts";
 import type { Timers } from "./timers.ts";
@@ -9,6 +10,11 @@ export interface Places {
   readonly count: number;
   /** Those of open descriptors, and those that operations under way may get. */
   taken: number;
+}
+
+/** Calls the user's callback for what has come. */
+export interface Afterwards {
+  callBack(): void;
 }
 
 /** The part of a ring that its rooms share. `Ring` implements it; each room is
@@ -23,6 +29,12 @@ export interface Core {
   closing: boolean;
   /** Submissions queued since the last step. */
   queued: number;
+  /** Completions of this step that no code of the user waits for. */
+  silent: number;
+  /** Streams that wait for a buffer, by their pool. */
+  readonly starving: Starving;
+  /** Called after this batch of completions. */
+  readonly afterwards: Afterwards[];
   /** Operations that the next step cancels. */
   cancels: Entry[];
   /** Operations that are queued now are links of a chain. */

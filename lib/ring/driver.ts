@@ -71,6 +71,8 @@ export interface Driven {
   readonly pending: number;
   /** Submissions queued since the last step. */
   readonly queued: number;
+  /** Completions of the last step that no code of the user waits for. */
+  readonly silent: number;
   /** Something is queued, or waits to be cancelled. */
   readonly hasWork: boolean;
   /** The earliest deadline, 0 when there is none. */
@@ -103,7 +105,8 @@ export class Driver {
    * and a short program never waits. */
   #waker: Waker | null = null;
   #state: DriveState = Drive.PARKED;
-  /** Operations that the last step settled: as many may follow. */
+  /** Operations that the last step settled, and that code of the user waits for:
+   * as many may follow. */
   #expected = 1;
   /** The time of the last look at the clock; some milliseconds old at most
    * while the driver runs. */
@@ -208,7 +211,7 @@ export class Driver {
         setTimeout(() => this.#retry(), SUBMIT_RETRY_MS);
         return;
       }
-      this.#expected = settled;
+      this.#expected = settled - ring.silent;
       if (settled === 0) {
         this.#quickWakes = Math.min(this.#quickWakes, QUICK_WAKES_MIN - 1);
         const isShort = waits && this.#isFirst &&

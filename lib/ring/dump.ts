@@ -79,7 +79,7 @@ function targetOf({ shim }: Core, fd: number): string {
 
 /** Gives the stack of an operation's start, without the frames of the
  * library. */
-function stackOf(trace: Error | undefined): string {
+export function stackOf(trace: Error | undefined): string {
   const lines = trace?.stack?.split("\n").slice(1) ?? [];
   const folders = ["../", "../../net/", "../../helpers/"]
     .map((name) => new URL(name, import.meta.url).href);

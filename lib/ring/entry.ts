@@ -81,10 +81,11 @@ export interface Transfer extends Steps {
 
 /** The shots of a multishot operation. */
 export interface Shots extends Pick<Steps, "prepare"> {
-  /** Takes in a result that is not the last of its shot. */
-  more(result: number): void;
-  /** Takes in the last result of a shot. Returns true if the operation goes on. */
-  goesOn(result: number): boolean;
+  /** Takes in a result that is not the last of its shot; `flags` are
+   * IORING_CQE_F_*. */
+  more(result: number, flags: number): void;
+  /** Takes in the last result of a shot: the operation goes on, or ends. */
+  last(result: number, flags: number): void;
 }
 
 /** An operation whose memory the kernel gives back after its result. */

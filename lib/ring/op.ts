@@ -12,6 +12,7 @@ import { abandon, cancel, cancelOnAbort } from "./cancel.ts";
 import { limit } from "./clock.ts";
 import type { Core } from "./core.ts";
 import type { Entry, Settle } from "./entry.ts";
+import type { Lease } from "./lease.ts";
 import type { Operation } from "./operation.ts";
 
 /** The resolve function of the newest promise. */
@@ -68,6 +69,16 @@ export class Op<T> extends Promise<Result<T>> implements UringOp<T> {
   #givenUp(error: unknown): unknown {
     this.abandon();
     return error;
+  }
+
+  /** Lets go of a lease when the operation is complete. */
+  letGoAtEnd(lease: Lease): void {
+    if (!this.isPending) return lease.letGo();
+    const { settle } = this.#entry;
+    this.#entry.settle = (result) => {
+      lease.letGo();
+      settle(result);
+    };
   }
 
   /** Cancels an operation whose promise is lost. */

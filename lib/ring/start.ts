@@ -8,7 +8,7 @@ import { DIRECT_FIRST } from "../DirectFd.ts";
 import type { UringOp } from "../UringOp.ts";
 import type { UringStream } from "../UringStream.ts";
 import { bound, type BoundOptions } from "./bounds.ts";
-import type { Extra, Transfer } from "./entry.ts";
+import type { Entry, Extra, Transfer } from "./entry.ts";
 import type { Operation } from "./operation.ts";
 import type { Retained } from "./retained.ts";
 import type { Ring } from "./Ring.ts";
@@ -52,14 +52,25 @@ export function startStream<T>(
   values: Values<T>,
   queueMax: number,
 ): UringStream<T> {
+  const make = (entry: Entry) => new Stream(ring, entry, sqe, values, queueMax);
+  return startShots(ring, operation, sqe, make);
+}
+
+/** Starts a multishot operation, with the stream that `make` makes of it. */
+export function startShots<S extends Stream<unknown>>(
+  ring: Ring,
+  operation: Operation,
+  sqe: Sqe,
+  make: (entry: Entry) => S,
+): S {
   if (ring.chaining) {
     throw new TypeError(
       `Cannot ${operation.verb} many times in link(): the chain would never go on; start it before`,
     );
   }
   const entry = ring.take(operation);
-  const shots = new Stream(ring, entry, sqe, values, queueMax);
-  const status = sqe.submit(ring.shim, ring.handle, entry.id);
+  const shots = make(entry);
+  const status = shots.prepare(ring.shim, ring.handle, entry.id);
   const { retained } = sqe;
   ring.enterSubmitted(entry, null, fdOf(sqe), retained, status, { shots });
   return shots;

@@ -64,6 +64,36 @@ export interface PendingOperation {
   stack: string;
 }
 
+/** The figures of a `BufferPool`. */
+export interface PoolStats {
+  /** Buffers of the pool. */
+  count: number;
+  /** Bytes of each. */
+  size: number;
+  /** Buffers that the kernel may fill. */
+  free: number;
+  /** Leases that are out: with streams, with the program, or being sent. */
+  leased: number;
+  /** Streams that wait for a buffer now. */
+  starved: number;
+  /** How often a stream has found none (`ENOBUFS`). */
+  starvations: number;
+  /** False where the kernel has no ring of buffers (before Linux 5.19): the pool
+   * does the same by poll and receive. */
+  isNative: boolean;
+}
+
+/** A lease that is out, as `BufferPool.inspect()` lists it. */
+export interface PooledBuffer {
+  /** Bytes that it has. */
+  length: number;
+  /** True after `keep()`. */
+  isKept: boolean;
+  /** The stack at which it was taken over by the program, with the option
+   * `trace` of the context; else empty. */
+  stack: string;
+}
+
 /** The counters of the ring itself; the shim has the others. */
 export class Tally {
   completed = 0;

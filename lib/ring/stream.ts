@@ -19,8 +19,9 @@ import { abandon, cancel, cancelOnAbort, requestCancel } from "./cancel.ts";
 import { limit, queueNext, resume, waitUntil } from "./clock.ts";
 import { isShort } from "./completion.ts";
 import type { Core } from "./core.ts";
-import { type Entry, type Shots, State } from "./entry.ts";
+import { type Entry, Mark, type Shots, State } from "./entry.ts";
 import type { Operation } from "./operation.ts";
+import { conclude, end, resultFor } from "./settle.ts";
 import type { Sqe } from "./sqe.ts";
 
 /** Milliseconds until a shot is armed again that ends at once each time. */
@@ -29,10 +30,20 @@ const PAUSE_MS = 10;
 /** Ends in a row, without a value between, before it pauses. */
 const VAIN_MAX = 2;
 
+/** Reasons to have no shot in the kernel, in the state `EXTERNAL`. */
+export const Lack = {
+  /** The consumer has as many values as it may have. */
+  ROOM: 0,
+  /** The pool has no buffer. */
+  BUFFER: 1,
+  /** Nothing comes any more: what has come is not through yet. */
+  END: 2,
+} as const;
+
 /** The values of a stream, and who owns them while they wait to be taken. */
 export interface Values<T> {
-  /** Makes the value of a result. */
-  of(result: number): T;
+  /** Makes the value of a result; `flags` are IORING_CQE_F_*. */
+  of(result: number, flags: number, stream: Stream<T>): T;
   /** Errors that the operation goes on after. */
   readonly transient: ReadonlySet<number>;
   /** Each shot has one result: it is no multishot. */
@@ -45,29 +56,41 @@ export interface Values<T> {
   discard(value: T): void;
 }
 
-type Step<T> = IteratorResult<Result<T>, undefined>;
+type Step<T> = IteratorResult<T, undefined>;
+
+/** A consumer that waits: for a result, or (with `reject`) for a value. */
+interface Taker {
+  resolve(step: Step<never>): void;
+  reject: ((error: unknown) => void) | null;
+}
 
 const OVER: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
 export class Stream<T> implements UringStream<T>, Shots {
-  readonly #core: Core;
-  readonly #entry: Entry;
+  protected readonly core: Core;
+  protected readonly entry: Entry;
+  protected readonly sqe: Sqe;
+  /** A shot may end with each value: that is no reason to pause. */
+  protected isBrief: boolean;
   readonly #generation: number;
   readonly #operation: Operation;
-  readonly #fd: number;
-  readonly #sqe: Sqe;
   readonly #values: Values<T>;
-  readonly #queueMax: number;
+  readonly #valuesMax: number;
   readonly #queue: Result<T>[] = [];
-  /** Consumers that wait: only while the queue is empty. */
-  readonly #takers: ((step: Step<T>) => void)[] = [];
-  readonly #ended = Promise.withResolvers<void>();
+  /** The consumer that waits, only while the queue is empty, and others that wait
+   * behind it. */
+  #taker: Taker | null = null;
+  readonly #takers: Taker[] = [];
+  #ended: PromiseWithResolvers<void> | null = null;
+  /** Values and failures that count: they wait in the queue, or are lent. */
+  #held = 0;
   /** The kernel was asked to stop, for want of room. */
   #pausing = false;
+  #lack: typeof Lack[keyof typeof Lack] = Lack.ROOM;
   /** Shots in a row that have ended at once. */
   #vain = 0;
-  /** Each shot has one result, or the kernel knows no others. */
-  #isSingle: boolean;
+  /** The errno that ends it, of something else than its shots. */
+  #failed = 0;
   /** The consumer has left: what comes is nobody's. */
   #left = false;
   #over = false;
@@ -77,17 +100,16 @@ export class Stream<T> implements UringStream<T>, Shots {
     entry: Entry,
     sqe: Sqe,
     values: Values<T>,
-    queueMax: number,
+    valuesMax: number,
   ) {
-    this.#core = core;
-    this.#entry = entry;
+    this.core = core;
+    this.entry = entry;
     this.#generation = entry.generation;
-    this.#operation = entry.operation;
-    this.#fd = sqe.fd;
-    this.#sqe = sqe;
+    this.sqe = sqe;
     this.#values = values;
-    this.#isSingle = values.isSingle === true;
-    this.#queueMax = queueMax;
+    this.#valuesMax = valuesMax;
+    this.#operation = entry.operation;
+    this.isBrief = values.isSingle === true;
     entry.settle = (result) => this.#end(result as Result<T>);
   }
 
@@ -103,33 +125,36 @@ export class Stream<T> implements UringStream<T>, Shots {
   orThrow(): AsyncIterable<T> {
     return {
       [Symbol.asyncIterator]: () => ({
-        next: () => this.#next().then((step) => this.#valueOf(step)),
+        next: () => this.#nextValue(),
         return: () => this.#leave(),
       }),
     };
   }
 
   take(): Result<T> | undefined {
+    this.turn();
     const result = this.#queue.shift();
     if (result === undefined) return undefined;
-    if (result.ok) this.#values.give(result.value);
-    if (this.#queue.length <= this.#queueMax >> 1) this.#resume();
+    if (result.ok) {
+      this.#values.give(result.value);
+      this.handed(result.value);
+    } else this.back();
     return result;
   }
 
   cancel(): void {
-    if (this.#isPending) cancel(this.#core, this.#entry);
+    if (this.isPending) cancel(this.core, this.entry);
   }
 
   withSignal(signal: AbortSignal): this {
     this.#check(() => checkSignal(signal, "attach a signal"));
-    if (this.#isPending) cancelOnAbort(this.#entry, this, signal);
+    if (this.isPending) cancelOnAbort(this.entry, this, signal);
     return this;
   }
 
   withTimeout(timeoutMs: number): this {
     this.#check(() => checkDelay(timeoutMs, "timeoutMs", "set a timeout"));
-    if (this.#isPending) limit(this.#core, this.#entry, timeoutMs);
+    if (this.isPending) limit(this.core, this.entry, timeoutMs);
     return this;
   }
 
@@ -138,8 +163,8 @@ export class Stream<T> implements UringStream<T>, Shots {
   }
 
   /** The kernel, or the clock, still has it. */
-  get #isPending(): boolean {
-    return this.#entry.generation === this.#generation;
+  protected get isPending(): boolean {
+    return this.entry.generation === this.#generation;
   }
 
   /** A limit that is wrong takes its operation with it: after the exception
@@ -148,118 +173,270 @@ export class Stream<T> implements UringStream<T>, Shots {
     try {
       check();
     } catch (error) {
-      if (this.#isPending) abandon(this.#core, this.#entry);
+      if (this.isPending) abandon(this.core, this.entry);
       throw error;
     }
   }
 
-  #next(): Promise<Step<T>> {
+  #next(): Promise<Step<Result<T>>> {
     const result = this.take();
     if (result !== undefined) {
       return Promise.resolve({ done: false, value: result });
     }
     if (this.#over || this.#left) return Promise.resolve(OVER);
-    return new Promise((resolve) => this.#takers.push(resolve));
+    return new Promise((resolve) => this.#wait({ resolve, reject: null }));
   }
 
-  async #valueOf(step: Step<T>): Promise<IteratorResult<T, undefined>> {
-    if (step.done === true) return OVER;
-    const result = step.value;
-    if (result.ok) return { done: false, value: result.value };
+  #wait(taker: Taker): void {
+    if (this.#taker === null) this.#taker = taker;
+    else this.#takers.push(taker);
+  }
+
+  /** Takes the consumer that has waited longest. */
+  #waiting(): Taker | null {
+    const taker = this.#taker;
+    if (taker !== null) this.#taker = this.#takers.shift() ?? null;
+    return taker;
+  }
+
+  #nextValue(): Promise<Step<T>> {
+    const result = this.take();
+    if (result?.ok) {
+      return Promise.resolve({ done: false, value: result.value });
+    }
+    if (result !== undefined) return this.#thrown(result);
+    if (this.#over || this.#left) return Promise.resolve(OVER);
+    return new Promise((resolve, reject) => this.#wait({ resolve, reject }));
+  }
+
+  /** Ends the stream, and throws the error that a consumer of values meets. */
+  async #thrown({ error }: Failure): Promise<never> {
     await this.#leave();
-    const { error } = result;
     const { verb, name } = this.#operation;
-    const action = `${actionOf(error) ?? verb} (${shownFd(this.#fd)})`;
+    const action = `${actionOf(error) ?? verb} (${shownFd(this.sqe.fd)})`;
     throw exceptionOf(error, action, name);
   }
 
   /** Ends the stream for a consumer that takes no more. */
   async #leave(): Promise<IteratorReturnResult<undefined>> {
     this.#left = true;
+    this.turn();
     this.#discard();
     this.cancel();
-    await this.#ended.promise;
+    if (!this.#over) {
+      this.#ended ??= Promise.withResolvers();
+      await this.#ended.promise;
+    }
     return OVER;
   }
+
+  // ---- what streams of leases do otherwise ------------------------------------
+
+  /** The consumer comes back: its last value is not on loan any more. */
+  protected turn(): void {}
+
+  /** The consumer has a value from now on. */
+  protected handed(_value: T): void {
+    this.back();
+  }
+
+  /** Nobody wants a value. */
+  protected drop(value: T): void {
+    this.#values.discard(value);
+    this.back();
+  }
+
+  /** The most values that count. */
+  protected get valuesMax(): number {
+    return this.#valuesMax;
+  }
+
+  /** All that came before the end is through. */
+  protected get isThrough(): boolean {
+    return true;
+  }
+
+  /** Queues the next shot. */
+  protected arm(): void {
+    queueNext(this.core, this.entry, this);
+  }
+
+  /** It is over: nothing comes any more. */
+  protected ending(): void {}
 
   // ---- the kernel -----------------------------------------------------------
 
   prepare(shim: Shim, handle: Deno.PointerObject, id: number): number {
-    return this.#sqe.submit(shim, handle, id);
+    return this.sqe.submit(shim, handle, id);
   }
 
-  more(result: number): void {
+  more(result: number, flags: number): void {
+    const value = this.#values.of(result, flags, this);
     this.#vain = 0;
-    this.#push(success(this.#values.of(result)));
-    if (this.#pausing || this.#queue.length < this.#queueMax) return;
+    this.#held++;
+    const { core, entry } = this;
+    if (core.closing || entry.marks & Mark.ABANDONED) {
+      return this.drop(value);
+    }
+    this.push(value);
+    if (this.#pausing || this.#held < this.valuesMax) return;
     this.#pausing = true;
-    requestCancel(this.#core, this.#entry);
+    requestCancel(core, entry);
   }
 
-  goesOn(result: number): boolean {
-    const core = this.#core;
-    const entry = this.#entry;
+  last(result: number, flags: number): void {
     const vain = this.#vain;
-    if (result >= 0) this.more(result);
-    if (entry.marks !== 0 || core.closing) return false;
-    // A cancel for want of room has no shot to end any more.
-    entry.awaitsCancel = false;
-    if (result === -EINVAL && this.#sqe.ioprio !== 0 && vain === 0) {
+    if (result >= 0) this.more(result, flags);
+    if (this.isGivenUp) return this.conclude(result);
+    if (result === -EINVAL && this.sqe.ioprio !== 0 && vain === 0) {
       // This kernel, or this file, has single shots only.
-      this.#sqe.ioprio = 0;
-      this.#isSingle = true;
+      this.sqe.ioprio = 0;
+      this.isBrief = true;
     } else if (result < 0 && !(result === -ECANCELED && this.#pausing)) {
-      if (!this.#values.transient.has(-result)) return false;
+      if (!this.#values.transient.has(-result)) return this.conclude(result);
       if (result !== -EAGAIN && result !== -EINTR) {
-        this.#push(failureOf(this.#operation, -result));
+        this.#held++;
+        this.#fail(failureOf(this.#operation, -result));
       }
       this.#vain = vain + 1;
-    } else if (result >= 0 && !this.#isSingle) this.#vain = vain + 1;
+    } else if (result >= 0 && !this.isBrief) this.#vain = vain + 1;
+    this.goOn(this.#vain > VAIN_MAX || isShort(-result));
+  }
+
+  /** It must end with the shot that has ended. */
+  protected get isGivenUp(): boolean {
+    return this.entry.marks !== 0 || this.core.closing || this.#failed !== 0;
+  }
+
+  /** Ends it with its last result: never a value, which it has taken in. */
+  protected conclude(result: number): void {
+    const last = this.#failed === 0 ? result : -this.#failed;
+    const reason = resultFor(this.entry, last < 0 ? last : -ECANCELED);
+    conclude(this.core, this.entry, reason);
+  }
+
+  /** Ends it because of something else than its shots. */
+  protected fail(errno: number, action: string): void {
+    if (!this.isPending || this.isGivenUp) return;
+    const { core, entry } = this;
+    this.#failed = errno;
+    entry.extra!.action = action;
+    if (entry.state === State.SUBMITTED) requestCancel(core, entry);
+    else end(core, entry, -errno);
+  }
+
+  /** Arms the next shot when there is room for its values. */
+  protected goOn(pauses: boolean): void {
+    const { core, entry } = this;
+    // A cancel for want of room has no shot to end any more.
+    entry.awaitsCancel = false;
     this.#pausing = false;
-    if (this.#queue.length >= this.#queueMax) {
-      // The consumer brings it back.
-      waitUntil(core, entry, State.EXTERNAL, Infinity);
-    } else if (this.#vain > VAIN_MAX || isShort(-result)) {
+    if (this.#held >= this.valuesMax) this.wait(Lack.ROOM);
+    else if (pauses) {
       const wakeMs = core.shim.kio_now_ms() + PAUSE_MS;
       waitUntil(core, entry, State.BACKING_OFF, wakeMs);
-    } else queueNext(core, entry, this);
-    return true;
+    } else this.arm();
+  }
+
+  /** Nothing comes any more. Ends it when all that has come is through. */
+  protected stop(): void {
+    this.entry.awaitsCancel = false;
+    this.wait(Lack.END);
+  }
+
+  /** Waits without a shot: for the consumer, or for others. */
+  protected wait(lack: typeof Lack[keyof typeof Lack]): void {
+    this.#lack = lack;
+    waitUntil(this.core, this.entry, State.EXTERNAL, Infinity);
+    if (lack === Lack.END) this.look();
+  }
+
+  protected waitsFor(lack: typeof Lack[keyof typeof Lack]): boolean {
+    return this.isPending && this.entry.state === State.EXTERNAL &&
+      this.#lack === lack;
+  }
+
+  /** A value does not count any more. */
+  protected back(): void {
+    this.#held--;
+    this.look();
+  }
+
+  /** Goes on, or ends, if it has waited for that. */
+  protected look(): void {
+    if (this.waitsFor(Lack.ROOM)) {
+      if (this.#held <= this.valuesMax >> 1) this.#resume();
+    } else if (this.waitsFor(Lack.END)) {
+      if (this.#queue.length > 0 || !this.isThrough) return;
+      conclude(this.core, this.entry, 0);
+      // The driver lets go of the event loop if nothing is pending any more.
+      this.core.schedule();
+    }
   }
 
   /** Arms it again, if it waits for room. */
   #resume(): void {
-    const entry = this.#entry;
-    if (!this.#isPending || entry.state !== State.EXTERNAL) return;
-    if (this.#core.chaining) {
+    if (!this.waitsFor(Lack.ROOM)) return;
+    if (this.core.chaining) {
       // It is no link of the chain that is being queued.
       return queueMicrotask(() => this.#resume());
     }
-    resume(this.#core, entry);
-    queueNext(this.#core, entry, this);
-    this.#core.schedule();
+    this.rearm();
   }
 
-  #push(result: Result<T>): void {
-    const taker = this.#takers.shift();
-    if (taker !== undefined) return taker({ done: false, value: result });
-    if (result.ok) this.#values.keep(result.value);
-    this.#queue.push(result);
+  /** Arms it after a wait. */
+  protected rearm(): void {
+    resume(this.core, this.entry);
+    this.arm();
+    this.core.schedule();
+  }
+
+  /** Gives a value to the consumer that waits, or to the queue. */
+  protected push(value: T): void {
+    const taker = this.#waiting();
+    if (taker === null) {
+      this.#values.keep(value);
+      this.#queue.push(success(value));
+      return;
+    }
+    const given = taker.reject === null ? success(value) : value;
+    taker.resolve({ done: false, value: given as never });
+    this.handed(value);
+  }
+
+  #fail(result: Failure): void {
+    const taker = this.#waiting();
+    if (taker === null) {
+      this.#queue.push(result);
+      return;
+    }
+    if (taker.reject === null) {
+      taker.resolve({ done: false, value: result as never });
+    } else this.#thrown(result).catch(taker.reject);
+    this.back();
   }
 
   /** Its last result has come. */
   #end(result: Result<T>): void {
     this.#over = true;
-    const { errno } = (result as Failure).error;
+    const errno = result.ok ? 0 : result.error.errno;
     const isGivenUp = errno === ECANCELED || errno === ETIMEDOUT;
     if (isGivenUp || this.#left) this.#discard();
-    if (!this.#left) this.#push(result);
-    for (const taker of this.#takers.splice(0)) taker(OVER);
-    this.#ended.resolve();
+    if (!result.ok && !this.#left) {
+      this.#held++;
+      this.#fail(result);
+    }
+    for (let it = this.#waiting(); it !== null; it = this.#waiting()) {
+      it.resolve(OVER);
+    }
+    this.#ended?.resolve();
+    this.ending();
   }
 
   #discard(): void {
     for (const result of this.#queue.splice(0)) {
-      if (result.ok) this.#values.discard(result.value);
+      if (result.ok) this.drop(result.value);
+      else this.back();
     }
   }
 }

@@ -207,6 +207,8 @@ const MASKS: Record<string, Record<string, boolean | string>> = {
   FTRUNCATE: { asyncFtruncate: "syscall" },
   REGISTERED_RING: {},
   SEND_ZC: { SEND_ZC: false, asyncSendZc: "ring" },
+  BUFFER_RING: { RECV_MULTISHOT: false },
+  RECV_MULTISHOT: { RECV_MULTISHOT: false },
   IOWQ_MAX_WORKERS: {},
 };
 

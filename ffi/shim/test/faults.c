@@ -420,7 +420,8 @@ static bool fault_hold(struct kio *k, const struct io_uring_cqe *cqe,
 		return false;
 	/* all that come in one period are handed out together */
 	if (mark->kind == FAULT_BATCH)
-		due_ms -= (int64_t)due_ms % (int64_t)mark->delay_ms;
+		due_ms = (double)((int64_t)due_ms -
+				  (int64_t)due_ms % (int64_t)mark->delay_ms);
 	f->held = held;
 	held += f->held_count++;
 	held->due_ms = due_ms;
@@ -433,15 +434,14 @@ bool seam_holds(struct kio *k, struct io_uring_cqe *cqe)
 	struct seam_faults *f = faults_of(k);
 	struct fault_mark mark, *found;
 
-	/* a poll that goes on: in order with its end */
-	if (cqe->user_data & (UD_MESSAGE | UD_INTERNAL) ||
-	    cqe->flags & IORING_CQE_F_MORE)
+	if (cqe->user_data & (UD_MESSAGE | UD_INTERNAL))
 		return false;
 	found = fault_mark_of(k, cqe->user_data);
 	if (!found)
 		return false;
 	mark = *found;
-	*found = f->marks[--f->mark_count];
+	if (!(cqe->flags & IORING_CQE_F_MORE))
+		*found = f->marks[--f->mark_count];
 	if (mark.kind != FAULT_ERROR)
 		return fault_hold(k, cqe, &mark);
 	/* not if another step has ended the chain, or it was cancelled before */

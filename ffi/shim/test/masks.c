@@ -137,3 +137,15 @@ int seam_command(int result)
 {
 	return masked(MASK_FTRUNCATE) ? -EOPNOTSUPP : result;
 }
+
+int seam_register_buffers(struct io_uring *ring, struct io_uring_buf_reg *reg)
+{
+	return masked(MASK_BUFFER_RING) ?
+		       -EINVAL :
+		       io_uring_register_buf_ring(ring, reg, 0);
+}
+
+bool seam_receives_many(void)
+{
+	return !masked(MASK_RECV_MULTISHOT);
+}

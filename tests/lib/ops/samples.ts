@@ -83,6 +83,20 @@ const queueMax = argument(
   { queueMax: 8 },
   bad.NO_OPTIONS ?? [],
 );
+
+/** A pool of a context, and values that are none of it. */
+function pool(ctx: IoContext): Argument {
+  const good = new kio.BufferPool(ctx, { count: 4, size: 64 });
+  const closed = new kio.BufferPool(ctx, { count: 1, size: 1 });
+  closed[Symbol.dispose]();
+  return argument("pool", good, [undefined, ...bad.NO_NUMBERS, 5, closed]);
+}
+
+const leasesMax = argument("options", { leasesMax: 2 }, [
+  ...bad.NO_OPTIONS,
+  ...[0, -1, 1.5, 5, "1"].map((leasesMax) => ({ leasesMax })),
+  ...[null, 5, "f", {}].map((onChunk) => ({ onChunk })),
+]);
 const index = (good: number) =>
   argument("index", good, [...bad.NO_NUMBER_31, 65536, { fd: 5 }]);
 const buffers = () =>
@@ -532,6 +546,13 @@ export const SAMPLES: Readonly<Record<string, Sample>> = {
       argument("direct", place.directOf(ctx), [...bad.NO_FDS, 5, { fd: 5 }]),
     ],
     hasPlaces: true,
+  },
+  RECV_MULTISHOT: {
+    start: first(kio.asyncRecvMultishot),
+    works: ({ ready }, ctx) => [fd(ready), pool(ctx), leasesMax],
+    waits: ({ quiet }, ctx) => [fd(quiet), pool(ctx), leasesMax],
+    isLink: false,
+    isStream: true,
   },
   POLL_MULTISHOT: {
     start: first(kio.asyncPollMultishot),

@@ -1,0 +1,281 @@
+/**
+ * Streams of leases: a multishot that the kernel picks buffers of a pool for.
+ * They count their leases, wait for buffers, and end when all is sent.
+ */
+import type { Shim } from "../../ffi/load.ts";
+import type { BufferLease } from "../BufferLease.ts";
+import { MSG_DONTWAIT, POLLIN } from "../constants.ts";
+import { EAGAIN, EINTR, ENOBUFS } from "../errno.ts";
+import { SO_TYPE, SOL_SOCKET } from "../constants.ts";
+import type { Afterwards } from "./core.ts";
+import { abort } from "./dump.ts";
+import type { Entry } from "./entry.ts";
+import { Lease, type Lender } from "./lease.ts";
+import { LeaseQueue } from "./lease_queue.ts";
+import type { Pool, PoolStream } from "./pool.ts";
+import { Sends } from "./sends.ts";
+import { Sqe } from "./sqe.ts";
+import { POLL_ADD } from "./steps.ts";
+import { Lack, Stream, type Values } from "./stream.ts";
+
+/** IORING_CQE_F_BUFFER, and the place of the number of the buffer. */
+const CQE_F_BUFFER = 1;
+const BUFFER_SHIFT = 16;
+
+/** IOSQE_BUFFER_SELECT */
+const IOSQE_BUFFER_SELECT = 1 << 5;
+
+const SOCK_DGRAM = 2;
+
+/** IORING_OP_RECV */
+const RECV = 27;
+
+const LEASES: Values<BufferLease> = {
+  of: (result, flags, stream) => (stream as LeaseStream).lease(result, flags),
+  transient: new Set([EAGAIN, EINTR]),
+  keep: () => {},
+  give: () => {},
+  discard: () => {},
+};
+
+/** Called for each chunk, after the batch of completions that it came in. */
+export type OnChunk = (chunk: BufferLease) => void;
+
+export class LeaseStream extends Stream<BufferLease>
+  implements Lender, PoolStream, Afterwards {
+  readonly #pool: Pool;
+  /** The lease that the consumer has until its next turn. */
+  #lent: Lease | null = null;
+  /** Leases that are being sent. */
+  #sending = 0;
+  /** One of them could not be sent. */
+  #hasGap = false;
+  readonly #onChunk: OnChunk | null;
+  /** Leases for the callback. */
+  readonly #chunks = new LeaseQueue();
+  /** Where the consumer has asked for the next, with the option `trace`. */
+  #asked: Error | undefined = undefined;
+  /** The kernel has found no buffer. */
+  #isStarved = false;
+  /** Without a buffer group: a poll has told of data; the buffer for it. */
+  #isReadable = false;
+  #picked = -1;
+
+  constructor(
+    pool: Pool,
+    entry: Entry,
+    sqe: Sqe,
+    leasesMax: number,
+    onChunk: OnChunk | null,
+  ) {
+    super(pool.ring, entry, sqe, LEASES, leasesMax);
+    this.#pool = pool;
+    this.#onChunk = onChunk;
+    this.isBrief = true;
+    if (pool.group < 0) sqe.ioprio = 0;
+    else {
+      sqe.flags = IOSQE_BUFFER_SELECT;
+      sqe.buf = pool.group;
+    }
+    pool.add(this);
+  }
+
+  // ---- leases ---------------------------------------------------------------
+
+  get memory(): Uint8Array<ArrayBuffer> {
+    return this.#pool.memory;
+  }
+
+  get size(): number {
+    return this.#pool.size;
+  }
+
+  get tracing(): boolean {
+    return this.#pool.ring.tracing;
+  }
+
+  lease(length: number, flags: number): Lease {
+    const hasBuffer = (flags & CQE_F_BUFFER) !== 0;
+    // It would show the bytes of another connection.
+    if (!hasBuffer && length > 0) {
+      abort(this.core, "the kernel has received without a buffer");
+    }
+    const id = hasBuffer ? flags >>> BUFFER_SHIFT : -1;
+    const lease = new Lease(this, id, length);
+    if (hasBuffer) this.#pool.lend(id, lease);
+    return lease;
+  }
+
+  takeBack({ id }: Lease): void {
+    if (id >= 0) this.#pool.takeBack(id);
+    this.back();
+  }
+
+  send(lease: Lease, fd: number): void {
+    const { sends, ring } = this.#pool;
+    ring.checkOpen("send a lease");
+    // A part is missing: what comes behind it is not sent either.
+    if (this.#hasGap) return;
+    let queue = sends.get(fd);
+    if (queue === undefined) sends.set(fd, queue = new Sends(ring, fd));
+    this.#sending++;
+    lease.hold();
+    try {
+      queue.push(lease);
+    } catch (error) {
+      this.#sending--;
+      lease.letGo();
+      throw error;
+    }
+  }
+
+  sent(lease: Lease, errno: number, fd: number): void {
+    this.#sending--;
+    if (errno !== 0) {
+      this.#hasGap = true;
+      this.fail(errno, fd === this.sqe.fd ? "send" : `send to fd ${fd}`);
+    }
+    lease.letGo();
+    this.look();
+  }
+
+  // ---- the consumer ---------------------------------------------------------
+
+  protected override turn(): void {
+    if (this.tracing) this.#asked = new Error("taken");
+    const lent = this.#lent;
+    if (lent === null) return;
+    this.#lent = null;
+    lent.lapse();
+    this.look();
+  }
+
+  protected override handed(lease: BufferLease): void {
+    this.#lent = lease as Lease;
+    if (this.tracing) this.#lent.trace = this.#asked;
+  }
+
+  protected override drop(lease: BufferLease): void {
+    lease.release();
+  }
+
+  /** No stream has more than its share while others wait for a buffer. */
+  protected override get valuesMax(): number {
+    const { starved, share } = this.#pool;
+    return starved === 0 ? super.valuesMax : Math.min(super.valuesMax, share);
+  }
+
+  protected override get isThrough(): boolean {
+    return this.#lent === null && this.#sending === 0 &&
+      this.#chunks.first === null;
+  }
+
+  protected override push(lease: BufferLease): void {
+    if (this.#onChunk === null) return super.push(lease);
+    if (this.#chunks.first === null) this.core.afterwards.push(this);
+    this.#chunks.push(lease as Lease);
+  }
+
+  callBack(): void {
+    const chunks = this.#chunks;
+    for (let it = chunks.shift(); it !== null; it = chunks.shift()) {
+      try {
+        this.#onChunk!(it);
+      } catch (error) {
+        reportError(error);
+      }
+      it.lapse();
+    }
+    this.look();
+  }
+
+  // ---- the kernel -----------------------------------------------------------
+
+  /** Arms the next shot, but not without a buffer. */
+  protected override arm(): void {
+    const pool = this.#pool;
+    if (this.#isStarved || this.#isReadable && pool.free === 0) {
+      this.wait(Lack.BUFFER);
+      return pool.starve(this);
+    }
+    if (this.#isReadable) this.#picked = pool.pick();
+    super.arm();
+  }
+
+  feed(): void {
+    this.#isStarved = false;
+    this.rearm();
+  }
+
+  override prepare(
+    shim: Shim,
+    handle: Deno.PointerObject,
+    id: number,
+  ): number {
+    const { opcode, fd, off } = this.sqe;
+    if (this.#pool.group >= 0) return super.prepare(shim, handle, id);
+    if (this.#picked < 0) {
+      const poll = new Sqe(POLL_ADD);
+      poll.fd = fd;
+      poll.opFlags = POLLIN;
+      return poll.submit(shim, handle, id);
+    }
+    const at = this.#picked * this.size;
+    const flags = opcode === RECV ? MSG_DONTWAIT : 0;
+    const { memory, size } = this;
+    return shim.kio_sqe(handle, id, opcode, fd, memory, at, size, off, flags);
+  }
+
+  override last(result: number, flags: number): void {
+    if (this.#pool.group < 0) {
+      if (this.#picked < 0 && result > 0) return this.#polled();
+      if (this.#picked >= 0) flags = this.#flagsOfPicked();
+    }
+    // A completion may have a buffer whatever its result.
+    if (result <= 0 && flags & CQE_F_BUFFER) {
+      this.#pool.giveBack(flags >>> BUFFER_SHIFT);
+      flags = 0;
+    }
+    if (this.isGivenUp && result <= 0) {
+      // A want of buffers would be no end.
+      return this.conclude(result === -ENOBUFS ? 0 : result);
+    }
+    if (result === -ENOBUFS) {
+      this.core.silent++;
+      this.#isStarved = true;
+      this.goOn(false);
+    } else if (result === 0 && !this.#isDatagram()) this.stop();
+    else super.last(result, flags);
+  }
+
+  /** There is data, where the kernel does not pick buffers. */
+  #polled(): void {
+    if (this.isGivenUp) return this.conclude(0);
+    this.#isReadable = true;
+    this.goOn(false);
+  }
+
+  #flagsOfPicked(): number {
+    const flags = CQE_F_BUFFER | this.#picked << BUFFER_SHIFT;
+    this.#picked = -1;
+    this.#isReadable = false;
+    return flags;
+  }
+
+  /** Tells whether a result of 0 is an empty datagram, and no end. */
+  #isDatagram(): boolean {
+    const { opcode, fd } = this.sqe;
+    return opcode === RECV &&
+      this.core.shim.kio_option_get(fd, SOL_SOCKET, SO_TYPE) === SOCK_DGRAM;
+  }
+
+  protected override ending(): void {
+    const pool = this.#pool;
+    if (this.#picked >= 0) pool.giveBack(this.#picked);
+    const chunks = this.#chunks;
+    for (let it = chunks.shift(); it !== null; it = chunks.shift()) it.lapse();
+    const { fd } = this.sqe;
+    if (pool.sends.get(fd)?.isIdle) pool.sends.delete(fd);
+    pool.delete(this);
+  }
+}

@@ -1,0 +1,125 @@
+/**
+ * Sends without a promise: the leases for one socket are sent one after the
+ * other, and the completion of a send prepares the next. Two in flight could
+ * interleave, as each of them waits for room by itself.
+ */
+import type { Shim } from "../../ffi/load.ts";
+import { MSG_WAITALL, POLLOUT } from "../constants.ts";
+import { EAGAIN, EINTR } from "../errno.ts";
+import type { Result } from "../result.ts";
+import { waitUntil } from "./clock.ts";
+import { type Entry, type Extra, State } from "./entry.ts";
+import type { Lease } from "./lease.ts";
+import { LeaseQueue } from "./lease_queue.ts";
+import { type Operation, Yields } from "./operation.ts";
+import type { Ring } from "./Ring.ts";
+import { Waiting } from "./steps.ts";
+
+/** IORING_OP_SEND */
+const SEND = 26;
+
+const SEND_TO: Operation = {
+  name: "BufferLease.sendTo",
+  verb: "send a lease",
+  opcode: SEND,
+  yields: Yields.NOTHING,
+  makesFd: false,
+  closesFd: false,
+  waits: 0,
+  holdsBack: false,
+};
+
+const byRing = new WeakMap<Ring, Map<number, Sends>>();
+
+/** Gives the sends of a ring, by socket. */
+export function sendsOf(ring: Ring): Map<number, Sends> {
+  let sends = byRing.get(ring);
+  if (sends === undefined) byRing.set(ring, sends = new Map());
+  return sends;
+}
+
+/** The leases that wait to be sent to one socket. */
+export class Sends extends Waiting {
+  readonly #ring: Ring;
+  readonly #fd: number;
+  readonly #queue = new LeaseQueue();
+  /** Bytes of the first lease that are sent. */
+  #sent = 0;
+  readonly #extra: Extra = { steps: this };
+  readonly #settle = (result: Result<unknown>) => this.#end(result);
+
+  constructor(ring: Ring, fd: number) {
+    super(fd, 0, POLLOUT);
+    this.#ring = ring;
+    this.#fd = fd;
+  }
+
+  get isIdle(): boolean {
+    return this.#queue.first === null;
+  }
+
+  /** Queues a lease. It throws if the context is full. */
+  push(lease: Lease): void {
+    if (!this.isIdle) this.#queue.push(lease);
+    else this.#start(this.#ring.take(SEND_TO), lease);
+  }
+
+  #start(entry: Entry, lease: Lease): void {
+    const ring = this.#ring;
+    const { shim, handle } = ring;
+    this.#queue.push(lease);
+    entry.settle = this.#settle;
+    const extra = this.#extra;
+    const { memory } = lease.lender;
+    if (!ring.chaining) {
+      const status = this.prepare(shim, handle, entry.id);
+      ring.enterSubmitted(entry, null, this.#fd, memory, status, extra);
+      return;
+    }
+    // It is no link of the chain that is being queued: the next step begins it.
+    entry.fd = this.#fd;
+    entry.retained = memory;
+    entry.extra = extra;
+    entry.startedMs = shim.kio_now_ms();
+    waitUntil(ring, entry, State.BACKING_OFF, entry.startedMs);
+    ring.schedule();
+  }
+
+  submit(shim: Shim, handle: Deno.PointerObject, id: number): number {
+    const { lender, at, length } = this.#queue.first!;
+    return shim.kio_sqe(
+      handle,
+      id,
+      SEND,
+      this.#fd,
+      lender.memory,
+      at + this.#sent,
+      length - this.#sent,
+      0,
+      MSG_WAITALL,
+    );
+  }
+
+  take(result: number): boolean {
+    this.#ring.silent++;
+    if (result < 0) return result === -EAGAIN || result === -EINTR;
+    const lease = this.#queue.first!;
+    this.#sent += result;
+    // A datagram is sent whole or not at all, also if the kernel says 0.
+    if (result > 0 && this.#sent < lease.length) return true;
+    this.#sent = 0;
+    this.#queue.shift();
+    lease.lender.sent(lease, 0, this.#fd);
+    return !this.isIdle;
+  }
+
+  /** The operation is over: all are sent, or the rest cannot be. */
+  #end(result: Result<unknown>): void {
+    if (result.ok) return;
+    this.#sent = 0;
+    const { errno } = result.error;
+    for (let it = this.#queue.shift(); it !== null; it = this.#queue.shift()) {
+      it.lender.sent(it, errno, this.#fd);
+    }
+  }
+}

@@ -1,0 +1,31 @@
+/** A pool of buffers that streams wait for. */
+export interface Feeder {
+  /** Buffers that are free. */
+  readonly free: number;
+  /** Lets streams go on. */
+  feed(): void;
+}
+
+/** The pools of a ring whose streams wait for a buffer. */
+export class Starving {
+  readonly #pools = new Set<Feeder>();
+
+  add(pool: Feeder): void {
+    this.#pools.add(pool);
+  }
+
+  delete(pool: Feeder): void {
+    this.#pools.delete(pool);
+  }
+
+  /** The next step lets a stream go on. */
+  get hasWork(): boolean {
+    return this.#pools.size > 0 &&
+      this.#pools.values().some((it) => it.free > 0);
+  }
+
+  feed(): void {
+    if (this.#pools.size === 0) return;
+    for (const pool of this.#pools) pool.feed();
+  }
+}
