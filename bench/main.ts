@@ -12,10 +12,13 @@ import { recordOf, type Run, save } from "./record.ts";
 import { print } from "./report.ts";
 import { measure, type Turn, turnsOf } from "./rounds.ts";
 import type { Case, Options, Suite } from "./suite.ts";
+import { bulk } from "./suites/bulk.ts";
 import { copy } from "./suites/copy.ts";
 import { echo } from "./suites/echo.ts";
+import { fair } from "./suites/fair.ts";
 import { file } from "./suites/file.ts";
 import { heap } from "./suites/heap.ts";
+import { idle } from "./suites/idle.ts";
 import { log } from "./suites/log.ts";
 import { sendfile } from "./suites/sendfile.ts";
 import { start } from "./suites/start.ts";
@@ -27,6 +30,9 @@ import { describeMachine } from "./this_machine.ts";
 
 const SUITES: Record<string, (options: Options) => Suite> = {
   echo,
+  fair,
+  idle,
+  bulk,
   file,
   log,
   timers,

@@ -15,14 +15,18 @@ export type Command = readonly [program: string, ...args: string[]];
 
 const C_PROGRAMS = [
   "echo_liburing",
+  "echo_multishot",
   "file",
+  "idle",
   "keep",
   "load",
   "log",
   "message",
+  "pour",
   "rusage",
   "sendfile",
   "sink",
+  "sink_liburing",
   "steady",
   "waker",
 ];

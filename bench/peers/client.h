@@ -10,8 +10,13 @@
 /* A server that is silent for longer has failed. */
 #define SILENCE_MAX_S 3
 
-static inline int connect_to(unsigned port)
+/* Connects from an address, which lets the kernel choose the port. */
+static inline int connect_from(uint32_t source, unsigned port)
 {
+	struct sockaddr_in from = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(source),
+	};
 	struct sockaddr_in address = {
 		.sin_family = AF_INET,
 		.sin_port = htons((uint16_t)port),
@@ -25,9 +30,17 @@ static inline int connect_to(unsigned port)
 
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	/* Else bind() takes a port that no other connection may have. */
+	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+	check_libc(bind(fd, (struct sockaddr *)&from, sizeof(from)), "bind");
 	check_libc(connect(fd, (struct sockaddr *)&address, sizeof(address)),
 		   "connect to the server");
 	return fd;
+}
+
+static inline int connect_to(unsigned port)
+{
+	return connect_from(INADDR_LOOPBACK, port);
 }
 
 #endif

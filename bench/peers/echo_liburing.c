@@ -14,15 +14,11 @@
  * receive, a registered ring.
  */
 #define _GNU_SOURCE
-#include "common.h"
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#include "server.h"
 #include <pthread.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define RING_ENTRIES 1024
-#define BACKLOG 4096
 #define BUFFER_BYTES 16384
 
 /* The low bits of user_data, which an aligned pointer leaves free. */
@@ -35,43 +31,12 @@ struct connection {
 	char buffer[BUFFER_BYTES];
 };
 
-#define ANY_CPU (-1)
-
 struct worker {
 	int cpu; /* the one it stays on, or ANY_CPU */
 	int listener;
 };
 
 static __thread struct io_uring ring;
-
-/* Port 0 is any; the number that it comes to is written back. */
-static int listen_on(in_port_t *port, int cpu)
-{
-	struct sockaddr_in address = {
-		.sin_family = AF_INET,
-		.sin_port = *port,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	socklen_t length = sizeof(address);
-	int one = 1;
-	int fd = check_libc(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
-			    "make a socket");
-
-	/* Accepted sockets inherit it. */
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	if (cpu != ANY_CPU) {
-		setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
-		check_libc(setsockopt(fd, SOL_SOCKET, SO_INCOMING_CPU, &cpu,
-				      sizeof(cpu)),
-			   "set SO_INCOMING_CPU");
-	}
-	check_libc(bind(fd, (struct sockaddr *)&address, length), "bind");
-	check_libc(listen(fd, BACKLOG), "listen");
-	check_libc(getsockname(fd, (struct sockaddr *)&address, &length),
-		   "read the port");
-	*port = address.sin_port;
-	return fd;
-}
 
 static void queue_accept(int listener)
 {
@@ -216,8 +181,8 @@ int main(int argc, char **argv)
 					      listen_on(&port, workers[i].cpu) :
 					      workers[0].listener;
 	}
-	printf("listening %u\n", ntohs(port));
-	fflush(stdout);
+	raise_fd_limit();
+	tell_port(port);
 	for (unsigned i = 1; i < threads; i++) {
 		pthread_t thread;
 		int error =
