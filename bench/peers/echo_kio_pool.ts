@@ -7,9 +7,10 @@ import {
   asyncAccept,
   asyncClose,
   asyncRecvMultishot,
-  asyncSendExact,
+  asyncSend,
   BufferPool,
   IoContext,
+  MSG_WAITALL,
   SocketAddress,
   TcpListener,
   unwrap,
@@ -25,8 +26,8 @@ const SHAPES: Record<string, (fd: number) => Promise<void>> = {
   async awaitedSend(fd) {
     for await (const received of asyncRecvMultishot(ctx, fd, pool)) {
       if (!received.ok) break;
-      const sent = await asyncSendExact(ctx, fd, received.value);
-      if (!sent.ok) break;
+      const sent = await asyncSend(ctx, fd, received.value, MSG_WAITALL);
+      if (!sent.ok || sent.value < received.value.length) break;
     }
     await asyncClose(ctx, fd);
   },
