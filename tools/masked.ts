@@ -10,13 +10,15 @@ import { summariesIn } from "./summary.ts";
 const LINUX_6_1 = "NO_IOWAIT,SYNC_MSG_RING,FTRUNCATE";
 
 /** All but IOWQ_MAX_WORKERS: some of the tests see its effect. */
-const EVERYTHING = `${LINUX_6_1},SUBMIT_ALL,REGISTERED_RING`;
+const EVERYTHING =
+  `${LINUX_6_1},SUBMIT_ALL,REGISTERED_RING,BUFFER_RING,RECV_MULTISHOT`;
 
 const MASKS: readonly string[] = [
   LINUX_6_1,
   "DEFER_TASKRUN",
   "SUBMIT_ALL",
   "REGISTERED_RING",
+  "RECV_MULTISHOT",
   EVERYTHING,
 ];
 
@@ -29,6 +31,8 @@ const SHORT_TESTS = [
   "io_link",
   "io_socket",
   "msg_ring",
+  "recv_multishot",
+  "send_to",
   "wake",
 ].map((name) => `tests/lib/${name}_test.ts`);
 

@@ -69,6 +69,8 @@ inline bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out)
 	uint64_t user_data = cqe->user_data;
 	int closing = -1;
 
+	if (cqe->flags & IORING_CQE_F_BUFFER)
+		seam_buffer_take(k, cqe);
 	if (!(user_data & UD_MESSAGE)) {
 		if (user_data & UD_INTERNAL) {
 			if (!internal_reported(k, cqe))

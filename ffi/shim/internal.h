@@ -123,6 +123,18 @@ struct kio {
 	struct seam_watch *seam_watch;
 };
 
+/* A ring of buffers. */
+struct pool {
+	struct pool *next;
+	struct io_uring_buf_ring *ring;
+	size_t ring_size;
+	char *memory;
+	/* JavaScript's: how many ids follow, and the ids */
+	int32_t *returned;
+	uint32_t size, mask;
+	uint16_t group, tail;
+};
+
 struct mapping {
 	void *address;
 	size_t size;

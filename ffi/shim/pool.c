@@ -11,17 +11,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-struct pool {
-	struct pool *next;
-	struct io_uring_buf_ring *ring;
-	size_t ring_size;
-	char *memory;
-	/* JavaScript's: how many ids follow, and the ids */
-	int32_t *returned;
-	uint32_t size, mask;
-	uint16_t group, tail;
-};
-
 static void pool_add(struct pool *pool, uint32_t id)
 {
 	struct io_uring_buf *buf = &pool->ring->bufs[pool->tail++ & pool->mask];
@@ -30,6 +19,7 @@ static void pool_add(struct pool *pool, uint32_t id)
 	buf->addr = (uintptr_t)(pool->memory + (size_t)id * pool->size);
 	buf->len = pool->size;
 	buf->bid = (uint16_t)id;
+	seam_buffer_give(pool, id);
 }
 
 /* The kernel sees all buffers that were added. */
@@ -252,7 +242,7 @@ bool kio_receives_many(void)
 						      0, fds)) &&
 			     try_pair(fds, tcp_pair(fds));
 
-		known = works && seam_receives_many() ? WORKS : FAILS;
+		known = seam_receives_many() && works ? WORKS : FAILS;
 	}
 	return known == WORKS;
 }

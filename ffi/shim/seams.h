@@ -80,6 +80,9 @@ void seam_watch(struct kio *k, const struct io_uring_sqe *sqe);
 /* Its completion is taken over: the kernel is done with its memory. */
 void seam_unwatch(struct kio *k, const struct io_uring_cqe *cqe);
 void seam_unwatch_all(struct kio *k);
+/* The kernel has a buffer of a pool, and fills it: all else in it is foreign. */
+void seam_buffer_give(const struct pool *pool, uint32_t id);
+void seam_buffer_take(struct kio *k, const struct io_uring_cqe *cqe);
 #else
 static inline void seam_watch(struct kio *k, const struct io_uring_sqe *sqe)
 {
@@ -94,6 +97,17 @@ static inline void seam_unwatch(struct kio *k, const struct io_uring_cqe *cqe)
 static inline void seam_unwatch_all(struct kio *k)
 {
 	(void)k;
+}
+
+static inline void seam_buffer_give(const struct pool *pool, uint32_t id)
+{
+	(void)pool, (void)id;
+}
+
+static inline void seam_buffer_take(struct kio *k,
+				    const struct io_uring_cqe *cqe)
+{
+	(void)k, (void)cqe;
 }
 #endif
 

@@ -46,6 +46,8 @@ export class LeaseStream extends Stream<BufferLease>
   #lent: Lease | null = null;
   /** Leases that are being sent. */
   #sending = 0;
+  /** One of them could not be sent. */
+  #hasGap = false;
   readonly #onChunk: OnChunk | null;
   /** Leases for the callback. */
   readonly #chunks: Lease[] = [];
@@ -105,6 +107,9 @@ export class LeaseStream extends Stream<BufferLease>
 
   send(lease: Lease, fd: number): void {
     const { sends, ring } = this.#pool;
+    ring.checkOpen("send a lease");
+    // A part is missing: what comes behind it is not sent either.
+    if (this.#hasGap) return;
     let queue = sends.get(fd);
     if (queue === undefined) sends.set(fd, queue = new Sends(ring, fd));
     this.#sending++;
@@ -121,6 +126,7 @@ export class LeaseStream extends Stream<BufferLease>
   sent(lease: Lease, errno: number, fd: number): void {
     this.#sending--;
     if (errno !== 0) {
+      this.#hasGap = true;
       this.fail(errno, fd === this.sqe.fd ? "send" : `send to fd ${fd}`);
     }
     lease.letGo();

@@ -5,9 +5,10 @@
  */
 import type { Shim } from "../../ffi/load.ts";
 import { MSG_WAITALL, POLLOUT } from "../constants.ts";
-import { EAGAIN } from "../errno.ts";
+import { EAGAIN, EINTR } from "../errno.ts";
 import type { Result } from "../result.ts";
-import type { Entry, Extra } from "./entry.ts";
+import { waitUntil } from "./clock.ts";
+import { type Entry, type Extra, State } from "./entry.ts";
 import type { Lease } from "./lease.ts";
 import { type Operation, Yields } from "./operation.ts";
 import type { Ring } from "./Ring.ts";
@@ -43,8 +44,6 @@ export class Sends extends Waiting {
   readonly #queue: Lease[] = [];
   /** Bytes of the first lease that are sent. */
   #sent = 0;
-  /** The operation that sends; null when idle. */
-  #entry: Entry | null = null;
   readonly #settle = (result: Result<unknown>) => this.#end(result);
 
   constructor(ring: Ring, fd: number) {
@@ -57,32 +56,31 @@ export class Sends extends Waiting {
     return this.#queue.length === 0;
   }
 
-  /** Queues a lease. It throws if the context is closed or full. */
+  /** Queues a lease. It throws if the context is full. */
   push(lease: Lease): void {
-    const ring = this.#ring;
-    ring.checkOpen(SEND_TO.verb);
-    if (this.#queue.length > 0) {
-      this.#queue.push(lease);
-      return;
-    }
-    if (ring.isFull) ring.take(SEND_TO);
-    this.#queue.push(lease);
-    this.#start();
+    if (this.#queue.length > 0) this.#queue.push(lease);
+    else this.#start(this.#ring.take(SEND_TO), lease);
   }
 
-  #start(): void {
+  #start(entry: Entry, lease: Lease): void {
     const ring = this.#ring;
-    if (ring.chaining) {
-      // It is no link of the chain that is being queued.
-      return queueMicrotask(() => this.#start());
-    }
-    const entry = ring.take(SEND_TO);
+    const { shim, handle } = ring;
+    this.#queue.push(lease);
     entry.settle = this.#settle;
-    this.#entry = entry;
-    const status = this.prepare(ring.shim, ring.handle, entry.id);
-    const { memory } = this.#queue[0]!.lender;
     const extra: Extra = { steps: this };
-    ring.enterSubmitted(entry, null, this.#fd, memory, status, extra);
+    const { memory } = lease.lender;
+    if (!ring.chaining) {
+      const status = this.prepare(shim, handle, entry.id);
+      ring.enterSubmitted(entry, null, this.#fd, memory, status, extra);
+      return;
+    }
+    // It is no link of the chain that is being queued: the next step begins it.
+    entry.fd = this.#fd;
+    entry.retained = memory;
+    entry.extra = extra;
+    entry.startedMs = shim.kio_now_ms();
+    waitUntil(ring, entry, State.BACKING_OFF, entry.startedMs);
+    ring.schedule();
   }
 
   submit(shim: Shim, handle: Deno.PointerObject, id: number): number {
@@ -102,7 +100,7 @@ export class Sends extends Waiting {
 
   take(result: number): boolean {
     this.#ring.silent++;
-    if (result < 0) return result === -EAGAIN;
+    if (result < 0) return result === -EAGAIN || result === -EINTR;
     const lease = this.#queue[0]!;
     this.#sent += result;
     // A datagram is sent whole or not at all, also if the kernel says 0.
@@ -115,7 +113,6 @@ export class Sends extends Waiting {
 
   /** The operation is over: all are sent, or the rest cannot be. */
   #end(result: Result<unknown>): void {
-    this.#entry = null;
     if (result.ok) return;
     this.#sent = 0;
     for (const lease of this.#queue.splice(0)) {

@@ -10,6 +10,8 @@ export const KINDS = [
   "recv",
   "recvExact",
   "recvmsg",
+  "leases",
+  "leases",
   "send",
   "send",
   "sendExact",

@@ -30,6 +30,7 @@ import {
   asyncRecv,
   asyncRecvExact,
   asyncRecvmsg,
+  asyncRecvMultishot,
   asyncRename,
   asyncSend,
   asyncSendExact,
@@ -43,6 +44,7 @@ import {
   asyncWriteExact,
   asyncWriteFixed,
   asyncWritev,
+  BufferPool,
   FALLOC_FL_KEEP_SIZE,
   FALLOC_FL_PUNCH_HOLE,
   IoContext,
@@ -83,6 +85,7 @@ import { giveBack } from "../lib/ops/give_back.ts";
 import { Place } from "../lib/ops/place.ts";
 import { CASES, startGood, startWaiting } from "../lib/ops/samples.ts";
 import type { Action, Kind } from "./actions.ts";
+import { Leases } from "./leases.ts";
 import { isPathKind, type PathKind, Paths } from "./paths.ts";
 import { End, Flow, PATTERN, PERIOD, Pipe } from "./streams.ts";
 
@@ -138,6 +141,7 @@ declare const gc: ((options: { type: "major" | "minor" }) => void) | undefined;
 interface Context {
   ctx: IoContext;
   closed: boolean;
+  pool: BufferPool;
   /** Messages that are to arrive, and those that have. */
   expected: number;
   arrived: number;
@@ -259,9 +263,11 @@ export class World {
 
   #openContext(number: number): void {
     const entries = [1, 4, 64][number % 3];
+    const ctx = new IoContext(entries);
     const context: Context = {
-      ctx: new IoContext(entries),
+      ctx,
       closed: false,
+      pool: new BufferPool(ctx, { count: 5, size: 512 }),
       expected: 0,
       arrived: 0,
       handed: new Map(),
@@ -397,6 +403,8 @@ export class World {
       case "recvExact":
       case "recvmsg":
         return this.#receive(action);
+      case "leases":
+        return this.#lease(action);
       case "send":
       case "sendExact":
       case "sendmsg":
@@ -552,6 +560,22 @@ export class World {
       ? asyncRecv(ctx, socket, buffer, flags)
       : asyncRecvExact(ctx, socket, buffer);
     this.#start(kind, action, context, codes, op, onCount, socket);
+  }
+
+  #lease(action: Action): void {
+    const { actor, size } = action;
+    const context = this.#context(action);
+    const leases = new Leases(this.#own, size, actor % 3 === 0);
+    const stream = asyncRecvMultishot(context.ctx, leases.fd, context.pool, {
+      leasesMax: 1 + actor % 5,
+    });
+    const op: UringOp<number> = Object.assign(leases.take(stream), {
+      cancel: () => stream.cancel(),
+      withTimeout: (timeoutMs: number) => (stream.withTimeout(timeoutMs), op),
+      withSignal: (signal: AbortSignal) => (stream.withSignal(signal), op),
+      orThrow: async () => unwrap(await op),
+    });
+    this.#start("leases", action, context, [], op, () => {});
   }
 
   #send(action: Action): void {

@@ -7,10 +7,13 @@ import {
 } from "@std/assert";
 import {
   asyncClose,
+  asyncRecv,
   asyncRecvMultishot,
   asyncSend,
   asyncSendExact,
+  asyncSendmsg,
   asyncShutdown,
+  asyncSleep,
   asyncWrite,
   asyncWriteExact,
   type BufferLease,
@@ -26,6 +29,8 @@ import {
 import {
   assertCode,
   bytes,
+  kioTest,
+  overwriteGarbage,
   type Pair,
   pattern,
   tcpPair,
@@ -36,7 +41,6 @@ import {
   value,
   within,
 } from "../support.ts";
-import { kioTest } from "../support.ts";
 
 const PAIRS: Record<string, (ctx: IoContext) => Pair | Promise<Pair>> = {
   unix: () => unixPair(),
@@ -153,7 +157,6 @@ kioTest("asyncRecvMultishot() gives datagrams, empty ones too", async (ctx) => {
   for (const it of ["one", "two", "", "three", "cut to eight"]) {
     if (it === "") {
       // asyncSend() refuses an empty buffer.
-      const { asyncSendmsg } = await import("@kio/kio");
       value(await asyncSendmsg(ctx, pair.left, { buffers: [] }));
     } else value(await asyncSend(ctx, pair.left, bytes(it)));
     const chunk = await next(stream);
@@ -690,3 +693,99 @@ for (const how of ["cancel", "dispose"] as const) {
     ctx[Symbol.dispose]();
   });
 }
+
+kioTest(
+  "a pool that nobody refers to stays while its context is open",
+  async () => {
+    using ctx = new IoContext(16);
+    (() => new BufferPool(ctx, { count: 4, size: 65536 }))();
+    for (let i = 0; i < 5; i++) {
+      await turn();
+      overwriteGarbage();
+    }
+    // Its memory is looked at in each step.
+    for (let i = 0; i < 5; i++) value(await asyncSleep(ctx, 0));
+  },
+);
+
+kioTest(
+  "close() of a pool ends its streams, and leaves its leases",
+  async (ctx) => {
+    using pair = unixPair();
+    const pool = new BufferPool(ctx, { count: 4, size: 16 });
+    const stream = asyncRecvMultishot(ctx, pair.right, pool);
+    value(await asyncSend(ctx, pair.left, bytes("one")));
+    const chunk = (await next(stream)).keep();
+    const over = received(stream);
+    await pool.close();
+    assertEquals((await over).code, "ECANCELED");
+    // The kernel has not taken what comes now.
+    value(await asyncSend(ctx, pair.left, bytes("two")));
+    const buffer = new Uint8Array(8);
+    assertEquals(value(await asyncRecv(ctx, pair.right, buffer)), 3);
+    assertEquals([text(chunk.bytes), pool.stats().leased], ["one", 1]);
+    chunk.sendTo(pair.right);
+    chunk.release();
+    assertEquals(value(await asyncRecv(ctx, pair.left, buffer)), 3);
+    assertEquals([text(buffer.subarray(0, 3)), pool.stats().leased], [
+      "one",
+      0,
+    ]);
+    await pool.close();
+    pool[Symbol.dispose]();
+    assertThrows(
+      () => asyncRecvMultishot(ctx, pair.right, pool),
+      TypeError,
+      "Cannot receive: the BufferPool is closed",
+    );
+  },
+);
+
+kioTest("a context has several pools, one after the other too", async (ctx) => {
+  using pair = unixPair();
+  for (let i = 0; i < 20; i++) {
+    await using first = new BufferPool(ctx, { count: 1 + i, size: 16 });
+    await using second = new BufferPool(ctx, { count: 2, size: 100 });
+    for (const pool of [first, second]) {
+      await using stream = asyncRecvMultishot(ctx, pair.right, pool);
+      value(await asyncSend(ctx, pair.left, pattern(100)));
+      let count = 0;
+      while (count < 100) count += (await next(stream)).length;
+    }
+  }
+});
+
+kioTest("BufferPool refuses what makes no sense", (ctx) => {
+  for (
+    const options of [
+      { count: 0 },
+      { count: 32769 },
+      { count: 1.5 },
+      { size: 0 },
+      { size: 2 ** 30 + 1 },
+      { count: 32768, size: 2 ** 20 },
+    ]
+  ) {
+    assertThrows(
+      () => new BufferPool(ctx, options),
+      RangeError,
+      "Cannot open a BufferPool",
+    );
+  }
+  assertThrows(() => new BufferPool({} as IoContext), TypeError);
+  assertThrows(() => new BufferPool(ctx, 5 as never), TypeError);
+  using other = new IoContext(16);
+  using pair = unixPair();
+  const pool = new BufferPool(other);
+  assertThrows(
+    () => asyncRecvMultishot(ctx, pair.right, pool),
+    TypeError,
+    "Cannot receive: expected a BufferPool of the same IoContext",
+  );
+  other[Symbol.dispose]();
+  assertThrows(
+    () => new BufferPool(other),
+    TypeError,
+    "the IoContext is closed",
+  );
+});

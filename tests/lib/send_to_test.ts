@@ -5,6 +5,7 @@ import {
   asyncRecvMultishot,
   asyncSend,
   asyncSendExact,
+  asyncSendmsg,
   asyncShutdown,
   type BufferLease,
   BufferPool,
@@ -23,6 +24,7 @@ import {
   type Pair,
   pattern,
   tcpPair,
+  tempFile,
   text,
   turn,
   unixPair,
@@ -115,12 +117,12 @@ kioTest("a stream that waits for its sends can be ended", async (ctx) => {
     using pair = unixPair();
     using pool = new BufferPool(ctx, { count: 64, size: 16384 });
     const stream = asyncRecvMultishot(ctx, pair.right, pool, { leasesMax: 64 });
-    if (how === "timeout") stream.withTimeout(30);
     const over = echo(stream, pair.right.fd);
     value(await asyncSendExact(ctx, pair.left, pattern(500_000)));
     value(await asyncShutdown(ctx, pair.left, SHUT_WR));
     await turn(10);
     if (how === "cancel") stream.cancel();
+    if (how === "timeout") stream.withTimeout(1);
     if (how === "close") await pair.right.close();
     const code = await within(2000, over, how);
     assertEquals(code, how === "timeout" ? "ETIMEDOUT" : "ECANCELED");
@@ -365,7 +367,7 @@ kioTest("sendTo() sends datagrams, and an empty one", async (ctx) => {
   const buffer = new Uint8Array(8);
   for (const it of ["one", "two", ""]) {
     const sent = it === ""
-      ? await (await import("@kio/kio")).asyncSendmsg(ctx, pair.left, {
+      ? await asyncSendmsg(ctx, pair.left, {
         buffers: [],
       })
       : await asyncSend(ctx, pair.left, bytes(it));
@@ -373,4 +375,27 @@ kioTest("sendTo() sends datagrams, and an empty one", async (ctx) => {
     (await next(stream)).sendTo(pair.right);
     assertEquals(value(await asyncRecv(ctx, pair.left, buffer)), it.length);
   }
+});
+
+kioTest("sendTo() after one that failed sends nothing more", async (ctx) => {
+  using pair = unixPair();
+  using other = unixPair();
+  using pool = new BufferPool(ctx, { count: 4, size: 8 });
+  const stream = asyncRecvMultishot(ctx, pair.right, pool);
+  value(await asyncSend(ctx, pair.left, bytes("one")));
+  const chunk = await next(stream);
+  chunk.keep();
+  // No socket: the bytes are missing wherever they were to go.
+  await using file = await tempFile(ctx);
+  chunk.sendTo(file);
+  await turn(5);
+  chunk.sendTo(other.left);
+  chunk.release();
+  assertCode((await stream[Symbol.asyncIterator]().next()).value!, "ENOTSOCK");
+  const buffer = new Uint8Array(8);
+  assertCode(
+    await asyncRecv(ctx, other.right, buffer, MSG_DONTWAIT),
+    "EAGAIN",
+  );
+  assertEquals([pool.stats().leased, ctx.pending], [0, 0]);
 });

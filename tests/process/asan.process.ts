@@ -108,6 +108,29 @@ for (const [what, [script, message]] of Object.entries(CAUGHT)) {
   });
 }
 
+Deno.test("a byte that is written to a buffer of the kernel ends the process", async () => {
+  const { signal, err } = await runSanitized(`
+    using ctx = new kio.IoContext();
+    const pool = new kio.BufferPool(ctx, { count: 1, size: 64 });
+    const [left, right] = kio.unwrap(kio.Socket.pair());
+    const stream = kio.asyncRecvMultishot(ctx, right, pool).orThrow();
+    let stale;
+    await kio.asyncSend(ctx, left, new Uint8Array(8));
+    for await (const { bytes, length } of stream) {
+      if (stale !== undefined) break;
+      stale = bytes;
+      setTimeout(async () => {
+        // The loop has come back: the kernel has the buffer again.
+        new Uint8Array(stale.buffer)[20] = 1;
+        await kio.asyncSend(ctx, left, new Uint8Array(8));
+      }, 5);
+    }
+    console.log("survived");
+  `);
+  assertEquals(signal, "SIGABRT", err);
+  assertMatch(err, /^kio: recv of fd \d+: a foreign byte at 20 of buffer 0$/m);
+});
+
 const PASS_FD = `
 const target = new kio.IoContext();
 const { promise: arrived, resolve } = Promise.withResolvers();

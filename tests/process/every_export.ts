@@ -32,6 +32,7 @@ import {
   asyncRecv,
   asyncRecvExact,
   asyncRecvmsg,
+  asyncRecvMultishot,
   asyncRename,
   asyncSend,
   asyncSendExact,
@@ -52,6 +53,7 @@ import {
   asyncWritev,
   AT_REMOVEDIR,
   BlockingPool,
+  BufferPool,
   Connections,
   IoContext,
   link,
@@ -116,6 +118,17 @@ const message = await asyncRecvmsg(ctx, right, {
 }).orThrow();
 for (const fd of parseScmRights(message.control)) {
   await asyncClose(ctx, fd).orThrow();
+}
+try {
+  await using pool = new BufferPool(ctx, { count: 1, size: 8 });
+  await asyncSend(ctx, left, one).orThrow();
+  for await (const it of asyncRecvMultishot(ctx, right, pool).orThrow()) {
+    it.sendTo(right);
+    break;
+  }
+  await asyncRecv(ctx, left, one).orThrow();
+} catch (error) {
+  if (!(error instanceof Deno.errors.NotCapable)) throw error;
 }
 await asyncMsgRing(ctx, ctx.ringFd, 1, given).orThrow();
 

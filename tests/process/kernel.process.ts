@@ -206,6 +206,8 @@ const MASKS: Record<string, Record<string, boolean | string>> = {
   SYNC_MSG_RING: { SYNC_MSG_RING: false },
   FTRUNCATE: { asyncFtruncate: "syscall" },
   REGISTERED_RING: {},
+  BUFFER_RING: { RECV_MULTISHOT: false },
+  RECV_MULTISHOT: { RECV_MULTISHOT: false },
   IOWQ_MAX_WORKERS: {},
 };
 

@@ -103,6 +103,48 @@ Deno.test("Deno.exit() does not wait for leases and streams", async () => {
   assertEquals([code, out], [0, "1\n"], err);
 });
 
+// ---- a kernel that lacks something --------------------------------------------------
+
+const ECHO = `
+const ctx = new kio.IoContext();
+const pool = new kio.BufferPool(ctx, { count: 4, size: 64 });
+const [left, right] = kio.unwrap(kio.Socket.pair());
+const stream = kio.asyncRecvMultishot(ctx, right, pool);
+const before = ctx.stats().submissions;
+const buffer = new Uint8Array(64);
+const echo = (async () => {
+  for await (const chunk of stream.orThrow()) chunk.sendTo(right);
+})();
+for (let i = 0; i < 40; i++) {
+  kio.unwrap(await kio.asyncSend(ctx, left, new Uint8Array(64).fill(i)));
+  kio.unwrap(await kio.asyncRecvExact(ctx, left, buffer));
+  if (!buffer.every((it) => it === i)) throw new Error("bytes");
+}
+const count = ctx.stats().submissions - before;
+kio.unwrap(await kio.asyncShutdown(ctx, left, kio.SHUT_WR));
+await echo;
+const { free, isNative } = pool.stats();
+const { RECV_MULTISHOT } = ctx.capabilities.features;
+console.log(JSON.stringify({ free, isNative, RECV_MULTISHOT, count }));
+ctx[Symbol.dispose]();
+`;
+
+for (const mask of ["BUFFER_RING", "RECV_MULTISHOT"]) {
+  Deno.test(`asyncRecvMultishot() does without ${mask}`, async () => {
+    const { code, out, err } = await runScript(
+      `import { FaultPlan } from "@kio/kio/testing"; FaultPlan.load(); ${ECHO}`,
+      { flags: ["--allow-ffi"], env: { KIO_MASK: mask } },
+    );
+    assertEquals(code, 0, err);
+    assertMatch(err, new RegExp(`^kio: ${mask} hidden [1-9]`));
+    const { count, ...told } = JSON.parse(out);
+    const isNative = mask !== "BUFFER_RING";
+    assertEquals(told, { free: 4, isNative, RECV_MULTISHOT: false });
+    // For each a send, a receive, a send back, and a single shot.
+    assert(count >= 160, `${count} submissions`);
+  });
+}
+
 // ---- broken invariants -------------------------------------------------------------
 
 Deno.test("a buffer that is filled while it is leased ends the process", async () => {
@@ -162,6 +204,14 @@ const HARMLESS: Record<string, FaultRule[]> = {
   ],
   "receives that want a buffer": [
     { operation: "recv", fault: "error", code: "ENOBUFS", probability: 0.3 },
+  ],
+  "sends that are restarted": [
+    {
+      operation: "send",
+      fault: "error",
+      code: "ERESTARTSYS",
+      probability: 0.2,
+    },
   ],
   "late receives": [{ operation: "recv", fault: "delay", ms: 3 }],
   "receives in another order": [{ operation: "any", fault: "reorder", ms: 5 }],

@@ -420,7 +420,8 @@ static bool fault_hold(struct kio *k, const struct io_uring_cqe *cqe,
 		return false;
 	/* all that come in one period are handed out together */
 	if (mark->kind == FAULT_BATCH)
-		due_ms -= (int64_t)due_ms % (int64_t)mark->delay_ms;
+		due_ms = (double)((int64_t)due_ms -
+				  (int64_t)due_ms % (int64_t)mark->delay_ms);
 	f->held = held;
 	held += f->held_count++;
 	held->due_ms = due_ms;
@@ -439,10 +440,8 @@ bool seam_holds(struct kio *k, struct io_uring_cqe *cqe)
 	if (!found)
 		return false;
 	mark = *found;
-	/* its end comes behind it: each waits as long */
-	if (cqe->flags & IORING_CQE_F_MORE)
-		return mark.kind != FAULT_ERROR && fault_hold(k, cqe, &mark);
-	*found = f->marks[--f->mark_count];
+	if (!(cqe->flags & IORING_CQE_F_MORE))
+		*found = f->marks[--f->mark_count];
 	if (mark.kind != FAULT_ERROR)
 		return fault_hold(k, cqe, &mark);
 	/* not if another step has ended the chain, or it was cancelled before */

@@ -22,6 +22,7 @@ struct watch_region {
 /* What an operation in flight has of it. */
 struct watched {
 	uint8_t opcode;
+	uint16_t group;
 	int32_t fd;
 	uint32_t count;
 	struct watch_region regions[];
@@ -143,6 +144,7 @@ void seam_watch(struct kio *k, const struct io_uring_sqe *sqe)
 	}
 	w->opcode = sqe->opcode;
 	w->fd = sqe->fd;
+	w->group = sqe->buf_group;
 	w = watch_regions(w, sqe);
 	watch_check(k, w, "when it is queued");
 	free(watch->by_slot[slot]);
@@ -168,4 +170,37 @@ void seam_unwatch_all(struct kio *k)
 	for (uint32_t slot = 0; watch && slot < watch->count; slot++)
 		free(watch->by_slot[slot]);
 	free(watch);
+}
+
+/* What a buffer has that the kernel is to fill. */
+#define WATCH_FILLING 0xa5
+
+void seam_buffer_give(const struct pool *pool, uint32_t id)
+{
+	memset(pool->memory + (size_t)id * pool->size, WATCH_FILLING,
+	       pool->size);
+}
+
+/* Ends the process if a buffer has more than the kernel has written. */
+void seam_buffer_take(struct kio *k, const struct io_uring_cqe *cqe)
+{
+	const struct watched *w =
+		k->seam_watch->by_slot[(uint32_t)cqe->user_data];
+	uint32_t id = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
+	const struct pool *pool = k->pools;
+	const uint8_t *buffer;
+	char message[100];
+
+	while (pool->group != w->group)
+		pool = pool->next;
+	buffer = (const uint8_t *)pool->memory + (size_t)id * pool->size;
+	for (uint32_t at = cqe->res > 0 ? (uint32_t)cqe->res : 0;
+	     at < pool->size; at++) {
+		if (buffer[at] == WATCH_FILLING)
+			continue;
+		snprintf(message, sizeof(message),
+			 "%s of fd %d: a foreign byte at %u of buffer %u",
+			 opcodes[w->opcode].name, w->fd, at, id);
+		kio_abort(k, message);
+	}
 }
