@@ -38,14 +38,6 @@ struct worker {
 
 static __thread struct io_uring ring;
 
-static void queue_accept(int listener)
-{
-	struct io_uring_sqe *sqe = ring_sqe(&ring);
-
-	io_uring_prep_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC);
-	sqe->user_data = TAG_ACCEPT;
-}
-
 static void queue_receive(struct connection *connection)
 {
 	struct io_uring_sqe *sqe = ring_sqe(&ring);
@@ -113,7 +105,7 @@ static void complete(const struct io_uring_cqe *cqe, int listener)
 	switch (cqe->user_data & TAG_MASK) {
 	case TAG_ACCEPT:
 		accepted(check(cqe->res, "accept"));
-		queue_accept(listener);
+		queue_accept(&ring, listener);
 		break;
 	case TAG_RECV:
 		received(pointer, cqe->res);
@@ -132,23 +124,10 @@ static void *serve(void *argument)
 	if (worker->cpu != ANY_CPU)
 		stay_on(worker->cpu);
 	ring_init(&ring, RING_ENTRIES, RING_ENTRIES * 2);
-	queue_accept(listener);
+	queue_accept(&ring, listener);
 
-	for (;;) {
-		struct io_uring_cqe *cqe;
-		unsigned head;
-		unsigned count = 0;
-		int result = io_uring_submit_and_wait(&ring, 1);
-
-		if (result != -EINTR)
-			check(result, "wait for completions");
-		io_uring_for_each_cqe(&ring, head, cqe)
-		{
-			count++;
-			complete(cqe, listener);
-		}
-		io_uring_cq_advance(&ring, count);
-	}
+	for (;;)
+		ring_step(&ring, listener, complete);
 	return NULL;
 }
 

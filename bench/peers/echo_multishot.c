@@ -26,14 +26,6 @@ static uint64_t tagged(unsigned number, unsigned tag)
 	return (uint64_t)number << TAG_BITS | tag;
 }
 
-static void queue_accept(int listener)
-{
-	struct io_uring_sqe *sqe = ring_sqe(&ring);
-
-	io_uring_prep_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC);
-	sqe->user_data = TAG_ACCEPT;
-}
-
 static void arm_receive(unsigned fd)
 {
 	struct io_uring_sqe *sqe = ring_sqe(&ring);
@@ -76,7 +68,7 @@ static void complete(const struct io_uring_cqe *cqe, int listener)
 	switch (cqe->user_data & ((1 << TAG_BITS) - 1)) {
 	case TAG_ACCEPT:
 		arm_receive((unsigned)check(cqe->res, "accept"));
-		queue_accept(listener);
+		queue_accept(&ring, listener);
 		break;
 	case TAG_RECV:
 		received(number, cqe);
@@ -100,22 +92,10 @@ int main(int argc, char **argv)
 		     (unsigned)number_argument(argv[2], "SIZE"));
 	int listener = listen_on(&port, ANY_CPU);
 	tell_port(port);
-	queue_accept(listener);
+	queue_accept(&ring, listener);
 
 	for (;;) {
-		struct io_uring_cqe *cqe;
-		unsigned head;
-		unsigned count = 0;
-
 		buffers_publish(&buffers);
-		int result = io_uring_submit_and_wait(&ring, 1);
-		if (result != -EINTR)
-			check(result, "wait for completions");
-		io_uring_for_each_cqe(&ring, head, cqe)
-		{
-			count++;
-			complete(cqe, listener);
-		}
-		io_uring_cq_advance(&ring, count);
+		ring_step(&ring, listener, complete);
 	}
 }

@@ -46,4 +46,33 @@ static inline void tell_port(in_port_t port)
 	fflush(stdout);
 }
 
+/* Its completion has 0 as user_data. */
+static inline void queue_accept(struct io_uring *ring, int listener)
+{
+	struct io_uring_sqe *sqe = ring_sqe(ring);
+
+	io_uring_prep_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC);
+	sqe->user_data = 0;
+}
+
+/* Submits, waits for completions, and handles them. */
+static inline void ring_step(struct io_uring *ring, int listener,
+			     void (*complete)(const struct io_uring_cqe *cqe,
+					      int listener))
+{
+	struct io_uring_cqe *cqe;
+	unsigned head;
+	unsigned count = 0;
+	int result = io_uring_submit_and_wait(ring, 1);
+
+	if (result != -EINTR)
+		check(result, "wait for completions");
+	io_uring_for_each_cqe(ring, head, cqe)
+	{
+		count++;
+		complete(cqe, listener);
+	}
+	io_uring_cq_advance(ring, count);
+}
+
 #endif

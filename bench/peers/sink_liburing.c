@@ -24,13 +24,6 @@ static struct io_uring ring;
 static struct buffers buffers;
 static bool is_multishot;
 
-/* Without a connection in its user_data. */
-static void queue_accept(int listener)
-{
-	io_uring_prep_accept(ring_sqe(&ring), listener, NULL, NULL,
-			     SOCK_CLOEXEC);
-}
-
 static void queue_receive(struct connection *connection)
 {
 	struct io_uring_sqe *sqe = ring_sqe(&ring);
@@ -74,6 +67,18 @@ static void received(struct connection *connection,
 		queue_receive(connection);
 }
 
+static void complete(const struct io_uring_cqe *cqe, int listener)
+{
+	struct connection *connection = io_uring_cqe_get_data(cqe);
+
+	if (connection != NULL) {
+		received(connection, cqe);
+		return;
+	}
+	accepted(check(cqe->res, "accept"));
+	queue_accept(&ring, listener);
+}
+
 int main(int argc, char **argv)
 {
 	in_port_t port = 0;
@@ -86,31 +91,11 @@ int main(int argc, char **argv)
 		buffers_init(&buffers, &ring, BUFFERS, BUFFER_BYTES);
 	int listener = listen_on(&port, ANY_CPU);
 	tell_port(port);
-	queue_accept(listener);
+	queue_accept(&ring, listener);
 
 	for (;;) {
-		struct io_uring_cqe *cqe;
-		unsigned head;
-		unsigned count = 0;
-
 		if (is_multishot)
 			buffers_publish(&buffers);
-		int result = io_uring_submit_and_wait(&ring, 1);
-		if (result != -EINTR)
-			check(result, "wait for completions");
-		io_uring_for_each_cqe(&ring, head, cqe)
-		{
-			struct connection *connection =
-				io_uring_cqe_get_data(cqe);
-
-			count++;
-			if (connection != NULL) {
-				received(connection, cqe);
-				continue;
-			}
-			accepted(check(cqe->res, "accept"));
-			queue_accept(listener);
-		}
-		io_uring_cq_advance(&ring, count);
+		ring_step(&ring, listener, complete);
 	}
 }
