@@ -17,6 +17,8 @@ const CORE = [
   "tests/lib/io_message_test.ts",
   "tests/lib/io_socket_test.ts",
   "tests/lib/memory_test.ts",
+  "tests/lib/recv_multishot_test.ts",
+  "tests/lib/send_to_test.ts",
   "tests/helpers",
 ];
 const FUZZ = ["tests/fuzz/fuzz.ts", "--seed", "1", "--faults", "--ops"];
