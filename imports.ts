@@ -67,6 +67,7 @@ import "./lib/ring/driver.ts";
 import "./lib/ring/dump.ts";
 import "./lib/ring/entry.ts";
 import "./lib/ring/lease.ts";
+import "./lib/ring/lease_queue.ts";
 import "./lib/ring/mail.ts";
 import "./lib/ring/offered.ts";
 import "./lib/ring/op.ts";

@@ -45,7 +45,7 @@ export interface BufferLease extends Disposable {
    * come in between.
    *
    * A failure ends the stream that the lease is of, whichever socket it was, and
-   * is its last result. So does `ECANCELED` when that socket closes. A stream
+   * is its last result. So does the close of that socket: `ECANCELED`, or `EPIPE`. A stream
    * whose peer has closed ends when its leases are sent. Do not close the socket
    * by `asyncClose()` before.
    *

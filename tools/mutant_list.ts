@@ -1421,7 +1421,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "leases for one socket are sent one after the other",
     file: "lib/ring/sends.ts",
-    from: "if (this.#queue.length > 0) this.#queue.push(lease);\n    else ",
+    from: "if (!this.isIdle) this.#queue.push(lease);\n    else ",
     to: "",
     tests: ["tests/lib/send_to_test.ts"],
   },
@@ -1435,8 +1435,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a send that failed ends its stream",
     file: "lib/ring/receive.ts",
-    from: "      this.fail(errno, ",
-    to: "      void (errno, ",
+    from:
+      '      this.fail(errno, fd === this.sqe.fd ? "send" : `send to fd ${fd}`);\n',
+    to: "",
     tests: ["tests/lib/send_to_test.ts"],
   },
   {
@@ -1468,13 +1469,6 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ["tests/lib/recv_multishot_test.ts"],
   },
   {
-    rule: "a shot that was busy is asked again to stop",
-    file: "lib/ring/cancel.ts",
-    from: "    if (shots.isStopping) requestCancel(core, entry);\n",
-    to: "",
-    tests: ["tests/lib/recv_multishot_test.ts"],
-  },
-  {
     rule: "a want of buffers is no end of a stream that was given up",
     file: "lib/ring/receive.ts",
     from: "result === -ENOBUFS ? 0 : result",
@@ -1498,7 +1492,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "what waits for the callback goes back at the end",
     file: "lib/ring/receive.ts",
-    from: "    for (const lease of this.#chunks) lease.lapse();\n",
+    from:
+      "    for (let it = chunks.shift(); it !== null; it = chunks.shift()) it.lapse();\n",
     to: "",
     tests: ["tests/lib/recv_multishot_test.ts"],
   },

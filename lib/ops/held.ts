@@ -6,9 +6,9 @@ import type { Op } from "../ring/op.ts";
 import type { Operation } from "../ring/operation.ts";
 import type { UringOp } from "../UringOp.ts";
 
-/** Tells a lease from memory of the caller. */
+/** Tells a lease from memory of the caller, which most often is a view. */
 export function isLease(data: BufferLike | BufferLease): data is BufferLease {
-  return data instanceof Lease;
+  return !ArrayBuffer.isView(data) && data instanceof Lease;
 }
 
 /** Gives the bytes of a lease to an operation. */

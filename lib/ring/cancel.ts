@@ -78,13 +78,9 @@ export function sendCancels(core: Core): void {
 }
 
 /** Repeats a cancel that has found nothing to cancel: it may have come too early.
- * A shot that is busy is not found either. */
+ * A stream that only makes a pause has ended its shot by then. */
 export function cancelLater(core: Core, entry: Entry): void {
-  const shots = entry.extra?.shots;
-  if (!entry.isGivenUp && shots !== undefined) {
-    if (shots.isStopping) requestCancel(core, entry);
-    return;
-  }
+  if (!entry.isGivenUp && entry.extra?.shots !== undefined) return;
   core.timers.set(entry.slot, core.shim.kio_now_ms() + CANCEL_RETRY_MS);
 }
 

@@ -74,8 +74,6 @@ export interface Transfer extends Steps {
 
 /** The shots of a multishot operation. */
 export interface Shots extends Pick<Steps, "prepare"> {
-  /** The kernel was asked to stop the shot, and has not. */
-  readonly isStopping: boolean;
   /** Takes in a result that is not the last of its shot; `flags` are
    * IORING_CQE_F_*. */
   more(result: number, flags: number): void;

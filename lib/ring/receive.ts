@@ -10,6 +10,7 @@ import { SO_TYPE, SOL_SOCKET } from "../ops/layout.ts";
 import type { Afterwards } from "./core.ts";
 import type { Entry } from "./entry.ts";
 import { Lease, type Lender } from "./lease.ts";
+import { LeaseQueue } from "./lease_queue.ts";
 import type { Pool, PoolStream } from "./pool.ts";
 import { Sends } from "./sends.ts";
 import { Sqe } from "./sqe.ts";
@@ -50,7 +51,7 @@ export class LeaseStream extends Stream<BufferLease>
   #hasGap = false;
   readonly #onChunk: OnChunk | null;
   /** Leases for the callback. */
-  readonly #chunks: Lease[] = [];
+  readonly #chunks = new LeaseQueue();
   /** Where the consumer has asked for the next, with the option `trace`. */
   #asked: Error | undefined = undefined;
   /** The kernel has found no buffer. */
@@ -161,25 +162,25 @@ export class LeaseStream extends Stream<BufferLease>
 
   protected override get isThrough(): boolean {
     return this.#lent === null && this.#sending === 0 &&
-      this.#chunks.length === 0;
+      this.#chunks.first === null;
   }
 
   protected override push(lease: BufferLease): void {
     if (this.#onChunk === null) return super.push(lease);
-    if (this.#chunks.length === 0) this.core.afterwards.push(this);
+    if (this.#chunks.first === null) this.core.afterwards.push(this);
     this.#chunks.push(lease as Lease);
   }
 
   callBack(): void {
-    for (const lease of this.#chunks) {
+    const chunks = this.#chunks;
+    for (let it = chunks.shift(); it !== null; it = chunks.shift()) {
       try {
-        this.#onChunk!(lease);
+        this.#onChunk!(it);
       } catch (error) {
         reportError(error);
       }
-      lease.lapse();
+      it.lapse();
     }
-    this.#chunks.length = 0;
     this.look();
   }
 
@@ -266,8 +267,8 @@ export class LeaseStream extends Stream<BufferLease>
   protected override ending(): void {
     const pool = this.#pool;
     if (this.#picked >= 0) pool.giveBack(this.#picked);
-    for (const lease of this.#chunks) lease.lapse();
-    this.#chunks.length = 0;
+    const chunks = this.#chunks;
+    for (let it = chunks.shift(); it !== null; it = chunks.shift()) it.lapse();
     const { fd } = this.sqe;
     if (pool.sends.get(fd)?.isIdle) pool.sends.delete(fd);
     pool.delete(this);

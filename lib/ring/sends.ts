@@ -10,6 +10,7 @@ import type { Result } from "../result.ts";
 import { waitUntil } from "./clock.ts";
 import { type Entry, type Extra, State } from "./entry.ts";
 import type { Lease } from "./lease.ts";
+import { LeaseQueue } from "./lease_queue.ts";
 import { type Operation, Yields } from "./operation.ts";
 import type { Ring } from "./Ring.ts";
 import { Waiting } from "./steps.ts";
@@ -41,9 +42,10 @@ export function sendsOf(ring: Ring): Map<number, Sends> {
 export class Sends extends Waiting {
   readonly #ring: Ring;
   readonly #fd: number;
-  readonly #queue: Lease[] = [];
+  readonly #queue = new LeaseQueue();
   /** Bytes of the first lease that are sent. */
   #sent = 0;
+  readonly #extra: Extra = { steps: this };
   readonly #settle = (result: Result<unknown>) => this.#end(result);
 
   constructor(ring: Ring, fd: number) {
@@ -53,12 +55,12 @@ export class Sends extends Waiting {
   }
 
   get isIdle(): boolean {
-    return this.#queue.length === 0;
+    return this.#queue.first === null;
   }
 
   /** Queues a lease. It throws if the context is full. */
   push(lease: Lease): void {
-    if (this.#queue.length > 0) this.#queue.push(lease);
+    if (!this.isIdle) this.#queue.push(lease);
     else this.#start(this.#ring.take(SEND_TO), lease);
   }
 
@@ -67,7 +69,7 @@ export class Sends extends Waiting {
     const { shim, handle } = ring;
     this.#queue.push(lease);
     entry.settle = this.#settle;
-    const extra: Extra = { steps: this };
+    const extra = this.#extra;
     const { memory } = lease.lender;
     if (!ring.chaining) {
       const status = this.prepare(shim, handle, entry.id);
@@ -84,7 +86,7 @@ export class Sends extends Waiting {
   }
 
   submit(shim: Shim, handle: Deno.PointerObject, id: number): number {
-    const { lender, at, length } = this.#queue[0]!;
+    const { lender, at, length } = this.#queue.first!;
     return shim.kio_sqe(
       handle,
       id,
@@ -101,22 +103,23 @@ export class Sends extends Waiting {
   take(result: number): boolean {
     this.#ring.silent++;
     if (result < 0) return result === -EAGAIN || result === -EINTR;
-    const lease = this.#queue[0]!;
+    const lease = this.#queue.first!;
     this.#sent += result;
     // A datagram is sent whole or not at all, also if the kernel says 0.
     if (result > 0 && this.#sent < lease.length) return true;
     this.#sent = 0;
     this.#queue.shift();
     lease.lender.sent(lease, 0, this.#fd);
-    return this.#queue.length > 0;
+    return !this.isIdle;
   }
 
   /** The operation is over: all are sent, or the rest cannot be. */
   #end(result: Result<unknown>): void {
     if (result.ok) return;
     this.#sent = 0;
-    for (const lease of this.#queue.splice(0)) {
-      lease.lender.sent(lease, result.error.errno, this.#fd);
+    const { errno } = result.error;
+    for (let it = this.#queue.shift(); it !== null; it = this.#queue.shift()) {
+      it.lender.sent(it, errno, this.#fd);
     }
   }
 }

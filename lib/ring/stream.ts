@@ -56,8 +56,8 @@ export interface Values<T> {
 type Step<T> = IteratorResult<T, undefined>;
 
 /** A consumer that waits: for a result, or (with `reject`) for a value. */
-interface Taker<T> {
-  resolve(step: Step<Result<T> | T>): void;
+interface Taker {
+  resolve(step: Step<never>): void;
   reject: ((error: unknown) => void) | null;
 }
 
@@ -74,8 +74,10 @@ export class Stream<T> implements UringStream<T>, Shots {
   readonly #values: Values<T>;
   readonly #valuesMax: number;
   readonly #queue: Result<T>[] = [];
-  /** Consumers that wait: only while the queue is empty. */
-  readonly #takers: Taker<T>[] = [];
+  /** The consumer that waits, only while the queue is empty, and others that wait
+   * behind it. */
+  #taker: Taker | null = null;
+  readonly #takers: Taker[] = [];
   #ended: PromiseWithResolvers<void> | null = null;
   /** Values and failures that count: they wait in the queue, or are lent. */
   #held = 0;
@@ -178,12 +180,19 @@ export class Stream<T> implements UringStream<T>, Shots {
       return Promise.resolve({ done: false, value: result });
     }
     if (this.#over || this.#left) return Promise.resolve(OVER);
-    return new Promise((resolve) =>
-      this.#takers.push({
-        resolve: resolve as Taker<T>["resolve"],
-        reject: null,
-      })
-    );
+    return new Promise((resolve) => this.#wait({ resolve, reject: null }));
+  }
+
+  #wait(taker: Taker): void {
+    if (this.#taker === null) this.#taker = taker;
+    else this.#takers.push(taker);
+  }
+
+  /** Takes the consumer that has waited longest. */
+  #waiting(): Taker | null {
+    const taker = this.#taker;
+    if (taker !== null) this.#taker = this.#takers.shift() ?? null;
+    return taker;
   }
 
   #nextValue(): Promise<Step<T>> {
@@ -193,9 +202,7 @@ export class Stream<T> implements UringStream<T>, Shots {
     }
     if (result !== undefined) return this.#thrown(result);
     if (this.#over || this.#left) return Promise.resolve(OVER);
-    return new Promise((resolve, reject) =>
-      this.#takers.push({ resolve: resolve as Taker<T>["resolve"], reject })
-    );
+    return new Promise((resolve, reject) => this.#wait({ resolve, reject }));
   }
 
   /** Ends the stream, and throws the error that a consumer of values meets. */
@@ -254,10 +261,6 @@ export class Stream<T> implements UringStream<T>, Shots {
   protected ending(): void {}
 
   // ---- the kernel -----------------------------------------------------------
-
-  get isStopping(): boolean {
-    return this.#pausing || this.#failed !== 0;
-  }
 
   prepare(shim: Shim, handle: Deno.PointerObject, id: number): number {
     return this.sqe.submit(shim, handle, id);
@@ -386,25 +389,26 @@ export class Stream<T> implements UringStream<T>, Shots {
 
   /** Gives a value to the consumer that waits, or to the queue. */
   protected push(value: T): void {
-    const taker = this.#takers.shift();
-    if (taker === undefined) {
+    const taker = this.#waiting();
+    if (taker === null) {
       this.#values.keep(value);
       this.#queue.push(success(value));
       return;
     }
     const given = taker.reject === null ? success(value) : value;
-    taker.resolve({ done: false, value: given });
+    taker.resolve({ done: false, value: given as never });
     this.handed(value);
   }
 
   #fail(result: Failure): void {
-    const taker = this.#takers.shift();
-    if (taker === undefined) {
+    const taker = this.#waiting();
+    if (taker === null) {
       this.#queue.push(result);
       return;
     }
-    if (taker.reject === null) taker.resolve({ done: false, value: result });
-    else this.#thrown(result).catch(taker.reject);
+    if (taker.reject === null) {
+      taker.resolve({ done: false, value: result as never });
+    } else this.#thrown(result).catch(taker.reject);
     this.back();
   }
 
@@ -418,7 +422,9 @@ export class Stream<T> implements UringStream<T>, Shots {
       this.#held++;
       this.#fail(result);
     }
-    for (const { resolve } of this.#takers.splice(0)) resolve(OVER);
+    for (let it = this.#waiting(); it !== null; it = this.#waiting()) {
+      it.resolve(OVER);
+    }
     this.#ended?.resolve();
     this.ending();
   }

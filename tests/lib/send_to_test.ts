@@ -240,7 +240,8 @@ kioTest("close() of the socket gives queued leases back", async (ctx) => {
   await turn(5);
   assert(pool.stats().leased > 1);
   await other.left.close();
-  assertEquals(await over, "ECANCELED");
+  // By the shutdown, or by the cancel.
+  assert(["EPIPE", "ECANCELED"].includes(await over));
   assertEquals([pool.stats().leased, ctx.pending], [0, 0]);
 });
 
@@ -357,7 +358,8 @@ kioTest("sendTo() within link() is no link of the chain", async (ctx) => {
   });
   for (const op of ops) value(await within(2000, op, "the chain"));
   await other.left.close();
-  assertCode((await stream[Symbol.asyncIterator]().next()).value!, "ECANCELED");
+  const { value: last } = await stream[Symbol.asyncIterator]().next();
+  assertCode(last!, "ECANCELED", "EPIPE");
 });
 
 kioTest("sendTo() sends datagrams, and an empty one", async (ctx) => {
