@@ -6,7 +6,7 @@ import { bun, c, type Command, deno, node, versions } from "./programs.ts";
 export const KIO = "kio";
 export const C = "C, liburing";
 /** Receive by multishots, into a pool of buffers. */
-export const KIO_AWAITED = "kio, multishot";
+export const KIO_MULTISHOT = "kio, multishot";
 export const KIO_SEND_TO = "kio, sendTo()";
 export const KIO_ON_CHUNK = "kio, onChunk";
 export const C_MULTISHOT = "C, multishot";
@@ -33,41 +33,34 @@ export const ECHO_SERVERS: readonly EchoServer[] = [
   { name: NODE, installed: !!versions.node, command: node("echo_node.mjs") },
 ];
 
-/** What a server on kio does with a chunk of the pool. */
-export type Shape = "awaitedSend" | "sendTo" | "onChunk";
-
-/** The names of the servers on kio with a pool. */
-export const POOLED: readonly [name: string, shape: Shape][] = [
-  [KIO_AWAITED, "awaitedSend"],
+/** The servers on kio with a pool, and what they do with a chunk. */
+export const POOLED: readonly [name: string, shape: string][] = [
+  [KIO_MULTISHOT, "awaitedSend"],
   [KIO_SEND_TO, "sendTo"],
   [KIO_ON_CHUNK, "onChunk"],
 ];
 
-/** Arguments of the servers with a pool of so many buffers. */
-export function poolArguments(buffers: number): [number, number] {
-  return [buffers, SIZE];
-}
-
-/** The servers on kio with a pool of so many buffers. */
-export function pooledServers(buffers: number): EchoServer[] {
-  return POOLED.map(([name, shape]) => ({
-    name,
-    installed: true,
-    command: deno(
-      "ffi",
-      "echo_kio_pool.ts",
-      shape,
-      ...poolArguments(buffers),
-    ),
-  }));
-}
-
-/** The server in C with a ring of so many buffers, which must be a power of
- * two and at least one a connection. */
-export function cMultishot(buffers: number): EchoServer {
-  return {
-    name: C_MULTISHOT,
-    installed: true,
-    command: c("echo_multishot", ...poolArguments(buffers)),
-  };
+/**
+ * Lists the servers, with those that have a pool beside their like.
+ *
+ * @param buffers The number of its buffers. For C it must be a power of two, and
+ * at least that of the connections.
+ */
+export function serversWithPools(buffers: number): EchoServer[] {
+  const [kio, plain, ...others] = ECHO_SERVERS;
+  return [
+    kio!,
+    ...POOLED.map(([name, shape]) => ({
+      name,
+      installed: true,
+      command: deno("ffi", "echo_kio_pool.ts", shape, buffers, SIZE),
+    })),
+    plain!,
+    {
+      name: C_MULTISHOT,
+      installed: true,
+      command: c("echo_multishot", buffers, SIZE),
+    },
+    ...others,
+  ];
 }

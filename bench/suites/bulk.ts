@@ -1,6 +1,16 @@
 /** Receiving as fast as it comes. */
 
 import {
+  BUN,
+  C,
+  C_MULTISHOT,
+  DENO,
+  KIO,
+  KIO_MULTISHOT,
+  KIO_ON_CHUNK,
+  NODE,
+} from "../echo_servers.ts";
+import {
   bun,
   c,
   CLIENT_CORE,
@@ -21,10 +31,6 @@ import {
 
 const CONNECTIONS = 4;
 const TITLE = `${CONNECTIONS} connections that pour`;
-
-const KIO = "kio";
-const KIO_MULTISHOT = "kio, multishot";
-const KIO_ON_CHUNK = "kio, onChunk";
 
 /** Receives of up to 64 KiB. */
 export function bulk({ seconds }: Options): Suite {
@@ -61,11 +67,11 @@ export function bulk({ seconds }: Options): Suite {
       peer(KIO, deno("ffi", "sink_kio.ts", "single")),
       peer(KIO_MULTISHOT, deno("ffi", "sink_kio.ts", "iterator")),
       peer(KIO_ON_CHUNK, deno("ffi", "sink_kio.ts", "onChunk")),
-      peer("C, liburing", c("sink_liburing", "single")),
-      peer("C, multishot", c("sink_liburing", "multishot")),
-      peer("Bun", bun("sink_bun.ts"), !!versions.bun),
-      peer("Deno", deno("net", "sink_deno.ts")),
-      peer("Node", node("sink_node.mjs"), !!versions.node),
+      peer(C, c("sink_liburing", "single")),
+      peer(C_MULTISHOT, c("sink_liburing", "multishot")),
+      peer(BUN, bun("sink_bun.ts"), !!versions.bun),
+      peer(DENO, deno("net", "sink_deno.ts")),
+      peer(NODE, node("sink_node.mjs"), !!versions.node),
     ],
   };
   return {

@@ -1,6 +1,6 @@
 /** A pool that many connections share with one that takes all it gets. */
 
-import { ECHO_SERVERS, KIO, POOLED, pooledServers } from "../echo_servers.ts";
+import { C_MULTISHOT, KIO, POOLED, serversWithPools } from "../echo_servers.ts";
 import { c, CLIENT_CORE, type Command, onCore } from "../programs.ts";
 import { runForJson, Server } from "../run.ts";
 import {
@@ -55,8 +55,9 @@ async function sample(
 
 /** Latency of 1000 connections on 256 buffers. */
 export function fair({ seconds }: Options): Suite {
-  const [kio, ...others] = ECHO_SERVERS;
-  const servers = [kio!, ...pooledServers(BUFFERS), ...others];
+  // C has no queue for a connection that does not wait for its reply.
+  const servers = serversWithPools(BUFFERS)
+    .filter(({ name }) => name !== C_MULTISHOT);
   return {
     turnSeconds: seconds + 2,
     notes: [

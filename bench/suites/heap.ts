@@ -4,11 +4,11 @@ import { BLOCK_FILE, makeBlockFile, removeBlockFile } from "../block_file.ts";
 import {
   BUN,
   C,
-  ECHO_SERVERS,
+  C_MULTISHOT,
   KIO,
   KIO_ON_CHUNK,
   KIO_SEND_TO,
-  pooledServers,
+  serversWithPools,
 } from "../echo_servers.ts";
 import {
   heapsOf,
@@ -103,8 +103,8 @@ const ECHO_CASE: Case = {
     spread: true,
     ratio: true,
   }],
-  peers: [ECHO_SERVERS[0]!, ...pooledServers(BUFFERS), ...ECHO_SERVERS.slice(1)]
-    .filter(({ name }) => name !== C && name !== BUN)
+  peers: serversWithPools(BUFFERS)
+    .filter(({ name }) => ![C, C_MULTISHOT, BUN].includes(name))
     .map(({ name, installed, command }) => ({
       name,
       installed,

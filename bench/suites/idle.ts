@@ -4,13 +4,11 @@ import {
   BUN,
   C,
   C_MULTISHOT,
-  cMultishot,
-  ECHO_SERVERS,
   type EchoServer,
   KIO,
   KIO_ON_CHUNK,
   KIO_SEND_TO,
-  pooledServers,
+  serversWithPools,
 } from "../echo_servers.ts";
 import { heapsOf, withHeapSignal } from "../server_heap.ts";
 import { c, CLIENT_CORE, deno, onCore } from "../programs.ts";
@@ -110,7 +108,7 @@ function caseOf(
 
 /** Memory of idle connections of the echo servers. */
 export function idle(): Suite {
-  const [kio, plain, ...others] = ECHO_SERVERS;
+  const [kio, ...others] = serversWithPools(BUFFERS);
   const servers: EchoServer[] = [
     kio!,
     {
@@ -118,9 +116,6 @@ export function idle(): Suite {
       installed: true,
       command: deno("ffi", "echo_kio.ts", 0, 4096),
     },
-    ...pooledServers(BUFFERS),
-    plain!,
-    cMultishot(BUFFERS),
     ...others,
   ];
   return {
