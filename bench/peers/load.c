@@ -45,6 +45,8 @@ static struct connection *connections;
 static unsigned connection_count;
 static uint32_t size;
 static uint64_t requests;
+/* Connections without a reply so far: the server has perhaps not accepted them. */
+static unsigned unanswered;
 static struct histogram latency;
 
 /* Denser towards the end: a chart has 1 - p on a logarithmic axis. */
@@ -90,6 +92,7 @@ static void take_bytes(unsigned index, const char *bytes, uint32_t length,
 		return;
 	histogram_add(&latency, now_ns - connection->sent_at_ns);
 	requests++;
+	unanswered -= connection->request == 1;
 	send_request(index, now_ns);
 }
 
@@ -175,11 +178,14 @@ static void measure(pid_t server, double seconds, bool has_heap)
 {
 	uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
 
+	unanswered = connection_count;
 	for (unsigned i = 0; i < connection_count; i++) {
 		arm_receive(i);
 		send_request(i, start_ns);
 	}
 	run_until(start_ns + WARM_UP_NS);
+	while (unanswered > 0)
+		step();
 
 	if (has_heap)
 		signal_heap(server, 0);
