@@ -97,7 +97,7 @@ export function asyncRecvExact(
  * @param ctx The context.
  * @param fd The socket.
  * @param data The data, of any length; it must be neither transferred nor
- * changed until completion.
+ * changed until completion. A lease is held until then.
  * @param options `timeoutMs` and `signal` for the whole transfer.
  * @returns The length of the data. `EPIPE`, `ECONNRESET`, `ETIMEDOUT`,
  * `ECANCELED` … `error.bytesTransferred` tells how many bytes the kernel has

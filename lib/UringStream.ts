@@ -10,7 +10,9 @@ import type { Result } from "./result.ts";
  * It ends with an error that it cannot go on after, which is its last result:
  * `ECANCELED` after `cancel()`, an aborted signal, or the end of its fd or of its
  * context. A loop that ends by `break`, `return` or an exception ends it too.
- * Results that were not taken by then are dropped, and their fds closed.
+ * Results that were not taken by then are dropped, their fds closed, and their
+ * buffers given back. A stream of bytes ends without an error when the peer has
+ * closed its side.
  *
  * There is one consumer: all iterators take from the same queue.
  *
@@ -63,7 +65,8 @@ export interface UringStream<T>
 
   /**
    * Ends the operation, and waits until the kernel has let go of it. Results
-   * that were not taken are dropped, and their fds closed.
+   * that were not taken are dropped, their fds closed, and their buffers given
+   * back.
    */
   [Symbol.asyncDispose](): Promise<void>;
 }

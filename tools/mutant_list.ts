@@ -1511,4 +1511,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: "",
     tests: ["tests/process/pool.process.ts"],
   },
+  {
+    rule: "a receive has a buffer for its bytes",
+    file: "lib/ring/receive.ts",
+    from: "if (!hasBuffer && length > 0) {",
+    to: "if (!hasBuffer && length < 0) {",
+    tests: ["tests/process/pool.process.ts"],
+  },
 ];

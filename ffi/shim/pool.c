@@ -48,11 +48,17 @@ static void pool_free(struct pool *pool)
 	free(pool);
 }
 
+/*
+ * Linux 6.1 keeps what it knows of the groups below, also of those that were
+ * closed: the next ring of that number would begin in the middle.
+ */
+#define GROUP_MIN 64
+
 /* Gives the first number that no pool of the context has. */
 static uint16_t group_free(const struct kio *k)
 {
 	const struct pool *pool = k->pools;
-	uint16_t group = 0;
+	uint16_t group = GROUP_MIN;
 
 	while (pool) {
 		bool taken = pool->group == group;
@@ -130,22 +136,28 @@ void pools_free(struct kio *k)
 
 /* ---- the trial ----------------------------------------------------------- */
 
-/* How long a trial waits for the end: it comes at once or never. */
-#define TRIAL_NS 100000000
+/* How long a trial waits for what comes at once or never. */
+#define TRIAL_MS 100
 
+/* Connects two sockets; a firewall may keep them apart. */
 static int tcp_pair(int fds[2])
 {
 	struct sockaddr_in at = { .sin_family = AF_INET,
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t length = sizeof(at);
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct pollfd visit = { .fd = listener, .events = POLLIN };
 
 	fds[0] = fds[1] = -1;
 	if (listener >= 0 && !bind(listener, (void *)&at, length) &&
 	    !listen(listener, 1) &&
 	    !getsockname(listener, (void *)&at, &length)) {
-		fds[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		if (fds[1] >= 0 && !connect(fds[1], (void *)&at, length))
+		fds[1] = socket(AF_INET,
+				SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		if (fds[1] >= 0 &&
+		    (!connect(fds[1], (void *)&at, length) ||
+		     errno == EINPROGRESS) &&
+		    poll(&visit, 1, TRIAL_MS) == 1)
 			fds[0] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	}
 	if (listener >= 0)
@@ -156,7 +168,7 @@ static int tcp_pair(int fds[2])
 /* Receives data and an end that come together. Returns true for both. */
 static bool receives_end(struct io_uring *ring, char *memory, const int fds[2])
 {
-	struct __kernel_timespec limit = { .tv_nsec = TRIAL_NS };
+	struct __kernel_timespec limit = { .tv_nsec = TRIAL_MS * 1000000 };
 	struct io_uring_buf_reg registration = {
 		.ring_addr = (uintptr_t)memory,
 		.ring_entries = 2,

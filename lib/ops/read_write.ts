@@ -94,7 +94,8 @@ export function asyncRead(
  * @param ctx The context.
  * @param fd The file, or a pipe, a socket, a terminal.
  * @param data The data; it must be neither transferred nor changed until
- * completion. The kernel takes 2147479552 bytes of it at most.
+ * completion. A lease is held until then. The kernel takes 2147479552 bytes of
+ * it at most.
  * @param offset The place in the file, as for `asyncRead()`. A file opened with
  * `O_APPEND` ignores it.
  * @returns The number of bytes, which may be fewer than given. `EBADF`,

@@ -22,8 +22,8 @@ const IORING_RECV_MULTISHOT = 2;
 export interface RecvMultishotOptions {
   /** The most buffers that this stream has out at a time, 1 to those of the
    * pool: waiting to be taken, lent, kept, or being sent. Then the kernel is
-   * asked to stop, and some more may come until it has. It goes on when half of
-   * them are back. While other streams wait for a buffer, an equal share of the
+   * asked to stop, and some more may come until it has: 32, or all that are
+   * free where the kernel is old (6.1). It goes on when half of them are back. While other streams wait for a buffer, an equal share of the
    * pool is the limit.
    * @default {half of the pool} */
   leasesMax?: number | undefined;

@@ -255,7 +255,7 @@ export function asyncRecv(
  * @param ctx The context.
  * @param fd The socket.
  * @param data The data; it must be neither transferred nor changed until
- * completion.
+ * completion. A lease is held until then.
  * @param flags `MSG_MORE`, `MSG_WAITALL` … `MSG_NOSIGNAL` is always set.
  * @returns The number of bytes that the kernel took, which may be fewer than
  * given; `asyncSendExact()` sends all. `EPIPE` and `ECONNRESET` if the peer is

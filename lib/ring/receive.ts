@@ -8,6 +8,7 @@ import { MSG_DONTWAIT, POLLIN } from "../constants.ts";
 import { EAGAIN, EINTR, ENOBUFS } from "../errno.ts";
 import { SO_TYPE, SOL_SOCKET } from "../ops/layout.ts";
 import type { Afterwards } from "./core.ts";
+import { abort } from "./dump.ts";
 import type { Entry } from "./entry.ts";
 import { Lease, type Lender } from "./lease.ts";
 import { LeaseQueue } from "./lease_queue.ts";
@@ -95,6 +96,10 @@ export class LeaseStream extends Stream<BufferLease>
 
   lease(length: number, flags: number): Lease {
     const hasBuffer = (flags & CQE_F_BUFFER) !== 0;
+    // It would show the bytes of another connection.
+    if (!hasBuffer && length > 0) {
+      abort(this.core, "the kernel has received without a buffer");
+    }
     const id = hasBuffer ? flags >>> BUFFER_SHIFT : -1;
     const lease = new Lease(this, id, length);
     if (hasBuffer) this.#pool.lend(id, lease);

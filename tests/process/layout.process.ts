@@ -148,6 +148,8 @@ const TWINS: Readonly<Record<string, string | readonly string[]>> = {
 
   // io_uring.
   CONNECT: "IORING_OP_CONNECT",
+  BUFFER_SHIFT: "IORING_CQE_BUFFER_SHIFT",
+  CQE_F_BUFFER: "IORING_CQE_F_BUFFER",
   CQE_F_MORE: "IORING_CQE_F_MORE",
   FALLOCATE: "IORING_OP_FALLOCATE",
   FEAT_NO_IOWAIT: "KIO_FEAT_NO_IOWAIT",

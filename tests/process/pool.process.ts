@@ -15,7 +15,7 @@ import {
 } from "@kio/kio";
 import { FaultPlan, type FaultRule } from "@kio/kio/testing";
 import { kioTest, pattern, tcpPair, unixPair, value } from "../support.ts";
-import { ROOT, runScript } from "./support.ts";
+import { runScript } from "./support.ts";
 
 // ---- the end of an isolate --------------------------------------------------------
 
@@ -147,25 +147,38 @@ for (const mask of ["BUFFER_RING", "RECV_MULTISHOT"]) {
 
 // ---- broken invariants -------------------------------------------------------------
 
-Deno.test("a buffer that is filled while it is leased ends the process", async () => {
-  const { signal, err } = await runScript(
-    `
-    import { POOL } from "file://${ROOT}lib/internal.ts";
-    const ctx = new kio.IoContext();
-    const pool = new kio.BufferPool(ctx, { count: 4, size: 64 });
-    const [left, right] = kio.unwrap(kio.Socket.pair());
-    await kio.asyncSend(ctx, left, new Uint8Array(64));
-    const stream = kio.asyncRecvMultishot(ctx, right, pool);
-    const { value: { value: lease } } = await stream[Symbol.asyncIterator]().next();
-    // As if its completion came again.
-    stream.more(64, 1 | lease.id << 16);
-    console.log("survived");
-    `,
-    { flags: ["--allow-ffi"] },
-  );
-  assertEquals(signal, "SIGABRT", err);
-  assertMatch(err, /^kio: the kernel has filled buffer \d+, which is leased\n/);
-});
+/** Completions that cannot come from a kernel that works. */
+const IMPOSSIBLE = {
+  "a buffer that is filled while it is leased": [
+    "stream.more(64, 1 | lease.id << 16)",
+    /^kio: the kernel has filled buffer \d+, which is leased\n/,
+  ],
+  "bytes without a buffer": [
+    "stream.more(64, 0)",
+    /^kio: the kernel has received without a buffer\n/,
+  ],
+} as const;
+
+for (const [what, [completion, message]] of Object.entries(IMPOSSIBLE)) {
+  Deno.test(`${what}: the process ends`, async () => {
+    const { signal, err } = await runScript(
+      `
+      const ctx = new kio.IoContext();
+      const pool = new kio.BufferPool(ctx, { count: 4, size: 64 });
+      const [left, right] = kio.unwrap(kio.Socket.pair());
+      await kio.asyncSend(ctx, left, new Uint8Array(64));
+      const stream = kio.asyncRecvMultishot(ctx, right, pool);
+      const iterator = stream[Symbol.asyncIterator]();
+      const { value: { value: lease } } = await iterator.next();
+      ${completion};
+      console.log("survived");
+      `,
+      { flags: ["--allow-ffi"] },
+    );
+    assertEquals(signal, "SIGABRT", err);
+    assertMatch(err, message);
+  });
+}
 
 // ---- a kernel on a bad day ----------------------------------------------------------
 
