@@ -13,12 +13,15 @@ import { print } from "./report.ts";
 import { measure, type Turn, turnsOf } from "./rounds.ts";
 import type { Case, Options, Suite } from "./suite.ts";
 import { accept } from "./suites/accept.ts";
+import { bulk } from "./suites/bulk.ts";
 import { copy } from "./suites/copy.ts";
 import { datagrams } from "./suites/datagrams.ts";
 import { direct } from "./suites/direct.ts";
 import { echo } from "./suites/echo.ts";
+import { fair } from "./suites/fair.ts";
 import { file } from "./suites/file.ts";
 import { heap } from "./suites/heap.ts";
+import { idle } from "./suites/idle.ts";
 import { log } from "./suites/log.ts";
 import { sendfile } from "./suites/sendfile.ts";
 import { sequential } from "./suites/sequential.ts";
@@ -35,6 +38,9 @@ import { describeMachine } from "./this_machine.ts";
 const SUITES: Record<string, (options: Options) => Suite> = {
   echo,
   accept,
+  fair,
+  idle,
+  bulk,
   file,
   direct,
   datagrams,

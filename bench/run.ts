@@ -104,14 +104,19 @@ export class Server implements AsyncDisposable {
     return this.#process.pid;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** Ends it. Returns what it wrote to its standard error output. */
+  async stop(): Promise<string> {
     try {
       this.#process.kill("SIGKILL");
     } catch {
       // It has ended by itself; its client has noticed and said so.
     }
     await this.#process.status;
-    await this.#errors;
+    return this.#errors;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
   }
 }
 

@@ -10,8 +10,13 @@
 /* A server that is silent for longer has failed. */
 #define SILENCE_MAX_S 3
 
-static inline int connect_by(int type, unsigned port)
+/* Connects from an address, which lets the kernel choose the port. */
+static inline int connect_by(int type, uint32_t source, unsigned port)
 {
+	struct sockaddr_in from = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(source),
+	};
 	struct sockaddr_in address = {
 		.sin_family = AF_INET,
 		.sin_port = htons((uint16_t)port),
@@ -27,6 +32,9 @@ static inline int connect_by(int type, unsigned port)
 	if (type == SOCK_STREAM)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one,
 			   sizeof(one));
+	/* Else bind() takes a port that no other connection may have. */
+	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+	check_libc(bind(fd, (struct sockaddr *)&from, sizeof(from)), "bind");
 	check_libc(connect(fd, (struct sockaddr *)&address, sizeof(address)),
 		   "connect to the server");
 	return fd;
@@ -34,7 +42,7 @@ static inline int connect_by(int type, unsigned port)
 
 static inline int connect_to(unsigned port)
 {
-	return connect_by(SOCK_STREAM, port);
+	return connect_by(SOCK_STREAM, INADDR_LOOPBACK, port);
 }
 
 #endif

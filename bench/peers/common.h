@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #define NS_PER_S 1000000000ull
@@ -64,6 +66,27 @@ static inline void stay_on(int cpu)
 	CPU_ZERO(&cpus);
 	CPU_SET(cpu, &cpus);
 	check_libc(sched_setaffinity(0, sizeof(cpus), &cpus), "pin a thread");
+}
+
+/* Zeros, in whole pages. */
+static inline void *allocate(size_t bytes)
+{
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			    MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
+
+	if (memory == MAP_FAILED)
+		die("Cannot allocate %zu bytes: %s", bytes, strerror(errno));
+	return memory;
+}
+
+/* As many fds as the process may have: what runtimes do when they start. */
+static inline void raise_fd_limit(void)
+{
+	struct rlimit limit;
+
+	check_libc(getrlimit(RLIMIT_NOFILE, &limit), "read the limit of fds");
+	limit.rlim_cur = limit.rlim_max;
+	check_libc(setrlimit(RLIMIT_NOFILE, &limit), "raise the limit of fds");
 }
 
 static inline double number_argument(const char *text, const char *name)

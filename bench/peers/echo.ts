@@ -10,8 +10,9 @@ export async function echo(
   ctx: IoContext,
   fd: number,
   timeoutMs = 0,
+  bufferBytes = BUFFER_BYTES,
 ): Promise<void> {
-  const buffer = new Uint8Array(BUFFER_BYTES);
+  const buffer = new Uint8Array(bufferBytes);
   while (true) {
     const receiving = asyncRecv(ctx, fd, buffer);
     const received =

@@ -1,6 +1,7 @@
 /**
  * Echo server on kio: the same loop as `echo_deno.ts`, on io_uring.
- * Usage: echo_kio.ts [TIMEOUT_MS], which bounds each receive.
+ * Usage: echo_kio.ts [TIMEOUT_MS [BUFFER_BYTES]]. The timeout bounds each
+ * receive; 0 is none.
  */
 
 import {
@@ -12,7 +13,7 @@ import {
 } from "../../mod.ts";
 import { echo } from "./echo.ts";
 
-const timeoutMs = Number(Deno.args[0] ?? 0);
+const [timeoutMs, bufferBytes] = Deno.args.map(Number);
 
 using ctx = new IoContext({ entries: 1024 });
 
@@ -20,5 +21,6 @@ const address = SocketAddress.v4(0, "127.0.0.1");
 using listener = unwrap(TcpListener.bind(address));
 console.log(`listening ${listener.localAddress!.port}`);
 while (true) {
-  void echo(ctx, unwrap(await asyncAccept(ctx, listener.fd)), timeoutMs);
+  const fd = unwrap(await asyncAccept(ctx, listener.fd));
+  void echo(ctx, fd, timeoutMs, bufferBytes);
 }

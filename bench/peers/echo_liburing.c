@@ -14,15 +14,11 @@
  * receive, a registered ring.
  */
 #define _GNU_SOURCE
-#include "common.h"
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#include "server.h"
 #include <pthread.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define RING_ENTRIES 1024
-#define BACKLOG 4096
 #define BUFFER_BYTES 16384
 
 /* The low bits of user_data, which an aligned pointer leaves free. */
@@ -35,51 +31,12 @@ struct connection {
 	char buffer[BUFFER_BYTES];
 };
 
-#define ANY_CPU (-1)
-
 struct worker {
 	int cpu; /* the one it stays on, or ANY_CPU */
 	int listener;
 };
 
 static __thread struct io_uring ring;
-
-/* Port 0 is any; the number that it comes to is written back. */
-static int listen_on(in_port_t *port, int cpu)
-{
-	struct sockaddr_in address = {
-		.sin_family = AF_INET,
-		.sin_port = *port,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	socklen_t length = sizeof(address);
-	int one = 1;
-	int fd = check_libc(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
-			    "make a socket");
-
-	/* Accepted sockets inherit it. */
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	if (cpu != ANY_CPU) {
-		setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
-		check_libc(setsockopt(fd, SOL_SOCKET, SO_INCOMING_CPU, &cpu,
-				      sizeof(cpu)),
-			   "set SO_INCOMING_CPU");
-	}
-	check_libc(bind(fd, (struct sockaddr *)&address, length), "bind");
-	check_libc(listen(fd, BACKLOG), "listen");
-	check_libc(getsockname(fd, (struct sockaddr *)&address, &length),
-		   "read the port");
-	*port = address.sin_port;
-	return fd;
-}
-
-static void queue_accept(int listener)
-{
-	struct io_uring_sqe *sqe = ring_sqe(&ring);
-
-	io_uring_prep_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC);
-	sqe->user_data = TAG_ACCEPT;
-}
 
 static void queue_receive(struct connection *connection)
 {
@@ -148,7 +105,7 @@ static void complete(const struct io_uring_cqe *cqe, int listener)
 	switch (cqe->user_data & TAG_MASK) {
 	case TAG_ACCEPT:
 		accepted(check(cqe->res, "accept"));
-		queue_accept(listener);
+		queue_accept(&ring, listener);
 		break;
 	case TAG_RECV:
 		received(pointer, cqe->res);
@@ -167,23 +124,10 @@ static void *serve(void *argument)
 	if (worker->cpu != ANY_CPU)
 		stay_on(worker->cpu);
 	ring_init(&ring, RING_ENTRIES, RING_ENTRIES * 2);
-	queue_accept(listener);
+	queue_accept(&ring, listener);
 
-	for (;;) {
-		struct io_uring_cqe *cqe;
-		unsigned head;
-		unsigned count = 0;
-		int result = io_uring_submit_and_wait(&ring, 1);
-
-		if (result != -EINTR)
-			check(result, "wait for completions");
-		io_uring_for_each_cqe(&ring, head, cqe)
-		{
-			count++;
-			complete(cqe, listener);
-		}
-		io_uring_cq_advance(&ring, count);
-	}
+	for (;;)
+		ring_step(&ring, listener, complete);
 	return NULL;
 }
 
@@ -216,8 +160,8 @@ int main(int argc, char **argv)
 					      listen_on(&port, workers[i].cpu) :
 					      workers[0].listener;
 	}
-	printf("listening %u\n", ntohs(port));
-	fflush(stdout);
+	raise_fd_limit();
+	tell_port(port);
 	for (unsigned i = 1; i < threads; i++) {
 		pthread_t thread;
 		int error =

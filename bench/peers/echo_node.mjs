@@ -3,25 +3,14 @@
  * option: less CPU time a request than "data" events or `pipe`.
  */
 
-import { Buffer } from "node:buffer";
-import { createServer, Socket } from "node:net";
+import { createServer } from "node:net";
+import { ownSocket } from "./own_socket.mjs";
 
 const BUFFER_BYTES = 16384;
 
-/**
- * @param {Socket} accepted paused, so that it has not read anything yet
- */
+/** @param {import("node:net").Socket} accepted */
 function serve(accepted) {
-  // `onread` is an option of the constructor only, and a server has no way to
-  // pass it on: hand the connection over to a socket of our own making.
-  const handle = accepted._handle;
-  accepted._handle = null;
-  const socket = new Socket({
-    handle,
-    readable: true,
-    writable: true,
-    onread: { buffer: Buffer.allocUnsafeSlow(BUFFER_BYTES), callback: echo },
-  });
+  const socket = ownSocket(accepted, BUFFER_BYTES, echo);
 
   /**
    * @param {number} length
@@ -36,7 +25,7 @@ function serve(accepted) {
     return false;
   }
 
-  socket.on("error", () => socket.destroy());
+  socket.on("end", () => socket.end());
   socket.resume();
 }
 

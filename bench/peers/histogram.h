@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define HISTOGRAM_SHIFT 8
-#define HISTOGRAM_BUCKETS (1u << 20) /* the last one holds all above 268 ms */
+#define HISTOGRAM_BUCKETS (1u << 22) /* the last one holds all above 1.07 s */
 
 struct histogram {
 	uint64_t count;

@@ -1,9 +1,10 @@
 /*
- * load PORT CONNECTIONS SIZE SECONDS --pid PID [udp]
+ * load PORT CONNECTIONS SIZE SECONDS --pid PID [udp | --heap]
  *
  * Keeps one request in flight on each connection to 127.0.0.1, and compares
  * every byte that comes back. Prints one line of JSON about the counted window,
- * with the CPU time the server PID used in it.
+ * with the CPU time the server PID used in it. With --heap the server gets
+ * SIGUSR2 at both ends of the window: see heap_signal.mjs.
  *
  * A request must cost less here than at the server, or the benchmark measures
  * this program. A multishot receive is clearly cheaper than one receive a
@@ -13,17 +14,19 @@
  * with many connections it sleeps until an eighth of the replies is there.
  */
 #define _GNU_SOURCE
+#include "buffers.h"
 #include "client.h"
 #include "histogram.h"
 #include "server_cpu.h"
-#include <sys/mman.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define CONNECTIONS_MAX 4096
 #define SIZE_MIN 8 /* the number of the request travels in the first 8 bytes */
 #define SIZE_MAX_BYTES (1 << 20)
 #define RING_ENTRIES 2048
-#define BUFFER_GROUP 0
+#define HEAP_PAUSE_US 500000
 
 /* The tag in the low bit of user_data; the connection's index is above it. */
 enum { TAG_RECV = 0, TAG_SEND = 1 };
@@ -37,13 +40,13 @@ struct connection {
 };
 
 static struct io_uring ring;
-static struct io_uring_buf_ring *buffer_ring;
-static unsigned buffer_count;
-static char *buffers;
+static struct buffers buffers;
 static struct connection *connections;
 static unsigned connection_count;
 static uint32_t size;
 static uint64_t requests;
+/* Connections without a reply so far: the server has perhaps not accepted them. */
+static unsigned unanswered;
 static struct histogram latency;
 
 /* Denser towards the end: a chart has 1 - p on a logarithmic axis. */
@@ -51,48 +54,11 @@ static const double percentiles[] = {
 	50, 60, 70, 80, 85, 90, 93, 95, 97, 98, 99, 99.3, 99.5, 99.7, 99.8, 99.9,
 };
 
-static void *allocate(size_t bytes)
-{
-	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-			    MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
-
-	if (memory == MAP_FAILED)
-		die("Cannot allocate %zu bytes: %s", bytes, strerror(errno));
-	return memory;
-}
-
-/* liburing 2.3 registers a buffer ring but does not set one up. */
-static void provide_buffers(void)
-{
-	buffer_count = 64;
-	while (buffer_count < connection_count * 2)
-		buffer_count *= 2;
-	buffers = allocate((size_t)buffer_count * size);
-	buffer_ring = allocate(buffer_count * sizeof(struct io_uring_buf));
-
-	struct io_uring_buf_reg registration = {
-		.ring_addr = (uintptr_t)buffer_ring,
-		.ring_entries = buffer_count,
-		.bgid = BUFFER_GROUP,
-	};
-	check(io_uring_register_buf_ring(&ring, &registration, 0),
-	      "register the buffer ring");
-	io_uring_buf_ring_init(buffer_ring);
-	for (unsigned i = 0; i < buffer_count; i++)
-		io_uring_buf_ring_add(buffer_ring, buffers + (size_t)i * size,
-				      size, (unsigned short)i,
-				      io_uring_buf_ring_mask(buffer_count),
-				      (int)i);
-	io_uring_buf_ring_advance(buffer_ring, (int)buffer_count);
-}
-
 static void arm_receive(unsigned index)
 {
 	struct io_uring_sqe *sqe = ring_sqe(&ring);
 
-	io_uring_prep_recv_multishot(sqe, connections[index].fd, NULL, 0, 0);
-	sqe->flags |= IOSQE_BUFFER_SELECT;
-	sqe->buf_group = BUFFER_GROUP;
+	prep_receive_many(sqe, connections[index].fd);
 	sqe->user_data = (uint64_t)index << 1 | TAG_RECV;
 }
 
@@ -126,35 +92,31 @@ static void take_bytes(unsigned index, const char *bytes, uint32_t length,
 		return;
 	histogram_add(&latency, now_ns - connection->sent_at_ns);
 	requests++;
+	unanswered -= connection->request == 1;
 	send_request(index, now_ns);
 }
 
-/* Gives 1 when a buffer went back to its ring (not yet published), else 0. */
-static int complete(const struct io_uring_cqe *cqe, int returned,
-		    uint64_t now_ns)
+static void complete(const struct io_uring_cqe *cqe, uint64_t now_ns)
 {
 	unsigned index = (unsigned)(cqe->user_data >> 1);
 
 	if ((cqe->user_data & 1) == TAG_SEND) {
 		check(cqe->res, "send to the server");
-		return 0;
+		return;
 	}
 	if (cqe->res == 0)
 		die("Cannot go on: the server closed connection %u", index);
 	if (cqe->res == -ENOBUFS) {
 		arm_receive(index);
-		return 0;
+		return;
 	}
 	check(cqe->res, "receive from the server");
 	if (!(cqe->flags & IORING_CQE_F_MORE))
 		arm_receive(index);
 
 	unsigned id = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
-	char *buffer = buffers + (size_t)id * size;
-	take_bytes(index, buffer, (uint32_t)cqe->res, now_ns);
-	io_uring_buf_ring_add(buffer_ring, buffer, size, (unsigned short)id,
-			      io_uring_buf_ring_mask(buffer_count), returned);
-	return 1;
+	take_bytes(index, buffers_at(&buffers, id), (uint32_t)cqe->res, now_ns);
+	buffers_return(&buffers, id);
 }
 
 /* Submits, waits for replies and handles them; gives the time it woke up. */
@@ -165,7 +127,6 @@ static uint64_t step(void)
 	struct io_uring_cqe *cqe;
 	unsigned head;
 	unsigned count = 0;
-	int returned = 0;
 
 	int result = io_uring_submit_and_wait_timeout(&ring, &cqe, wanted,
 						      &timeout, NULL);
@@ -180,9 +141,9 @@ static uint64_t step(void)
 	io_uring_for_each_cqe(&ring, head, cqe)
 	{
 		count++;
-		returned += complete(cqe, returned, now_ns);
+		complete(cqe, now_ns);
 	}
-	io_uring_buf_ring_advance(buffer_ring, returned);
+	buffers_publish(&buffers);
 	io_uring_cq_advance(&ring, count);
 	return now_ns;
 }
@@ -199,23 +160,35 @@ static void connect_all(int type, unsigned port)
 
 	connections = allocate(connection_count * sizeof(*connections));
 	for (unsigned i = 0; i < connection_count; i++) {
-		connections[i].fd = connect_by(type, port);
+		connections[i].fd = connect_by(type, INADDR_LOOPBACK, port);
 		connections[i].message = messages + (size_t)i * size;
 		for (uint32_t k = 0; k < size; k++)
 			connections[i].message[k] = (char)(i * 31 + k * 7);
 	}
 }
 
-static void measure(pid_t server, double seconds)
+/* The server counts its heap: it has a moment for that before it is killed. */
+static void signal_heap(pid_t server, useconds_t pause_us)
+{
+	check_libc(kill(server, SIGUSR2), "signal the server");
+	usleep(pause_us);
+}
+
+static void measure(pid_t server, double seconds, bool has_heap)
 {
 	uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
 
+	unanswered = connection_count;
 	for (unsigned i = 0; i < connection_count; i++) {
 		arm_receive(i);
 		send_request(i, start_ns);
 	}
 	run_until(start_ns + WARM_UP_NS);
+	while (unanswered > 0)
+		step();
 
+	if (has_heap)
+		signal_heap(server, 0);
 	histogram_clear(&latency);
 	requests = 0;
 	struct server_cpu cpu_from = server_cpu_read(server);
@@ -226,6 +199,8 @@ static void measure(pid_t server, double seconds)
 	double own_ns =
 		(double)(clock_ns(CLOCK_PROCESS_CPUTIME_ID) - own_from_ns);
 	struct server_cpu cpu_to = server_cpu_read(server);
+	if (has_heap)
+		signal_heap(server, HEAP_PAUSE_US);
 
 	if (requests == 0)
 		die("Cannot measure: no reply within %g s", seconds);
@@ -248,10 +223,12 @@ int main(int argc, char **argv)
 {
 	int type = argc == 8 && strcmp(argv[7], "udp") == 0 ? SOCK_DGRAM :
 							      SOCK_STREAM;
+	bool has_heap = argc == 8 && strcmp(argv[7], "--heap") == 0;
 
-	if (argc != (type == SOCK_DGRAM ? 8 : 7) ||
+	if (argc != 7 + (type == SOCK_DGRAM || has_heap) ||
 	    strcmp(argv[5], "--pid") != 0)
-		die("Usage: load PORT CONNECTIONS SIZE SECONDS --pid PID [udp]");
+		die("Usage: load PORT CONNECTIONS SIZE SECONDS --pid PID "
+		    "[udp | --heap]");
 	connection_count = (unsigned)number_argument(argv[2], "CONNECTIONS");
 	size = (uint32_t)number_argument(argv[3], "SIZE");
 	if (connection_count < 1 || connection_count > CONNECTIONS_MAX)
@@ -261,10 +238,13 @@ int main(int argc, char **argv)
 		die("Cannot load: SIZE must be %d to %d", SIZE_MIN,
 		    SIZE_MAX_BYTES);
 
+	unsigned buffer_count = 64;
+	while (buffer_count < connection_count * 2)
+		buffer_count *= 2;
 	ring_init(&ring, RING_ENTRIES, CONNECTIONS_MAX * 2);
-	provide_buffers();
+	buffers_init(&buffers, &ring, buffer_count, size);
 	connect_all(type, (unsigned)number_argument(argv[1], "PORT"));
 	measure((pid_t)number_argument(argv[6], "PID"),
-		number_argument(argv[4], "SECONDS"));
+		number_argument(argv[4], "SECONDS"), has_heap);
 	return 0;
 }

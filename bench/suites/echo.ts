@@ -1,22 +1,26 @@
 /** Echo over loopback TCP. */
 
-import { runForJson, Server } from "../run.ts";
 import {
-  bun,
-  c,
-  CLIENT_CORE,
-  type Command,
-  deno,
-  node,
-  onCore,
-  versions,
-} from "../programs.ts";
+  BUN,
+  C,
+  C_MULTISHOT,
+  DENO,
+  ECHO_SERVERS,
+  KIO,
+  KIO_MULTISHOT,
+  KIO_ON_CHUNK,
+  KIO_SEND_TO,
+  NODE,
+  POOLED,
+  serversWithPools,
+} from "../echo_servers.ts";
+import { c, CLIENT_CORE, type Command, onCore } from "../programs.ts";
+import { runForJson, Server } from "../run.ts";
 import {
   type Bar,
   type Case,
   type Column,
   difference,
-  type Figures,
   type Options,
   type Peer,
   ratio,
@@ -24,15 +28,52 @@ import {
   type Suite,
 } from "../suite.ts";
 
-const CASES = [
-  { connections: 1, bytes: 64 },
-  { connections: 64, bytes: 64 },
-  { connections: 1000, bytes: 64 },
-  { connections: 64, bytes: 4096 },
-];
+/** What servers may take at most, by their names. */
+type Limits = Readonly<Record<string, number>>;
 
-const KIO = "kio";
-const C = "C, liburing";
+/** The limits of servers with a pool: of the CPU and of the user time of kio's
+ * single shots, and of the CPU of the best C. */
+interface Aims {
+  readonly cpu?: Limits;
+  readonly user?: Limits;
+  readonly cpuOfC?: number;
+}
+
+const CASES: readonly {
+  connections: number;
+  bytes: number;
+  buffers?: number;
+  aims?: Aims;
+}[] = [
+  { connections: 1, bytes: 64 },
+  {
+    connections: 64,
+    bytes: 64,
+    buffers: 256,
+    aims: {
+      cpu: { [KIO_MULTISHOT]: 1, [KIO_SEND_TO]: 0.95, [KIO_ON_CHUNK]: 0.88 },
+      user: { [KIO_MULTISHOT]: 0.9, [KIO_SEND_TO]: 0.65, [KIO_ON_CHUNK]: 0.5 },
+      cpuOfC: 1.1,
+    },
+  },
+  {
+    connections: 1000,
+    bytes: 64,
+    buffers: 2048,
+    aims: {
+      cpu: { [KIO_MULTISHOT]: 0.92, [KIO_SEND_TO]: 0.8, [KIO_ON_CHUNK]: 0.8 },
+    },
+  },
+  { connections: 64, bytes: 4096, buffers: 256 },
+  {
+    connections: 1000,
+    bytes: 4096,
+    buffers: 2048,
+    aims: {
+      cpu: { [KIO_MULTISHOT]: 0.92, [KIO_SEND_TO]: 0.8, [KIO_ON_CHUNK]: 0.85 },
+    },
+  },
+];
 
 /** The columns of every server. */
 export const SERVER_COLUMNS: readonly Column[] = [
@@ -48,27 +89,11 @@ export const SERVER_COLUMNS: readonly Column[] = [
 
 const COLUMNS: readonly Column[] = [
   ...SERVER_COLUMNS,
-  { head: "user", metric: "userUs", digits: 2 },
+  { head: "user", metric: "userUs", digits: 2, spread: true },
   { head: "system", metric: "systemUs", digits: 2 },
   { head: "p50 µs", metric: "p50Us", digits: 0 },
   { head: "p99 µs", metric: "p99Us", digits: 0 },
   { head: "client's core", metric: "clientUtil", digits: 2 },
-];
-
-/** A server that takes part. */
-export interface EchoServer {
-  readonly name: string;
-  readonly installed: boolean;
-  readonly command: Command;
-}
-
-/** All echo servers there are. */
-export const ECHO_SERVERS: readonly EchoServer[] = [
-  { name: KIO, installed: true, command: deno("ffi", "echo_kio.ts") },
-  { name: C, installed: true, command: c("echo_liburing") },
-  { name: "Bun", installed: !!versions.bun, command: bun("echo_bun.ts") },
-  { name: "Deno", installed: true, command: deno("net", "echo_deno.ts") },
-  { name: "Node", installed: !!versions.node, command: node("echo_node.mjs") },
 ];
 
 /** Puts load on a server; figures are per request. */
@@ -84,18 +109,20 @@ export async function loadServer(
   );
 }
 
-/** Puts load on a server from a core. Returns the output of the generator. */
+/** Puts load on a server from a core. Returns the output of the generator. With
+ * `--heap` the server tells its heap: see `../server_heap.ts`. */
 export function load(
   server: Server,
   core: number,
   connections: number,
   bytes: number,
   seconds: number,
+  ...flags: "--heap"[]
 ): Promise<Record<string, number>> {
   const command = c(
     "load",
     ...[server.port, connections, bytes, seconds],
-    ...["--pid", server.pid],
+    ...["--pid", server.pid, ...flags],
   );
   return runForJson(onCore(core, command), seconds);
 }
@@ -122,25 +149,28 @@ export function percentilesOf(
     .filter(([name]) => /^p[\d.]+Us$/.test(name));
 }
 
-function barsOf({ title, peers }: Case, figures: Figures): Bar[] {
-  const compare = (metric: string, peer: string, combine = ratio) =>
-    figures.compare(title, KIO, peer, metric, combine);
-  const others = peers.map(({ name }) => name)
-    .filter((name) => name !== KIO && name !== C);
-  const lead = (metric: string) =>
-    others.map((name) => compare(metric, name))
-      .filter((times) => times !== null);
-  const leads = lead("reqPerS");
+type Compare = (
+  left: string,
+  right: string,
+  metric: string,
+  combine?: (left: number, right: number) => number,
+) => number | null;
+
+/** The single shots of kio beside the others. */
+function singleBars(title: string, compare: Compare): Bar[] {
+  const leads = [BUN, DENO, NODE]
+    .map((name) => compare(KIO, name, "reqPerS"))
+    .filter((times) => times !== null);
   return [
     {
       text: `${title}: requests a second, of C`,
-      figure: compare("reqPerS", C),
+      figure: compare(KIO, C, "reqPerS"),
       limit: 0.95,
       kind: "at least",
     },
     {
       text: `${title}: server CPU a request, of C`,
-      figure: compare("cpuUs", C),
+      figure: compare(KIO, C, "cpuUs"),
       limit: 1.25,
       kind: "at most",
     },
@@ -152,28 +182,69 @@ function barsOf({ title, peers }: Case, figures: Figures): Bar[] {
     },
     {
       text: `${title}: user time a request above C's, µs`,
-      figure: compare("userUs", C, difference),
+      figure: compare(KIO, C, "userUs", difference),
       limit: 0.6,
       kind: "at most",
     },
   ];
 }
 
-/** Echo of 64 bytes over 1, 64 and 1000 connections, and of 4 KiB over 64. */
+/** The pools of kio beside its single shots, C and Bun. */
+function pooledBars(
+  title: string,
+  { cpu = {}, user = {}, cpuOfC }: Aims,
+  compare: Compare,
+): Bar[] {
+  const bar = (text: string, figure: number | null, limit: number): Bar => ({
+    text: `${title}: ${text}`,
+    figure,
+    limit,
+    kind: "at most",
+  });
+  const ofSingle = (what: string, metric: string, limits: Limits) =>
+    Object.entries(limits).map(([name, limit]) =>
+      bar(`${what} of ${name}, of ${KIO}`, compare(name, KIO, metric), limit)
+    );
+  const ofC = [C, C_MULTISHOT]
+    .map((name) => compare(KIO_ON_CHUNK, name, "cpuUs"));
+  const ofBestC = ofC.includes(null) ? null : Math.max(...ofC as number[]);
+  return [
+    ...ofSingle("server CPU", "cpuUs", cpu),
+    ...ofSingle("user time", "userUs", user),
+    ...cpuOfC === undefined ? [] : [
+      bar(`server CPU of ${KIO_ON_CHUNK}, of the best C`, ofBestC, cpuOfC),
+    ],
+    ...POOLED.map(([name]) =>
+      bar(
+        `server CPU of ${name}, of ${BUN}`,
+        compare(name, BUN, "cpuUs"),
+        1,
+      )
+    ),
+  ];
+}
+
+/** Echo of 64 bytes over 1, 64 and 1000 connections, of 4 KiB over the last. */
 export function echo({ seconds }: Options): Suite {
-  const cases = CASES.map(({ connections, bytes }): Case => ({
-    title: `${bytes} bytes, ${connections} connection${
-      connections === 1 ? "" : "s"
-    }`,
-    parameters: { connections, bytes },
-    base: C,
-    columns: COLUMNS,
-    peers: ECHO_SERVERS.map(({ name, installed, command }): Peer => ({
-      name,
-      installed,
-      sample: () => loadServer(command, connections, bytes, seconds),
-    })),
-  }));
+  const cases = CASES.map(({ connections, bytes, buffers, aims }) => {
+    const servers = buffers === undefined
+      ? ECHO_SERVERS
+      : serversWithPools(buffers);
+    const table: Case = {
+      title: `${bytes} bytes, ${connections} connection${
+        connections === 1 ? "" : "s"
+      }`,
+      parameters: { connections, bytes },
+      base: C,
+      columns: COLUMNS,
+      peers: servers.map(({ name, installed, command }): Peer => ({
+        name,
+        installed,
+        sample: () => loadServer(command, connections, bytes, seconds),
+      })),
+    };
+    return { table, isPooled: buffers !== undefined, aims };
+  });
   return {
     turnSeconds: seconds + 1,
     notes: [
@@ -182,8 +253,20 @@ export function echo({ seconds }: Options): Suite {
       "CPU: of the whole server process, threads included, by its CPU clock;",
       "user and system are divided as /proc/PID/stat divides them, which samples",
       "at the timer tick. What JavaScript costs is kio's user time less C's.",
+      "kio, C and the runtimes receive into a buffer a connection; multishot: into",
+      "a pool of 256 buffers of 4 KiB, 2048 for 1000 connections. kio, multishot:",
+      "`for await` and an awaited send; sendTo(): without a promise a send;",
+      "onChunk: without one a chunk either.",
     ],
-    cases,
-    bars: (figures) => cases.flatMap((one) => barsOf(one, figures)),
+    cases: cases.map(({ table }) => table),
+    bars: (figures) =>
+      cases.flatMap(({ table: { title }, isPooled, aims = {} }) => {
+        const compare: Compare = (left, right, metric, combine = ratio) =>
+          figures.compare(title, left, right, metric, combine);
+        return [
+          ...singleBars(title, compare),
+          ...isPooled ? pooledBars(title, aims, compare) : [],
+        ];
+      }),
   };
 }

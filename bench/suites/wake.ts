@@ -1,5 +1,6 @@
 /** The time from an arriving message to a running server. */
 
+import { C, ECHO_SERVERS, KIO } from "../echo_servers.ts";
 import { c, CLIENT_CORE, onCore } from "../programs.ts";
 import { runForJson, Server } from "../run.ts";
 import {
@@ -9,13 +10,10 @@ import {
   ratio,
   type Suite,
 } from "../suite.ts";
-import { ECHO_SERVERS } from "./echo.ts";
 
 /** The waker pauses for 2 ms on average. */
 const WAKES_PER_S = 500;
 
-const KIO = "kio";
-const C = "C, liburing";
 const TITLE = "8 bytes to an idle server and back";
 
 /** Wake-ups of an idle server by a message. */

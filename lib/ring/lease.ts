@@ -34,8 +34,6 @@ export class Lease implements BufferLease {
   /** The number of the buffer in its pool; -1 without one. */
   readonly id: number;
   readonly length: number;
-  /** The next of the `LeaseQueue` that it is in. */
-  next: Lease | null = null;
   /** Where it was taken, with the option `trace`. */
   trace: Error | undefined = undefined;
   #claim: typeof Claim[keyof typeof Claim] = Claim.LENT;

@@ -1,27 +1,24 @@
 import type { Lease } from "./lease.ts";
 
-/** Leases in a row, each with the next. An array that is emptied and filled again
- * allocates its memory anew, each time. */
+/** Leases in a row. Mostly there is one: an array that is emptied and filled again
+ * would allocate its memory anew, each time. A lease may be in several, so it
+ * cannot have the next. */
 export class LeaseQueue {
   #first: Lease | null = null;
-  #last: Lease | null = null;
+  #others: Lease[] | null = null;
 
   get first(): Lease | null {
     return this.#first;
   }
 
   push(lease: Lease): void {
-    if (this.#last === null) this.#first = lease;
-    else this.#last.next = lease;
-    this.#last = lease;
+    if (this.#first === null) this.#first = lease;
+    else (this.#others ??= []).push(lease);
   }
 
   shift(): Lease | null {
     const lease = this.#first;
-    if (lease === null) return null;
-    this.#first = lease.next;
-    if (this.#first === null) this.#last = null;
-    lease.next = null;
+    if (lease !== null) this.#first = this.#others?.shift() ?? null;
     return lease;
   }
 }

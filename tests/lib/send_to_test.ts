@@ -162,6 +162,31 @@ kioTest(
   },
 );
 
+kioTest(
+  "sendTo() of one lease to two sockets keeps their queues apart",
+  async (ctx) => {
+    using pair = unixPair();
+    using one = unixPair();
+    using all = unixPair();
+    using pool = new BufferPool(ctx, { count: 8, size: 1 });
+    const stream = asyncRecvMultishot(ctx, pair.right, pool, {
+      leasesMax: 8,
+      onChunk(chunk) {
+        // Its send is the first to end, and nothing is behind it.
+        if (chunk.bytes[0] === 0) chunk.sendTo(one.left);
+        chunk.sendTo(all.left);
+      },
+    });
+    value(await asyncSend(ctx, pair.left, Uint8Array.of(0, 1, 2, 3)));
+    value(await asyncShutdown(ctx, pair.left, SHUT_WR));
+    for await (const result of stream) value(result);
+    const back = new Uint8Array(8);
+    assertEquals(value(await asyncRecv(ctx, all.right, back)), 4);
+    assertEquals(back.subarray(0, 4), Uint8Array.of(0, 1, 2, 3));
+    assertEquals(value(await asyncRecv(ctx, one.right, back)), 1);
+  },
+);
+
 kioTest("sendTo() that fails ends the stream of the lease", async (ctx) => {
   for (const isOther of [false, true]) {
     using pair = unixPair();
