@@ -19,7 +19,8 @@ import {
   ratio,
   type Suite,
 } from "../suite.ts";
-import { type EchoServer, sampleOf, SERVER_COLUMNS } from "./echo.ts";
+import type { EchoServer } from "../echo_servers.ts";
+import { sampleOf, SERVER_COLUMNS } from "./echo.ts";
 
 const CASES = [
   { clients: 1, bytes: 64 },
