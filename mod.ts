@@ -27,11 +27,8 @@
  */
 import "./imports.ts";
 
-export {
-  IoContext,
-  type IoContextOptions,
-  type Task,
-} from "./lib/IoContext.ts";
+export type { IoContextOptions } from "./lib/context_options.ts";
+export { IoContext, type Task } from "./lib/IoContext.ts";
 export type { AllocateOptions } from "./lib/allocate.ts";
 export type { Capabilities, Feature, Support } from "./lib/capabilities.ts";
 export type { RingOperation } from "./lib/ops/rows.ts";

@@ -8,17 +8,10 @@ import {
   type AllocateOptions,
   unregisterMemory,
 } from "./allocate.ts";
-import {
-  type BufferLike,
-  checkFunction,
-  checkInteger,
-  checkOptions,
-  type Fd,
-} from "./check.ts";
+import { type BufferLike, checkFunction, type Fd } from "./check.ts";
 import { type Capabilities, probe } from "./capabilities.ts";
+import { type IoContextOptions, ringOptionsOf } from "./context_options.ts";
 import { RING } from "./internal.ts";
-import type { RingOperation } from "./ops/rows.ts";
-import { allowedBy } from "./restriction.ts";
 import type { Result } from "./result.ts";
 import {
   registerFiles,
@@ -35,49 +28,6 @@ import {
 
 /** An asynchronous computation, such as an `async` function returns. */
 export type Task<T> = Promise<T>;
-
-/** Options of `new IoContext()`. */
-export interface IoContextOptions {
-  /**
-   * Entries of the submission queue: a power of two from 1 to 32768. They bound
-   * a batch, and a chain of `link()`. More operations may be in flight, as a
-   * full queue is submitted. The memory is locked: without privileges a large
-   * number can meet `ulimit -l`.
-   * @default {256} or 32 if there is no locked memory for these; `stats()` has
-   * the number
-   */
-  entries?: number | undefined;
-  /**
-   * The most operations in flight, 1 to 2^24: one more is a `RangeError`.
-   * @default {1048576}
-   */
-  operationsMax?: number | undefined;
-  /**
-   * The most threads that the kernel may start for operations that block, 1 to
-   * 65535. The contexts of a thread share them.
-   * @default {64}
-   */
-  kernelWorkersMax?: number | undefined;
-  /**
-   * Remembers where each operation was started, for `inspect()`. Closing the
-   * context throws if operations are pending, with these places. Use it to find
-   * operations that hang or were forgotten; it costs some microseconds each.
-   * @default {false}
-   */
-  trace?: boolean | undefined;
-  /**
-   * Restricts the ring to these operations, for good: the kernel completes any
-   * other with `EACCES`, and runs no link of its chain. `"recv"`, `"send"`, `"accept"` … are the kernel's names,
-   * which docs/kernel-support.md lists. A zero-copy send that the socket refuses
-   * is a `"send"` or `"sendmsg"`. Polls, timeouts and closes are always
-   * allowed. What is no operation of the ring stays possible: `resolveAsync()`,
-   * `asyncPipe()`, `asyncReadlink()`.
-   * @default {undefined} all operations
-   */
-  allow?: readonly RingOperation[] | undefined;
-}
-
-const ENTRIES_MAX = 32768;
 
 /**
  * Owns an io_uring and drives it. Operations that are queued in one turn of the
@@ -124,26 +74,7 @@ export class IoContext implements Disposable, AsyncDisposable {
    * (`ulimit -n`).
    */
   constructor(options: number | IoContextOptions = {}) {
-    if (typeof options !== "number") checkOptions(options, "open an IoContext");
-    const {
-      entries,
-      operationsMax = 2 ** 20,
-      kernelWorkersMax = 64,
-      trace = false,
-      allow,
-    } = typeof options === "number" ? { entries: options } : options;
-    const verb = "open an IoContext";
-    if (entries !== undefined) checkEntries(entries, verb);
-    checkInteger(operationsMax, 2 ** 24, "operationsMax", verb, 1);
-    checkInteger(kernelWorkersMax, 65535, "kernelWorkersMax", verb, 1);
-    const allowed = allow === undefined ? null : allowedBy(allow, verb);
-    this[RING] = new Ring({
-      entries,
-      operationsMax,
-      kernelWorkersMax,
-      trace,
-      allowed,
-    });
+    this[RING] = new Ring(ringOptionsOf(options));
   }
 
   /**
@@ -473,17 +404,4 @@ export class IoContext implements Disposable, AsyncDisposable {
       }`,
     );
   }
-}
-
-/** Checks the number of entries of a submission queue. */
-export function checkEntries(entries: number, verb: string): void {
-  if (
-    Number.isInteger(entries) && entries >= 1 && entries <= ENTRIES_MAX &&
-    (entries & (entries - 1)) === 0
-  ) return;
-  throw new RangeError(
-    `Cannot ${verb}: entries must be a power of two from 1 to ${ENTRIES_MAX}, got ${
-      String(entries)
-    }`,
-  );
 }

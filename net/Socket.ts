@@ -11,7 +11,7 @@ import {
 } from "../lib/constants.ts";
 import { offered } from "../lib/ring/offered.ts";
 import { failure, type Result, success } from "../lib/result.ts";
-import { cancelOn } from "../lib/ring/Ring.ts";
+import { cancelOn } from "../lib/ring/rings.ts";
 import {
   ADDRESS_SIZE,
   type AddressFamily,

@@ -1377,7 +1377,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "an fd that is given up is closed by a restricted ring too",
-    file: "lib/restriction.ts",
+    file: "lib/context_options.ts",
     from: "of [POLL, CLOSE]",
     to: "of [POLL]",
     tests: ["tests/lib/restriction_test.ts"],
@@ -1521,7 +1521,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "nor does one of a registered file",
     file: "lib/ops/read_write.ts",
-    from: "  if (sqe.opFlags & RWF_NOWAIT) return start(ring, row, sqe);\n",
+    from:
+      "  if (sqe.opFlags & RWF_NOWAIT) return start(ring, row, sqe, { sqe });\n",
     to: "  void RWF_NOWAIT;\n",
     tests: ["tests/helpers/write_exact_test.ts"],
   },
@@ -2140,5 +2141,13 @@ export const MUTANTS: readonly Mutant[] = [
     from: "if (!hasBuffer && length > 0) {",
     to: "if (!hasBuffer && length < 0) {",
     tests: ["tests/process/pool.process.ts"],
+  },
+  {
+    rule: "the kernel's lack of a thread is no cancel",
+    file: "lib/ring/completion.ts",
+    from:
+      "  if (result === -ECANCELED && lacksThread(core, entry)) result = -EAGAIN;\n",
+    to: "  void lacksThread;\n",
+    tests: ["tests/process/limits.process.ts"],
   },
 ];

@@ -29,6 +29,7 @@ import { Op } from "./op.ts";
 import { openRing, type RingOptions } from "./opening.ts";
 import type { Operation } from "./operation.ts";
 import type { Retained } from "./retained.ts";
+import { rings } from "./rings.ts";
 import { conclude, concludeWith, whenSettled } from "./settle.ts";
 import { Starving } from "./starving.ts";
 import { type ContextStats, type PendingOperation, Tally } from "./stats.ts";
@@ -55,9 +56,6 @@ const CQE_F_MORE = 2;
 
 /** The user_data of a message that only wakes a ring. */
 export const WAKE_TAG: number = Number.MAX_SAFE_INTEGER;
-
-/** All open rings of this isolate. */
-const rings = new Set<Ring>();
 
 /** A ring with its operation table, its timers and its driver. */
 export class Ring implements Core {
@@ -447,14 +445,4 @@ export class Ring implements Core {
     this.shim.kio_context_close(this.handle);
     for (const close of this.onClose) close();
   }
-}
-
-/**
- * Cancels all operations on an fd in this isolate, at once. Returns a promise
- * of their end, undefined if there are none. Close the fd after that: a link of
- * a chain looks its fd up when it starts, and would find another file.
- */
-export function cancelOn(fd: number): Promise<unknown> | undefined {
-  const ends = [...rings].flatMap((ring) => ring.cancelOn(fd));
-  return ends.length === 0 ? undefined : Promise.all(ends);
 }

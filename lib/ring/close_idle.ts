@@ -1,5 +1,5 @@
 import { loadShim } from "../../ffi/load.ts";
-import { cancelOn } from "./Ring.ts";
+import { cancelOn } from "./rings.ts";
 
 /** Closes an fd when nothing is pending on it in this isolate: at once, or when
  * all of it is cancelled. */

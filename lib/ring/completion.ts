@@ -57,6 +57,7 @@ function completeRare(
   // Kernel threads that a signal interrupts give the kernel's internal codes
   // for "restart", which are no errnos.
   if (result <= -512 && result >= -516) result = -EINTR;
+  if (result === -ECANCELED && lacksThread(core, entry)) result = -EAGAIN;
   checkRetained(core, entry);
   if (extra?.shots !== undefined) return extra.shots.last(result, flags);
   if (extra?.chain?.keeps(entry, result)) return;
@@ -93,6 +94,13 @@ function completeRare(
     return;
   }
   conclude(core, entry, resultFor(entry, result));
+}
+
+/** Tells whether the kernel has cancelled an operation by itself: it could not
+ * start a thread for it, as clone(2) failed with EAGAIN three times. */
+function lacksThread({ closing }: Core, { marks, extra }: Entry): boolean {
+  if (marks !== 0 || closing || extra?.chain !== undefined) return false;
+  return extra?.shots === undefined && !extra?.steps?.isWaiting;
 }
 
 /** Takes a completion that is not the last: of a stream, of a poll for changes,

@@ -12,7 +12,8 @@ import {
 } from "../check.ts";
 import { ESRCH } from "../errno.ts";
 import { passFd } from "../io.ts";
-import { checkEntries, IoContext } from "../IoContext.ts";
+import { checkEntries } from "../context_options.ts";
+import { IoContext } from "../IoContext.ts";
 import { PASS_FD } from "../ops/table.ts";
 import { errorOf, exceptionOf, failureOf, type Result } from "../result.ts";
 import { SharedCounters } from "./messages.ts";

@@ -258,6 +258,13 @@ kioTest("operations hold a lease until their completion", async (ctx) => {
   const chunk = await next(stream);
   assertThrows(() => asyncSend(ctx, -1, chunk), RangeError);
   assertCode(await asyncSend(ctx, file, chunk), "ENOTSOCK");
+  // Options go along: no kernel knows this flag.
+  const options = { rwFlags: 2 ** 30 };
+  const written = [
+    await asyncWrite(ctx, file, chunk, 0, options),
+    await asyncWriteExact(ctx, file, chunk, 0, options),
+  ];
+  for (const result of written) assertCode(result, "EOPNOTSUPP");
   const cancelled = asyncSend(ctx, out.left, chunk);
   cancelled.cancel();
   assertCode(await cancelled, "ECANCELED");

@@ -202,6 +202,28 @@ Deno.exit();
   );
 });
 
+// ---- threads ----------------------------------------------------------------
+
+Deno.test("no thread of the kernel may start: paths are EAGAIN until one may", async () => {
+  assertPrinted(
+    await runAsUser(
+      `${SHARED}
+const RLIMIT_NPROC = 6;
+const limit = (count) =>
+  libc.setrlimit(RLIMIT_NPROC, new BigUint64Array([count, 4096n]));
+const ctx = new kio.IoContext(64);
+limit(1n);
+for (let i = 0; i < 2; i++) say("stat", await kio.asyncStat(ctx, "/"));
+limit(4096n);
+say("stat", await kio.asyncStat(ctx, "/"));
+Deno.exit();
+`,
+      { flags: ["-A"] },
+    ),
+    "stat EAGAIN\nstat EAGAIN\nstat ok\n",
+  );
+});
+
 // ---- memory -----------------------------------------------------------------
 
 Deno.test("64 KiB of locked memory: contexts up to there, also again", async () => {

@@ -1,0 +1,103 @@
+import { checkArray, checkInteger, checkOptions } from "./check.ts";
+import { OPCODES, type RingOperation } from "./ops/rows.ts";
+import { CLOSE, POLL } from "./ops/table.ts";
+import type { RingOptions } from "./ring/opening.ts";
+
+/** Options of `new IoContext()`. */
+export interface IoContextOptions {
+  /**
+   * Entries of the submission queue: a power of two from 1 to 32768. They bound
+   * a batch, and a chain of `link()`. More operations may be in flight, as a
+   * full queue is submitted. The memory is locked: without privileges a large
+   * number can meet `ulimit -l`.
+   * @default {256} or 32 if there is no locked memory for these; `stats()` has
+   * the number
+   */
+  entries?: number | undefined;
+  /**
+   * The most operations in flight, 1 to 2^24: one more is a `RangeError`.
+   * @default {1048576}
+   */
+  operationsMax?: number | undefined;
+  /**
+   * The most threads that the kernel may start for operations that block, 1 to
+   * 65535. The contexts of a thread share them.
+   * @default {64}
+   */
+  kernelWorkersMax?: number | undefined;
+  /**
+   * Remembers where each operation was started, for `inspect()`. Closing the
+   * context throws if operations are pending, with these places. Use it to find
+   * operations that hang or were forgotten; it costs some microseconds each.
+   * @default {false}
+   */
+  trace?: boolean | undefined;
+  /**
+   * Restricts the ring to these operations, for good: the kernel completes any
+   * other with `EACCES`, and runs no link of its chain. `"recv"`, `"send"`,
+   * `"accept"` … are the kernel's names, which docs/kernel-support.md lists. A
+   * zero-copy send that the socket refuses is a `"send"` or `"sendmsg"`. Polls,
+   * timeouts and closes are always allowed. What is no operation of the ring
+   * stays possible: `resolveAsync()`, `asyncPipe()`, `asyncReadlink()`.
+   * @default {undefined} all operations
+   */
+  allow?: readonly RingOperation[] | undefined;
+}
+
+const ENTRIES_MAX = 32768;
+const OPCODES_MAX = 256;
+
+/** Checks the options of a context, or its number of entries. */
+export function ringOptionsOf(options: number | IoContextOptions): RingOptions {
+  const verb = "open an IoContext";
+  if (typeof options !== "number") checkOptions(options, verb);
+  const {
+    entries,
+    operationsMax = 2 ** 20,
+    kernelWorkersMax = 64,
+    trace = false,
+    allow,
+  } = typeof options === "number" ? { entries: options } : options;
+  if (entries !== undefined) checkEntries(entries, verb);
+  checkInteger(operationsMax, 2 ** 24, "operationsMax", verb, 1);
+  checkInteger(kernelWorkersMax, 65535, "kernelWorkersMax", verb, 1);
+  const allowed = allow === undefined ? null : allowedBy(allow, verb);
+  return { entries, operationsMax, kernelWorkersMax, trace, allowed };
+}
+
+/** Checks the number of entries of a submission queue. */
+export function checkEntries(entries: number, verb: string): void {
+  if (
+    Number.isInteger(entries) && entries >= 1 && entries <= ENTRIES_MAX &&
+    (entries & (entries - 1)) === 0
+  ) return;
+  throw new RangeError(
+    `Cannot ${verb}: entries must be a power of two from 1 to ${ENTRIES_MAX}, got ${
+      String(entries)
+    }`,
+  );
+}
+
+/** Gives the operations of a list, and those that are always allowed: 1 in the
+ * place of each number. */
+function allowedBy(
+  allow: readonly unknown[],
+  verb: string,
+): Uint8Array<ArrayBuffer> {
+  checkArray(allow, "operations", verb);
+  const allowed = new Uint8Array(OPCODES_MAX);
+  // Waiting is made of polls, and an fd that is given up must be closed.
+  for (const { opcode } of [POLL, CLOSE]) allowed[opcode] = 1;
+  for (const operation of allow) {
+    const opcode = OPCODES.get(operation as string);
+    if (opcode === undefined) {
+      throw new RangeError(
+        `Cannot ${verb}: allow has ${Deno.inspect(operation)}; it takes ${
+          [...OPCODES.keys()].join(", ")
+        }`,
+      );
+    }
+    allowed[opcode] = 1;
+  }
+  return allowed;
+}
