@@ -237,9 +237,15 @@ function tableOf({ operations, features }: Capabilities): string[][] {
   ];
 }
 
+/** The first Linux that has all opcodes of an operation. */
 function sinceOf(name: string): string {
-  const since = ROWS.find((row) => row.name === name)?.since;
-  return since ? `since Linux ${since}` : "";
+  const versions = ROWS.filter((row) => row.name === name)
+    .map(({ since }) => since.split(".").map(Number));
+  const [[major, minor] = []] = versions.sort((
+    [a = 0, b = 0],
+    [c = 0, d = 0],
+  ) => c - a || d - b);
+  return major ? `since Linux ${major}.${minor}` : "";
 }
 
 /** Examines everything. Gives capabilities only where io_uring works. */

@@ -11,7 +11,7 @@ import type { Ring } from "./ring/Ring.ts";
 
 const FILES_MAX = 65536;
 /** IORING_MAX_FIXED_FILES */
-const PLACES_MAX = 2 ** 20;
+const RESERVED_MAX = 2 ** 20;
 
 export function registerFiles(ring: Ring, fds: readonly Fd[]): Result<void> {
   const verb = "register files";
@@ -62,7 +62,7 @@ export function unregisterFiles(ring: Ring): Result<void> {
 export function reserveFiles(ring: Ring, count: number): Result<void> {
   const verb = "reserve files";
   ring.checkOpen(verb);
-  checkInteger(count, PLACES_MAX, "count", verb, 1);
+  checkInteger(count, RESERVED_MAX, "count", verb, 1);
   const status = ring.shim.kio_files_reserve(ring.handle, count);
   if (status === 0) ring.places = { count, taken: 0 };
   return doneOf(status, verb);

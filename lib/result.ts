@@ -1,4 +1,3 @@
-import type { Path } from "./check.ts";
 import { errnoText } from "./errno.ts";
 import type { Operation } from "./ring/operation.ts";
 
@@ -25,7 +24,7 @@ export interface IoError {
    * undefined. */
   readonly filesUpdated?: number;
   /** The path that `walk()` could not read; else undefined. */
-  readonly path?: Path;
+  readonly path?: string | Uint8Array;
   /** The uncaught error that ended the thread of an `offload()`; else
    * undefined. */
   readonly cause?: unknown;
@@ -152,7 +151,7 @@ export function shortFailure(
 /** Makes the failure of an errno (above 0) about a path, which it has. */
 export function pathFailure(
   errno: number,
-  path: Path,
+  path: string | Uint8Array,
   action: string,
 ): Failure {
   const error = { ...errorOf(errno), path };

@@ -98,9 +98,13 @@ function completeRare(
 
 /** Tells whether the kernel has cancelled an operation by itself: it could not
  * start a thread for it, as clone(2) failed with EAGAIN three times. */
-function lacksThread({ closing }: Core, { marks, extra }: Entry): boolean {
+function lacksThread(
+  { closing }: Core,
+  { marks, extra, operation }: Entry,
+): boolean {
   if (marks !== 0 || closing || extra?.chain !== undefined) return false;
-  return extra?.shots === undefined && !extra?.steps?.isWaiting;
+  return !operation.closesFd && extra?.shots === undefined &&
+    !extra?.steps?.isWaiting;
 }
 
 /** Takes a completion that is not the last: of a stream, of a poll for changes,

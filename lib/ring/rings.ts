@@ -1,7 +1,11 @@
-import type { Ring } from "./Ring.ts";
+/** The part of a ring that the close of an fd needs. */
+interface Cancelling {
+  /** Cancels the operations on an fd. Returns a promise of the end of each. */
+  cancelOn(fd: number): Promise<unknown>[];
+}
 
 /** All open rings of this isolate. */
-export const rings: Set<Ring> = new Set();
+export const rings: Set<Cancelling> = new Set();
 
 /**
  * Cancels all operations on an fd in this isolate, at once. Returns a promise

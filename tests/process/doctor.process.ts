@@ -44,7 +44,12 @@ Deno.test("doctor finds nothing wrong where the tests run", async () => {
 Deno.test("doctor prints what IoContext.probe() finds", async () => {
   const { out } = await examine();
   const { operations, features } = IoContext.probe();
+  const minor = (since: string) => Number(since.split(".")[1]);
   for (const { name, since } of ROWS) {
+    // An operation of two opcodes needs both; the majors here are the same.
+    const isLater = (row: { name: string; since: string }) =>
+      row.name === name && minor(row.since) > minor(since);
+    if (ROWS.some(isLater)) continue;
     const by = operations[name]!;
     const line = since === "" ? by : `${by.padEnd(8)} since Linux ${since}`;
     assertStringIncludes(out, `${name.padEnd(18)} ${line}\n`);

@@ -141,6 +141,8 @@ async function failEach(
       const { code, errno } = result.error;
       const legal = injected !== undefined && !isTransparent(fault) &&
         ((errno === injected.value && errno !== 512) || code === "EINTR" ||
+          // The kernel's own cancel is a lack of threads.
+          (fault === "ECANCELED" && code === "EAGAIN") ||
           FOLLOWING.includes(code));
       assert(legal, `operation ${nth} of ${count}: ${code}`);
     }

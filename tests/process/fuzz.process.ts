@@ -23,9 +23,9 @@ Deno.test("fuzz finds a fault that is planted, and cuts it down", async () => {
   // Writes to registered files go to their beginning.
   mutate(copied.folder, {
     file: "lib/ops/read_write.ts",
-    from: "sqeFor(ring, row, place, buffer, length, at);",
+    from: "sqeFor(ring, row, place, buffer, length, at, options);",
     to:
-      "sqeFor(ring, row, place, buffer, length, row === WRITE_FIXED ? 0 : at);",
+      "sqeFor(ring, row, place, buffer, length, row === WRITE_FIXED ? 0 : at, options);",
   });
   const { code, out } = await fuzz(copied.folder, []);
   assertEquals(code, 1, out);

@@ -30,16 +30,17 @@ const sendZc: FaultRule["operation"] = "sendZc";
 kioTest("asyncSendZc() waits for a notification that is late", async (ctx) => {
   using _ = install({ operation: sendZc, fault: "delay", ms: 20 });
   using pair = await tcpPair(ctx);
-  const op = asyncSendZc(ctx, pair.left, pattern(64));
+  // The peer must read before the notification comes.
+  const op = asyncSendZc(ctx, pair.left, pattern(2 ** 20));
   let isOver = false;
   void op.then(() => isOver = true);
-  assertEquals(value(await op.sent), 64);
-  value(await asyncRecvExact(ctx, pair.right, new Uint8Array(64)));
+  const bytes = value(await op.sent);
+  value(await asyncRecvExact(ctx, pair.right, new Uint8Array(bytes)));
   await turn();
   assert(!isOver, "the kernel may still read the buffer");
   op.cancel();
   op.withTimeout(0);
-  assertEquals(value(await op), { bytes: 64, copied: true });
+  assertEquals(value(await op), { bytes, copied: true });
 });
 
 kioTest("asyncSendZc() tells of a short send", async (ctx) => {
