@@ -22,9 +22,10 @@ export interface ContextStats {
   /** Operations that were cancelled by `cancel()`, a signal, or the close of
    * their socket or context. */
   cancels: number;
-  /** SQEs and CQEs that the queues hold. They are fewer than usual if there was
-   * too little locked memory for 256 entries, and `entries` was not given. */
+  /** SQEs that the submission queue holds: 32 if there was too little locked
+   * memory for 256, and `entries` was not given. */
   sqEntries: number;
+  /** CQEs that the completion queue holds. */
   cqEntries: number;
   /** Calls of io_uring_enter(2). This figure and the next four include the
    * library's own requests: timers and cancels. */
