@@ -19,6 +19,7 @@ import message from "./shim/message.c" with { type: "text" };
 import names from "./shim/names.c" with { type: "text" };
 import opcodes from "./shim/opcodes.c" with { type: "text" };
 import register from "./shim/register.c" with { type: "text" };
+import relay from "./shim/relay.c" with { type: "text" };
 import restrict from "./shim/restrict.c" with { type: "text" };
 import seams from "./shim/seams.h" with { type: "text" };
 import sqe from "./shim/sqe.c" with { type: "text" };
@@ -48,6 +49,7 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "names.c": names,
   "opcodes.c": opcodes,
   "register.c": register,
+  "relay.c": relay,
   "restrict.c": restrict,
   "seams.h": seams,
   "sqe.c": sqe,

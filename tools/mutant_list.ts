@@ -431,7 +431,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "pipes that are kept are bounded",
-    file: "helpers/sendfile.ts",
+    file: "helpers/pipe_pool.ts",
     from:
       "if (this.#closed || this.#idle.length >= PIPES_IDLE_MAX) destroy(pipe);",
     to: "if (this.#closed || PIPES_IDLE_MAX < 0) destroy(pipe);",

@@ -395,6 +395,28 @@ void seam_chain(struct kio *k)
 	faults_of(k)->chain_ended = false;
 }
 
+int seam_splice(struct kio *k, int from, int to, uint32_t *length)
+{
+	struct fault_rule *rule = fault_pick(IORING_OP_SPLICE, to, from);
+	uint32_t cut;
+
+	(void)k;
+	if (!rule)
+		return 0;
+	if (rule->kind == FAULT_ERROR) {
+		fault_inject(rule, IORING_OP_SPLICE, to, rule->value);
+		/* a system call does not show the kernel's codes for "restart" */
+		return rule->value <= -512 ? -EINTR : rule->value;
+	}
+	cut = rule->kind == FAULT_SHORT ? fault_length(*length, rule->value) :
+					  0;
+	if (cut) {
+		*length = cut;
+		fault_inject(rule, IORING_OP_SPLICE, to, (int32_t)cut);
+	}
+	return 0;
+}
+
 bool seam_enter(int *ret)
 {
 	struct fault_rule *rule = fault_pick(FAULT_OF_ENTER, -1, -1);

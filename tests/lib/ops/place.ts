@@ -8,6 +8,7 @@ import {
   asyncSend,
   asyncSendExact,
   asyncSetxattr,
+  asyncShutdown,
   asyncUnlink,
   asyncWrite,
   asyncWriteExact,
@@ -18,6 +19,7 @@ import {
   O_RDWR,
   O_TMPFILE,
   type PipeFds,
+  SHUT_WR,
   Socket,
   SocketAddress,
   unwrap,
@@ -51,6 +53,8 @@ export class Place implements AsyncDisposable {
   readonly full: Socket = this.#pair();
   /** Something has been received. */
   readonly ready: Socket = this.#pair();
+  /** Something has been received, and the end of the peer. */
+  readonly ended: Socket = this.#pair();
   /** Something can be sent. */
   readonly roomy: Socket = this.#pair();
   /** A datagram socket: it can be connected again and again. */
@@ -111,6 +115,9 @@ export class Place implements AsyncDisposable {
     while ((await asyncSend(ctx, this.full, data, MSG_DONTWAIT)).ok);
     const peer = this.#peers.get(this.ready)!;
     await asyncSendExact(ctx, peer, data.subarray(0, READY_SIZE)).orThrow();
+    const leaver = this.#peers.get(this.ended)!;
+    await asyncSendExact(ctx, leaver, data.subarray(0, READY_SIZE)).orThrow();
+    await asyncShutdown(ctx, leaver, SHUT_WR).orThrow();
     const flags = O_TMPFILE | O_RDWR;
     this.file = await asyncOpen(ctx, "/tmp", flags, 0o600).orThrow();
     await asyncWrite(ctx, this.file, pattern(64)).orThrow();
