@@ -17,6 +17,7 @@ import { echo } from "./suites/echo.ts";
 import { file } from "./suites/file.ts";
 import { heap } from "./suites/heap.ts";
 import { log } from "./suites/log.ts";
+import { proxy } from "./suites/proxy.ts";
 import { sendfile } from "./suites/sendfile.ts";
 import { sequential } from "./suites/sequential.ts";
 import { smallFiles } from "./suites/small_files.ts";
@@ -40,6 +41,7 @@ const SUITES: Record<string, (options: Options) => Suite> = {
   tree,
   static: staticFiles,
   udp,
+  proxy,
   heap,
   threads,
   start,

@@ -20,14 +20,14 @@ import {
 } from "./pipe_pool.ts";
 
 /** Capacity of a pipe: it bounds the bytes that a slow receiver leaves here. */
-const PIPE_SIZE = 1 << 20;
+const PIPE_SIZE = 1 << 19;
 
 /**
  * Moves all bytes of a socket to another by splice(2), until the first ends. No
  * byte is copied through this process. Like an exact transfer it is one
  * operation. It ends neither socket: `relay()` does, and moves both ways.
  *
- * The ring waits for bytes by a poll, and for room in the same way. Up to 1 MiB
+ * The ring waits for bytes by a poll, and for room in the same way. Up to 512 KiB
  * is on its way in a pipe. Without bytes there is no pipe.
  *
  * It sets `O_NONBLOCK` on both sockets, so that the splices, which the thread

@@ -44,7 +44,7 @@ export async function openEnds(
 
 /** Closes the pipes of the pool: a test leaves no fd behind. */
 export function emptyPool(ctx: IoContext): void {
-  pipePoolOf(ringOf(ctx, SPLICE_ALL), 1 << 20).close();
+  pipePoolOf(ringOf(ctx, SPLICE_ALL), 1 << 19).close();
 }
 
 /** All that comes until the end. */
