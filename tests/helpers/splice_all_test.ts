@@ -168,6 +168,30 @@ kioTest("asyncSpliceAll() uses no thread of the kernel", async (ctx) => {
   emptyPool(ctx);
 });
 
+kioTest(
+  "asyncSpliceAll() does not wait in its thread for bytes that another took",
+  async (ctx) => {
+    // Accepted sockets are blocking ones; this is one as well.
+    for (const isFirst of [true, false]) {
+      using ends = await openEnds(ctx);
+      for (const it of [ends.left, ends.right]) {
+        unwrap(it.setNonBlocking(false));
+      }
+      const thief = () => asyncRecv(ctx, ends.left, new Uint8Array(64));
+      const before = isFirst ? thief() : undefined;
+      const moving = asyncSpliceAll(ctx, ends.left, ends.right);
+      const stolen = before ?? thief();
+      await turn(5);
+      value(await asyncSend(ctx, ends.client, bytes("hello")));
+      await turn(20);
+      value(await asyncShutdown(ctx, ends.client, SHUT_WR));
+      const taken = value(await stolen);
+      assertEquals(value(await moving) + taken, 5);
+    }
+    emptyPool(ctx);
+  },
+);
+
 kioTest("asyncSpliceAll() gives up a pipe that holds bytes", async (ctx) => {
   using victim = await openEnds(ctx, KINDS[1]![1]);
   const secret = new Uint8Array(4 << 20).fill(7);

@@ -47,6 +47,7 @@ import {
   asyncSleep,
   asyncSocket,
   asyncSplice,
+  asyncSpliceAll,
   asyncStat,
   asyncSymlink,
   asyncSyncFileRange,
@@ -75,6 +76,7 @@ import {
   readDir,
   readFile,
   readTextFile,
+  relay,
   scmRights,
   scmRightsSpace,
   SO_PRIORITY,
@@ -187,6 +189,11 @@ await asyncReadFixed(ctx, 0, one).orThrow();
 await asyncWriteFixed(ctx, 0, one).orThrow();
 unwrap(ctx.unregisterFiles());
 await asyncSendfile(ctx, left, file, 0, 100).orThrow();
+const [from, into] = [unwrap(Socket.pair()), unwrap(Socket.pair())];
+await asyncShutdown(ctx, from[0], 1).orThrow();
+await asyncSpliceAll(ctx, from[1], into[0]).orThrow();
+await asyncShutdown(ctx, into[1], 1).orThrow();
+unwrap(await relay(ctx, from[1], into[0]));
 const { readFd, writeFd } = await asyncPipe(ctx).orThrow();
 await asyncSplice(ctx, file, writeFd, 1).orThrow();
 const other = await asyncPipe(ctx).orThrow();

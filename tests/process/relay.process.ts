@@ -106,6 +106,24 @@ for (const operation of ["splice", "poll"] as const) {
   );
 }
 
+kioTest("relay() passes no end on after a failure", async (ctx) => {
+  using ends = await openEnds(ctx);
+  // Both directions have something to do in their first step.
+  value(await asyncSendExact(ctx, ends.client, DATA.subarray(0, 10)));
+  value(await asyncShutdown(ctx, ends.server, SHUT_WR));
+  using _ = FaultPlan.install({
+    rules: [{
+      operation: "splice",
+      fault: "error",
+      code: "ECONNRESET",
+      nth: 1,
+    }],
+  });
+  assertCode(await relay(ctx, ends.left, ends.right), "ECONNRESET");
+  assertEquals(await receiveToError(ctx, ends.client), "ECONNRESET");
+  emptyPool(ctx);
+});
+
 async function receiveToError(
   ctx: IoContext,
   socket: { fd: number },
