@@ -3,7 +3,7 @@
  * this process. Ctrl-C stops it after the connections that are open, once more
  * at once.
  *
- *     deno task proxy --to example.org:80 [--host 127.0.0.1] [--port 8080]
+ *     deno task proxy --to HOST:PORT [--host 127.0.0.1] [--port 8080]
  */
 import {
   asyncAccept,
@@ -30,9 +30,9 @@ const options = readArguments({
   about: "Forwards TCP connections to another address.",
   options: {
     to: {
-      value: "HOST:PORT",
+      value: "TARGET",
       isRequired: true,
-      help: "where to: a name or an address",
+      help: "HOST:PORT; the host is a name or an address",
     },
     ...listenOptions("127.0.0.1"),
     max: { value: "NUMBER", default: "1000", help: "connections at a time" },

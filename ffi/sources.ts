@@ -24,6 +24,8 @@ import restrict from "./shim/restrict.c" with { type: "text" };
 import seams from "./shim/seams.h" with { type: "text" };
 import sqe from "./shim/sqe.c" with { type: "text" };
 import syscalls from "./shim/syscalls.c" with { type: "text" };
+import faultPlan from "./shim/test/fault_plan.c" with { type: "text" };
+import faultPlanHeader from "./shim/test/fault_plan.h" with { type: "text" };
 import faults from "./shim/test/faults.c" with { type: "text" };
 import waiters from "./shim/waiters.c" with { type: "text" };
 import waitersHeader from "./shim/waiters.h" with { type: "text" };
@@ -54,6 +56,8 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "seams.h": seams,
   "sqe.c": sqe,
   "syscalls.c": syscalls,
+  "test/fault_plan.c": faultPlan,
+  "test/fault_plan.h": faultPlanHeader,
   "test/faults.c": faults,
   "waiters.c": waiters,
   "waiters.h": waitersHeader,

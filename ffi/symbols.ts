@@ -150,7 +150,7 @@ export const guardSymbols = {
   kio_guard_arm: fn([POINTER], VOID),
 } satisfies Deno.ForeignLibraryInterface;
 
-/** The functions of shim/test/faults.c, which only the builds for tests
+/** The functions of shim/test/fault_plan.c, which only the builds for tests
  * have. */
 export const faultSymbols = {
   kio_fault_install: fn([NUMBER], INT),

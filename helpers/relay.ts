@@ -67,25 +67,19 @@ export interface RelayedBytes {
  * @throws {TypeError} If an argument has the wrong type, both sockets are the
  * same, the context is closed, or it is called within `link()`. The same.
  *
- * @example A proxy for one connection
+ * @example A client and a server that are joined
  * ```ts
- * import { asyncAccept, IoContext, relay, Socket, TcpListener, TcpStream } from "@kio/kio";
+ * import { asyncRecv, asyncSend, IoContext, relay, Socket, unwrap } from "@kio/kio";
+ * import { assertEquals } from "@std/assert";
  *
- * async function proxyOne(
- *   ctx: IoContext,
- *   listener: TcpListener,
- *   host: string,
- *   port: number,
- * ) {
- *   const client = new Socket(await asyncAccept(ctx, listener).orThrow());
- *   const server = await TcpStream.connect(ctx, host, port, { timeoutMs: 5000 });
- *   if (!server.ok) return await client.reset();
- *   const relayed = await relay(ctx, client, server.value, {
- *     idleTimeoutMs: 60_000,
- *   });
- *   if (relayed.ok) console.log(`${relayed.value.leftToRight} bytes sent`);
- *   else console.log(relayed.error.message);
- * }
+ * using ctx = new IoContext();
+ * const [client, left] = unwrap(Socket.pair());
+ * const [right, server] = unwrap(Socket.pair());
+ * const relayed = relay(ctx, left, right, { idleTimeoutMs: 60_000 });
+ * await asyncSend(ctx, client, new TextEncoder().encode("hello")).orThrow();
+ * assertEquals(await asyncRecv(ctx, server, new Uint8Array(64)).orThrow(), 5);
+ * await Promise.all([client.close(), server.close()]);
+ * assertEquals(unwrap(await relayed), { leftToRight: 5, rightToLeft: 0 });
  * ```
  */
 export function relay(

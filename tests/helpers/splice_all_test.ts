@@ -161,7 +161,8 @@ kioTest("asyncSpliceAll() uses no thread of the kernel", async (ctx) => {
     asyncSendExact(ctx, client, DATA.subarray(0, 8 << 20)).withTimeout(200)
   );
   await Promise.all(sending);
-  assertEquals(await statusOf("Threads"), before);
+  // Deno may start some of its own; a thread of the kernel for each would be 30.
+  assert(await statusOf("Threads") < before + 10);
   for (const it of moving) it.cancel();
   for (const it of moving) assertCode(await it, "ECANCELED");
   for (const it of all) it[Symbol.dispose]();

@@ -201,6 +201,6 @@ Deno.test("tcp_proxy explains its arguments", async () => {
   for (const args of wrong) {
     const { code, out, err } = await run(Deno.execPath(), [...PROXY, ...args]);
     assertEquals([code, out], [2, ""], args.join(" "));
-    assert(err.includes("\nusage: deno task proxy --to HOST:PORT"), err);
+    assert(err.includes("\nusage: deno task proxy --to TARGET"), err);
   }
 });
