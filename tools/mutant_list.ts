@@ -1206,7 +1206,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "what is to be short is an operation that may be",
-    file: "ffi/shim/test/faults.c",
+    file: "ffi/shim/test/fault_plan.c",
     from: "opcodes[operation].cut == CUT_NEVER)",
     to: "opcodes[operation].cut == CUT_NEVER && kind)",
     tests: [FAULTS],

@@ -3,15 +3,10 @@
  * (-DKIO_FAULTS). With the same seed and the same order of operations it does
  * the same again.
  */
-#include "../internal.h"
 #include "fault_plan.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-struct fault_record {
-	int32_t operation, fd, kind, value;
-};
 
 static __thread struct {
 	struct fault_rule rules[FAULT_RULES_MAX];

@@ -3,7 +3,9 @@
  */
 #pragma once
 
-#include <stdint.h>
+#include "../internal.h"
+
+EXPORT void kio_fault_clear(void);
 
 #pragma GCC visibility push(hidden)
 
@@ -31,6 +33,10 @@ struct fault_rule {
 	enum fault_kind kind;
 	int32_t value;
 	uint32_t seen, injected;
+};
+
+struct fault_record {
+	int32_t operation, fd, kind, value;
 };
 
 /*

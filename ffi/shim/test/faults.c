@@ -6,7 +6,6 @@
  * What is reported is what happened: a short transfer is cut before the kernel
  * sees it, an operation that fails by a rule never reaches the kernel.
  */
-#include "../internal.h"
 #include "fault_plan.h"
 
 #include <stdlib.h>
