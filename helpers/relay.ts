@@ -135,19 +135,19 @@ class Relay {
     this.#right = right;
     this.#idleTimeoutMs = options.idleTimeoutMs ?? Infinity;
     const noteMove = () => void (this.#movedAtMs = this.#shim.kio_now_ms());
-    const isStarted = <T extends Pending>(pending: T): T => {
+    const started = <T extends Pending>(pending: T): T => {
       this.#pending.push(pending);
       return pending;
     };
     try {
-      this.#leftToRight = isStarted(
+      this.#leftToRight = started(
         startSpliceAll(ring, left, right, {}, noteMove),
       );
-      this.#rightToLeft = isStarted(
+      this.#rightToLeft = started(
         startSpliceAll(ring, right, left, {}, noteMove),
       );
       this.#watches = [left, right].map((socket) =>
-        isStarted(asyncPollMultishot(ctx, socket, 0))
+        started(asyncPollMultishot(ctx, socket, 0))
       );
     } catch (thrown) {
       this.#cancel();

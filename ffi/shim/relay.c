@@ -7,7 +7,7 @@
 
 #include <fcntl.h>
 
-/* A splice that neither waits nor is interrupted for long. */
+/* A splice that does not wait. */
 static int splice_now(struct kio *k, int from, int to, uint32_t length)
 {
 	int ret = seam_splice(k, from, to, &length);
