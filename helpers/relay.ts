@@ -1,7 +1,7 @@
 import { loadShim } from "../ffi/load.ts";
 import { checkBounds, checkDelay } from "../lib/check.ts";
 import { SHUT_WR, SO_ERROR, SO_LINGER, SOL_SOCKET } from "../lib/constants.ts";
-import { ETIMEDOUT } from "../lib/errno.ts";
+import { ECANCELED, ETIMEDOUT } from "../lib/errno.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import { asyncPollMultishot } from "../lib/ops/multishot.ts";
@@ -196,7 +196,9 @@ class Relay {
       return moved.error.bytesTransferred ?? 0;
     }
     this.#ended.add(from);
-    this.#failIfReset(from);
+    // Closed here, which is no end of the peer.
+    if (from.fd === -1) this.#fail(errorOf(ECANCELED));
+    else this.#failIfReset(from);
     // The other direction may have met a reset, and this one an end after it.
     if (this.#error === undefined) {
       this.#shim.kio_socket_shutdown(to.fd, SHUT_WR);

@@ -1766,4 +1766,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: "if (leftMs < -1e9) this.#fail",
     tests: ["tests/helpers/relay_test.ts"],
   },
+  {
+    rule: "a socket that is closed here has not ended",
+    file: "helpers/relay.ts",
+    from: "if (from.fd === -1) this.#fail(errorOf(ECANCELED));",
+    to: "if (from.fd === -1) void ECANCELED;",
+    tests: ["tests/helpers/relay_test.ts"],
+  },
 ];

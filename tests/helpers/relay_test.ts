@@ -251,9 +251,9 @@ kioTest(
 );
 
 kioTest("relay() is not idle while bytes move one way", async (ctx) => {
-  const { ends, done } = await joined(ctx, { idleTimeoutMs: 400 });
+  const { ends, done } = await joined(ctx, { idleTimeoutMs: 1000 });
   using _ = ends;
-  for (let i = 0; i < 8; i++) {
+  for (let i = 0; i < 14; i++) {
     await turn(100);
     value(await asyncSend(ctx, ends.client, bytes("x")));
     assertEquals(await next(ctx, ends.server), "1");
@@ -261,7 +261,7 @@ kioTest("relay() is not idle while bytes move one way", async (ctx) => {
   for (const it of [ends.client, ends.server]) {
     value(await asyncShutdown(ctx, it, SHUT_WR));
   }
-  assertEquals(value(await done).leftToRight, 8);
+  assertEquals(value(await done).leftToRight, 14);
   emptyPool(ctx);
 });
 
@@ -281,6 +281,9 @@ kioTest("relay() ends when one of its sockets is closed", async (ctx) => {
     await exchange(ctx, ends);
     await ends[which].close();
     assertCode(await done, "ECANCELED");
+    // That is no end of its peer.
+    const other = which === "left" ? ends.server : ends.client;
+    assertEquals(await next(ctx, other), "ECONNRESET");
   }
   emptyPool(ctx);
 });

@@ -255,7 +255,10 @@ kioTest("asyncSpliceAll() ends when either socket is closed", async (ctx) => {
     const moving = asyncSpliceAll(ctx, ends.left, ends.right);
     await turn();
     await ends[which].close();
-    assertCode(await moving, "ECANCELED");
+    const moved = await moving;
+    // The shutdown of the source may be an end before it is a cancel.
+    if (which === "right" || !moved.ok) assertCode(moved, "ECANCELED");
+    else assertEquals(moved.value, 0);
   }
   emptyPool(ctx);
 });
