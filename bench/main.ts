@@ -23,6 +23,7 @@ import { file } from "./suites/file.ts";
 import { heap } from "./suites/heap.ts";
 import { idle } from "./suites/idle.ts";
 import { log } from "./suites/log.ts";
+import { proxy } from "./suites/proxy.ts";
 import { sendfile } from "./suites/sendfile.ts";
 import { sequential } from "./suites/sequential.ts";
 import { smallFiles } from "./suites/small_files.ts";
@@ -52,6 +53,7 @@ const SUITES: Record<string, (options: Options) => Suite> = {
   tree,
   static: staticFiles,
   udp,
+  proxy,
   heap,
   threads,
   start,

@@ -91,6 +91,7 @@ export const versions = {
   liburing: await version("pkg-config --modversion liburing", /^(\d\S*)/),
   fio: await version("fio --version", /^fio-(\S+)/),
   nginx: await version("nginx -v", /nginx\/(\d\S*)/),
+  socat: await version("socat -V | grep version", /version (\d\S*)/),
   wrk: await version("wrk -v", /^wrk \D*(\d[\d.]*)/),
 };
 

@@ -105,7 +105,7 @@ export const PLAIN: Variant = { flags: [], sources: [] };
 /** The library that fails on demand. */
 export const FAULTS: Variant = {
   flags: ["-DKIO_FAULTS"],
-  sources: ["test/faults.c"],
+  sources: ["test/faults.c", "test/fault_plan.c"],
 };
 
 /** The library that fails on demand, and hides features of the kernel. */

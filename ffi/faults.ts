@@ -1,6 +1,6 @@
 import { loadFaultShim } from "./load.ts";
 
-/** Kinds of faults, with the numbers of shim/test/faults.c. */
+/** Kinds of faults, with the numbers of shim/test/fault_plan.c. */
 export const FaultKind = {
   SHORT: 0,
   ERROR: 1,

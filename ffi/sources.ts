@@ -20,10 +20,13 @@ import names from "./shim/names.c" with { type: "text" };
 import opcodes from "./shim/opcodes.c" with { type: "text" };
 import pool from "./shim/pool.c" with { type: "text" };
 import register from "./shim/register.c" with { type: "text" };
+import relay from "./shim/relay.c" with { type: "text" };
 import restrict from "./shim/restrict.c" with { type: "text" };
 import seams from "./shim/seams.h" with { type: "text" };
 import sqe from "./shim/sqe.c" with { type: "text" };
 import syscalls from "./shim/syscalls.c" with { type: "text" };
+import faultPlan from "./shim/test/fault_plan.c" with { type: "text" };
+import faultPlanHeader from "./shim/test/fault_plan.h" with { type: "text" };
 import faults from "./shim/test/faults.c" with { type: "text" };
 import waiters from "./shim/waiters.c" with { type: "text" };
 import waitersHeader from "./shim/waiters.h" with { type: "text" };
@@ -51,10 +54,13 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "opcodes.c": opcodes,
   "pool.c": pool,
   "register.c": register,
+  "relay.c": relay,
   "restrict.c": restrict,
   "seams.h": seams,
   "sqe.c": sqe,
   "syscalls.c": syscalls,
+  "test/fault_plan.c": faultPlan,
+  "test/fault_plan.h": faultPlanHeader,
   "test/faults.c": faults,
   "waiters.c": waiters,
   "waiters.h": waitersHeader,

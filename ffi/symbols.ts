@@ -74,6 +74,7 @@ export const rareSymbols = {
     [K, ID, FD, OFFSET, OFFSET, FD, FD, LENGTH, FD, LENGTH, LENGTH],
     INT,
   ),
+  kio_relay: fn([K, FD, FD, FD, FD, LENGTH, BUFFER], INT),
   kio_close: fn([K, ID, FD], INT),
   kio_place_close: fn([K, ID, LENGTH], INT),
   kio_poll_end: fn([K, ID], INT),
@@ -159,7 +160,7 @@ export const guardSymbols = {
   kio_guard_arm: fn([POINTER], VOID),
 } satisfies Deno.ForeignLibraryInterface;
 
-/** The functions of shim/test/faults.c, which only the builds for tests
+/** The functions of shim/test/fault_plan.c, which only the builds for tests
  * have. */
 export const faultSymbols = {
   kio_fault_install: fn([NUMBER], INT),

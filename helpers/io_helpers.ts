@@ -15,7 +15,9 @@ export { File, type FileOpenOptions } from "./File.ts";
 export { asyncReadExact, asyncRecvExact, asyncSendExact } from "./exact.ts";
 export { readDir, type ReadDirOptions } from "./read_dir.ts";
 export { readFile, type ReadFileOptions, readTextFile } from "./read_file.ts";
+export { relay, type RelayedBytes, type RelayOptions } from "./relay.ts";
 export { asyncSendfile } from "./sendfile.ts";
+export { asyncSpliceAll } from "./splice_all.ts";
 export {
   type ByteSource,
   SocketTransport,

@@ -1,4 +1,4 @@
-import { loadShim, type Shim } from "../ffi/load.ts";
+import type { Shim } from "../ffi/load.ts";
 import type { BoundOptions } from "../lib/ring/bounds.ts";
 import { checkFd, checkInteger, type Fd } from "../lib/check.ts";
 import { POLLOUT, SO_TYPE, SOL_SOCKET } from "../lib/constants.ts";
@@ -6,16 +6,24 @@ import { EAGAIN, ECANCELED, EINTR } from "../lib/errno.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import * as operations from "../lib/ops/table.ts";
-import { failureOf, type Result, success } from "../lib/result.ts";
+import type { Result } from "../lib/result.ts";
 import type { Transfer } from "../lib/ring/entry.ts";
-import type { Ring } from "../lib/ring/Ring.ts";
 import { startTransfer } from "../lib/ring/start.ts";
 import { Waiting } from "../lib/ring/steps.ts";
 import type { UringOp } from "../lib/UringOp.ts";
+import {
+  destroy,
+  type PipePool,
+  pipePoolOf,
+  type PooledPipe,
+} from "./pipe_pool.ts";
 
 /** Splices in one chain: the pipe is filled and emptied 16 times. If the last
  * chain has left bytes in it, it is emptied, then filled and emptied 15 times. */
 const STEPS_MAX = 32;
+
+/** Capacity of a pipe. Larger ones are slower, as pages leave the cache. */
+const PIPE_SIZE = 1 << 16;
 
 /**
  * Sends a part of a file to a socket or a pipe by splice(2), through a pipe of
@@ -79,7 +87,7 @@ export function asyncSendfile(
   if (shim.kio_option_get(toFd, SOL_SOCKET, SO_TYPE) >= 0) {
     shim.kio_nonblocking_set(toFd, true);
   }
-  const pool = pipePoolOf(ring);
+  const pool = pipePoolOf(ring, PIPE_SIZE);
   const transfer = new Sendfile(pool, fileFd, toFd, from, total);
   return startTransfer(ring, operation, fileFd, null, transfer, options, {
     otherFd: toFd,
@@ -169,69 +177,4 @@ class Sendfile extends Waiting implements Transfer {
     if (this.isComplete) this.#pool.give(pipe);
     else destroy(pipe);
   }
-}
-
-/** A pipe that bytes go through without entering this process. */
-interface PooledPipe {
-  readonly readFd: number;
-  readonly writeFd: number;
-  /** Its capacity in bytes: the system may grant less than was asked for. */
-  readonly size: number;
-}
-
-/** Capacity of a pipe. Larger ones are slower, as pages leave the cache. */
-const PIPE_SIZE = 1 << 16;
-
-/** Empty pipes that are kept; more are closed. */
-const PIPES_IDLE_MAX = 16;
-
-const pools = new WeakMap<Ring, PipePool>();
-
-/** Gives the pool of a context, which is closed with the context. */
-export function pipePoolOf(ring: Ring): PipePool {
-  let pool = pools.get(ring);
-  if (pool === undefined) {
-    pool = new PipePool();
-    pools.set(ring, pool);
-    const created = pool;
-    ring.onClose.push(() => created.close());
-  }
-  return pool;
-}
-
-/** Keeps pipes for the next transfer: one costs three system calls and memory. */
-class PipePool {
-  #idle: PooledPipe[] = [];
-  #closed = false;
-
-  /** Gives an empty pipe, which the caller owns until `give()`. */
-  take(): Result<PooledPipe> {
-    const pipe = this.#idle.pop();
-    return pipe === undefined ? openPipe() : success(pipe);
-  }
-
-  /** Takes a pipe back. It must be empty: a byte that is left would go to the
-   * next transfer. */
-  give(pipe: PooledPipe): void {
-    if (this.#closed || this.#idle.length >= PIPES_IDLE_MAX) destroy(pipe);
-    else this.#idle.push(pipe);
-  }
-
-  close(): void {
-    this.#closed = true;
-    for (const pipe of this.#idle.splice(0)) destroy(pipe);
-  }
-}
-
-function openPipe(): Result<PooledPipe> {
-  const fds = new Int32Array(2);
-  const size = loadShim().kio_pipe(fds, PIPE_SIZE);
-  if (size < 0) return failureOf(operations.SENDFILE, -size);
-  return success({ readFd: fds[0]!, writeFd: fds[1]!, size });
-}
-
-/** Closes a pipe that may hold anything. */
-function destroy({ readFd, writeFd }: PooledPipe): void {
-  loadShim().kio_fd_close(readFd);
-  loadShim().kio_fd_close(writeFd);
 }

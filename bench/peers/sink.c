@@ -55,8 +55,9 @@ int main(int argc, char **argv)
 	} while ((double)(to_ns - from_ns) < seconds * NS_PER_S);
 	struct server_cpu cpu_to = server_cpu_read(server);
 
-	printf("{\"gbPerS\":%.4f,\"cpuMsPerGb\":%.3f}\n",
+	printf("{\"gbPerS\":%.4f,\"gb\":%.4f,\"cpuMsPerGb\":%.3f}\n",
 	       (double)total / (double)(to_ns - from_ns),
+	       (double)(total + bytes) / 1e9,
 	       server_cpu_total_us(&cpu_from, &cpu_to) / 1e3 /
 		       ((double)total / 1e9));
 	return 0;

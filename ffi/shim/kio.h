@@ -178,6 +178,11 @@ EXPORT int kio_pump(struct kio *k, double id, int file, double offset,
 		    double left, int pipe_read, int pipe_write, uint32_t held,
 		    int to, uint32_t size, uint32_t steps);
 
+/* ---- relay.c ----------------------------------------------------------- */
+
+EXPORT int kio_relay(struct kio *k, int from, int to, int pipe_read,
+		     int pipe_write, uint32_t size, uint32_t *counts);
+
 /* ---- cancel.c ---------------------------------------------------------- */
 
 EXPORT bool kio_retract(struct kio *k, double id);

@@ -29,9 +29,7 @@ static const uint8_t registers[] = {
 
 static bool is_allowed(const uint8_t *allowed, uint32_t opcode)
 {
-	uint8_t form_of = opcodes[opcode].form_of;
-
-	return allowed[opcode] || (form_of && allowed[form_of]);
+	return allowed[opcode] || allowed[operation_of((uint8_t)opcode)];
 }
 
 /* liburing 2.3 has these calls as an archive only. */

@@ -13,6 +13,8 @@ void seam_operation(struct kio *k, struct io_uring_sqe *sqe);
 /* The operation before ends its chain, though the kernel does not know. */
 bool seam_ends_chain(struct kio *k);
 void seam_chain(struct kio *k);
+/* A splice that this thread makes: it may fail, with an errno, or be cut. */
+int seam_splice(struct kio *k, int from, int to, uint32_t *length);
 /* Refuses an entry of the kernel, with an error in `ret`. */
 bool seam_enter(int *ret);
 /* Applies the plan to a completion; true if it holds it back. */
@@ -38,6 +40,13 @@ static inline bool seam_ends_chain(struct kio *k)
 static inline void seam_chain(struct kio *k)
 {
 	(void)k;
+}
+
+static inline int seam_splice(struct kio *k, int from, int to,
+			      uint32_t *length)
+{
+	(void)k, (void)from, (void)to, (void)length;
+	return 0;
 }
 
 static inline bool seam_enter(int *ret)

@@ -116,6 +116,7 @@ export const BIND: Row<"bind"> = row({ name: "asyncBind", verb: "bind", yields: 
 export const LISTEN: Row<"listen"> = row({ name: "asyncListen", verb: "listen", yields: NOTHING, opcode: 57, since: "6.11", fallback: "listen(2)", fault: "listen" });
 export const SETSOCKOPT: Row<"uringCmd"> = row({ name: "asyncSetsockopt", verb: "set an option", yields: NOTHING, opcode: 46, since: "6.7", fallback: "setsockopt(2)", fault: "uringCmd" });
 export const GETSOCKOPT: Row<"uringCmd"> = row({ ...SETSOCKOPT, name: "asyncGetsockopt", verb: "get an option", yields: DECODED, fallback: "getsockopt(2)" });
+export const SPLICE_ALL: Row<"splice"> = row({ ...SPLICE, name: "asyncSpliceAll" });
 export const TEE: Row<"tee"> = row({ ...SPLICE, name: "asyncTee", verb: "tee", opcode: 33, since: "5.8", fault: "tee" });
 
 // No operations of the kernel: what threads do, and what only has a verb.
@@ -129,5 +130,6 @@ export const PASS_FD: Row<undefined> = row({ name: "passFd", verb: "pass an fd",
 export const JOIN_POOL: Row<undefined> = row({ name: "joinPool", verb: "join a pool", yields: NOTHING });
 export const OBSERVE: Row<undefined> = row({ name: "observeStats", verb: "observe", yields: NOTHING });
 export const FILE: Row<undefined> = row({ name: "File", verb: "own a file", yields: NOTHING });
+export const RELAY: Row<undefined> = row({ name: "relay", verb: "relay", yields: NOTHING });
 export const READ_BUFFERED: Row<undefined> = row({ name: "BufferedReader", verb: "read a message", yields: NOTHING });
 export const LINK: Row<undefined> = row({ name: "link", verb: "link", yields: NOTHING });

@@ -42,9 +42,9 @@ const PAUSE_MS_MAX = 32;
  * from the start. No event tells of room in the backlog of a unix listener.
  */
 export abstract class Waiting implements Steps {
-  readonly #fd: number;
+  #fd: number;
   readonly #sqeFlags: number;
-  readonly #events: number;
+  #events: number;
   /** `EAGAIN` in a row before it waits by the clock. */
   readonly #patience: number;
   #wait: typeof Wait[keyof typeof Wait] = Wait.NONE;
@@ -56,6 +56,12 @@ export abstract class Waiting implements Steps {
     this.#sqeFlags = sqeFlags;
     this.#events = events;
     this.#patience = events === 0 ? 0 : VAIN_MAX;
+  }
+
+  /** Waits for another event from now on. */
+  protected waitFor(fd: number, events: number): void {
+    this.#fd = fd;
+    this.#events = events;
   }
 
   /** Queues the operation, or what is left of it. */

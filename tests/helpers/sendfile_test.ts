@@ -22,7 +22,7 @@ import {
   type Socket,
 } from "@kio/kio";
 import { loadShim } from "../../ffi/load.ts";
-import { pipePoolOf } from "../../helpers/sendfile.ts";
+import { pipePoolOf } from "../../helpers/pipe_pool.ts";
 import { ringOf } from "../../lib/internal.ts";
 import { SENDFILE } from "../../lib/ops/table.ts";
 import {
@@ -85,7 +85,7 @@ function pipes(before: readonly number[]): number {
 
 /** Closes the pipes of the pool: a test leaves no fd behind. */
 function emptyPool(ctx: IoContext): void {
-  pipePoolOf(ringOf(ctx, SENDFILE)).close();
+  pipePoolOf(ringOf(ctx, SENDFILE), 65536).close();
 }
 
 for (

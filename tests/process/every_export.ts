@@ -51,6 +51,7 @@ import {
   asyncSleep,
   asyncSocket,
   asyncSplice,
+  asyncSpliceAll,
   asyncStat,
   asyncSymlink,
   asyncSyncFileRange,
@@ -81,6 +82,7 @@ import {
   readDir,
   readFile,
   readTextFile,
+  relay,
   scmRights,
   scmRightsSpace,
   SO_PRIORITY,
@@ -217,6 +219,11 @@ console.assert(direct instanceof DirectFd, DirectFd.name);
 await asyncClose(ctx, direct).orThrow();
 unwrap(ctx.unregisterFiles());
 await asyncSendfile(ctx, left, file, 0, 100).orThrow();
+const [from, into] = [unwrap(Socket.pair()), unwrap(Socket.pair())];
+await asyncShutdown(ctx, from[0], 1).orThrow();
+await asyncSpliceAll(ctx, from[1], into[0]).orThrow();
+await asyncShutdown(ctx, into[1], 1).orThrow();
+unwrap(await relay(ctx, from[1], into[0]));
 const { readFd, writeFd } = await asyncPipe(ctx).orThrow();
 await asyncSplice(ctx, file, writeFd, 1).orThrow();
 const other = await asyncPipe(ctx).orThrow();

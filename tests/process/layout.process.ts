@@ -95,6 +95,7 @@ function assertShared(shared: readonly Shared[]): void {
       compileGuard(folder),
       `${folder}/layout.c`,
       ...sourcesIn(SHIM_FOLDER),
+      `${SHIM_FOLDER}/test/fault_plan.c`,
       ...["-o", program, "-luring"],
     ]);
     const { success, stdout } = new Deno.Command(program).outputSync();

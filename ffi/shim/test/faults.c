@@ -2,48 +2,16 @@
  * faults.c - the seams of a kernel on a bad day, in builds for tests
  * (-DKIO_FAULTS): transfers that are short, operations that fail,
  * completions that come late or in another order, and entries that are refused.
- * A plan belongs to a thread; with the same seed and the same order of
- * operations it does the same again.
  *
  * What is reported is what happened: a short transfer is cut before the kernel
  * sees it, an operation that fails by a rule never reaches the kernel.
  */
-#include "../internal.h"
+#include "fault_plan.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-
-enum fault_kind {
-	FAULT_SHORT, /* value: bytes, 0 for any number */
-	FAULT_ERROR, /* value: a negative errno */
-	FAULT_DELAY, /* value: milliseconds, here and below */
-	FAULT_REORDER,
-	FAULT_BATCH,
-};
-
-/* Operations are named by their opcode; these are none. */
-#define FAULT_OF_ENTER 256
-#define FAULT_OF_ANY 257
-
-#define FAULT_RULES_MAX 64
-#define FAULT_RECORDS_MAX 65536
-
-struct fault_rule {
-	uint32_t operation;
-	int32_t fd;
-	double probability;
-	uint32_t nth; /* of the operations that match; 0: all */
-	uint32_t times; /* at most; 0: always */
-	enum fault_kind kind;
-	int32_t value;
-	uint32_t seen, injected;
-};
-
-struct fault_record {
-	int32_t operation, fd, kind, value;
-};
 
 /* What is to become of the completion of an operation in flight. */
 struct fault_mark {
@@ -68,125 +36,6 @@ struct seam_faults {
 	/* the operation before ends its chain */
 	bool chain_ended;
 };
-
-static __thread struct {
-	struct fault_rule rules[FAULT_RULES_MAX];
-	uint32_t rule_count;
-	uint64_t random;
-	struct fault_record *records;
-	uint32_t record_count;
-} fault_plan;
-
-/* ---- the plan ---------------------------------------------------------- */
-
-EXPORT void kio_fault_clear(void)
-{
-	free(fault_plan.records);
-	memset(&fault_plan, 0, sizeof(fault_plan));
-}
-
-EXPORT int kio_fault_install(double seed)
-{
-	kio_fault_clear();
-	fault_plan.random = (uint64_t)seed;
-	fault_plan.records = calloc(FAULT_RECORDS_MAX,
-				    sizeof(*fault_plan.records));
-	return fault_plan.records ? 0 : -ENOMEM;
-}
-
-EXPORT int kio_fault_rule(uint32_t operation, int fd, double probability,
-			  uint32_t nth, uint32_t times, uint32_t kind,
-			  int value)
-{
-	if (fault_plan.rule_count == FAULT_RULES_MAX)
-		return -ENOSPC;
-	if (kind == FAULT_SHORT && operation <= UINT8_MAX &&
-	    opcodes[operation].cut == CUT_NEVER)
-		return -EINVAL;
-	fault_plan.rules[fault_plan.rule_count++] = (struct fault_rule){
-		.operation = operation,
-		.fd = fd,
-		.probability = probability,
-		.nth = nth,
-		.times = times,
-		.kind = kind,
-		.value = value,
-	};
-	return 0;
-}
-
-/* How many faults there were. */
-EXPORT uint32_t kio_fault_count(void)
-{
-	return fault_plan.record_count;
-}
-
-/* The first of them, up to `capacity`, four int32 each; returns their number. */
-EXPORT uint32_t kio_fault_records(int32_t *out, uint32_t capacity)
-{
-	uint32_t count = fault_plan.record_count;
-
-	count = count < FAULT_RECORDS_MAX ? count : FAULT_RECORDS_MAX;
-	count = count < capacity ? count : capacity;
-	if (count)
-		memcpy(out, fault_plan.records,
-		       count * sizeof(*fault_plan.records));
-	return count;
-}
-
-/* splitmix64 */
-static uint64_t fault_random(void)
-{
-	uint64_t z = fault_plan.random += 0x9e3779b97f4a7c15;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
-}
-
-/* From 0 to 1, without 1. */
-static double fault_fraction(void)
-{
-	return (double)(fault_random() >> 11) * 0x1p-53;
-}
-
-/*
- * The first rule that an operation falls under this time. Each rule counts, and
- * draws its lot, whatever the others do: what it does is independent of them.
- */
-static struct fault_rule *fault_pick(uint32_t operation, int fd, int other_fd)
-{
-	struct fault_rule *picked = NULL;
-
-	for (uint32_t i = 0; i < fault_plan.rule_count; i++) {
-		struct fault_rule *rule = &fault_plan.rules[i];
-
-		if (rule->operation != operation &&
-		    (rule->operation != FAULT_OF_ANY ||
-		     operation == FAULT_OF_ENTER))
-			continue;
-		if (rule->fd >= 0 && rule->fd != fd && rule->fd != other_fd)
-			continue;
-		if ((rule->nth && ++rule->seen != rule->nth) ||
-		    (rule->times && rule->injected == rule->times) ||
-		    fault_fraction() >= rule->probability)
-			continue;
-		if (!picked)
-			picked = rule;
-	}
-	return picked;
-}
-
-static void fault_inject(struct fault_rule *rule, uint32_t operation, int fd,
-			 int32_t value)
-{
-	rule->injected++;
-	if (fault_plan.record_count < FAULT_RECORDS_MAX)
-		fault_plan.records[fault_plan.record_count] =
-			(struct fault_record){ (int32_t)operation, fd,
-					       (int32_t)rule->kind, value };
-	fault_plan.record_count++;
-}
 
 /* ---- operations -------------------------------------------------------- */
 
@@ -393,6 +242,28 @@ bool seam_ends_chain(struct kio *k)
 void seam_chain(struct kio *k)
 {
 	faults_of(k)->chain_ended = false;
+}
+
+int seam_splice(struct kio *k, int from, int to, uint32_t *length)
+{
+	struct fault_rule *rule = fault_pick(IORING_OP_SPLICE, to, from);
+	uint32_t cut;
+
+	(void)k;
+	if (!rule)
+		return 0;
+	if (rule->kind == FAULT_ERROR) {
+		fault_inject(rule, IORING_OP_SPLICE, to, rule->value);
+		/* a system call does not show the kernel's codes for "restart" */
+		return rule->value <= -512 ? -EINTR : rule->value;
+	}
+	cut = rule->kind == FAULT_SHORT ? fault_length(*length, rule->value) :
+					  0;
+	if (cut) {
+		*length = cut;
+		fault_inject(rule, IORING_OP_SPLICE, to, (int32_t)cut);
+	}
+	return 0;
 }
 
 bool seam_enter(int *ret)

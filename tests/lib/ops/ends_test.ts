@@ -224,7 +224,7 @@ forEachOperation(
     await asyncClose(ctx, socket).orThrow();
     await turn();
     // A transfer looks the fd up again for each of its steps.
-    const isTransfer = /Exact$|Sendfile$/.test(row.name);
+    const isTransfer = /(Exact|Sendfile|All)$/.test(row.name);
     if (!isTransfer) assertEquals(ctx.pending, 1);
     op.cancel();
     assertCode(await op, "ECANCELED", "EBADF");

@@ -8,6 +8,7 @@ import {
   asyncSend,
   asyncSendExact,
   asyncSetxattr,
+  asyncShutdown,
   asyncUnlink,
   asyncWrite,
   asyncWriteExact,
@@ -20,6 +21,7 @@ import {
   O_RDWR,
   O_TMPFILE,
   type PipeFds,
+  SHUT_WR,
   Socket,
   SocketAddress,
   unwrap,
@@ -54,6 +56,8 @@ export class Place implements AsyncDisposable {
   readonly full: Socket = this.#pair();
   /** Something has been received. */
   readonly ready: Socket = this.#pair();
+  /** Something has been received, and the end of the peer. */
+  readonly ended: Socket = this.#pair();
   /** Something can be sent. */
   readonly roomy: Socket = this.#pair();
   /** A datagram socket: it can be connected again and again. */
@@ -114,6 +118,9 @@ export class Place implements AsyncDisposable {
     while ((await asyncSend(ctx, this.full, data, MSG_DONTWAIT)).ok);
     const peer = this.#peers.get(this.ready)!;
     await asyncSendExact(ctx, peer, data.subarray(0, READY_SIZE)).orThrow();
+    const leaver = this.#peers.get(this.ended)!;
+    await asyncSendExact(ctx, leaver, data.subarray(0, READY_SIZE)).orThrow();
+    await asyncShutdown(ctx, leaver, SHUT_WR).orThrow();
     const flags = O_TMPFILE | O_RDWR;
     this.file = await asyncOpen(ctx, "/tmp", flags, 0o600).orThrow();
     await asyncWrite(ctx, this.file, pattern(64)).orThrow();

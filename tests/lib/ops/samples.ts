@@ -400,6 +400,12 @@ export const SAMPLES: Readonly<Record<string, Sample>> = {
     waits: ({ full, long }) => sendfile(full, long, LONG_SIZE),
     isLink: false,
   },
+  SPLICE_ALL: {
+    start: kio.asyncSpliceAll,
+    works: ({ ended, roomy }) => [fd(ended, "from"), fd(roomy, "to"), bounds],
+    waits: ({ quiet, full }) => [fd(quiet, "from"), fd(full, "to"), bounds],
+    isLink: false,
+  },
   ACCEPT: {
     start: kio.asyncAccept,
     works: ({ visited }) => [fd(visited), accept(false)],
