@@ -143,6 +143,32 @@ export class BufferedReader {
   }
 
   /**
+   * Waits until there are as many bytes, and shows all that are there without
+   * taking any. A parser of its own takes what it has used by `takeExactly()`.
+   *
+   * @param count As for `exactly()`; one more than `buffered` waits for news.
+   * @param options As for `exactly()`.
+   * @returns The bytes, `count` or more, lent until the next call. The errors of
+   * `exactly()`.
+   * @throws As `exactly()`.
+   */
+  peek(
+    count: number,
+    options: BoundOptions = {},
+  ): Promise<Result<Uint8Array<ArrayBuffer>>> {
+    checkInteger(count, Number.MAX_SAFE_INTEGER, "count", VERB);
+    checkBounds(options, VERB);
+    return this.#wait(
+      () =>
+        this.buffered < count
+          ? undefined
+          : this.#memory.subarray(this.#from, this.#to),
+      count,
+      options,
+    );
+  }
+
+  /**
    * Reads up to a mark, and takes the mark away.
    *
    * @param mark The bytes of the mark, 1 to 256; text as UTF-8.
