@@ -7,9 +7,9 @@ const ENTRY_SIZE = 100;
 /** Keys with a time to live that one `sweep()` looks at. */
 const SWEPT_MAX = 1000;
 
-/** A value; it is replaced, never changed. */
+/** A value. */
 export interface Entry {
-  readonly value: string;
+  value: string;
   /** Milliseconds since 1970; Infinity for one that stays. */
   readonly expiresMs: number;
 }
@@ -58,8 +58,20 @@ export class Store {
   }
 
   put(key: string, value: string, expiresMs = Infinity): void {
-    const entry = { value: compact(value), expiresMs };
-    const before = this.#replace(key, entry);
+    const entry = this.#entries.get(key);
+    if (entry?.expiresMs === Infinity && expiresMs === Infinity) {
+      // The most common change costs one look-up.
+      const before = entry.value;
+      this.#bytes += value.length - before.length;
+      entry.value = compact(value);
+      if (this.onChange === undefined) return;
+      this.onChange(
+        requestOf("SET", key, value),
+        () => this.#replace(key, { value: before, expiresMs }),
+      );
+      return;
+    }
+    const before = this.#replace(key, { value: compact(value), expiresMs });
     if (this.onChange === undefined) return;
     const options = expiresMs === Infinity ? [] : ["PXAT", `${expiresMs}`];
     const request = requestOf("SET", key, value, ...options);
