@@ -150,8 +150,8 @@ class Client {
   }
 
   /** Nothing that these answers tell of has happened. */
-  #refusals(error: IoError): string {
-    const text = `Errors writing to the AOF file: ${error.message}`;
+  #refusals({ code }: IoError): string {
+    const text = `Errors writing to the AOF file: ${code}`;
     return failed(text, "MISCONF").repeat(this.#count);
   }
 }

@@ -351,6 +351,8 @@ export class BufferedReader {
     timeoutMs: number,
     signal: AbortSignal | undefined,
   ): Promise<Failure | undefined> {
+    // Else there would be less and less room, and messages in ever more parts.
+    if (this.buffered === 0) this.#from = this.#to = 0;
     if (this.#to === this.#memory.length) this.#makeRoom();
     const room = this.#memory.subarray(this.#to);
     const received = await this.#source.recv(room, {

@@ -10,8 +10,7 @@ import {
 import { Program, run, sleep, temporaryFolder } from "./support.ts";
 
 const SERVER = ["run", "--allow-ffi", "examples/redis_server.ts", "--port=0"];
-const MISCONF =
-  "-MISCONF Errors writing to the AOF file: No space left on device";
+const MISCONF = "-MISCONF Errors writing to the AOF file: ENOSPC";
 
 const ctx = new IoContext();
 globalThis.addEventListener("unload", () => ctx[Symbol.dispose]());
