@@ -10,6 +10,7 @@ import {
   asyncOpen,
   asyncRead,
   asyncReadExact,
+  asyncSleep,
   asyncWriteExact,
   BufferedReader,
   CURRENT_POSITION,
@@ -21,6 +22,7 @@ import {
   O_RDONLY,
   O_RDWR,
   type Task,
+  type UringOp,
   writeFile,
 } from "@kio/kio";
 import { Buffer } from "node:buffer";
@@ -38,6 +40,8 @@ const PART_SIZE = 1024 * 1024;
 const PART_MAX = PART_SIZE + 8 * REQUEST_MAX;
 const MARK = "#KIO:";
 const HEAD = /^#KIO:(\d{1,8}):([0-9a-f]{8})\r$/;
+/** Longest wait for a group to grow. */
+const GATHER_MS_MAX = 5;
 /** A crash leaves no more behind: the rest is something else. */
 const TORN_MAX = 64 * 1024 * 1024;
 
@@ -49,6 +53,8 @@ class Group {
   readonly parts: string[] = [];
   part = "";
   readonly undos: (() => void)[] = [];
+  /** Those who asked when they are settled. */
+  waiting = 0;
   /** Its error; undefined once it is written. */
   readonly settled = Promise.withResolvers<IoError | undefined>();
 
@@ -66,6 +72,13 @@ export class AppendLog {
   #end: number;
   #next = new Group();
   #writing: Group | undefined;
+  #isWriting = false;
+  /** The wait for clients that are about to ask for changes, too. */
+  #gathering: UringOp<void> | undefined;
+  /** Clients that had asked for changes when the last group was settled. */
+  #clients = 0;
+  /** The time that it took. */
+  #groupMs = 0;
   #isDirty = false;
   #syncing: Promise<void> | undefined;
 
@@ -132,41 +145,57 @@ export class AppendLog {
   /** True if there are changes that are not settled. Who has read since they were
    * made has read them. */
   get isPending(): boolean {
-    return this.#writing !== undefined || !this.#next.isEmpty;
+    return this.#isWriting || !this.#next.isEmpty;
   }
 
   /** Waits until all changes are written, or their failure has undone them. */
   settled(): Promise<IoError | undefined> {
     const group = this.#next.isEmpty ? this.#writing : this.#next;
     if (group === undefined) return Promise.resolve(undefined);
-    // What else is done in this turn goes with it.
-    if (this.#writing === undefined) {
-      this.#writing = group;
-      queueMicrotask(() => void this.#write());
-    }
+    group.waiting++;
+    if (group.waiting >= this.#clients) this.#gathering?.cancel();
+    if (!this.#isWriting) void this.#write();
     return group.settled.promise;
   }
 
   async #write(): Task<void> {
+    this.#isWriting = true;
     for (;;) {
+      await this.#gather();
       const group = this.#writing = this.#next;
       this.#next = new Group();
       if (group.isEmpty) break;
+      const startMs = performance.now();
       const data = bytesOf(group);
       const durable = this.#isDurable;
       const written = await asyncWriteExact(
         ...[this.#ctx, this.#file, data, this.#end] as const,
         { durable },
       );
+      this.#groupMs = performance.now() - startMs;
+      this.#clients = group.waiting + this.#next.waiting;
       if (written.ok) {
         this.#end += written.value;
         this.#isDirty = !durable;
         group.settled.resolve(undefined);
-        continue;
-      }
-      if (!await this.#takeBack(group, data, written.error)) return;
+      } else if (!await this.#takeBack(group, data, written.error)) return;
     }
     this.#writing = undefined;
+    this.#isWriting = false;
+  }
+
+  /** Lets the next group grow. A sync takes as long for all clients as for one,
+   * and one that is late waits for two: so it waits for those of the last group,
+   * no longer than that took. */
+  async #gather(): Task<void> {
+    // What else comes in this turn goes with it.
+    await Promise.resolve();
+    const { isEmpty, waiting } = this.#next;
+    if (isEmpty || !this.#isDurable || waiting >= this.#clients) return;
+    const pauseMs = Math.min(this.#groupMs, GATHER_MS_MAX);
+    this.#gathering = asyncSleep(this.#ctx, pauseMs);
+    await this.#gathering;
+    this.#gathering = undefined;
   }
 
   /** Undoes changes that could not be written; false if the disk may have them
