@@ -305,6 +305,7 @@ function replayPart(bytes: Uint8Array, replay: (args: string[]) => void): void {
   const text = textOf(bytes);
   for (let at = 0; at < bytes.length;) {
     const end = finder.find(bytes, at);
+    if (end === 0) throw new LogError("a request in it does not end");
     replay(finder.take(text, at));
     at = end;
   }
