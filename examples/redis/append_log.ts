@@ -162,9 +162,10 @@ export class AppendLog {
     this.#isWriting = true;
     for (;;) {
       await this.#gather();
-      const group = this.#writing = this.#next;
-      this.#next = new Group();
+      const group = this.#next;
       if (group.isEmpty) break;
+      this.#writing = group;
+      this.#next = new Group();
       const startMs = performance.now();
       const data = bytesOf(group);
       const durable = this.#isDurable;
@@ -179,8 +180,8 @@ export class AppendLog {
         this.#isDirty = !durable;
         group.settled.resolve(undefined);
       } else if (!await this.#takeBack(group, data, written.error)) return;
+      this.#writing = undefined;
     }
-    this.#writing = undefined;
     this.#isWriting = false;
   }
 
@@ -207,10 +208,7 @@ export class AppendLog {
   ): Task<boolean> {
     const size = data.reduce((sum, { length }) => sum + length, 0);
     const isSyncLost = error.bytesTransferred === size;
-    if (
-      isSyncLost ||
-      !(await asyncFtruncate(this.#ctx, this.#file, this.#end)).ok
-    ) {
+    if (isSyncLost || !await this.#cut()) {
       this.#onBroken(error);
       return false;
     }
@@ -221,6 +219,12 @@ export class AppendLog {
     }
     this.#next = new Group();
     return true;
+  }
+
+  /** Cuts off what is not whole, for good. */
+  async #cut(): Task<boolean> {
+    const cut = await asyncFtruncate(this.#ctx, this.#file, this.#end);
+    return cut.ok && (await asyncFdatasync(this.#ctx, this.#file)).ok;
   }
 
   /** Makes durable what is written, unless that is under way. */
@@ -240,6 +244,8 @@ export class AppendLog {
   /** Writes and syncs what there is, and closes the file. */
   async close(): Promise<void> {
     await this.settled();
+    // One that is under way may have begun before the last write.
+    await this.#syncing;
     await this.sync();
     await this.#file.close();
   }
