@@ -38,7 +38,7 @@ import { encode, Store } from "./redis/store.ts";
 
 const CLIENTS_MAX = 1000;
 /** Longest time of a request to come in, from its first byte. */
-const REQUEST_MS = 30_000;
+const REQUEST_MS = 10_000;
 /** Longest time of a client to receive some answers. */
 const SEND_MS = 30_000;
 /** Answers that are sent together: the next ones wait. */

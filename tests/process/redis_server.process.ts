@@ -358,6 +358,38 @@ Deno.test("redis_server refuses more clients than it may have", async () => {
   await Promise.all(clients.map((it) => it[Symbol.asyncDispose]()));
 });
 
+Deno.test("redis_server waits for a client that reads nothing", async () => {
+  await using server = await Server.start();
+  await using client = await server.connect();
+  const value = "v".repeat(1_000_000);
+  assertEquals(await client.ask("SET", "key", value), "OK");
+  const count = 2000;
+  await client.send(request("GET", "key").repeat(count));
+  await using other = await server.connect();
+  for (let i = 0; i < 10; i++) {
+    assertEquals(await other.ask("PING"), "PONG");
+    await sleep(20);
+  }
+  const status = Deno.readTextFileSync(`/proc/${server.program.pid}/status`);
+  // Its answers are 2 GB.
+  const [, kilobytes] = /^VmRSS:\s+(\d+) kB/m.exec(status)!;
+  assert(Number(kilobytes) < 400_000, kilobytes);
+  for (let i = 0; i < 50; i++) assertEquals(await client.answer(), value);
+});
+
+Deno.test("redis_server gives up on a request that takes too long", async () => {
+  await using server = await Server.start();
+  await using idle = await server.connect();
+  await using slow = await server.connect();
+  await slow.send("*3\r\n$3\r\nSET\r\n");
+  const ended = slow.rest();
+  // More that comes is no more time.
+  await sleep(5000);
+  await slow.send("$1\r\nk\r\n");
+  assertEquals(await ended, "");
+  assertEquals(await idle.ask("EXISTS", "k"), "0");
+});
+
 // ---- the log -------------------------------------------------------------------
 
 for (const sync of ["always", "everysec", "no"]) {
