@@ -4,6 +4,8 @@ import type { Store } from "./store.ts";
 
 /** Bytes of an answer, and of a value. */
 export const ANSWER_MAX = 16 * 1024 * 1024;
+/** Characters of a pattern. */
+const PATTERN_MAX = 256;
 const INT64_MAX = 2n ** 63n - 1n;
 /** The latest time that a key may live to. */
 const EXPIRES_MS_MAX = 2 ** 53 - 1;
@@ -35,7 +37,7 @@ function integer(value: number | bigint): string {
   return `:${value}\r\n`;
 }
 
-/** Values as an array. Each is added once its size is known to be fine. */
+/** Values as an array, as far as that is no longer than an answer may be. */
 function array(values: Iterable<string | undefined>): string {
   let text = "";
   let count = 0;
@@ -176,8 +178,9 @@ function timeLeft(unitMs: number): Command["run"] {
   };
 }
 
-/** The pattern of KEYS, each part of which matches in one way only. */
+/** The keys that match a pattern. */
 function keys([, pattern = ""]: string[], store: Store): string {
+  if (pattern.length > PATTERN_MAX) return failed("the pattern is too long");
   const found = function* () {
     for (const key of store.keys()) if (matches(pattern, key)) yield key;
   };

@@ -191,6 +191,7 @@ Deno.test("redis_server does what the commands say", async () => {
     ["TTL d", "50"],
     ["KEYS b?g", ["big"]],
     ["KEYS [^bd]*", ["new", "text"]],
+    [`KEYS ${"*".repeat(257)}`, "-ERR the pattern is too long"],
     ["GET", "-ERR wrong number of arguments for 'get' command"],
     [
       "FOO a b",
