@@ -325,7 +325,9 @@ export class BufferedReader {
     enough: number,
     { timeoutMs = Infinity, signal }: BoundOptions,
   ): Promise<Result<T>> {
-    const endMs = performance.now() + timeoutMs;
+    // The clock costs as much as the rest of a call.
+    const isTimed = timeoutMs !== Infinity;
+    const endMs = isTimed ? performance.now() + timeoutMs : Infinity;
     let leftMs = timeoutMs;
     this.#isBusy = true;
     try {
@@ -339,7 +341,7 @@ export class BufferedReader {
         if (failure !== undefined) return failure;
         const taken = take();
         if (taken !== undefined) return success(taken);
-        if (timeoutMs !== Infinity) leftMs = endMs - performance.now();
+        if (isTimed) leftMs = endMs - performance.now();
       }
     } finally {
       this.#isBusy = false;
