@@ -143,6 +143,32 @@ export class BufferedReader {
   }
 
   /**
+   * Waits until there are as many bytes, and shows all that are there without
+   * taking any. A parser of its own takes what it has used by `takeExactly()`.
+   *
+   * @param count As for `exactly()`; one more than `buffered` waits for news.
+   * @param options As for `exactly()`.
+   * @returns The bytes, `count` or more, lent until the next call. The errors of
+   * `exactly()`.
+   * @throws As `exactly()`.
+   */
+  peek(
+    count: number,
+    options: BoundOptions = {},
+  ): Promise<Result<Uint8Array<ArrayBuffer>>> {
+    checkInteger(count, Number.MAX_SAFE_INTEGER, "count", VERB);
+    checkBounds(options, VERB);
+    return this.#wait(
+      () =>
+        this.buffered < count
+          ? undefined
+          : this.#memory.subarray(this.#from, this.#to),
+      count,
+      options,
+    );
+  }
+
+  /**
    * Reads up to a mark, and takes the mark away.
    *
    * @param mark The bytes of the mark, 1 to 256; text as UTF-8.
@@ -299,7 +325,9 @@ export class BufferedReader {
     enough: number,
     { timeoutMs = Infinity, signal }: BoundOptions,
   ): Promise<Result<T>> {
-    const endMs = performance.now() + timeoutMs;
+    // The clock costs as much as the rest of a call.
+    const isTimed = timeoutMs !== Infinity;
+    const endMs = isTimed ? performance.now() + timeoutMs : Infinity;
     let leftMs = timeoutMs;
     this.#isBusy = true;
     try {
@@ -313,7 +341,7 @@ export class BufferedReader {
         if (failure !== undefined) return failure;
         const taken = take();
         if (taken !== undefined) return success(taken);
-        if (timeoutMs !== Infinity) leftMs = endMs - performance.now();
+        if (isTimed) leftMs = endMs - performance.now();
       }
     } finally {
       this.#isBusy = false;
@@ -325,6 +353,8 @@ export class BufferedReader {
     timeoutMs: number,
     signal: AbortSignal | undefined,
   ): Promise<Failure | undefined> {
+    // Else there would be less and less room, and messages in ever more parts.
+    if (this.buffered === 0) this.#from = this.#to = 0;
     if (this.#to === this.#memory.length) this.#makeRoom();
     const room = this.#memory.subarray(this.#to);
     const received = await this.#source.recv(room, {

@@ -2231,4 +2231,32 @@ export const MUTANTS: readonly Mutant[] = [
     to: "if (from.fd === -1) void ECANCELED;",
     tests: ["tests/helpers/relay_test.ts"],
   },
+  {
+    rule: "the Redis server answers when the log has the change",
+    file: "examples/redis_server.ts",
+    from: "if (log?.isPending) {",
+    to: "if (log?.isPending && store.bytes < 0) {",
+    tests: ["tests/process/redis_server.process.ts"],
+  },
+  {
+    rule: "a change that could not be written is undone",
+    file: "examples/redis/append_log.ts",
+    from: "for (const undo of failed.undos.reverse()) undo();",
+    to: "for (const undo of failed.undos.reverse()) void undo;",
+    tests: ["tests/process/redis_server.process.ts"],
+  },
+  {
+    rule: "a part of a log that is torn is not replayed",
+    file: "examples/redis/append_log.ts",
+    from: "sumOf(part.value) !== sum",
+    to: 'sum === ""',
+    tests: ["tests/process/redis_server.process.ts"],
+  },
+  {
+    rule: "the Redis server is bounded in memory",
+    file: "examples/redis/commands.ts",
+    from: "store.bytes > store.bytesMax",
+    to: "store.bytes < 0",
+    tests: ["tests/process/redis_server.process.ts"],
+  },
 ];

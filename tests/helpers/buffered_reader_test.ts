@@ -297,6 +297,36 @@ kioTest("BufferedReader ends with a peer that is never slow", async () => {
   assertCode(await reader.until("\n", { timeoutMs: 20 }), "ETIMEDOUT");
 });
 
+Deno.test("BufferedReader.peek() shows all that is there, and takes none", async () => {
+  const reader = readerOf("ab", "cdef", "g");
+  assertEquals(shown(await reader.peek(0)), "");
+  assertEquals(shown(await reader.peek(1)), "ab");
+  assertEquals(shown(await reader.peek(2)), "ab");
+  assertEquals(shown(await reader.peek(reader.buffered + 1)), "abcdef");
+  assertEquals(text(reader.takeExactly(3)!), "abc");
+  assertEquals(shown(await reader.peek(3)), "def");
+  assertEquals(shown(await reader.peek(5)), "ENODATA");
+  assertEquals(shown(await reader.exactly(4)), "defg");
+  assertEquals(shown(await reader.peek(1)), "ENODATA");
+  const small = new BufferedReader(sourceOf("abcdef"), { sizeMax: 4 });
+  assertEquals(shown(await small.peek(5)), "EMSGSIZE");
+  assertEquals(shown(await small.peek(4)), "abcd");
+  assertThrows(() => reader.peek(-1), RangeError, "Cannot read");
+  assertThrows(() => reader.peek(1, { timeoutMs: -1 }), RangeError);
+});
+
+Deno.test("BufferedReader that is empty receives with all of its memory", async () => {
+  const rooms: number[] = [];
+  const reader = new BufferedReader({
+    recv(buffer) {
+      rooms.push(buffer.length);
+      return Promise.resolve({ ok: true, value: 60 });
+    },
+  }, { sizeMax: 100 });
+  for (let i = 0; i < 3; i++) await reader.exactly(60);
+  assertEquals(rooms, [100, 100, 100]);
+});
+
 kioTest("BufferedReader that is aborted keeps what came", async (ctx) => {
   const [left, right] = transports(ctx);
   await using _ = left;

@@ -72,3 +72,12 @@ Deno.test("deno task static takes a --root relative to where it is started", asy
   assertEquals(code, 1);
   assertEquals(err, "Cannot serve a b.txt: Not a directory\n");
 });
+
+Deno.test("deno task redis takes a log relative to where it is started", async () => {
+  using folder = elsewhere();
+  // No log: it stays as it is, and the message names it.
+  const args = [...TASK, "redis", "--appendonly", "a b.txt", "--port", "0"];
+  const { code, err } = await run("env", args, { cwd: folder.path });
+  assertEquals(code, 1);
+  assertEquals(err, "Cannot load a b.txt: a b.txt is no log of this server\n");
+});
