@@ -2044,7 +2044,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "leases for one socket are sent one after the other",
     file: "lib/ring/sends.ts",
-    from: "if (!this.isIdle) this.#queue.push(lease);\n    else ",
+    from: "if (sends !== undefined) sends.add(lease);\n    else ",
     to: "",
     tests: ["tests/lib/send_to_test.ts"],
   },
@@ -2140,5 +2140,12 @@ export const MUTANTS: readonly Mutant[] = [
     from: "if (!hasBuffer && length > 0) {",
     to: "if (!hasBuffer && length < 0) {",
     tests: ["tests/process/pool.process.ts"],
+  },
+  {
+    rule: "a queue of sends ends with its last send",
+    file: "lib/ring/sends.ts",
+    from: "    this.#queues.end(fd);\n",
+    to: "",
+    tests: ["tests/lib/send_to_test.ts"],
   },
 ];

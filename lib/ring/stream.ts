@@ -20,6 +20,13 @@ import { limit, queueNext, resume, waitUntil } from "./clock.ts";
 import { isShort } from "./completion.ts";
 import type { Core } from "./core.ts";
 import { type Entry, Mark, type Shots, State } from "./entry.ts";
+import {
+  type Consumed,
+  OVER,
+  Results,
+  type Step,
+  Unwrapped,
+} from "./iterators.ts";
 import type { Operation } from "./operation.ts";
 import { conclude, end, resultFor } from "./settle.ts";
 import type { Sqe } from "./sqe.ts";
@@ -56,17 +63,13 @@ export interface Values<T> {
   discard(value: T): void;
 }
 
-type Step<T> = IteratorResult<T, undefined>;
-
 /** A consumer that waits: for a result, or (with `reject`) for a value. */
 interface Taker {
   resolve(step: Step<never>): void;
   reject: ((error: unknown) => void) | null;
 }
 
-const OVER: IteratorReturnResult<undefined> = { done: true, value: undefined };
-
-export class Stream<T> implements UringStream<T>, Shots {
+export class Stream<T> implements UringStream<T>, Consumed<T>, Shots {
   protected readonly core: Core;
   protected readonly entry: Entry;
   protected readonly sqe: Sqe;
@@ -116,19 +119,11 @@ export class Stream<T> implements UringStream<T>, Shots {
   // ---- the consumer ---------------------------------------------------------
 
   [Symbol.asyncIterator](): AsyncIterator<Result<T>, undefined> {
-    return {
-      next: () => this.#next(),
-      return: () => this.#leave(),
-    };
+    return new Results(this);
   }
 
   orThrow(): AsyncIterable<T> {
-    return {
-      [Symbol.asyncIterator]: () => ({
-        next: () => this.#nextValue(),
-        return: () => this.#leave(),
-      }),
-    };
+    return { [Symbol.asyncIterator]: () => new Unwrapped(this) };
   }
 
   take(): Result<T> | undefined {
@@ -159,7 +154,7 @@ export class Stream<T> implements UringStream<T>, Shots {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#leave();
+    await this.leave();
   }
 
   /** The kernel, or the clock, still has it. */
@@ -178,7 +173,7 @@ export class Stream<T> implements UringStream<T>, Shots {
     }
   }
 
-  #next(): Promise<Step<Result<T>>> {
+  nextResult(): Promise<Step<Result<T>>> {
     const result = this.take();
     if (result !== undefined) {
       return Promise.resolve({ done: false, value: result });
@@ -199,7 +194,7 @@ export class Stream<T> implements UringStream<T>, Shots {
     return taker;
   }
 
-  #nextValue(): Promise<Step<T>> {
+  nextValue(): Promise<Step<T>> {
     const result = this.take();
     if (result?.ok) {
       return Promise.resolve({ done: false, value: result.value });
@@ -211,14 +206,14 @@ export class Stream<T> implements UringStream<T>, Shots {
 
   /** Ends the stream, and throws the error that a consumer of values meets. */
   async #thrown({ error }: Failure): Promise<never> {
-    await this.#leave();
+    await this.leave();
     const { verb, name } = this.#operation;
     const action = `${actionOf(error) ?? verb} (${shownFd(this.sqe.fd)})`;
     throw exceptionOf(error, action, name);
   }
 
   /** Ends the stream for a consumer that takes no more. */
-  async #leave(): Promise<IteratorReturnResult<undefined>> {
+  async leave(): Promise<IteratorReturnResult<undefined>> {
     this.#left = true;
     this.turn();
     this.#discard();
