@@ -2148,4 +2148,25 @@ export const MUTANTS: readonly Mutant[] = [
     to: "",
     tests: ["tests/lib/send_to_test.ts"],
   },
+  {
+    rule: "the driver expects nothing behind a callback that queued nothing",
+    file: "lib/ring/receive.ts",
+    from: "      if (core.queued === queued) core.silent++;\n",
+    to: "      void queued;\n",
+    tests: ["tests/lib/recv_multishot_test.ts"],
+  },
+  {
+    rule: "a callback that has queued something is no silent one",
+    file: "lib/ring/receive.ts",
+    from: "      if (core.queued === queued) core.silent++;\n",
+    to: "      void queued;\n      core.silent++;\n",
+    tests: ["tests/lib/recv_multishot_test.ts"],
+  },
+  {
+    rule: "closed tells of the end of a stream",
+    file: "lib/ring/stream.ts",
+    from: "    this.#settleClosed?.(this.#outcome);\n",
+    to: "",
+    tests: ["tests/lib/multishot_test.ts"],
+  },
 ];

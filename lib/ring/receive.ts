@@ -174,13 +174,17 @@ export class LeaseStream extends Stream<BufferLease>
   }
 
   callBack(): void {
+    const { core } = this;
     const chunks = this.#chunks;
     for (let it = chunks.shift(); it !== null; it = chunks.shift()) {
+      const { queued } = core;
       try {
         this.#onChunk!(it);
       } catch (error) {
         reportError(error);
       }
+      // No code waits for the chunk that could still queue something.
+      if (core.queued === queued) core.silent++;
       it.lapse();
     }
     this.look();

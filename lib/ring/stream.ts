@@ -7,6 +7,7 @@ import { checkDelay, checkSignal } from "../check.ts";
 import { EAGAIN, ECANCELED, EINTR, EINVAL, ETIMEDOUT } from "../errno.ts";
 import {
   actionOf,
+  DONE,
   exceptionOf,
   type Failure,
   failureOf,
@@ -84,7 +85,9 @@ export class Stream<T> implements UringStream<T>, Consumed<T>, Shots {
    * behind it. */
   #taker: Taker | null = null;
   readonly #takers: Taker[] = [];
-  #ended: PromiseWithResolvers<void> | null = null;
+  /** Made when somebody asks for the end. */
+  #closed: Promise<Result<void>> | null = null;
+  #settleClosed: ((outcome: Result<void>) => void) | null = null;
   /** Values and failures that count: they wait in the queue, or are lent. */
   #held = 0;
   /** The kernel was asked to stop, for want of room. */
@@ -96,7 +99,8 @@ export class Stream<T> implements UringStream<T>, Consumed<T>, Shots {
   #failed = 0;
   /** The consumer has left: what comes is nobody's. */
   #left = false;
-  #over = false;
+  /** How it has ended; null before. */
+  #outcome: Result<void> | null = null;
 
   constructor(
     core: Core,
@@ -135,6 +139,12 @@ export class Stream<T> implements UringStream<T>, Consumed<T>, Shots {
       this.handed(result.value);
     } else this.back();
     return result;
+  }
+
+  get closed(): Promise<Result<void>> {
+    return this.#closed ??= this.#outcome === null
+      ? new Promise((resolve) => this.#settleClosed = resolve)
+      : Promise.resolve(this.#outcome);
   }
 
   cancel(): void {
@@ -178,7 +188,7 @@ export class Stream<T> implements UringStream<T>, Consumed<T>, Shots {
     if (result !== undefined) {
       return Promise.resolve({ done: false, value: result });
     }
-    if (this.#over || this.#left) return Promise.resolve(OVER);
+    if (this.#outcome !== null || this.#left) return Promise.resolve(OVER);
     return new Promise((resolve) => this.#wait({ resolve, reject: null }));
   }
 
@@ -200,7 +210,7 @@ export class Stream<T> implements UringStream<T>, Consumed<T>, Shots {
       return Promise.resolve({ done: false, value: result.value });
     }
     if (result !== undefined) return this.#thrown(result);
-    if (this.#over || this.#left) return Promise.resolve(OVER);
+    if (this.#outcome !== null || this.#left) return Promise.resolve(OVER);
     return new Promise((resolve, reject) => this.#wait({ resolve, reject }));
   }
 
@@ -218,10 +228,7 @@ export class Stream<T> implements UringStream<T>, Consumed<T>, Shots {
     this.turn();
     this.#discard();
     this.cancel();
-    if (!this.#over) {
-      this.#ended ??= Promise.withResolvers();
-      await this.#ended.promise;
-    }
+    await this.closed;
     return OVER;
   }
 
@@ -413,7 +420,7 @@ export class Stream<T> implements UringStream<T>, Consumed<T>, Shots {
 
   /** Its last result has come. */
   #end(result: Result<T>): void {
-    this.#over = true;
+    this.#outcome = result.ok ? DONE : result;
     const errno = result.ok ? 0 : result.error.errno;
     const isGivenUp = errno === ECANCELED || errno === ETIMEDOUT;
     if (isGivenUp || this.#left) this.#discard();
@@ -424,7 +431,7 @@ export class Stream<T> implements UringStream<T>, Consumed<T>, Shots {
     for (let it = this.#waiting(); it !== null; it = this.#waiting()) {
       it.resolve(OVER);
     }
-    this.#ended?.resolve();
+    this.#settleClosed?.(this.#outcome);
     this.ending();
   }
 
