@@ -2029,8 +2029,8 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "an operation holds its lease",
-    file: "lib/ops/held.ts",
-    from: "  (lease as Lease).hold();\n",
+    file: "lib/ring/op.ts",
+    from: "    lease.hold();\n",
     to: "",
     tests: ["tests/lib/recv_multishot_test.ts"],
   },
@@ -2168,5 +2168,34 @@ export const MUTANTS: readonly Mutant[] = [
     from: "    this.#settleClosed?.(this.#outcome);\n",
     to: "",
     tests: ["tests/lib/multishot_test.ts"],
+  },
+  {
+    rule: "an operation gives its lease back at its completion",
+    file: "lib/ring/settle.ts",
+    from: "  extra.lease?.letGo();\n",
+    to: "",
+    tests: ["tests/lib/recv_multishot_test.ts"],
+  },
+  {
+    rule: "a send begins where its lease does",
+    file: "lib/ops/socket.ts",
+    from: "    at,\n    lease.length,",
+    to: "    at && 0,\n    lease.length,",
+    tests: ["tests/lib/held_test.ts"],
+  },
+  {
+    rule: "a zero-copy send holds its lease",
+    file: "lib/ops/zero_copy.ts",
+    from:
+      "return held(data, asyncSendZc(ctx, fd, bytesFor(data, SEND_ZC), flags));",
+    to: "return asyncSendZc(ctx, fd, bytesFor(data, SEND_ZC), flags);",
+    tests: ["tests/lib/held_test.ts"],
+  },
+  {
+    rule: "and until the notification",
+    file: "lib/ring/completion.ts",
+    from: "  entry.state = State.NOTIFYING;\n",
+    to: "  entry.state = State.NOTIFYING;\n  entry.extra!.lease?.letGo();\n",
+    tests: ["tests/lib/held_test.ts"],
   },
 ];

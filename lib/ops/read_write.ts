@@ -146,7 +146,8 @@ export function asyncWrite(
   options?: RwOptions,
 ): UringOp<number> {
   if (isLease(data)) {
-    return held(data, asyncWrite(ctx, fd, bytesFor(data, WRITE), offset));
+    const bytes = bytesFor(data, WRITE);
+    return held(data, asyncWrite(ctx, fd, bytes, offset, options));
   }
   const ring = ringOf(ctx, WRITE);
   const file = checkFd(fd, WRITE, ring);
@@ -253,7 +254,7 @@ export function asyncWriteFixed(
 ): UringOp<number> {
   if (isLease(data)) {
     const bytes = bytesFor(data, WRITE_FIXED);
-    return held(data, asyncWriteFixed(ctx, index, bytes, offset));
+    return held(data, asyncWriteFixed(ctx, index, bytes, offset, options));
   }
   const ring = ringOf(ctx, WRITE_FIXED);
   return startFixed(ring, WRITE_FIXED, index, data, offset, options);
