@@ -24,7 +24,7 @@ export abstract class ResultStream<T> implements UringStream<T> {
   readonly #queue: Result<T>[] = [];
   /** Consumers that wait: only while the queue is empty. */
   readonly #takers: ((step: Step<T>) => void)[] = [];
-  readonly #ended = Promise.withResolvers<void>();
+  readonly #ended = Promise.withResolvers<Result<void>>();
   /** The work waits for room. */
   #isPausing = false;
   /** The consumer has left: what comes is nobody's. */
@@ -89,6 +89,10 @@ export abstract class ResultStream<T> implements UringStream<T> {
     return result;
   }
 
+  get closed(): Promise<Result<void>> {
+    return this.#ended.promise;
+  }
+
   cancel(): void {
     this.#op.cancel();
   }
@@ -131,7 +135,7 @@ export abstract class ResultStream<T> implements UringStream<T> {
     this.#left = true;
     this.#queue.length = 0;
     this.cancel();
-    await this.#ended.promise;
+    await this.closed;
     return OVER;
   }
 
@@ -144,6 +148,6 @@ export abstract class ResultStream<T> implements UringStream<T> {
       if (!this.#left) this.push(result);
     }
     for (const taker of this.#takers.splice(0)) taker(OVER);
-    this.#ended.resolve();
+    this.#ended.resolve(result);
   }
 }

@@ -39,6 +39,17 @@ export interface UringStream<T>
   take(): Result<T> | undefined;
 
   /**
+   * Tells how the stream has ended: settles when the kernel has let go of it,
+   * without an error or with the failure that is the last result. It is
+   * `ECANCELED` after a loop was left before. It never rejects.
+   *
+   * It takes nothing from the queue. Results may still wait there when it
+   * settles. A stream of bytes ends only when they were taken. For a stream with a
+   * callback this takes less memory than a loop that waits for the end.
+   */
+  readonly closed: Promise<Result<void>>;
+
+  /**
    * Asks the kernel to end the operation. The last result is `ECANCELED`, when
    * the kernel has let go of it. Does nothing once it has ended.
    */

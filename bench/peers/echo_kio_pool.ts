@@ -8,6 +8,7 @@ import {
   asyncClose,
   asyncRecvMultishot,
   asyncSend,
+  type BufferLease,
   BufferPool,
   IoContext,
   MSG_WAITALL,
@@ -22,7 +23,7 @@ using ctx = new IoContext({ entries: 1024 });
 using pool = new BufferPool(ctx, { count: Number(count), size: Number(size) });
 
 /** The loops of a connection. */
-const SHAPES: Record<string, (fd: number) => Promise<void>> = {
+const SHAPES: Record<string, (fd: number) => unknown> = {
   async awaitedSend(fd) {
     for await (const received of asyncRecvMultishot(ctx, fd, pool)) {
       if (!received.ok) break;
@@ -38,12 +39,10 @@ const SHAPES: Record<string, (fd: number) => Promise<void>> = {
     }
     await asyncClose(ctx, fd);
   },
-  async onChunk(fd) {
-    const stream = asyncRecvMultishot(ctx, fd, pool, {
-      onChunk: (chunk) => chunk.sendTo(fd),
-    });
-    for await (const _ of stream);
-    await asyncClose(ctx, fd);
+  onChunk(fd) {
+    const onChunk = (chunk: BufferLease) => chunk.sendTo(fd);
+    const stream = asyncRecvMultishot(ctx, fd, pool, { onChunk });
+    return stream.closed.then(() => asyncClose(ctx, fd));
   },
 };
 const serve = SHAPES[shape!]!;

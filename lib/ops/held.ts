@@ -10,19 +10,26 @@ export function isLease(data: unknown): data is BufferLease {
   return !ArrayBuffer.isView(data) && data instanceof Lease;
 }
 
+/** Refuses a lease that was given back. */
+export function checkedLease(lease: BufferLease, { verb }: Operation): Lease {
+  (lease as Lease).check(verb);
+  return lease as Lease;
+}
+
 /** Gives the bytes of a lease to an operation. */
 export function bytesFor(
   lease: BufferLease,
-  { verb }: Operation,
+  operation: Operation,
 ): Uint8Array<ArrayBuffer> {
-  (lease as Lease).check(verb);
-  return lease.bytes;
+  return checkedLease(lease, operation).bytes;
 }
 
 /** Lets an operation that was started with the bytes of a lease hold it until
  * its completion. */
-export function held<T>(lease: BufferLease, op: UringOp<T>): UringOp<T> {
-  (lease as Lease).hold();
-  (op as Op<T>).letGoAtEnd(lease as Lease);
+export function held<O extends UringOp<unknown>>(
+  lease: BufferLease,
+  op: O,
+): O {
+  (op as unknown as Op<unknown>).hold(lease as Lease);
   return op;
 }

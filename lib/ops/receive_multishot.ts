@@ -30,8 +30,8 @@ export interface RecvMultishotOptions {
   /** Called for each chunk, in place of giving it to the loop: no promise is
    * made for it. The chunk is lent until the function returns. It is called after
    * the batch of completions that the chunk came in. An exception is reported
-   * like one of an event listener. The stream then gives its last result
-   * only. */
+   * like one of an event listener. The stream then gives its last result only;
+   * `closed` tells of it without a loop. */
   onChunk?: ((chunk: BufferLease) => void) | undefined;
 }
 

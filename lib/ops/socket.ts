@@ -20,7 +20,7 @@ import { addressFromBytes, type SocketAddress } from "../SocketAddress.ts";
 import type { UringOp } from "../UringOp.ts";
 import { checkAddress } from "./address.ts";
 import { type DirectOptions, isDirectIn, startDirect } from "./direct.ts";
-import { bytesFor, held, isLease } from "./held.ts";
+import { bytesFor, checkedLease, held, isLease } from "./held.ts";
 import { ADDRESS_SIZE } from "./layout.ts";
 import {
   ACCEPT,
@@ -309,11 +309,9 @@ export function asyncSend(
   data: BufferLike | BufferLease,
   flags = 0,
 ): UringOp<number> {
-  if (isLease(data)) {
-    return held(data, asyncSend(ctx, fd, bytesFor(data, SEND), flags));
-  }
   const ring = ringOf(ctx, SEND);
   const socket = checkFd(fd, SEND, ring);
+  if (isLease(data)) return sendLease(ring, socket, data, flags);
   const length = checkBuffer(data, SEND);
   const bits = checkFlags(flags, SEND);
   if (socket < 0) return startOn(ring, SEND, socket, data, length, bits);
@@ -365,6 +363,35 @@ export function asyncShutdown(
   sqe.fd = checkFd(fd, SHUTDOWN, ring);
   sqe.len = checkInteger(how, 2, "how", SHUTDOWN.verb);
   return start(ring, SHUTDOWN, sqe);
+}
+
+/** Sends from the memory of the pool, without a view of the lease's part. */
+function sendLease(
+  ring: Ring,
+  socket: number,
+  lease: BufferLease,
+  flags: number,
+): UringOp<number> {
+  const bits = checkFlags(flags, SEND);
+  if (socket < 0 || lease.length === 0) {
+    const bytes = bytesFor(lease, SEND);
+    const length = checkBuffer(bytes, SEND);
+    return held(lease, startOn(ring, SEND, socket, bytes, length, bits));
+  }
+  const { lender: { memory }, at } = checkedLease(lease, SEND);
+  const entry = ring.take(SEND);
+  const status = ring.shim.kio_sqe(
+    ring.handle,
+    entry.id,
+    SEND.opcode,
+    socket,
+    memory,
+    at,
+    lease.length,
+    0,
+    bits,
+  );
+  return held(lease, ring.enter(entry, socket, memory, status));
 }
 
 /** Receives or sends by a direct descriptor. */

@@ -1,4 +1,5 @@
 /** Sends for which the kernel reads the caller's memory in place. */
+import type { BufferLease } from "../BufferLease.ts";
 import {
   type BufferLike,
   checkBuffer,
@@ -16,6 +17,7 @@ import { Sqe } from "../ring/sqe.ts";
 import { start } from "../ring/start.ts";
 import { ZeroCopySend, type ZeroCopySent } from "../ring/zero_copy.ts";
 import type { UringOp } from "../UringOp.ts";
+import { bytesFor, held, isLease } from "./held.ts";
 import type { SendmsgHeader } from "./message.ts";
 import { messageSqe, nameOf } from "./msghdr.ts";
 import { type Row, SEND_ZC, SENDMSG_ZC } from "./table.ts";
@@ -52,7 +54,7 @@ export interface ZeroCopyOp extends UringOp<ZeroCopySent> {
  * @param ctx The context.
  * @param fd The socket.
  * @param data The data; it must be neither transferred nor changed until the
- * operation settles, or the peer may get the change.
+ * operation settles, or the peer may get the change. A lease is held until then.
  * @param flags As for `asyncSend()`.
  * @returns The number of bytes, which may be fewer than given, and whether the
  * kernel copied them. Errors as for `asyncSend()`.
@@ -85,9 +87,12 @@ export interface ZeroCopyOp extends UringOp<ZeroCopySent> {
 export function asyncSendZc(
   ctx: IoContext,
   fd: Fd,
-  data: BufferLike,
+  data: BufferLike | BufferLease,
   flags = 0,
 ): ZeroCopyOp {
+  if (isLease(data)) {
+    return held(data, asyncSendZc(ctx, fd, bytesFor(data, SEND_ZC), flags));
+  }
   const ring = ringOf(ctx, SEND_ZC);
   const sqe = new Sqe(SEND_ZC.opcode);
   sqe.fd = checkFd(fd, SEND_ZC, ring);

@@ -16,7 +16,7 @@ export function inspect(core: Core): PendingOperation[] {
   const nowMs = core.shim.kio_now_ms();
   const pending = core.table.live().map((entry) => ({
     operation: entry.operation.name,
-    bytes: sizeOf(entry.retained),
+    bytes: entry.extra?.lease?.length ?? sizeOf(entry.retained),
     isCancelled: (entry.marks & Mark.CANCELLED) !== 0,
     fd: Math.max(entry.fd, -1),
     target: entry.fd < 0 ? shownFd(entry.fd) : targetOf(core, entry.fd),

@@ -6,6 +6,7 @@
 import type { Shim } from "../../ffi/load.ts";
 import type { Result } from "../result.ts";
 import type { AbortGroup, AbortTarget } from "./abort.ts";
+import type { Lease } from "./lease.ts";
 import type { Operation } from "./operation.ts";
 import type { Retained } from "./retained.ts";
 import type { Sqe } from "./sqe.ts";
@@ -120,6 +121,8 @@ export interface Extra {
   otherFd?: number;
   /** Called when an external operation is cancelled or timed out. */
   onCancel?: () => void;
+  /** A lease that it holds until its completion. */
+  lease?: Lease;
   steps?: Steps | undefined;
   /** The submission, for an operation that may have to repeat it. */
   sqe?: Sqe;

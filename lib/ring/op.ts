@@ -71,14 +71,11 @@ export class Op<T> extends Promise<Result<T>> implements UringOp<T> {
     return error;
   }
 
-  /** Lets go of a lease when the operation is complete. */
-  letGoAtEnd(lease: Lease): void {
-    if (!this.isPending) return lease.letGo();
-    const { settle } = this.#entry;
-    this.#entry.settle = (result) => {
-      lease.letGo();
-      settle(result);
-    };
+  /** Holds a lease until the operation is complete. */
+  hold(lease: Lease): void {
+    if (!this.isPending) return;
+    lease.hold();
+    (this.#entry.extra ??= {}).lease = lease;
   }
 
   /** Cancels an operation whose promise is lost. */

@@ -8,7 +8,7 @@
 import { abort, stackOf } from "./dump.ts";
 import type { Lease } from "./lease.ts";
 import type { Ring } from "./Ring.ts";
-import { type Sends, sendsOf } from "./sends.ts";
+import { type SendQueues, sendsOf } from "./sends.ts";
 import type { PooledBuffer } from "./stats.ts";
 
 /** Overwrites what is given back, with the option `trace`. */
@@ -29,7 +29,7 @@ export class Pool {
   /** The buffer group; -1 where the kernel has none. */
   readonly group: number;
   /** The sends of the ring, by socket. */
-  readonly sends: Map<number, Sends>;
+  readonly sends: SendQueues;
   /** Completions without a buffer. */
   starvations = 0;
   /** It is closing, or closed: no stream starts any more. */

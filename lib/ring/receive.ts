@@ -13,7 +13,6 @@ import type { Entry } from "./entry.ts";
 import { Lease, type Lender } from "./lease.ts";
 import { LeaseQueue } from "./lease_queue.ts";
 import type { Pool, PoolStream } from "./pool.ts";
-import { Sends } from "./sends.ts";
 import { Sqe } from "./sqe.ts";
 import { POLL_ADD } from "./steps.ts";
 import { Lack, Stream, type Values } from "./stream.ts";
@@ -116,12 +115,10 @@ export class LeaseStream extends Stream<BufferLease>
     ring.checkOpen("send a lease");
     // A part is missing: what comes behind it is not sent either.
     if (this.#hasGap) return;
-    let queue = sends.get(fd);
-    if (queue === undefined) sends.set(fd, queue = new Sends(ring, fd));
     this.#sending++;
     lease.hold();
     try {
-      queue.push(lease);
+      sends.push(fd, lease);
     } catch (error) {
       this.#sending--;
       lease.letGo();
@@ -177,13 +174,17 @@ export class LeaseStream extends Stream<BufferLease>
   }
 
   callBack(): void {
+    const { core } = this;
     const chunks = this.#chunks;
     for (let it = chunks.shift(); it !== null; it = chunks.shift()) {
+      const { queued } = core;
       try {
         this.#onChunk!(it);
       } catch (error) {
         reportError(error);
       }
+      // No code waits for the chunk that could still queue something.
+      if (core.queued === queued) core.silent++;
       it.lapse();
     }
     this.look();
@@ -274,8 +275,6 @@ export class LeaseStream extends Stream<BufferLease>
     if (this.#picked >= 0) pool.giveBack(this.#picked);
     const chunks = this.#chunks;
     for (let it = chunks.shift(); it !== null; it = chunks.shift()) it.lapse();
-    const { fd } = this.sqe;
-    if (pool.sends.get(fd)?.isIdle) pool.sends.delete(fd);
     pool.delete(this);
   }
 }

@@ -29,42 +29,80 @@ const SEND_TO: Operation = {
   holdsBack: false,
 };
 
-const byRing = new WeakMap<Ring, Map<number, Sends>>();
+const byRing = new WeakMap<Ring, SendQueues>();
 
-/** Gives the sends of a ring, by socket. */
-export function sendsOf(ring: Ring): Map<number, Sends> {
+/** Gives the sends of a ring. */
+export function sendsOf(ring: Ring): SendQueues {
   let sends = byRing.get(ring);
-  if (sends === undefined) byRing.set(ring, sends = new Map());
+  if (sends === undefined) byRing.set(ring, sends = new SendQueues(ring));
   return sends;
 }
 
-/** The leases that wait to be sent to one socket. */
-export class Sends extends Waiting {
+/** The sends of a ring: an object for each socket that has some under way. A
+ * connection that waits has none. */
+export class SendQueues {
   readonly #ring: Ring;
-  readonly #fd: number;
+  /** By fd: a `Map` would allocate each time that its key comes and goes. */
+  readonly #busy: (Sends | undefined)[] = [];
+  /** Those that no socket has now, one behind the other. */
+  #idle: Sends | null = null;
+
+  constructor(ring: Ring) {
+    this.#ring = ring;
+  }
+
+  /** Queues a lease. It throws if the context is full. */
+  push(fd: number, lease: Lease): void {
+    const busy = this.#busy;
+    const sends = fd < busy.length ? busy[fd] : undefined;
+    if (sends !== undefined) sends.add(lease);
+    else this.#begin(fd, lease);
+  }
+
+  #begin(fd: number, lease: Lease): void {
+    const entry = this.#ring.take(SEND_TO);
+    const sends = this.#idle ?? new Sends(this.#ring, this);
+    this.#idle = sends.next;
+    this.#busy[fd] = sends;
+    sends.start(entry, fd, lease);
+  }
+
+  /** The socket has nothing to send any more. */
+  end(fd: number): void {
+    this.#busy[fd] = undefined;
+  }
+
+  /** Keeps what has sent all for the next socket. */
+  recycle(sends: Sends): void {
+    sends.next = this.#idle;
+    this.#idle = sends;
+  }
+}
+
+/** The leases that wait to be sent to one socket. */
+class Sends extends Waiting {
+  /** The next that is idle. */
+  next: Sends | null = null;
+  readonly #ring: Ring;
+  readonly #queues: SendQueues;
   readonly #queue = new LeaseQueue();
   /** Bytes of the first lease that are sent. */
   #sent = 0;
   readonly #extra: Extra = { steps: this };
   readonly #settle = (result: Result<unknown>) => this.#end(result);
 
-  constructor(ring: Ring, fd: number) {
-    super(fd, 0, POLLOUT);
+  constructor(ring: Ring, queues: SendQueues) {
+    super(-1, 0, POLLOUT);
     this.#ring = ring;
-    this.#fd = fd;
+    this.#queues = queues;
   }
 
-  get isIdle(): boolean {
-    return this.#queue.first === null;
+  add(lease: Lease): void {
+    this.#queue.push(lease);
   }
 
-  /** Queues a lease. It throws if the context is full. */
-  push(lease: Lease): void {
-    if (!this.isIdle) this.#queue.push(lease);
-    else this.#start(this.#ring.take(SEND_TO), lease);
-  }
-
-  #start(entry: Entry, lease: Lease): void {
+  start(entry: Entry, fd: number, lease: Lease): void {
+    this.fd = fd;
     const ring = this.#ring;
     const { shim, handle } = ring;
     this.#queue.push(lease);
@@ -73,11 +111,11 @@ export class Sends extends Waiting {
     const { memory } = lease.lender;
     if (!ring.chaining) {
       const status = this.prepare(shim, handle, entry.id);
-      ring.enterSubmitted(entry, null, this.#fd, memory, status, extra);
+      ring.enterSubmitted(entry, null, this.fd, memory, status, extra);
       return;
     }
     // It is no link of the chain that is being queued: the next step begins it.
-    entry.fd = this.#fd;
+    entry.fd = this.fd;
     entry.retained = memory;
     entry.extra = extra;
     entry.startedMs = shim.kio_now_ms();
@@ -91,7 +129,7 @@ export class Sends extends Waiting {
       handle,
       id,
       SEND,
-      this.#fd,
+      this.fd,
       lender.memory,
       at + this.#sent,
       length - this.#sent,
@@ -109,17 +147,19 @@ export class Sends extends Waiting {
     if (result > 0 && this.#sent < lease.length) return true;
     this.#sent = 0;
     this.#queue.shift();
-    lease.lender.sent(lease, 0, this.#fd);
-    return !this.isIdle;
+    lease.lender.sent(lease, 0, this.fd);
+    return this.#queue.first !== null;
   }
 
   /** The operation is over: all are sent, or the rest cannot be. */
   #end(result: Result<unknown>): void {
-    if (result.ok) return;
-    this.#sent = 0;
+    const { fd } = this;
+    this.#queues.end(fd);
+    // What has failed may remember its wait: it serves no other socket.
+    if (result.ok) return this.#queues.recycle(this);
     const { errno } = result.error;
     for (let it = this.#queue.shift(); it !== null; it = this.#queue.shift()) {
-      it.lender.sent(it, errno, this.#fd);
+      it.lender.sent(it, errno, fd);
     }
   }
 }

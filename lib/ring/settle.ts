@@ -100,9 +100,11 @@ function release(core: Core, entry: Entry): void {
   core.table.release(entry);
   core.tally.completed++;
   if (core.timers.size > 0) core.timers.delete(slot);
-  const signals = extra?.signals;
+  if (extra === null) return;
+  extra.lease?.letGo();
+  const { signals } = extra;
   if (signals === undefined) return;
-  const target = extra!.abortTarget!;
+  const target = extra.abortTarget!;
   if (signals instanceof AbortGroup) signals.delete(target);
   else for (const group of signals) group.delete(target);
 }

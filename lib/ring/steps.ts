@@ -42,7 +42,7 @@ const PAUSE_MS_MAX = 32;
  * from the start. No event tells of room in the backlog of a unix listener.
  */
 export abstract class Waiting implements Steps {
-  #fd: number;
+  protected fd: number;
   readonly #sqeFlags: number;
   #events: number;
   /** `EAGAIN` in a row before it waits by the clock. */
@@ -52,7 +52,7 @@ export abstract class Waiting implements Steps {
   #vain = 0;
 
   constructor(fd: number, sqeFlags: number, events: number) {
-    this.#fd = fd;
+    this.fd = fd;
     this.#sqeFlags = sqeFlags;
     this.#events = events;
     this.#patience = events === 0 ? 0 : VAIN_MAX;
@@ -60,7 +60,7 @@ export abstract class Waiting implements Steps {
 
   /** Waits for another event from now on. */
   protected waitFor(fd: number, events: number): void {
-    this.#fd = fd;
+    this.fd = fd;
     this.#events = events;
   }
 
@@ -88,7 +88,7 @@ export abstract class Waiting implements Steps {
     }
     const poll = new Sqe(POLL_ADD);
     poll.flags = this.#sqeFlags;
-    poll.fd = this.#fd;
+    poll.fd = this.fd;
     poll.len = this.#wait === Wait.CHANGES ? POLL_ADD_MULTI : 0;
     poll.opFlags = this.#events;
     return poll.submit(shim, handle, id);

@@ -7,6 +7,7 @@ import { checkDelay, checkSignal } from "../check.ts";
 import { EAGAIN, ECANCELED, EINTR, EINVAL, ETIMEDOUT } from "../errno.ts";
 import {
   actionOf,
+  DONE,
   exceptionOf,
   type Failure,
   failureOf,
@@ -20,6 +21,13 @@ import { limit, queueNext, resume, waitUntil } from "./clock.ts";
 import { isShort } from "./completion.ts";
 import type { Core } from "./core.ts";
 import { type Entry, Mark, type Shots, State } from "./entry.ts";
+import {
+  type Consumed,
+  OVER,
+  Results,
+  type Step,
+  Unwrapped,
+} from "./iterators.ts";
 import type { Operation } from "./operation.ts";
 import { conclude, end, resultFor } from "./settle.ts";
 import type { Sqe } from "./sqe.ts";
@@ -56,17 +64,13 @@ export interface Values<T> {
   discard(value: T): void;
 }
 
-type Step<T> = IteratorResult<T, undefined>;
-
 /** A consumer that waits: for a result, or (with `reject`) for a value. */
 interface Taker {
   resolve(step: Step<never>): void;
   reject: ((error: unknown) => void) | null;
 }
 
-const OVER: IteratorReturnResult<undefined> = { done: true, value: undefined };
-
-export class Stream<T> implements UringStream<T>, Shots {
+export class Stream<T> implements UringStream<T>, Consumed<T>, Shots {
   protected readonly core: Core;
   protected readonly entry: Entry;
   protected readonly sqe: Sqe;
@@ -81,7 +85,9 @@ export class Stream<T> implements UringStream<T>, Shots {
    * behind it. */
   #taker: Taker | null = null;
   readonly #takers: Taker[] = [];
-  #ended: PromiseWithResolvers<void> | null = null;
+  /** Made when somebody asks for the end. */
+  #closed: Promise<Result<void>> | null = null;
+  #settleClosed: ((outcome: Result<void>) => void) | null = null;
   /** Values and failures that count: they wait in the queue, or are lent. */
   #held = 0;
   /** The kernel was asked to stop, for want of room. */
@@ -93,7 +99,8 @@ export class Stream<T> implements UringStream<T>, Shots {
   #failed = 0;
   /** The consumer has left: what comes is nobody's. */
   #left = false;
-  #over = false;
+  /** How it has ended; null before. */
+  #outcome: Result<void> | null = null;
 
   constructor(
     core: Core,
@@ -116,19 +123,11 @@ export class Stream<T> implements UringStream<T>, Shots {
   // ---- the consumer ---------------------------------------------------------
 
   [Symbol.asyncIterator](): AsyncIterator<Result<T>, undefined> {
-    return {
-      next: () => this.#next(),
-      return: () => this.#leave(),
-    };
+    return new Results(this);
   }
 
   orThrow(): AsyncIterable<T> {
-    return {
-      [Symbol.asyncIterator]: () => ({
-        next: () => this.#nextValue(),
-        return: () => this.#leave(),
-      }),
-    };
+    return { [Symbol.asyncIterator]: () => new Unwrapped(this) };
   }
 
   take(): Result<T> | undefined {
@@ -140,6 +139,12 @@ export class Stream<T> implements UringStream<T>, Shots {
       this.handed(result.value);
     } else this.back();
     return result;
+  }
+
+  get closed(): Promise<Result<void>> {
+    return this.#closed ??= this.#outcome === null
+      ? new Promise((resolve) => this.#settleClosed = resolve)
+      : Promise.resolve(this.#outcome);
   }
 
   cancel(): void {
@@ -159,7 +164,7 @@ export class Stream<T> implements UringStream<T>, Shots {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#leave();
+    await this.leave();
   }
 
   /** The kernel, or the clock, still has it. */
@@ -178,12 +183,12 @@ export class Stream<T> implements UringStream<T>, Shots {
     }
   }
 
-  #next(): Promise<Step<Result<T>>> {
+  nextResult(): Promise<Step<Result<T>>> {
     const result = this.take();
     if (result !== undefined) {
       return Promise.resolve({ done: false, value: result });
     }
-    if (this.#over || this.#left) return Promise.resolve(OVER);
+    if (this.#outcome !== null || this.#left) return Promise.resolve(OVER);
     return new Promise((resolve) => this.#wait({ resolve, reject: null }));
   }
 
@@ -199,34 +204,31 @@ export class Stream<T> implements UringStream<T>, Shots {
     return taker;
   }
 
-  #nextValue(): Promise<Step<T>> {
+  nextValue(): Promise<Step<T>> {
     const result = this.take();
     if (result?.ok) {
       return Promise.resolve({ done: false, value: result.value });
     }
     if (result !== undefined) return this.#thrown(result);
-    if (this.#over || this.#left) return Promise.resolve(OVER);
+    if (this.#outcome !== null || this.#left) return Promise.resolve(OVER);
     return new Promise((resolve, reject) => this.#wait({ resolve, reject }));
   }
 
   /** Ends the stream, and throws the error that a consumer of values meets. */
   async #thrown({ error }: Failure): Promise<never> {
-    await this.#leave();
+    await this.leave();
     const { verb, name } = this.#operation;
     const action = `${actionOf(error) ?? verb} (${shownFd(this.sqe.fd)})`;
     throw exceptionOf(error, action, name);
   }
 
   /** Ends the stream for a consumer that takes no more. */
-  async #leave(): Promise<IteratorReturnResult<undefined>> {
+  async leave(): Promise<IteratorReturnResult<undefined>> {
     this.#left = true;
     this.turn();
     this.#discard();
     this.cancel();
-    if (!this.#over) {
-      this.#ended ??= Promise.withResolvers();
-      await this.#ended.promise;
-    }
+    await this.closed;
     return OVER;
   }
 
@@ -418,7 +420,7 @@ export class Stream<T> implements UringStream<T>, Shots {
 
   /** Its last result has come. */
   #end(result: Result<T>): void {
-    this.#over = true;
+    this.#outcome = result.ok ? DONE : result;
     const errno = result.ok ? 0 : result.error.errno;
     const isGivenUp = errno === ECANCELED || errno === ETIMEDOUT;
     if (isGivenUp || this.#left) this.#discard();
@@ -429,7 +431,7 @@ export class Stream<T> implements UringStream<T>, Shots {
     for (let it = this.#waiting(); it !== null; it = this.#waiting()) {
       it.resolve(OVER);
     }
-    this.#ended?.resolve();
+    this.#settleClosed?.(this.#outcome);
     this.ending();
   }
 

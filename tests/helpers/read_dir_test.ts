@@ -636,3 +636,10 @@ kioTest(
     assertEquals(codes, seen.map(() => "ENOTDIR"));
   },
 );
+
+kioTest("closed is the end of readDir() without a loop", async (ctx) => {
+  await using made = await folder(ctx);
+  const stream = readDir(ctx, made.path);
+  assertEquals(await stream.closed, { ok: true, value: undefined });
+  assertCode(await readDir(ctx, `${made.path}/none`).closed, "ENOENT");
+});

@@ -1,4 +1,10 @@
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
 import {
   asyncAcceptMultishot,
   asyncConnect,
@@ -379,6 +385,24 @@ kioTest("a stream that is over does nothing any more", async (ctx) => {
   value(await asyncSend(ctx, pair.right, bytes("x")));
   value(await next);
 });
+
+kioTest(
+  "closed is the end of a stream, asked for before or after",
+  async (ctx) => {
+    const { listener } = listen();
+    const stream = asyncAcceptMultishot(ctx, listener);
+    const before = stream.closed;
+    stream.cancel();
+    assertCode(await within(2000, before, "closed"), "ECANCELED");
+    const other = asyncAcceptMultishot(ctx, listener);
+    other.cancel();
+    for await (const _ of other);
+    assertCode(await within(2000, other.closed, "closed"), "ECANCELED");
+    assertStrictEquals(other.closed, other.closed);
+    await listener.close();
+    await listener.close();
+  },
+);
 
 kioTest("ctx.inspect() names a stream", async (ctx) => {
   const { listener } = listen();

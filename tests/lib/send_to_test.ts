@@ -254,6 +254,36 @@ kioTest(
   },
 );
 
+kioTest("sendTo() a number that no file has takes no memory", async (ctx) => {
+  using pair = unixPair();
+  using pool = new BufferPool(ctx, { count: 4, size: 16 });
+  const stream = asyncRecvMultishot(ctx, pair.right, pool);
+  value(await asyncSend(ctx, pair.left, bytes("x")));
+  const over = echo(stream, 2 ** 31 - 1);
+  assertEquals(await over, "EBADF");
+  assertEquals([pool.stats().leased, ctx.pending], [0, 0]);
+});
+
+kioTest("sendTo() serves one socket after the other", async (ctx) => {
+  using pool = new BufferPool(ctx, { count: 4, size: 16 });
+  for (let i = 0; i < 10; i++) {
+    using pair = unixPair();
+    const over = echo(asyncRecvMultishot(ctx, pair.right, pool), pair.right.fd);
+    // Every other socket fails.
+    if (i % 2) value(await asyncShutdown(ctx, pair.right, SHUT_WR));
+    const back = new Uint8Array(8);
+    for (let n = 0; n < 3 && i % 2 === 0; n++) {
+      value(await asyncSend(ctx, pair.left, pattern(8)));
+      value(await asyncRecvExact(ctx, pair.left, back));
+      assertEquals(back, pattern(8));
+    }
+    if (i % 2) value(await asyncSend(ctx, pair.left, pattern(8)));
+    value(await asyncShutdown(ctx, pair.left, SHUT_WR));
+    assertEquals(await within(2000, over, "the stream"), i % 2 ? "EPIPE" : "");
+  }
+  assertEquals([pool.stats().leased, ctx.pending], [0, 0]);
+});
+
 kioTest("close() of the socket gives queued leases back", async (ctx) => {
   using pair = unixPair();
   using other = unixPair();
