@@ -348,7 +348,9 @@ for (const [what, rules] of Object.entries(HARMLESS)) {
   kioTest(`streams of messages live with ${what}`, async (ctx) => {
     for (let seed = 1; seed <= 5; seed++) {
       const own = rules.map((rule): FaultRule =>
-        rule.operation === "recv" ? { ...rule, operation: "recvmsg" } : rule
+        rule.operation === "recv"
+          ? { ...rule, operation: "recvmsg", probability: 1, times: 3 }
+          : rule
       );
       using plan = FaultPlan.install({ seed, rules: own });
       await messages(ctx);
