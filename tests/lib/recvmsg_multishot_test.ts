@@ -34,6 +34,7 @@ import {
   kioTest,
   openFds,
   pattern,
+  tcpPair,
   tempFile,
   text,
   turn,
@@ -187,18 +188,23 @@ kioTest(
   },
 );
 
-kioTest("asyncRecvmsgMultishot() gives all bytes of a stream", async (ctx) => {
-  using pair = unixPair();
-  using pool = new BufferPool(ctx, { count: 4, size: HEAD + 16 });
-  const stream = asyncRecvmsgMultishot(ctx, pair.right, pool);
-  const data = "0123456789abcdef".repeat(20) + "rest";
-  value(await asyncSend(ctx, pair.left, bytes(data)));
-  value(await asyncShutdown(ctx, pair.left, SHUT_WR));
-  const { texts, code } = await within(2000, received(stream), "the end");
-  assertEquals([texts.join(""), code], [data, ""]);
-  assertWhole(pool);
-  assertEquals(ctx.pending, 0);
-});
+for (const kind of ["unix", "TCP"]) {
+  kioTest(
+    `asyncRecvmsgMultishot() gives all bytes of a stream: ${kind}`,
+    async (ctx) => {
+      using pair = kind === "unix" ? unixPair() : await tcpPair(ctx);
+      using pool = new BufferPool(ctx, { count: 4, size: HEAD + 16 });
+      const stream = asyncRecvmsgMultishot(ctx, pair.right, pool);
+      const data = "0123456789abcdef".repeat(20) + "rest";
+      value(await asyncSend(ctx, pair.left, bytes(data)));
+      value(await asyncShutdown(ctx, pair.left, SHUT_WR));
+      const { texts, code } = await within(2000, received(stream), "the end");
+      assertEquals([texts.join(""), code], [data, ""]);
+      assertWhole(pool);
+      assertEquals(ctx.pending, 0);
+    },
+  );
+}
 
 kioTest("a MessageLease is of no use after its turn", async (ctx) => {
   using it = udpPair();
