@@ -62,6 +62,7 @@ import "./lib/ops/install_fd.ts";
 import "./lib/ops/layout.ts";
 import "./lib/ops/link.ts";
 import "./lib/ops/message.ts";
+import "./lib/ops/message_stream.ts";
 import "./lib/ops/msghdr.ts";
 import "./lib/ops/multishot.ts";
 import "./lib/ops/option_value.ts";

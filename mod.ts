@@ -65,6 +65,7 @@ export type {
   PoolStats,
 } from "./lib/ring/stats.ts";
 export type { BufferLease } from "./lib/BufferLease.ts";
+export type { MessageLease } from "./lib/MessageLease.ts";
 export { BufferPool, type BufferPoolOptions } from "./lib/BufferPool.ts";
 export type { UringOp } from "./lib/UringOp.ts";
 export type { UringStream } from "./lib/UringStream.ts";

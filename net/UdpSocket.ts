@@ -23,7 +23,10 @@ import {
 } from "../lib/constants.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
-import { asyncSendmsg } from "../lib/io.ts";
+import type { BufferLease } from "../lib/BufferLease.ts";
+import { asyncRecvmsgMultishot, asyncSendmsg } from "../lib/io.ts";
+import type { MessageLease } from "../lib/MessageLease.ts";
+import { bytesFor, held, isLease } from "../lib/ops/held.ts";
 import { controlMessage } from "../lib/ops/cmsg.ts";
 import { startMessage } from "../lib/ops/msghdr.ts";
 import { RECVMSG, SENDMSG } from "../lib/ops/table.ts";
@@ -34,6 +37,7 @@ import type { UringOp } from "../lib/UringOp.ts";
 import type { UringStream } from "../lib/UringStream.ts";
 import { call } from "./call.ts";
 import {
+  CONTROL_SIZE,
   type Datagram,
   type DatagramError,
   datagramErrorOf,
@@ -43,47 +47,14 @@ import {
   receivingOf,
 } from "./datagram.ts";
 import { checkAddress, openSocket, Socket } from "./Socket.ts";
-import { ipMreqn, setOption, type SocketOptions } from "./socket_options.ts";
-
-/** Options of `UdpSocket.bind()` and `UdpSocket.connect()`; `SocketOptions` has
- * the others. */
-export interface UdpOptions extends SocketOptions {
-  /** Several sockets may have the address: each gets all multicast datagrams,
-   * one of them the others (`SO_REUSEADDR`).
-   * @default {false} */
-  reuseAddr?: boolean | undefined;
-  /** Several sockets of one user share the address, and the kernel spreads the
-   * senders between them (`SO_REUSEPORT`).
-   * @default {false} */
-  reusePort?: boolean | undefined;
-  /** Takes no IPv4 on an IPv6 address (`IPV6_V6ONLY`).
-   * @default {false} */
-  ipv6Only?: boolean | undefined;
-}
-
-/** Options of `UdpSocket.connect()`. */
-export interface UdpConnectOptions extends UdpOptions {
-  /** The address of this end; the kernel chooses one if left out. */
-  localAddress?: SocketAddress | undefined;
-}
-
-/** Options of `UdpSocket.send()`. */
-export interface UdpSendOptions {
-  /** Has the kernel cut the data into datagrams of this size, 1 to 65535 bytes,
-   * of which the last may be shorter (GSO, `UDP_SEGMENT`). */
-  segmentSize?: number | undefined;
-}
-
-/** Options of `UdpSocket.datagrams()`. */
-export interface DatagramsOptions {
-  /** The longest datagram that is received whole, 1 to 65535 bytes.
-   * @default {65535} */
-  bufferSize?: number | undefined;
-  /** The most datagrams that wait to be taken, 1 to 65536. Others wait in the
-   * receive buffer of the socket.
-   * @default {64} */
-  queueMax?: number | undefined;
-}
+import { ipMreqn, setOption } from "./socket_options.ts";
+import type {
+  DatagramsOptions,
+  LentDatagramsOptions,
+  UdpConnectOptions,
+  UdpOptions,
+  UdpSendOptions,
+} from "./udp_options.ts";
 
 const SIZE_MAX = 65535;
 const QUEUE_MAX = 65536;
@@ -179,7 +150,7 @@ export class UdpSocket extends Socket {
    * @param ctx The context.
    * @param data The bytes, or up to 1024 buffers that make one datagram; none
    * make an empty one. They must be neither transferred nor changed until
-   * completion.
+   * completion. A lease is held until then.
    * @param address The receiver; left out for a socket that is connected.
    * @param options `segmentSize` makes several datagrams of the data.
    * @returns The number of bytes, which is all. `EMSGSIZE` for more than 65507
@@ -194,10 +165,14 @@ export class UdpSocket extends Socket {
    */
   send(
     ctx: IoContext,
-    data: BufferLike | readonly BufferLike[],
+    data: BufferLike | BufferLease | readonly BufferLike[],
     address?: SocketAddress,
     options: UdpSendOptions = {},
   ): UringOp<number> {
+    if (isLease(data)) {
+      const bytes = bytesFor(data, SENDMSG);
+      return held(data, this.send(ctx, bytes, address, options));
+    }
     checkOptions(options, SENDMSG.verb);
     const { segmentSize } = options;
     const buffers = Array.isArray(data) ? data : [data];
@@ -237,6 +212,33 @@ export class UdpSocket extends Socket {
   }
 
   /**
+   * Receives datagrams into buffers of a pool, by `asyncRecvmsgMultishot()`:
+   * with one operation, and without copies. Each is lent until the next turn.
+   *
+   * @throws {RangeError} If the buffers of the pool have 200 bytes or less.
+   *
+   * @example An echo without copies
+   * ```ts
+   * import {
+   *   BufferPool, IoContext, SocketAddress, UdpSocket, unwrap,
+   * } from "@kio/kio";
+   *
+   * using ctx = new IoContext();
+   * using pool = new BufferPool(ctx, { count: 64, size: 1700 });
+   * const local = SocketAddress.v4(0, "127.0.0.1");
+   * await using socket = unwrap(UdpSocket.bind(local));
+   * const stop = AbortSignal.timeout(10);
+   * for await (const it of socket.datagrams(ctx, { pool }).withSignal(stop)) {
+   *   // The send holds the buffer until it is through.
+   *   if (it.ok) void socket.send(ctx, it.value, it.value.address);
+   * }
+   * ```
+   */
+  datagrams(
+    ctx: IoContext,
+    options: LentDatagramsOptions,
+  ): UringStream<MessageLease>;
+  /**
    * Receives datagrams by recvmsg(2), one after the other, until the stream
    * ends. An error of a datagram that was sent before is a result like any
    * other, and the stream goes on.
@@ -266,12 +268,21 @@ export class UdpSocket extends Socket {
    */
   datagrams(
     ctx: IoContext,
-    options: DatagramsOptions = {},
-  ): UringStream<Datagram> {
+    options?: DatagramsOptions,
+  ): UringStream<Datagram>;
+  datagrams(
+    ctx: IoContext,
+    options: DatagramsOptions & Partial<LentDatagramsOptions> = {},
+  ): UringStream<Datagram> | UringStream<MessageLease> {
     const { verb } = RECVMSG;
     const ring = ringOf(ctx, RECVMSG);
     const fd = checkFd(this, RECVMSG);
     checkOptions(options, verb);
+    const { pool, leasesMax } = options;
+    if (pool !== undefined) {
+      const lent = { leasesMax, controlSize: CONTROL_SIZE };
+      return asyncRecvmsgMultishot(ctx, this, pool, lent);
+    }
     const { bufferSize = SIZE_MAX, queueMax = 64 } = options;
     checkInteger(bufferSize, SIZE_MAX, "bufferSize", verb, 1);
     checkInteger(queueMax, QUEUE_MAX, "queueMax", verb, 1);

@@ -4,12 +4,10 @@ import {
   IP_RECVERR,
   IPPROTO_IP,
   IPPROTO_IPV6,
-  IPPROTO_UDP,
   IPV6_RECVERR,
-  UDP_GRO,
 } from "../lib/constants.ts";
-import { errnoNamed } from "../lib/errno.ts";
 import { controlMessages, controlSpace } from "../lib/ops/cmsg.ts";
+import { DATAGRAM_ERRORS, segmentSizeIn } from "../lib/ops/message_stream.ts";
 import { Receiving } from "../lib/ops/msghdr.ts";
 import { RECVMSG } from "../lib/ops/table.ts";
 import { errorOf, type IoError } from "../lib/result.ts";
@@ -49,7 +47,7 @@ export interface DatagramError {
 }
 
 /** The number of GRO, behind a time of receipt if the socket asks for that. */
-const CONTROL_SIZE = controlSpace(4) + controlSpace(16);
+export const CONTROL_SIZE = controlSpace(4) + controlSpace(16);
 /** A struct sock_extended_err and an address of IPv6. */
 const ERROR_CONTROL_SIZE = controlSpace(16 + 28) + controlSpace(16);
 
@@ -93,14 +91,11 @@ function datagramWith(
   bytes: Uint8Array,
   length: number,
 ): Datagram {
-  const gro = controlMessages(control).find(({ level, type }) =>
-    level === IPPROTO_UDP && type === UDP_GRO
-  );
   return {
     bytes,
     missingBytes: length - bytes.length,
     address,
-    segmentSize: gro?.data.getInt32(0, true),
+    segmentSize: segmentSizeIn(control),
   };
 }
 
@@ -151,25 +146,6 @@ export function datagramErrorOf(
   };
 }
 
-/** Errors of a datagram that was sent before, or of the system for a while. */
-const GOES_ON = new Set([
-  "EACCES",
-  "EAGAIN",
-  "ECONNREFUSED",
-  "EHOSTDOWN",
-  "EHOSTUNREACH",
-  "EINTR",
-  "EMSGSIZE",
-  "ENETDOWN",
-  "ENETUNREACH",
-  "ENOBUFS",
-  "ENOMEM",
-  "ENONET",
-  "ENOPROTOOPT",
-  "EOPNOTSUPP",
-  "EPROTO",
-].map((code) => errnoNamed(code)!));
-
 /** The datagrams that come into one buffer, one after the other: each is copied
  * out before the kernel may fill it again. */
 export function datagramsIn(
@@ -183,7 +159,7 @@ export function datagramsIn(
       receiving.again();
       return datagram;
     },
-    transient: GOES_ON,
+    transient: DATAGRAM_ERRORS,
     isSingle: true,
     keep: () => {},
     give: () => {},

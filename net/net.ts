@@ -20,10 +20,11 @@ export {
   type ConnectResult,
   TcpStream,
 } from "./TcpStream.ts";
-export {
-  type DatagramsOptions,
-  type UdpConnectOptions,
-  type UdpOptions,
-  type UdpSendOptions,
-  UdpSocket,
-} from "./UdpSocket.ts";
+export type {
+  DatagramsOptions,
+  LentDatagramsOptions,
+  UdpConnectOptions,
+  UdpOptions,
+  UdpSendOptions,
+} from "./udp_options.ts";
+export { UdpSocket } from "./UdpSocket.ts";

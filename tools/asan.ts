@@ -18,6 +18,7 @@ const CORE = [
   "tests/lib/io_socket_test.ts",
   "tests/lib/memory_test.ts",
   "tests/lib/recv_multishot_test.ts",
+  "tests/lib/recvmsg_multishot_test.ts",
   "tests/lib/send_to_test.ts",
   "tests/helpers",
   "tests/net/UdpSocket_test.ts",

@@ -33,6 +33,7 @@ const SHORT_TESTS = [
   "io_socket",
   "msg_ring",
   "recv_multishot",
+  "recvmsg_multishot",
   "send_to",
   "socket_setup",
   "wake",

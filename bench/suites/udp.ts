@@ -33,6 +33,11 @@ const C = "C, liburing";
 
 const SERVERS: readonly EchoServer[] = [
   { name: KIO, installed: true, command: deno("ffi", "udp_kio.ts") },
+  {
+    name: "kio, pool",
+    installed: true,
+    command: deno("ffi", "udp_kio_pool.ts"),
+  },
   { name: C, installed: true, command: c("udp_liburing") },
   { name: "Bun", installed: !!versions.bun, command: bun("udp_bun.ts") },
   {

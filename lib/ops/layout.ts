@@ -18,6 +18,13 @@ export const MSG_FLAGS_AT = 48;
 /** Set by the shim: fds that are received are not inherited. */
 export const MSG_CMSG_CLOEXEC = 0x40000000;
 
+/** Parts of struct io_uring_recvmsg_out, and its size: the name comes next. */
+export const OUT_NAMELEN_AT = 0;
+export const OUT_CONTROLLEN_AT = 4;
+export const OUT_PAYLOADLEN_AT = 8;
+export const OUT_FLAGS_AT = 12;
+export const OUT_NAME_AT = 16;
+
 /** A path is relative to the current directory. */
 export const AT_FDCWD = -100;
 /** Do not mount what a path names; stat(2) does not either. */

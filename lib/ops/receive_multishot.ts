@@ -10,11 +10,16 @@ import {
 } from "../check.ts";
 import { poolOf, ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
-import { LeaseStream } from "../ring/receive.ts";
+import type { MessageLease } from "../MessageLease.ts";
+import type { Operation } from "../ring/operation.ts";
+import type { Pool } from "../ring/pool.ts";
+import { LeaseStream, type OnChunk } from "../ring/receive.ts";
+import type { Ring } from "../ring/Ring.ts";
 import { Sqe } from "../ring/sqe.ts";
 import { startShots } from "../ring/start.ts";
 import type { UringStream } from "../UringStream.ts";
-import { RECV_MULTISHOT } from "./table.ts";
+import { headSize, MessageStream } from "./message_stream.ts";
+import { RECV_MULTISHOT, RECVMSG_MULTISHOT } from "./table.ts";
 
 const IORING_RECV_MULTISHOT = 2;
 
@@ -93,22 +98,131 @@ export function asyncRecvMultishot(
   options: RecvMultishotOptions = {},
 ): UringStream<BufferLease> {
   const ring = ringOf(ctx, RECV_MULTISHOT);
-  const sqe = new Sqe(RECV_MULTISHOT.opcode);
-  sqe.fd = checkFd(fd, RECV_MULTISHOT);
+  const sqe = sqeFor(ring, RECV_MULTISHOT, fd);
   const { verb } = RECV_MULTISHOT;
   checkOptions(options, verb);
   const { leasesMax, onChunk } = options;
   if (onChunk !== undefined) checkFunction(onChunk, "onChunk", verb);
   const buffers = poolOf(pool, ring, RECV_MULTISHOT);
-  const { count } = buffers;
-  const max = leasesMax === undefined
-    ? Math.max(1, count >> 1)
-    : checkInteger(leasesMax, count, "leasesMax", verb, 1);
-  if (ring.shim.kio_receives_many()) sqe.ioprio = IORING_RECV_MULTISHOT;
+  const max = leasesMaxOf(leasesMax, buffers, verb);
   return startShots(
     ring,
     RECV_MULTISHOT,
     sqe,
     (entry) => new LeaseStream(buffers, entry, sqe, max, onChunk ?? null),
   );
+}
+
+/** Options of `asyncRecvmsgMultishot()`. */
+export interface RecvmsgMultishotOptions {
+  /** As for `asyncRecvMultishot()`.
+   * @default {half of the pool} */
+  leasesMax?: number | undefined;
+  /** Bytes of room for ancillary data in each buffer, 0 to 65536; for fds the
+   * length of `scmRightsSpace(count)`. What does not fit is dropped by the
+   * kernel, and fds are closed.
+   * @default {0} */
+  controlSize?: number | undefined;
+  /** Called for each message, in place of giving it to the loop, as `onChunk` of
+   * `asyncRecvMultishot()` is. The function owns the fds in the message. The
+   * stream then gives errors only. */
+  onMessage?: ((message: MessageLease) => void) | undefined;
+}
+
+const CONTROL_MAX = 65536;
+
+/**
+ * Receives messages by recvmsg(2), again and again, with one operation: each
+ * with its sender, its ancillary data and the number of bytes that did not fit.
+ * The kernel picks a buffer of the pool when one has come.
+ *
+ * A buffer begins with a head of 144 bytes and the room for ancillary data; the
+ * bytes of the message have the rest. A longer datagram is cut.
+ *
+ * It waits, stops and ends as `asyncRecvMultishot()` does. An error of a
+ * datagram that was sent before (`ECONNREFUSED` …) is a result like any other,
+ * and the stream goes on. Fds in messages that nobody has taken are closed.
+ *
+ * Before Linux 6.0 it receives by single shots, and so it does where the trial of
+ * `asyncRecvMultishot()` fails.
+ *
+ * @param ctx The context.
+ * @param fd The socket.
+ * @param pool The pool, of the same context.
+ * @param options The limit of buffers, the room for ancillary data, and the
+ * callback.
+ * @returns The messages. As the last result `ECONNRESET`, `ENOTCONN`,
+ * `ENOTSOCK`, `EBADF`, `ECANCELED`, or the error of a `sendTo()`.
+ * @throws {RangeError} If `fd` or an option is out of range, or the buffers of
+ * the pool have no room behind the head.
+ * @throws {TypeError} As `asyncRecvMultishot()`.
+ *
+ * @example Answer each datagram
+ * ```ts
+ * import {
+ *   asyncRecv, asyncRecvmsgMultishot, BufferPool, IoContext, SocketAddress,
+ *   UdpSocket, unwrap,
+ * } from "@kio/kio";
+ *
+ * using ctx = new IoContext();
+ * using pool = new BufferPool(ctx, { count: 16, size: 2048 });
+ * const local = SocketAddress.v4(0, "127.0.0.1");
+ * await using server = unwrap(UdpSocket.bind(local));
+ * await using client = unwrap(UdpSocket.connect(server.localAddress!));
+ * await client.send(ctx, new TextEncoder().encode("hello")).orThrow();
+ * const messages = asyncRecvmsgMultishot(ctx, server, pool);
+ * for await (const { bytes, address } of messages.orThrow()) {
+ *   await server.send(ctx, bytes, address).orThrow();
+ *   break;
+ * }
+ * await asyncRecv(ctx, client, new Uint8Array(5)).orThrow();
+ * ```
+ */
+export function asyncRecvmsgMultishot(
+  ctx: IoContext,
+  fd: Fd,
+  pool: BufferPool,
+  options: RecvmsgMultishotOptions = {},
+): UringStream<MessageLease> {
+  const ring = ringOf(ctx, RECVMSG_MULTISHOT);
+  const sqe = sqeFor(ring, RECVMSG_MULTISHOT, fd);
+  const { verb } = RECVMSG_MULTISHOT;
+  checkOptions(options, verb);
+  const { leasesMax, controlSize = 0, onMessage } = options;
+  checkInteger(controlSize, CONTROL_MAX, "controlSize", verb);
+  if (onMessage !== undefined) checkFunction(onMessage, "onMessage", verb);
+  const buffers = poolOf(pool, ring, RECVMSG_MULTISHOT);
+  const max = leasesMaxOf(leasesMax, buffers, verb);
+  const head = headSize(controlSize);
+  if (buffers.size <= head) {
+    throw new RangeError(
+      `Cannot ${verb}: buffers of ${buffers.size} bytes have no room behind a head of ${head}; make those of the BufferPool larger`,
+    );
+  }
+  const onChunk = (onMessage ?? null) as OnChunk | null;
+  return startShots(
+    ring,
+    RECVMSG_MULTISHOT,
+    sqe,
+    (entry) =>
+      new MessageStream(buffers, entry, sqe, max, controlSize, onChunk),
+  ) as UringStream<BufferLease> as UringStream<MessageLease>;
+}
+
+/** Makes the submission, a multishot where that can be trusted. */
+function sqeFor({ shim }: Ring, operation: Operation, fd: Fd): Sqe {
+  const sqe = new Sqe(operation.opcode);
+  sqe.fd = checkFd(fd, operation);
+  if (shim.kio_receives_many()) sqe.ioprio = IORING_RECV_MULTISHOT;
+  return sqe;
+}
+
+function leasesMaxOf(
+  given: number | undefined,
+  { count }: Pool,
+  verb: string,
+): number {
+  return given === undefined
+    ? Math.max(1, count >> 1)
+    : checkInteger(given, count, "leasesMax", verb, 1);
 }

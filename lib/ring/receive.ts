@@ -29,7 +29,7 @@ const SOCK_DGRAM = 2;
 /** IORING_OP_RECV */
 const RECV = 27;
 
-const LEASES: Values<BufferLease> = {
+export const LEASES: Values<BufferLease> = {
   of: (result, flags, stream) => (stream as LeaseStream).lease(result, flags),
   transient: new Set([EAGAIN, EINTR]),
   keep: () => {},
@@ -66,8 +66,9 @@ export class LeaseStream extends Stream<BufferLease>
     sqe: Sqe,
     leasesMax: number,
     onChunk: OnChunk | null,
+    values = LEASES,
   ) {
-    super(pool.ring, entry, sqe, LEASES, leasesMax);
+    super(pool.ring, entry, sqe, values, leasesMax);
     this.#pool = pool;
     this.#onChunk = onChunk;
     this.isBrief = true;
@@ -100,9 +101,14 @@ export class LeaseStream extends Stream<BufferLease>
       abort(this.core, "the kernel has received without a buffer");
     }
     const id = hasBuffer ? flags >>> BUFFER_SHIFT : -1;
-    const lease = new Lease(this, id, length);
+    const lease = this.make(id, length);
     if (hasBuffer) this.#pool.lend(id, lease);
     return lease;
+  }
+
+  /** Makes the lease of a buffer; -1 without one. */
+  protected make(id: number, result: number): Lease {
+    return new Lease(this, id, result);
   }
 
   takeBack({ id }: Lease): void {
@@ -213,15 +219,24 @@ export class LeaseStream extends Stream<BufferLease>
     handle: Deno.PointerObject,
     id: number,
   ): number {
-    const { opcode, fd, off } = this.sqe;
     if (this.#pool.group >= 0) return super.prepare(shim, handle, id);
     if (this.#picked < 0) {
       const poll = new Sqe(POLL_ADD);
-      poll.fd = fd;
+      poll.fd = this.sqe.fd;
       poll.opFlags = POLLIN;
       return poll.submit(shim, handle, id);
     }
-    const at = this.#picked * this.size;
+    return this.receiveAt(this.#picked * this.size, shim, handle, id);
+  }
+
+  /** Queues a single shot into the buffer that begins at `at`. */
+  protected receiveAt(
+    at: number,
+    shim: Shim,
+    handle: Deno.PointerObject,
+    id: number,
+  ): number {
+    const { opcode, fd, off } = this.sqe;
     const flags = opcode === RECV ? MSG_DONTWAIT : 0;
     const { memory, size } = this;
     return shim.kio_sqe(handle, id, opcode, fd, memory, at, size, off, flags);
@@ -245,7 +260,7 @@ export class LeaseStream extends Stream<BufferLease>
       this.core.silent++;
       this.#isStarved = true;
       this.goOn(false);
-    } else if (result === 0 && !this.#isDatagram()) this.stop();
+    } else if (result === 0 && !this.isDatagram()) this.stop();
     else super.last(result, flags);
   }
 
@@ -264,7 +279,7 @@ export class LeaseStream extends Stream<BufferLease>
   }
 
   /** Tells whether a result of 0 is an empty datagram, and no end. */
-  #isDatagram(): boolean {
+  protected isDatagram(): boolean {
     const { opcode, fd } = this.sqe;
     return opcode === RECV &&
       this.core.shim.kio_option_get(fd, SOL_SOCKET, SO_TYPE) === SOCK_DGRAM;
@@ -274,7 +289,9 @@ export class LeaseStream extends Stream<BufferLease>
     const pool = this.#pool;
     if (this.#picked >= 0) pool.giveBack(this.#picked);
     const chunks = this.#chunks;
-    for (let it = chunks.shift(); it !== null; it = chunks.shift()) it.lapse();
+    for (let it = chunks.shift(); it !== null; it = chunks.shift()) {
+      this.drop(it);
+    }
     pool.delete(this);
   }
 }

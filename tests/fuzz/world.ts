@@ -30,6 +30,7 @@ import {
   asyncRecv,
   asyncRecvExact,
   asyncRecvmsg,
+  asyncRecvmsgMultishot,
   asyncRecvMultishot,
   asyncRename,
   asyncSend,
@@ -573,7 +574,8 @@ export class World {
     const { actor, size } = action;
     const context = this.#context(action);
     const leases = new Leases(this.#own, size, actor % 3 === 0);
-    const stream = asyncRecvMultishot(context.ctx, leases.fd, context.pool, {
+    const start = size % 2 === 0 ? asyncRecvMultishot : asyncRecvmsgMultishot;
+    const stream = start(context.ctx, leases.fd, context.pool, {
       leasesMax: 1 + actor % 5,
     });
     const op: UringOp<number> = Object.assign(leases.take(stream), {

@@ -2,12 +2,14 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   asyncPoll,
   asyncRecv,
+  BufferPool,
   type Datagram,
   type DatagramError,
   type DatagramsOptions,
   IoContext,
   IPPROTO_UDP,
   link,
+  type MessageLease,
   POLLERR,
   POLLIN,
   type Result,
@@ -17,6 +19,7 @@ import {
   type UdpOptions,
   UdpSocket,
   unwrap,
+  type UringStream,
 } from "@kio/kio";
 import {
   assertCode,
@@ -475,6 +478,72 @@ kioTest(
     assertCode((await Array.fromAsync(stream))[0]!, "ECANCELED");
   },
 );
+
+// ---- datagrams() with a pool ----------------------------------------------------
+
+async function next(stream: UringStream<MessageLease>): Promise<MessageLease> {
+  const step = await stream[Symbol.asyncIterator]().next();
+  assert(step.done !== true, "the stream is over");
+  return value(step.value);
+}
+
+for (const family of FAMILIES) {
+  kioTest(
+    `datagrams() with a pool lends each datagram: ${family}`,
+    async (ctx) => {
+      using it = pair(family);
+      using pool = new BufferPool(ctx, { count: 4, size: 208 });
+      const leasesMax = 3;
+      const stream = it.server.datagrams(ctx, { pool, leasesMax });
+      for (const data of ["one", "", "longer than 8"]) {
+        value(await it.client.send(ctx, data === "" ? [] : bytes(data)));
+        const datagram = await next(stream);
+        assertEquals(text(datagram.bytes), data.slice(0, 8));
+        assertEquals(datagram.missingBytes, Math.max(0, data.length - 8));
+        assertEquals(`${datagram.address}`, `${it.client.localAddress}`);
+        // The send holds it longer than its turn.
+        const sent = it.server.send(ctx, datagram, datagram.address);
+        datagram.release();
+        if (datagram.length > 0) assertEquals(pool.stats().leased, 1);
+        value(await sent);
+        assertEquals(pool.stats().leased, 0);
+        assertEquals(
+          textOf(await it.client.receive(ctx, room())),
+          data.slice(0, 8),
+        );
+      }
+      await stream[Symbol.asyncDispose]();
+    },
+  );
+}
+
+kioTest("datagrams() with a pool tells of gro", async (ctx) => {
+  using it = pair();
+  value(it.server.setOptions({ gro: true }));
+  using pool = new BufferPool(ctx, { count: 4, size: 8192 });
+  await using stream = it.server.datagrams(ctx, { pool });
+  const data = pattern(3500);
+  value(await it.client.send(ctx, data, undefined, { segmentSize: 1000 }));
+  const { bytes: received, segmentSize } = await next(stream);
+  assertEquals([received.length, segmentSize], [3500, 1000]);
+});
+
+kioTest("datagrams() refuses a pool that makes no sense", (ctx) => {
+  using socket = bound();
+  using small = new BufferPool(ctx, { count: 1, size: 200 });
+  assertThrows(
+    () => socket.datagrams(ctx, { pool: small }),
+    RangeError,
+    "buffers of 200 bytes have no room behind a head of 200",
+  );
+  for (const pool of [null, 5, {}]) {
+    assertThrows(
+      () => socket.datagrams(ctx, { pool: pool as never }),
+      TypeError,
+      "Cannot receive messages",
+    );
+  }
+});
 
 kioTest("datagrams() is refused in link()", (ctx) => {
   using socket = bound();

@@ -37,6 +37,7 @@ import {
   asyncRecv,
   asyncRecvExact,
   asyncRecvmsg,
+  asyncRecvmsgMultishot,
   asyncRecvMultishot,
   asyncRename,
   asyncSend,
@@ -159,6 +160,13 @@ try {
   await asyncSend(ctx, left, one).orThrow();
   for await (const it of asyncRecvMultishot(ctx, right, pool).orThrow()) {
     it.sendTo(right);
+    break;
+  }
+  await asyncRecv(ctx, left, one).orThrow();
+  await using messages = new BufferPool(ctx, { count: 1, size: 256 });
+  await asyncSend(ctx, left, one).orThrow();
+  for await (const it of asyncRecvmsgMultishot(ctx, right, messages)) {
+    unwrap(it).sendTo(right);
     break;
   }
   await asyncRecv(ctx, left, one).orThrow();

@@ -35,6 +35,7 @@ const PARTS: Record<string, readonly string[]> = {
     "Datagram",
     "DatagramError",
     "DatagramsOptions",
+    "LentDatagramsOptions",
     "ListenOptions",
     "PeerCredentials",
     "Socket",

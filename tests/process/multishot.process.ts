@@ -71,6 +71,65 @@ Deno.test("asyncAcceptMultishot() closes what nobody took at the end of the isol
   assertEquals([code, signal, out], [0, null, "done\n"], err);
 });
 
+const MESSAGE_WORKER = `
+import * as kio from "@kio/kio";
+onmessage = async ({ data: { fd, how } }) => {
+  const ctx = new kio.IoContext(16);
+  const pool = new kio.BufferPool(ctx, { count: 8, size: 256 });
+  const { length: controlSize } = kio.scmRightsSpace(1);
+  const stream = kio.asyncRecvmsgMultishot(ctx, fd, pool, { controlSize });
+  await new Promise((resolve) => setTimeout(resolve, 40));
+  const { value } = stream.take();
+  postMessage(kio.parseScmRights(value.control)[0]);
+  if (how === "close") self.close();
+  if (how === "exit") Deno.exit();
+  if (how === "throw") throw new Error("on purpose");
+};
+`;
+
+const MESSAGE_SCRIPT = `
+using ctx = new kio.IoContext();
+const url = "data:text/javascript,${encodeURIComponent(MESSAGE_WORKER)}";
+for (const how of ["terminate", "close", "exit", "throw"]) {
+  const [left, right] = kio.unwrap(kio.Socket.pair("datagram"));
+  const others = [];
+  for (let i = 0; i < 4; i++) {
+    const [sent, other] = kio.unwrap(kio.Socket.pair());
+    const control = kio.scmRights([sent]);
+    const buffers = [new Uint8Array(1)];
+    kio.unwrap(await kio.asyncSendmsg(ctx, left, { buffers, control }));
+    kio.unwrap(await kio.asyncClose(ctx, sent.release()));
+    others.push(other);
+  }
+  const worker = new Worker(url, { type: "module" });
+  worker.onerror = (event) => event.preventDefault();
+  const ready = new Promise((resolve) => worker.onmessage = resolve);
+  worker.postMessage({ fd: right.fd, how });
+  const { data: taken } = await ready;
+  if (how === "terminate") worker.terminate();
+  // The worker has given it away.
+  kio.unwrap(await kio.asyncSend(ctx, taken, new Uint8Array(1)));
+  await kio.asyncClose(ctx, taken);
+  const buffer = new Uint8Array(1);
+  kio.unwrap(await kio.asyncRecv(ctx, others[0], buffer));
+  for (const other of others) {
+    const end = await kio.asyncRecv(ctx, other, buffer).withTimeout(5000);
+    if (!end.ok || end.value !== 0) throw new Error(how);
+    await other.close();
+  }
+  await Promise.all([left.close(), right.close()]);
+}
+console.log("done");
+Deno.exit();
+`;
+
+Deno.test("asyncRecvmsgMultishot() closes fds that nobody took at the end of the isolate", async () => {
+  const { code, signal, out, err } = await runScript(MESSAGE_SCRIPT, {
+    flags: ["-A"],
+  });
+  assertEquals([code, signal, out], [0, null, "done\n"], err);
+});
+
 Deno.test("a stream keeps the process alive until it ends", async () => {
   const { code, out, err } = await runScript(
     `

@@ -6,15 +6,21 @@ import "./fault_library.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import {
   asyncReadExact,
+  asyncRecvmsgMultishot,
   asyncRecvMultishot,
   asyncSendExact,
+  asyncSendmsg,
   asyncShutdown,
   BufferPool,
   type IoContext,
+  parseScmRights,
+  scmRights,
+  scmRightsSpace,
   SHUT_WR,
 } from "@kio/kio";
 import { FaultPlan, type FaultRule } from "@kio/kio/testing";
 import { kioTest, pattern, tcpPair, unixPair, value } from "../support.ts";
+import { loadShim } from "../../ffi/load.ts";
 import { runScript } from "./support.ts";
 
 // ---- the end of an isolate --------------------------------------------------------
@@ -145,6 +151,52 @@ for (const mask of ["BUFFER_RING", "RECV_MULTISHOT"]) {
   });
 }
 
+const MESSAGES = `
+const ctx = new kio.IoContext();
+const pool = new kio.BufferPool(ctx, { count: 4, size: 256 });
+const local = kio.SocketAddress.v4(0, "127.0.0.1");
+const server = kio.unwrap(kio.UdpSocket.bind(local));
+const client = kio.unwrap(kio.UdpSocket.connect(server.localAddress));
+const stream = kio.asyncRecvmsgMultishot(ctx, server, pool).orThrow();
+const before = ctx.stats().submissions;
+let i = 0;
+const send = () => client.send(ctx, new Uint8Array(i).fill(i)).orThrow();
+await send();
+for await (const { bytes, address, missingBytes } of stream) {
+  const isWhole = bytes.length === Math.min(i, 112) &&
+    bytes.every((it) => it === i) && missingBytes === i - bytes.length &&
+    String(address) === String(client.localAddress);
+  if (!isWhole) throw new Error("message " + i);
+  if (i++ === 120) break;
+  await send();
+}
+const count = ctx.stats().submissions - before;
+const [left, right] = kio.unwrap(kio.Socket.pair());
+kio.unwrap(await kio.asyncSend(ctx, left, new Uint8Array(1000)));
+kio.unwrap(await kio.asyncShutdown(ctx, left, kio.SHUT_WR));
+let total = 0;
+for await (const it of kio.asyncRecvmsgMultishot(ctx, right, pool).orThrow()) {
+  total += it.length;
+}
+console.log(JSON.stringify({ free: pool.stats().free, count, total }));
+ctx[Symbol.dispose]();
+`;
+
+for (const mask of ["BUFFER_RING", "RECV_MULTISHOT"]) {
+  Deno.test(`asyncRecvmsgMultishot() does without ${mask}`, async () => {
+    const { code, out, err } = await runScript(
+      `import { FaultPlan } from "@kio/kio/testing"; FaultPlan.load(); ${MESSAGES}`,
+      { flags: ["--allow-ffi"], env: { KIO_MASK: mask } },
+    );
+    assertEquals(code, 0, err);
+    assertMatch(err, new RegExp(`^kio: ${mask} hidden [1-9]`));
+    const { free, count, total } = JSON.parse(out);
+    assertEquals([free, total], [4, 1000]);
+    // For each a send and a single shot.
+    assert(count >= 242, `${count} submissions`);
+  });
+}
+
 // ---- broken invariants -------------------------------------------------------------
 
 /** Completions that cannot come from a kernel that works. */
@@ -177,6 +229,43 @@ for (const [what, [completion, message]] of Object.entries(IMPOSSIBLE)) {
     );
     assertEquals(signal, "SIGABRT", err);
     assertMatch(err, message);
+  });
+}
+
+/** Fields of a struct io_uring_recvmsg_out: an offset and a number. */
+const WRONG_HEADS = {
+  "a length beyond the name": [0, 129],
+  "a length beyond the control data": [4, 25],
+  "more bytes than it had": [8, 63],
+} as const;
+
+for (const [what, [at, number]] of Object.entries(WRONG_HEADS)) {
+  Deno.test(`a message with ${what}: the process ends`, async () => {
+    const { signal, err } = await runScript(
+      `
+      const ctx = new kio.IoContext();
+      const pool = new kio.BufferPool(ctx, { count: 4, size: 256 });
+      const memory = pool[Object.getOwnPropertySymbols(pool)[0]].memory;
+      const [, right] = kio.unwrap(kio.Socket.pair("datagram"));
+      const controlSize = 24;
+      const stream = kio.asyncRecvmsgMultishot(ctx, right, pool, { controlSize });
+      const head = new DataView(memory.buffer, memory.byteOffset + 3 * 256);
+      head.setUint32(8, 64, true);
+      stream.more(144 + 24 + 64, 1 | 3 << 16);
+      const { value } = stream.take();
+      if (value.length !== 64 || value.missingBytes !== 0) throw "length";
+      value.release();
+      await kio.asyncSleep(ctx, 1);
+      head.setUint32(8, 64, true);
+      head.setUint32(${at}, ${number}, true);
+      stream.more(144 + 24 + 64, 1 | 3 << 16);
+      console.log("survived");
+      Deno.exit();
+      `,
+      { flags: ["--allow-ffi"] },
+    );
+    assertEquals(signal, "SIGABRT", err);
+    assertMatch(err, /^kio: the kernel has received a wrong message\n/);
   });
 }
 
@@ -234,6 +323,57 @@ const HARMLESS: Record<string, FaultRule[]> = {
     { operation: "enter", fault: "error", code: "EAGAIN", probability: 0.2 },
   ],
 };
+
+/** Datagrams and their fds. */
+async function messages(ctx: IoContext): Promise<void> {
+  using pair = unixPair("datagram");
+  using pool = new BufferPool(ctx, { count: 8, size: 256 });
+  const { length: controlSize } = scmRightsSpace(1);
+  const stream = asyncRecvmsgMultishot(ctx, pair.right, pool, { controlSize });
+  const send = async () => {
+    for (let i = 1; i <= 40; i++) {
+      const buffers = [pattern(i)];
+      const control = i % 3 === 0 ? scmRights([pair.left]) : undefined;
+      value(await asyncSendmsg(ctx, pair.left, { buffers, control }));
+    }
+  };
+  const sent = send();
+  let count = 0;
+  for await (const { bytes, control } of stream.orThrow()) {
+    assertEquals(bytes, pattern(++count));
+    const fds = parseScmRights(control);
+    assertEquals(fds.length, count % 3 === 0 ? 1 : 0);
+    for (const fd of fds) loadShim().kio_fd_close(fd);
+    if (count === 40) break;
+  }
+  await sent;
+  const { free, leased, starved } = pool.stats();
+  assertEquals([free, leased, starved], [8, 0, 0]);
+}
+
+for (const [what, rules] of Object.entries(HARMLESS)) {
+  if (rules.some(({ operation }) => operation === "send")) continue;
+  kioTest(`streams of messages live with ${what}`, async (ctx) => {
+    for (let seed = 1; seed <= 5; seed++) {
+      const own = rules.map((rule): FaultRule =>
+        rule.operation === "recv"
+          ? { ...rule, operation: "recvmsg", probability: 1, times: 3 }
+          : rule
+      );
+      using plan = FaultPlan.install({ seed, rules: own });
+      await messages(ctx);
+      assert(plan.injectedCount > 0);
+    }
+  });
+}
+
+kioTest("asyncRecvmsgMultishot() goes on with single shots", async (ctx) => {
+  using plan = FaultPlan.install({
+    rules: [{ operation: "recvmsg", fault: "error", code: "EINVAL", nth: 1 }],
+  });
+  await messages(ctx);
+  assertEquals(plan.injectedCount, 1);
+});
 
 for (const [what, rules] of Object.entries(HARMLESS)) {
   for (const isTcp of [false, true]) {

@@ -85,8 +85,8 @@ const queueMax = argument(
 );
 
 /** A pool of a context, and values that are none of it. */
-function pool(ctx: IoContext): Argument {
-  const good = new kio.BufferPool(ctx, { count: 4, size: 64 });
+function pool(ctx: IoContext, size = 64): Argument {
+  const good = new kio.BufferPool(ctx, { count: 4, size });
   const closed = new kio.BufferPool(ctx, { count: 1, size: 1 });
   closed[Symbol.dispose]();
   return argument("pool", good, [undefined, ...bad.NO_NUMBERS, 5, closed]);
@@ -96,6 +96,12 @@ const leasesMax = argument("options", { leasesMax: 2 }, [
   ...bad.NO_OPTIONS,
   ...[0, -1, 1.5, 5, "1"].map((leasesMax) => ({ leasesMax })),
   ...[null, 5, "f", {}].map((onChunk) => ({ onChunk })),
+]);
+const messages = argument("options", { leasesMax: 2, controlSize: 24 }, [
+  ...bad.NO_OPTIONS,
+  ...[0, -1, 1.5, 5, "1"].map((leasesMax) => ({ leasesMax })),
+  ...[-1, 1.5, "1", 256, 65537].map((controlSize) => ({ controlSize })),
+  ...[null, 5, "f", {}].map((onMessage) => ({ onMessage })),
 ]);
 const index = (good: number) =>
   argument("index", good, [...bad.NO_NUMBER_31, 65536, { fd: 5 }]);
@@ -557,6 +563,13 @@ export const SAMPLES: Readonly<Record<string, Sample>> = {
     start: first(kio.asyncRecvMultishot),
     works: ({ ready }, ctx) => [fd(ready), pool(ctx), leasesMax],
     waits: ({ quiet }, ctx) => [fd(quiet), pool(ctx), leasesMax],
+    isLink: false,
+    isStream: true,
+  },
+  RECVMSG_MULTISHOT: {
+    start: first(kio.asyncRecvmsgMultishot),
+    works: ({ ready }, ctx) => [fd(ready), pool(ctx, 256), messages],
+    waits: ({ quiet }, ctx) => [fd(quiet), pool(ctx, 256), messages],
     isLink: false,
     isStream: true,
   },
