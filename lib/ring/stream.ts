@@ -297,6 +297,7 @@ export class Stream<T> implements UringStream<T>, Consumed<T>, Shots {
     } else if (result < 0 && !(result === -ECANCELED && this.#pausing)) {
       if (!this.#values.transient.has(-result)) return this.conclude(result);
       if (result !== -EAGAIN && result !== -EINTR) {
+        this.core.tally.addError(-result);
         this.#held++;
         this.#fail(failureOf(this.#operation, -result));
       }

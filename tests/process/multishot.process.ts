@@ -222,6 +222,7 @@ for (const code of ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "ECONNABORTED"]) {
         rules: [{ operation: "accept", fault: "error", code, nth: 1 }],
       });
       assertEquals(await accepted(ctx, 5), [code]);
+      assertEquals(ctx.stats().errors[code], 1);
     },
   );
 }
