@@ -14,6 +14,7 @@ import {
   POLLIN,
   POLLOUT,
   SO_TYPE,
+  SOCK_STREAM,
   SOL_SOCKET,
 } from "../lib/constants.ts";
 import { EAGAIN, EINTR, ESPIPE } from "../lib/errno.ts";
@@ -173,8 +174,6 @@ export function asyncReadExact(
 
 /** Sets the fields of the next submission but for those of the buffer. */
 export type Prepare = (moved: number, isStream: boolean) => void;
-
-const SOCK_STREAM = 1;
 
 /** A transfer that fills or sends a buffer. */
 export class ExactTransfer extends Waiting implements Transfer {

@@ -1,6 +1,7 @@
 import { loadShim } from "../ffi/load.ts";
 import {
   type BufferLike,
+  checkBoolean,
   checkBuffer,
   checkFd,
   checkInteger,
@@ -29,6 +30,7 @@ import type { MessageLease } from "../lib/MessageLease.ts";
 import { bytesFor, held, isLease } from "../lib/ops/held.ts";
 import { controlMessage } from "../lib/ops/cmsg.ts";
 import { startMessage } from "../lib/ops/msghdr.ts";
+import { queueMaxOf } from "../lib/ops/queue_max.ts";
 import { RECVMSG, SENDMSG } from "../lib/ops/table.ts";
 import { failure, type Result, success } from "../lib/result.ts";
 import { start, startStream } from "../lib/ring/start.ts";
@@ -57,7 +59,6 @@ import type {
 } from "./udp_options.ts";
 
 const SIZE_MAX = 65535;
-const QUEUE_MAX = 65536;
 const INT_MAX = 2 ** 31 - 1;
 /** Bytes of the datagram that come with an error: more than ICMP returns. */
 const CAUSE_SIZE = 2048;
@@ -283,9 +284,9 @@ export class UdpSocket extends Socket {
       const lent = { leasesMax, controlSize: CONTROL_SIZE };
       return asyncRecvmsgMultishot(ctx, this, pool, lent);
     }
-    const { bufferSize = SIZE_MAX, queueMax = 64 } = options;
+    const { bufferSize = SIZE_MAX } = options;
     checkInteger(bufferSize, SIZE_MAX, "bufferSize", verb, 1);
-    checkInteger(queueMax, QUEUE_MAX, "queueMax", verb, 1);
+    const queueMax = queueMaxOf(options, RECVMSG);
     const buffer = new Uint8Array(bufferSize);
     const receiving = receivingOf(ring, fd, buffer, MSG_TRUNC);
     const values = datagramsIn(receiving, buffer);
@@ -412,7 +413,9 @@ function open(
     );
   }
   const { reuseAddr = false, reusePort = false, ipv6Only = false } = options;
-  checkBooleans({ reuseAddr, reusePort, ipv6Only }, verb);
+  checkBoolean(reuseAddr, "reuseAddr", verb);
+  checkBoolean(reusePort, "reusePort", verb);
+  checkBoolean(ipv6Only, "ipv6Only", verb);
   const fd = openSocket(family, "datagram");
   if (fd < 0) return failure(-fd, `${verb} to ${address}`);
   const socket = new UdpSocket(fd);
@@ -436,13 +439,4 @@ function open(
     throw error;
   }
   return success(socket);
-}
-
-function checkBooleans(options: Record<string, unknown>, verb: string): void {
-  for (const [name, given] of Object.entries(options)) {
-    if (typeof given === "boolean") continue;
-    throw new TypeError(
-      `Cannot ${verb}: ${name} must be a boolean, got ${typeof given}`,
-    );
-  }
 }

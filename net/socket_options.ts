@@ -1,6 +1,6 @@
 /** Options of sockets that have a type: a row each, with its place and range. */
 import { loadShim } from "../ffi/load.ts";
-import { checkInteger, checkText } from "../lib/check.ts";
+import { checkBoolean, checkInteger, checkText } from "../lib/check.ts";
 import {
   AF_INET6,
   IP_MULTICAST_IF,
@@ -200,10 +200,7 @@ function valueOf(
     checkInteger(bytes.length, NAME_SIZE - 1, `bytes of ${name}`, verb, 1);
     return bytes;
   }
-  if (typeof value === "boolean") return value ? 1 : 0;
-  throw new TypeError(
-    `Cannot ${verb}: ${name} must be a boolean, got ${typeof value}`,
-  );
+  return checkBoolean(value, name, verb) ? 1 : 0;
 }
 
 /** Sets one option by setsockopt(2). */

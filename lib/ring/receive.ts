@@ -4,9 +4,14 @@
  */
 import type { Shim } from "../../ffi/load.ts";
 import type { BufferLease } from "../BufferLease.ts";
-import { MSG_DONTWAIT, POLLIN } from "../constants.ts";
+import {
+  MSG_DONTWAIT,
+  POLLIN,
+  SO_TYPE,
+  SOCK_DGRAM,
+  SOL_SOCKET,
+} from "../constants.ts";
 import { EAGAIN, EINTR, ENOBUFS } from "../errno.ts";
-import { SO_TYPE, SOL_SOCKET } from "../constants.ts";
 import type { Afterwards } from "./core.ts";
 import { abort } from "./dump.ts";
 import type { Entry } from "./entry.ts";
@@ -23,8 +28,6 @@ const BUFFER_SHIFT = 16;
 
 /** IOSQE_BUFFER_SELECT */
 const IOSQE_BUFFER_SELECT = 1 << 5;
-
-const SOCK_DGRAM = 2;
 
 /** IORING_OP_RECV */
 const RECV = 27;
