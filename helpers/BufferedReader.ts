@@ -1,17 +1,19 @@
 import { checkBounds, checkInteger, checkOptions } from "../lib/check.ts";
-import { EMSGSIZE, ENODATA, ETIMEDOUT } from "../lib/errno.ts";
+import { ECANCELED, EMSGSIZE, ENODATA, ETIMEDOUT } from "../lib/errno.ts";
 import { READ_BUFFERED } from "../lib/ops/table.ts";
-import { pin } from "../lib/pin.ts";
 import {
   type Failure,
   failureOf,
   type Result,
   success,
 } from "../lib/result.ts";
+import type { BufferLease } from "../lib/BufferLease.ts";
 import type { BoundOptions } from "../lib/ring/bounds.ts";
+import type { UringStream } from "../lib/UringStream.ts";
+import { LeaseSource, sourceOf } from "./lease_source.ts";
+import { ReaderMemory } from "./reader_memory.ts";
 import type { ByteSource } from "./transport.ts";
 
-const SIZE_FIRST = 4096;
 const SIZE_MAX = 2 ** 16;
 const SIZE_LIMIT = 2 ** 30;
 const MARK_MAX = 256;
@@ -23,8 +25,8 @@ const LINE_FEED = new Uint8Array([10]);
 
 /** Options of a `BufferedReader`. */
 export interface BufferedReaderOptions {
-  /** Bytes that it holds at most, 1 to 2^30. Nothing larger can be read in one
-   * piece.
+  /** Bytes that its memory holds at most, 1 to 2^30. Nothing larger can be read
+   * in one piece.
    * @default {65536} */
   sizeMax?: number | undefined;
 }
@@ -67,40 +69,43 @@ export interface UntilOptions extends BoundOptions {
  * ```
  */
 export class BufferedReader {
-  readonly #source: ByteSource;
+  readonly #source: ByteSource | LeaseSource;
   readonly #sizeMax: number;
-  #memory: Uint8Array<ArrayBuffer>;
-  /** The bytes that are there are from here to `#to`. */
-  #from = 0;
-  #to = 0;
+  readonly #memory: ReaderMemory;
+  /** The last result of a stream of leases. */
+  #ended: Failure | undefined = undefined;
   #isBusy = false;
 
   /**
    * Reads from a source, which stays the caller's.
    *
-   * @param source A `Transport`, or anything that receives. Who receives from it
-   * as well takes bytes of messages.
+   * A stream of leases is `asyncRecvMultishot()`: a connection that waits has no
+   * memory then. A result that came in one buffer of the pool is a view of that.
+   * Others are put together. When the stream is left or disposed of, what was not
+   * given yet is lost.
+   *
+   * @param source A `Transport`, anything that receives, or a stream of leases
+   * without a callback. Who receives from it as well takes bytes of messages.
    * @param options The limit of the memory.
    * @throws {RangeError} If `sizeMax` is out of range.
    * @throws {TypeError} If an argument has the wrong type.
    */
-  constructor(source: ByteSource, options: BufferedReaderOptions = {}) {
+  constructor(
+    source: ByteSource | UringStream<BufferLease>,
+    options: BufferedReaderOptions = {},
+  ) {
     checkOptions(options, VERB);
     const { sizeMax = SIZE_MAX } = options;
     checkInteger(sizeMax, SIZE_LIMIT, "sizeMax", VERB, 1);
-    if (typeof source?.recv !== "function") {
-      throw new TypeError(
-        `Cannot ${VERB}: expected a source that has recv(), as a SocketTransport, got ${typeof source}`,
-      );
-    }
-    this.#source = source;
+    this.#source = sourceOf(source);
     this.#sizeMax = sizeMax;
-    this.#memory = pin(new Uint8Array(Math.min(SIZE_FIRST, sizeMax)));
+    this.#memory = new ReaderMemory(sizeMax);
   }
 
-  /** Bytes that are there, and that no call has given yet. */
+  /** Bytes that are there, and that no call has given yet. Leases that wait in a
+   * stream are not counted. */
   get buffered(): number {
-    return this.#to - this.#from;
+    return this.#memory.length + this.#memory.behind;
   }
 
   /**
@@ -113,7 +118,7 @@ export class BufferedReader {
    * was a part. `ETIMEDOUT`, `ECANCELED`, and the errors of the source.
    * @throws {RangeError} If `count` or `timeoutMs` is out of range.
    * @throws {TypeError} If an option has the wrong type, or another call is not
-   * over.
+   * over. Its promise rejects so if the stream of leases was left.
    */
   exactly(
     count: number,
@@ -121,11 +126,7 @@ export class BufferedReader {
   ): Promise<Result<Uint8Array<ArrayBuffer>>> {
     checkInteger(count, Number.MAX_SAFE_INTEGER, "count", VERB);
     checkBounds(options, VERB);
-    return this.#wait(
-      () => this.buffered < count ? undefined : this.#give(count, 0),
-      count,
-      options,
-    );
+    return this.#wait(() => this.#giveExactly(count), count, options);
   }
 
   /**
@@ -138,8 +139,7 @@ export class BufferedReader {
    */
   takeExactly(count: number): Uint8Array<ArrayBuffer> | undefined {
     checkInteger(count, Number.MAX_SAFE_INTEGER, "count", VERB);
-    this.#checkFree();
-    return this.buffered < count ? undefined : this.#give(count, 0);
+    return this.#now(() => this.#giveExactly(count));
   }
 
   /**
@@ -159,10 +159,11 @@ export class BufferedReader {
     checkInteger(count, Number.MAX_SAFE_INTEGER, "count", VERB);
     checkBounds(options, VERB);
     return this.#wait(
-      () =>
-        this.buffered < count
-          ? undefined
-          : this.#memory.subarray(this.#from, this.#to),
+      () => {
+        if (this.#memory.length < count || count > this.#sizeMax) return;
+        while (this.#memory.join());
+        return this.#memory.show();
+      },
       count,
       options,
     );
@@ -189,17 +190,15 @@ export class BufferedReader {
   ): Promise<Result<Uint8Array<ArrayBuffer>>> {
     const bytes = markOf(mark);
     checkBounds(options, VERB);
-    const { max = this.#sizeMax - bytes.length } = options;
+    const roomMax = this.#sizeMax - bytes.length;
+    const { max = roomMax } = options;
     checkInteger(max, SIZE_LIMIT, "max", VERB);
-    // What was searched once is not searched again.
-    let searched = 0;
-    const take = () => {
-      const at = this.#find(bytes, searched);
-      searched = Math.max(0, this.buffered - bytes.length + 1);
-      return at < 0 || at > max ? undefined : this.#give(at, bytes.length);
-    };
-    const enough = Math.min(max + bytes.length, this.#sizeMax);
-    return this.#wait(take, enough, options);
+    const most = Math.min(max, roomMax);
+    return this.#wait(
+      this.#upTo(bytes, most),
+      Math.min(max + bytes.length, this.#sizeMax),
+      options,
+    );
   }
 
   /**
@@ -213,9 +212,7 @@ export class BufferedReader {
    */
   takeUntil(mark: string | Uint8Array): Uint8Array<ArrayBuffer> | undefined {
     const bytes = markOf(mark);
-    this.#checkFree();
-    const at = this.#find(bytes, 0);
-    return at < 0 ? undefined : this.#give(at, bytes.length);
+    return this.#now(this.#upTo(bytes, this.#sizeMax - bytes.length));
   }
 
   /**
@@ -233,8 +230,10 @@ export class BufferedReader {
     const read = await this.until(LINE_FEED, options);
     if (read.ok) return success(textOf(read.value));
     if (read.error.errno !== ENODATA) return read;
-    if (this.buffered === 0) return success(undefined);
-    return success(textOf(this.#give(this.buffered, 0)));
+    const { length } = this.#memory;
+    return success(
+      length === 0 ? undefined : textOf(this.#memory.give(length, 0)),
+    );
   }
 
   /**
@@ -292,17 +291,53 @@ export class BufferedReader {
         `Cannot unread: ${count} bytes would be more than sizeMax, ${this.#sizeMax}; raise it`,
       );
     }
-    if (this.#from < bytes.length) this.#move(count, bytes.length);
-    this.#from -= bytes.length;
-    this.#memory.set(bytes, this.#from);
+    this.#memory.unread(bytes);
   }
 
-  /** Gives the first bytes, and drops some behind them. */
-  #give(count: number, dropped: number): Uint8Array<ArrayBuffer> {
-    const { buffer } = this.#memory;
-    const bytes = new Uint8Array(buffer, this.#from, count);
-    this.#from += count + dropped;
-    return bytes;
+  #giveExactly(count: number): Uint8Array<ArrayBuffer> | undefined {
+    const isThere = this.#memory.length >= count && count <= this.#sizeMax;
+    return isThere ? this.#memory.give(count, 0) : undefined;
+  }
+
+  /** Gives the bytes before a mark, when it comes after `most` bytes at most. */
+  #upTo(mark: Uint8Array, most: number) {
+    // What was searched once is not searched again.
+    let searched = 0;
+    return () => {
+      const at = this.#memory.find(mark, searched);
+      searched = Math.max(0, this.#memory.length - mark.length + 1);
+      const isThere = at >= 0 && at <= most;
+      return isThere ? this.#memory.give(at, mark.length) : undefined;
+    };
+  }
+
+  /** Gives what `take` has without waiting. */
+  #now<T>(take: () => T | undefined): T | undefined {
+    this.#checkFree();
+    for (;;) {
+      const taken = take();
+      if (taken !== undefined || !this.#more()) return taken;
+    }
+  }
+
+  /** Adds bytes that are there already. Returns false if there are none. */
+  #more(): boolean {
+    if (this.#memory.join()) return true;
+    const source = this.#source;
+    const isFull = this.#memory.length >= this.#sizeMax;
+    if (isFull || !(source instanceof LeaseSource)) return false;
+    // The turn of the stream takes the lease away.
+    if (source.isFree) this.#memory.detach();
+    const result = source.take();
+    return result !== undefined && this.#accept(result) === undefined;
+  }
+
+  /** Takes the result of a stream. Returns its failure. */
+  #accept(result: Result<BufferLease>): Failure | undefined {
+    if (!result.ok) return this.#ended = result;
+    this.#memory.detach();
+    this.#memory.lend(result.value);
+    return undefined;
   }
 
   /** Gives what `take` has, at once or when something was received. */
@@ -332,13 +367,15 @@ export class BufferedReader {
     this.#isBusy = true;
     try {
       for (;;) {
-        if (this.buffered >= enough || enough > this.#sizeMax) {
+        if (this.#memory.length >= enough || enough > this.#sizeMax) {
           return failureOf(READ_BUFFERED, EMSGSIZE);
         }
         // A peer that is never slow would hide that the time is over.
         if (leftMs < 0) return failureOf(READ_BUFFERED, ETIMEDOUT);
-        const failure = await this.#receive(leftMs, signal);
-        if (failure !== undefined) return failure;
+        if (!this.#more()) {
+          const failure = await this.#receive(leftMs, signal);
+          if (failure !== undefined) return failure;
+        }
         const taken = take();
         if (taken !== undefined) return success(taken);
         if (isTimed) leftMs = endMs - performance.now();
@@ -348,52 +385,33 @@ export class BufferedReader {
     }
   }
 
-  /** Receives something more. Returns a failure if nothing came. */
+  /** Receives something more. Returns a failure if nothing comes any more. */
   async #receive(
     timeoutMs: number,
     signal: AbortSignal | undefined,
   ): Promise<Failure | undefined> {
-    // Else there would be less and less room, and messages in ever more parts.
-    if (this.buffered === 0) this.#from = this.#to = 0;
-    if (this.#to === this.#memory.length) this.#makeRoom();
-    const room = this.#memory.subarray(this.#to);
-    const received = await this.#source.recv(room, {
+    const source = this.#source;
+    if (source instanceof LeaseSource) {
+      if (this.#ended !== undefined) return this.#ended;
+      const step = await source.next(timeoutMs, signal);
+      if (step === null) {
+        return signal?.aborted
+          ? failureOf(READ_BUFFERED, ECANCELED)
+          : undefined;
+      }
+      return step.done
+        ? failureOf(READ_BUFFERED, ENODATA)
+        : this.#accept(step.value);
+    }
+    const room = this.#memory.room();
+    const received = await source.recv(room, {
       timeoutMs: timeoutMs === Infinity ? undefined : timeoutMs,
       signal,
     });
     if (!received.ok) return received;
     checkInteger(received.value, room.length, "bytes received", VERB);
-    this.#to += received.value;
+    this.#memory.filled(received.value);
     return received.value > 0 ? undefined : failureOf(READ_BUFFERED, ENODATA);
-  }
-
-  /** Makes room behind the bytes that are there. Memory grows as bytes come, and
-   * not because a peer says how many will. */
-  #makeRoom(): void {
-    const { length } = this.#memory;
-    const isRoomy = this.#from >= length / 2 || length === this.#sizeMax;
-    this.#move(isRoomy ? length : Math.min(2 * length, this.#sizeMax), 0);
-  }
-
-  /** Moves the bytes that are there to a place in memory of that size. */
-  #move(size: number, at: number): void {
-    const { buffered } = this;
-    const bytes = this.#memory.subarray(this.#from, this.#to);
-    if (size > this.#memory.length) {
-      this.#memory = pin(new Uint8Array(size));
-      this.#memory.set(bytes, at);
-    } else this.#memory.copyWithin(at, this.#from, this.#to);
-    this.#from = at;
-    this.#to = at + buffered;
-  }
-
-  #find(mark: Uint8Array, from: number): number {
-    const there = this.#memory.subarray(this.#from, this.#to);
-    for (let at = from;; at++) {
-      at = there.indexOf(mark[0]!, at);
-      if (at < 0 || at + mark.length > there.length) return -1;
-      if (mark.every((byte, i) => there[at + i] === byte)) return at;
-    }
   }
 
   #checkFree(): void {

@@ -1620,9 +1620,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "the memory of a reader cannot be taken away",
-    file: "helpers/BufferedReader.ts",
-    from: "pin(new Uint8Array(Math.min(SIZE_FIRST, sizeMax)));",
-    to: "new Uint8Array(Math.min(SIZE_FIRST, sizeMax));",
+    file: "helpers/reader_memory.ts",
+    from: "pin(new Uint8Array(Math.max(roomy, at + piece.length)));",
+    to: "new Uint8Array(Math.max(roomy, at + piece.length));",
     tests: ["tests/helpers/buffered_reader_test.ts"],
   },
   {
@@ -2393,5 +2393,35 @@ export const MUTANTS: readonly Mutant[] = [
     from: "type === SOCK_DGRAM ? DATAGRAM_ERRORS : LEASES.transient",
     to: "LEASES.transient",
     tests: ["tests/lib/recvmsg_multishot_test.ts"],
+  },
+  {
+    rule:
+      "bytes that go back to a reader are not overwritten by those of a lease",
+    file: "helpers/reader_memory.ts",
+    from: "      bytes = bytes.slice();\n",
+    to: "",
+    tests: ["tests/helpers/reader_leases_test.ts"],
+  },
+  {
+    rule:
+      "a reader puts the rest of a lease aside before the stream takes it back",
+    file: "helpers/BufferedReader.ts",
+    from: "    if (source.isFree) this.#memory.detach();\n",
+    to: "",
+    tests: ["tests/helpers/reader_leases_test.ts"],
+  },
+  {
+    rule: "a lease that is larger is no message that is larger",
+    file: "helpers/BufferedReader.ts",
+    from: " && count <= this.#sizeMax;",
+    to: ";",
+    tests: ["tests/helpers/reader_leases_test.ts"],
+  },
+  {
+    rule: "the error of a stream is no end of its bytes",
+    file: "helpers/BufferedReader.ts",
+    from: "      if (this.#ended !== undefined) return this.#ended;\n",
+    to: "",
+    tests: ["tests/helpers/reader_leases_test.ts"],
   },
 ];
