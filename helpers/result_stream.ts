@@ -1,13 +1,16 @@
 import { ECANCELED, ETIMEDOUT } from "../lib/errno.ts";
 import { actionOf, exceptionOf, type Result } from "../lib/result.ts";
+import {
+  type Consumed,
+  OVER,
+  Results,
+  type Step,
+  Unwrapped,
+} from "../lib/ring/iterators.ts";
 import type { Operation } from "../lib/ring/operation.ts";
 import type { Ring } from "../lib/ring/Ring.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 import type { UringStream } from "../lib/UringStream.ts";
-
-type Step<T> = IteratorResult<Result<T>, undefined>;
-
-const OVER: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
 /** Results that wait to be taken, beyond which a stream asks for no more. */
 const QUEUE_MAX = 4096;
@@ -17,13 +20,13 @@ const QUEUE_MAX = 4096;
  * start to its last result. Its subclass has the work, and stops to ask for
  * more when the queue is full.
  */
-export abstract class ResultStream<T> implements UringStream<T> {
+export abstract class ResultStream<T> implements UringStream<T>, Consumed<T> {
   readonly #op: UringOp<void>;
   readonly #settle: (result: Result<void>) => void;
   readonly #operation: Operation;
   readonly #queue: Result<T>[] = [];
   /** Consumers that wait: only while the queue is empty. */
-  readonly #takers: ((step: Step<T>) => void)[] = [];
+  readonly #takers: ((step: Step<Result<T>>) => void)[] = [];
   readonly #ended = Promise.withResolvers<Result<void>>();
   /** The work waits for room. */
   #isPausing = false;
@@ -68,16 +71,11 @@ export abstract class ResultStream<T> implements UringStream<T> {
   }
 
   [Symbol.asyncIterator](): AsyncIterator<Result<T>, undefined> {
-    return { next: () => this.#next(), return: () => this.#leave() };
+    return new Results(this);
   }
 
   orThrow(): AsyncIterable<T> {
-    return {
-      [Symbol.asyncIterator]: () => ({
-        next: async () => this.#valueOf(await this.#next()),
-        return: () => this.#leave(),
-      }),
-    };
+    return { [Symbol.asyncIterator]: () => new Unwrapped(this) };
   }
 
   take(): Result<T> | undefined {
@@ -108,10 +106,10 @@ export abstract class ResultStream<T> implements UringStream<T> {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#leave();
+    await this.leave();
   }
 
-  #next(): Promise<Step<T>> {
+  nextResult(): Promise<Step<Result<T>>> {
     const result = this.take();
     if (result !== undefined) {
       return Promise.resolve({ done: false, value: result });
@@ -120,18 +118,18 @@ export abstract class ResultStream<T> implements UringStream<T> {
     return new Promise((resolve) => this.#takers.push(resolve));
   }
 
-  async #valueOf(step: Step<T>): Promise<IteratorResult<T, undefined>> {
-    if (step.done === true) return OVER;
-    const result = step.value;
+  async nextValue(): Promise<Step<T>> {
+    const { done, value: result } = await this.nextResult();
+    if (done) return OVER;
     if (result.ok) return { done: false, value: result.value };
-    await this.#leave();
+    await this.leave();
     const { error } = result;
     const { verb, name } = this.#operation;
     throw exceptionOf(error, actionOf(error) ?? verb, name);
   }
 
   /** Ends the stream for a consumer that takes no more. */
-  async #leave(): Promise<IteratorReturnResult<undefined>> {
+  async leave(): Promise<IteratorReturnResult<undefined>> {
     this.#left = true;
     this.#queue.length = 0;
     this.cancel();

@@ -479,7 +479,7 @@ kioTest("walk() filters as its options say", async (ctx) => {
         "/a/one.ts",
       ]],
       [{ exts: [".js", ".c"] }, ["/a/two.js"]],
-      [{ match: [/three/, /c$/] }, ["/a/b.ts/c", "/a/b.ts/three.ts"]],
+      [{ match: [/three/, /\/c$/] }, ["/a/b.ts/c", "/a/b.ts/three.ts"]],
       [{ match: [global] }, ["/a/one.ts", "/a/two.js"]],
       [{ skip: [/b\.ts/] }, ["", "/a", "/a/link.ts", "/a/one.ts", "/a/two.js"]],
       [{ skip: [/kio-folder/] }, []],
