@@ -1,6 +1,6 @@
 /** The sha256 of the C sources and of how they are compiled, at the last
  * release: `deno task digest` writes it. */
 export const DIGEST =
-  "e316eb675685ec03a8ccb8f16bb35d459207f01a7da386de4e578760d57bffc6";
+  "65a310715b7a2cef7f830feba44a77bc9ed12f5e9b917fc980757bd7ac1ff9ea";
 /** The version of that release. */
 export const VERSION = "0.1.0";

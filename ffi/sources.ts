@@ -23,6 +23,7 @@ import register from "./shim/register.c" with { type: "text" };
 import relay from "./shim/relay.c" with { type: "text" };
 import restrict from "./shim/restrict.c" with { type: "text" };
 import seams from "./shim/seams.h" with { type: "text" };
+import sendfile from "./shim/sendfile.c" with { type: "text" };
 import sqe from "./shim/sqe.c" with { type: "text" };
 import syscalls from "./shim/syscalls.c" with { type: "text" };
 import faultPlan from "./shim/test/fault_plan.c" with { type: "text" };
@@ -57,6 +58,7 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "relay.c": relay,
   "restrict.c": restrict,
   "seams.h": seams,
+  "sendfile.c": sendfile,
   "sqe.c": sqe,
   "syscalls.c": syscalls,
   "test/fault_plan.c": faultPlan,

@@ -1,7 +1,7 @@
 import type { Shim } from "../ffi/load.ts";
 import type { BoundOptions } from "../lib/ring/bounds.ts";
 import { checkFd, checkInteger, type Fd } from "../lib/check.ts";
-import { POLLOUT, SO_TYPE, SOL_SOCKET } from "../lib/constants.ts";
+import { POLLOUT, SO_TYPE, SOCK_STREAM, SOL_SOCKET } from "../lib/constants.ts";
 import { EAGAIN, ECANCELED, EINTR } from "../lib/errno.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
@@ -26,9 +26,14 @@ const STEPS_MAX = 32;
 const PIPE_SIZE = 1 << 16;
 
 /**
- * Sends a part of a file to a socket or a pipe by splice(2), through a pipe of
- * the context: no byte is copied through this process. Like an exact transfer
- * it is one operation.
+ * Sends a part of a file to a socket or a pipe by sendfile(2) or splice(2): no
+ * byte is copied through this process. Like an exact transfer it is one
+ * operation.
+ *
+ * This thread sends parts that are in the page cache, without waiting. Threads
+ * of the kernel do all else: what is on the disk, a pipe, tmpfs, NFS and overlay
+ * file systems, Linux before 6.5, and files that the process neither owns nor
+ * may write to.
  *
  * It sets `O_NONBLOCK` on a socket, so that a slow reader holds no thread of
  * the kernel. Operations of a context wait on the socket as before.
@@ -84,20 +89,26 @@ export function asyncSendfile(
   const max = Number.MAX_SAFE_INTEGER - from;
   const total = checkInteger(count, max, "count", verb);
   const { shim } = ring;
-  if (shim.kio_option_get(toFd, SOL_SOCKET, SO_TYPE) >= 0) {
-    shim.kio_nonblocking_set(toFd, true);
-  }
+  const type = shim.kio_option_get(toFd, SOL_SOCKET, SO_TYPE);
+  if (type >= 0) shim.kio_nonblocking_set(toFd, true);
+  // A ring that may not splice refuses it by itself, not by this thread.
+  const isAtOnce = type === SOCK_STREAM &&
+    ring.allowed?.[operation.opcode] !== 0;
   const pool = pipePoolOf(ring, PIPE_SIZE);
-  const transfer = new Sendfile(pool, fileFd, toFd, from, total);
+  const transfer = new Sendfile(pool, fileFd, toFd, from, total, isAtOnce);
   return startTransfer(ring, operation, fileFd, null, transfer, options, {
     otherFd: toFd,
   });
 }
 
-/** Moves bytes from a file to a socket, chain of splices by chain. */
+/** Moves bytes from a file to a socket: by calls of the shim after a poll, as
+ * long as they are in the page cache, else chain of splices by chain. */
 class Sendfile extends Waiting implements Transfer {
-  /** Bytes that have left the pipe. */
+  /** Bytes that the socket has taken. */
   moved = 0;
+  /** Calls of the shim may send, without the ring. */
+  readonly #isAtOnce: boolean;
+  #hasBegun = false;
   readonly #total: number;
   readonly #pool: PipePool;
   #pipe: PooledPipe | undefined;
@@ -113,6 +124,7 @@ class Sendfile extends Waiting implements Transfer {
     to: number,
     offset: number,
     total: number,
+    isAtOnce: boolean,
   ) {
     super(to, 0, POLLOUT);
     this.#pool = pool;
@@ -120,15 +132,45 @@ class Sendfile extends Waiting implements Transfer {
     this.#to = to;
     this.#offset = offset;
     this.#total = total;
+    this.#isAtOnce = isAtOnce;
   }
 
   get isComplete(): boolean {
     return this.moved === this.#total;
   }
 
+  override prepare(
+    shim: Shim,
+    handle: Deno.PointerObject,
+    id: number,
+  ): number {
+    const isAtStart = !this.isWaiting && this.#held === 0 && !this.isComplete;
+    if (this.#isAtOnce && isAtStart) {
+      const sent = this.#sendAtOnce(shim, handle);
+      if (sent < 0 && sent !== -EAGAIN) return sent;
+      // After 0 the ring does it.
+      if (sent !== 0 && !this.isComplete) this.waitAgain(sent > 0);
+    }
+    return super.prepare(shim, handle, id);
+  }
+
+  /** Sends what is in the page cache. It begins with a poll: until then it can
+   * be cancelled. */
+  #sendAtOnce(shim: Shim, handle: Deno.PointerObject): number {
+    if (!this.#hasBegun) {
+      this.#hasBegun = true;
+      return -EAGAIN;
+    }
+    const offset = this.#offset + this.#read;
+    const left = this.#total - this.#read;
+    const sent = shim.kio_sendfile(handle, this.#file, offset, left, this.#to);
+    if (sent > 0) this.moved = this.#read += sent;
+    return sent;
+  }
+
   submit(shim: Shim, handle: Deno.PointerObject, id: number): number {
     // Nothing to queue: it is complete.
-    if (this.#total === 0) return -ECANCELED;
+    if (this.isComplete) return -ECANCELED;
     if (this.#pipe === undefined) {
       const taken: Result<PooledPipe> = this.#pool.take();
       if (!taken.ok) return -taken.error.errno;

@@ -1,7 +1,7 @@
 import type { Shim } from "../ffi/load.ts";
 import { checkFd, type Fd } from "../lib/check.ts";
 import { POLLIN, POLLOUT, SO_TYPE, SOL_SOCKET } from "../lib/constants.ts";
-import { EACCES, EAGAIN, EINTR } from "../lib/errno.ts";
+import { EACCES, EINTR } from "../lib/errno.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import { SPLICE_ALL } from "../lib/ops/table.ts";
@@ -148,7 +148,8 @@ class SpliceAll extends Waiting implements Transfer {
     if (event === 0) return false;
     if (this.#errno !== 0) return true;
     this.waitFor(event === POLLIN ? this.#from : this.#to, event);
-    return super.advance(-EAGAIN, this.#counts[1]! > 0 ? 1 : 0);
+    this.waitAgain(this.#counts[1]! > 0);
+    return true;
   }
 
   take(): boolean {

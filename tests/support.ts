@@ -440,9 +440,10 @@ export async function tempFile(
   ctx: IoContext,
   content?: BufferLike,
   flags = 0,
+  folder = "/tmp",
 ): Promise<TempFile> {
   const fd = value(
-    await asyncOpen(ctx, "/tmp", O_TMPFILE | O_RDWR | flags, 0o600),
+    await asyncOpen(ctx, folder, O_TMPFILE | O_RDWR | flags, 0o600),
   );
   if (content !== undefined) {
     const count = value(await asyncWrite(ctx, fd, content));

@@ -441,8 +441,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a slow reader of a file holds no thread",
     file: "helpers/sendfile.ts",
-    from: "    shim.kio_nonblocking_set(toFd, true);\n",
-    to: "    void toFd;\n",
+    from: "  if (type >= 0) shim.kio_nonblocking_set(toFd, true);\n",
+    to: "",
     tests: ["tests/helpers/sendfile_test.ts"],
   },
   {
@@ -2167,8 +2167,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "splices in vain are paused",
     file: "helpers/splice_all.ts",
-    from: "this.#counts[1]! > 0 ? 1 : 0)",
-    to: "this.#counts[1]! >= 0 ? 1 : 0)",
+    from: "this.waitAgain(this.#counts[1]! > 0);",
+    to: "this.waitAgain(this.#counts[1]! >= 0);",
     tests: ["tests/process/relay.process.ts"],
   },
   {
@@ -2423,5 +2423,56 @@ export const MUTANTS: readonly Mutant[] = [
     from: "      if (this.#ended !== undefined) return this.#ended;\n",
     to: "",
     tests: ["tests/helpers/reader_leases_test.ts"],
+  },
+  {
+    rule: "this thread sends no page that the disk has",
+    file: "ffi/shim/sendfile.c",
+    from: "\treturn state.pages ==\n",
+    to: "\treturn state.pages <=\n",
+    tests: ["C sendfile_leaves_what_waits_for_the_disk_to_the_ring"],
+  },
+  {
+    rule: "this thread sends no file that cannot be read without waiting",
+    file: "ffi/shim/sendfile.c",
+    from: "if (preadv2(file, &one, 1, last, RWF_NOWAIT) != 1)",
+    to: "if (preadv2(file, &one, 1, last, 0) != 1)",
+    tests: [
+      "C sendfile_leaves_files_that_cannot_be_read_without_waiting_to_the_ring",
+    ],
+  },
+  {
+    rule: "this thread sends nothing to a socket that waits",
+    file: "ffi/shim/sendfile.c",
+    from: "if (flags < 0 || !(flags & O_NONBLOCK))",
+    to: "if (flags < 0)",
+    tests: ["C sendfile_never_waits_for_a_socket"],
+  },
+  {
+    rule: "files that are sent share the time of a step",
+    file: "ffi/shim/sendfile.c",
+    from: "\tshare = STEP_BYTES / calls;\n",
+    to: "\tshare = STEP_BYTES / (calls ? 1 : 1);\n",
+    tests: ["C sendfile_shares_a_step_among_many"],
+  },
+  {
+    rule: "a file that is cancelled at once is not sent",
+    file: "helpers/sendfile.ts",
+    from: "if (!this.#hasBegun) {",
+    to: "if (!this.#hasBegun && this.#total < 0) {",
+    tests: ["tests/helpers/sendfile_test.ts"],
+  },
+  {
+    rule: "what is left in the pipe of a file goes first",
+    file: "helpers/sendfile.ts",
+    from: "!this.isWaiting && this.#held === 0 &&",
+    to: "!this.isWaiting && this.#held >= 0 &&",
+    tests: ["tests/helpers/sendfile_test.ts"],
+  },
+  {
+    rule: "a ring that may not splice sends no file",
+    file: "helpers/sendfile.ts",
+    from: "    ring.allowed?.[operation.opcode] !== 0;\n",
+    to: "    operation.opcode !== 0;\n",
+    tests: ["tests/lib/restriction_test.ts"],
   },
 ];

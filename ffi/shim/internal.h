@@ -163,6 +163,9 @@ struct kio {
 	/* The epoll instance of the event loop, -1 when it is not known. */
 	int32_t loop_fd;
 	bool wait_armed, loop_armed;
+	/* Calls of kio_sendfile() since this entry, and those before it. */
+	uint64_t sendfile_step;
+	uint32_t sendfiles, sendfiles_before;
 	bool timer_armed;
 	double timer_deadline_ms;
 	struct __kernel_timespec timer_at;

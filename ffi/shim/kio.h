@@ -183,6 +183,11 @@ EXPORT int kio_pump(struct kio *k, double id, int file, double offset,
 EXPORT int kio_relay(struct kio *k, int from, int to, int pipe_read,
 		     int pipe_write, uint32_t size, uint32_t *counts);
 
+/* ---- sendfile.c -------------------------------------------------------- */
+
+EXPORT int kio_sendfile(struct kio *k, int file, double offset, double left,
+			int to);
+
 /* ---- cancel.c ---------------------------------------------------------- */
 
 EXPORT bool kio_retract(struct kio *k, double id);

@@ -64,6 +64,12 @@ export abstract class Waiting implements Steps {
     this.#events = events;
   }
 
+  /** Makes the next submission a poll, or a pause if polls were in vain. */
+  protected waitAgain(hasMoved: boolean): void {
+    this.#vain = hasMoved ? 1 : this.#vain + 1;
+    this.#wait = this.#vain > this.#patience ? Wait.PAUSE : Wait.POLL;
+  }
+
   /** Queues the operation, or what is left of it. */
   abstract submit(shim: Shim, handle: Deno.PointerObject, id: number): number;
 
@@ -103,8 +109,7 @@ export abstract class Waiting implements Steps {
         this.#vain = 0;
         return goesOn;
       }
-      this.#vain = step === 0 ? this.#vain + 1 : 1;
-      this.#wait = this.#vain > this.#patience ? Wait.PAUSE : Wait.POLL;
+      this.waitAgain(step > 0);
       return true;
     }
     const ends = this.#events | POLLERR | POLLHUP;

@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   asyncClose,
+  asyncFadvise,
+  asyncFsync,
   asyncFtruncate,
   asyncOpen,
   asyncPoll,
@@ -17,6 +19,7 @@ import {
   O_RDONLY,
   O_WRONLY,
   POLLIN,
+  POSIX_FADV_DONTNEED,
   type Result,
   SHUT_WR,
   type Socket,
@@ -47,13 +50,32 @@ import {
 const LARGE = 24 << 20;
 const DATA = pattern(LARGE);
 
-async function fileOf(
+type FileOf = (
   ctx: IoContext,
   data: Uint8Array<ArrayBuffer>,
-): Promise<TempFile> {
-  const file = await tempFile(ctx);
+) => Promise<TempFile>;
+
+const fileIn = (folder: string): FileOf => async (ctx, data) => {
+  const file = await tempFile(ctx, undefined, 0, folder);
   value(await asyncWriteExact(ctx, file, data));
   return file;
+};
+
+/** A file in the page cache: calls of the shim send it. */
+const fileOf = fileIn("/tmp");
+
+/** A file that always goes through the ring: tmpfs has no reads that do not
+ * wait. */
+const ringFileOf = fileIn("/dev/shm");
+
+/** A test of both ways. */
+function bothWays(
+  name: string,
+  run: (ctx: IoContext, fileOf: FileOf) => Promise<void>,
+  entries = 64,
+): void {
+  kioTest(`${name}, at once`, (ctx) => run(ctx, fileOf), { entries });
+  kioTest(`${name}, by the ring`, (ctx) => run(ctx, ringFileOf), { entries });
 }
 
 function movedOf(result: Result<number>): number {
@@ -94,39 +116,45 @@ for (
     ["unix", () => Promise.resolve(unixPair())],
   ] as [string, (ctx: IoContext) => Promise<Pair>][]
 ) {
-  kioTest(`asyncSendfile() sends all of a file, ${kind}`, async (ctx) => {
-    using pair = await open(ctx);
-    await using file = await fileOf(ctx, DATA);
-    const buffer = new Uint8Array(LARGE);
-    const [sent, got] = await Promise.all([
-      asyncSendfile(ctx, pair.left, file, 0, LARGE),
-      asyncRecvExact(ctx, pair.right, buffer),
-    ]);
-    assertEquals([value(sent), value(got)], [LARGE, LARGE]);
-    assert(buffer.every((byte, i) => byte === DATA[i]));
-    emptyPool(ctx);
-  });
+  bothWays(
+    `asyncSendfile() sends all of a file, ${kind}`,
+    async (ctx, fileOf) => {
+      using pair = await open(ctx);
+      await using file = await fileOf(ctx, DATA);
+      const buffer = new Uint8Array(LARGE);
+      const [sent, got] = await Promise.all([
+        asyncSendfile(ctx, pair.left, file, 0, LARGE),
+        asyncRecvExact(ctx, pair.right, buffer),
+      ]);
+      assertEquals([value(sent), value(got)], [LARGE, LARGE]);
+      assert(buffer.every((byte, i) => byte === DATA[i]));
+      emptyPool(ctx);
+    },
+  );
 }
 
-kioTest("asyncSendfile() sends parts of any length and place", async (ctx) => {
-  using pair = unixPair();
-  const data = pattern(1 << 20, 3);
-  await using file = await fileOf(ctx, data);
-  const random = randomOf(17);
-  const lengths = [1, 4095, 4096, 4097, 65536, 65537, 300_000];
-  for (const length of lengths) {
-    const at = random(data.length - length);
-    const buffer = new Uint8Array(length);
-    const [sent, got] = await Promise.all([
-      asyncSendfile(ctx, pair.left, file, at, length),
-      asyncRecvExact(ctx, pair.right, buffer),
-    ]);
-    assertEquals([value(sent), value(got)], [length, length]);
-    assertEquals(buffer, data.subarray(at, at + length));
-  }
-  assertEquals(value(await asyncSendfile(ctx, pair.left, file, 7, 0)), 0);
-  emptyPool(ctx);
-});
+bothWays(
+  "asyncSendfile() sends parts of any length and place",
+  async (ctx, fileOf) => {
+    using pair = unixPair();
+    const data = pattern(1 << 20, 3);
+    await using file = await fileOf(ctx, data);
+    const random = randomOf(17);
+    const lengths = [1, 4095, 4096, 4097, 65536, 65537, 300_000];
+    for (const length of lengths) {
+      const at = random(data.length - length);
+      const buffer = new Uint8Array(length);
+      const [sent, got] = await Promise.all([
+        asyncSendfile(ctx, pair.left, file, at, length),
+        asyncRecvExact(ctx, pair.right, buffer),
+      ]);
+      assertEquals([value(sent), value(got)], [length, length]);
+      assertEquals(buffer, data.subarray(at, at + length));
+    }
+    assertEquals(value(await asyncSendfile(ctx, pair.left, file, 7, 0)), 0);
+    emptyPool(ctx);
+  },
+);
 
 kioTest("asyncSendfile() sends to a pipe", async (ctx) => {
   const data = pattern(1 << 20, 4);
@@ -148,7 +176,7 @@ kioTest("asyncSendfile() sends to a pipe", async (ctx) => {
 
 kioTest("asyncSendfile() uses a pipe again", async (ctx) => {
   using pair = unixPair();
-  await using file = await fileOf(ctx, pattern(100));
+  await using file = await ringFileOf(ctx, pattern(100));
   const before = openFds();
   for (let i = 0; i < 20; i++) {
     value(await asyncSendfile(ctx, pair.left, file, 0, 100));
@@ -159,7 +187,7 @@ kioTest("asyncSendfile() uses a pipe again", async (ctx) => {
 });
 
 kioTest("asyncSendfile() keeps no more than 16 pipes", async (ctx) => {
-  await using file = await fileOf(ctx, pattern(1 << 20));
+  await using file = await ringFileOf(ctx, pattern(1 << 20));
   const before = openFds();
   const pairs = Array.from({ length: 40 }, () => unixPair());
   const inside = openFds();
@@ -180,50 +208,59 @@ kioTest("asyncSendfile() keeps no more than 16 pipes", async (ctx) => {
   assertEquals(pipes(before), 0);
 });
 
-kioTest("asyncSendfile() gives ENODATA at the end of the file", async (ctx) => {
-  using pair = unixPair();
-  await using file = await fileOf(ctx, pattern(1000));
-  const sent = await asyncSendfile(ctx, pair.left, file, 400, 1000);
-  assertCode(sent, "ENODATA");
-  assertEquals(movedOf(sent), 600);
-  const beyond = await asyncSendfile(ctx, pair.left, file, 5000, 1);
-  assertCode(beyond, "ENODATA");
-  assertEquals(movedOf(beyond), 0);
-  emptyPool(ctx);
-});
+bothWays(
+  "asyncSendfile() gives ENODATA at the end of the file",
+  async (ctx, fileOf) => {
+    using pair = unixPair();
+    await using file = await fileOf(ctx, pattern(1000));
+    const sent = await asyncSendfile(ctx, pair.left, file, 400, 1000);
+    assertCode(sent, "ENODATA");
+    assertEquals(movedOf(sent), 600);
+    const beyond = await asyncSendfile(ctx, pair.left, file, 5000, 1);
+    assertCode(beyond, "ENODATA");
+    assertEquals(movedOf(beyond), 0);
+    emptyPool(ctx);
+  },
+);
 
-kioTest("asyncSendfile() of a file that shrinks gives ENODATA", async (ctx) => {
-  using pair = unixPair();
-  await using file = await fileOf(ctx, DATA);
-  const sending = asyncSendfile(ctx, pair.left, file, 0, LARGE);
-  await turn(20);
-  value(await asyncFtruncate(ctx, file, 100));
-  const receiving = received(ctx, pair.right);
-  const sent = await sending;
-  assertCode(sent, "ENODATA");
-  await pair.left.close();
-  const got = await receiving;
-  assertEquals(got.length, movedOf(sent));
-  emptyPool(ctx);
-});
-
-kioTest("asyncSendfile() to a peer that is gone gives EPIPE", async (ctx) => {
-  for (const open of [tcpPair, () => Promise.resolve(unixPair())]) {
-    using pair = await open(ctx);
+bothWays(
+  "asyncSendfile() of a file that shrinks gives ENODATA",
+  async (ctx, fileOf) => {
+    using pair = unixPair();
     await using file = await fileOf(ctx, DATA);
     const sending = asyncSendfile(ctx, pair.left, file, 0, LARGE);
-    value(await asyncPoll(ctx, pair.right, POLLIN));
-    await pair.right.close();
+    await turn(20);
+    value(await asyncFtruncate(ctx, file, 100));
+    const receiving = received(ctx, pair.right);
     const sent = await sending;
-    assertCode(sent, "EPIPE", "ECONNRESET");
-    assert(movedOf(sent) > 0);
-  }
-  emptyPool(ctx);
-});
+    assertCode(sent, "ENODATA");
+    await pair.left.close();
+    const got = await receiving;
+    assertEquals(got.length, movedOf(sent));
+    emptyPool(ctx);
+  },
+);
 
-kioTest(
+bothWays(
+  "asyncSendfile() to a peer that is gone gives EPIPE",
+  async (ctx, fileOf) => {
+    for (const open of [tcpPair, () => Promise.resolve(unixPair())]) {
+      using pair = await open(ctx);
+      await using file = await fileOf(ctx, DATA);
+      const sending = asyncSendfile(ctx, pair.left, file, 0, LARGE);
+      value(await asyncPoll(ctx, pair.right, POLLIN));
+      await pair.right.close();
+      const sent = await sending;
+      assertCode(sent, "EPIPE", "ECONNRESET");
+      assert(movedOf(sent) > 0);
+    }
+    emptyPool(ctx);
+  },
+);
+
+bothWays(
   "asyncSendfile() that is given up leaves no byte to the next",
-  async (ctx) => {
+  async (ctx, fileOf) => {
     const secret = new Uint8Array(LARGE).fill(0xee);
     const open = new Uint8Array(LARGE).fill(0x11);
     await using secretFile = await fileOf(ctx, secret);
@@ -255,22 +292,25 @@ kioTest(
   },
 );
 
-kioTest("asyncSendfile() sends what it says, up to a timeout", async (ctx) => {
-  using pair = await tcpPair(ctx);
-  await using file = await fileOf(ctx, DATA);
-  const sent = await asyncSendfile(ctx, pair.left, file, 0, LARGE, {
-    timeoutMs: 50,
-  });
-  assertCode(sent, "ETIMEDOUT");
-  const moved = movedOf(sent);
-  assert(moved > 0 && moved < LARGE);
-  const receiving = received(ctx, pair.right);
-  await pair.left.close();
-  const got = await receiving;
-  assertEquals(got.length, moved);
-  assert(got.every((byte, i) => byte === DATA[i]));
-  emptyPool(ctx);
-});
+bothWays(
+  "asyncSendfile() sends what it says, up to a timeout",
+  async (ctx, fileOf) => {
+    using pair = await tcpPair(ctx);
+    await using file = await fileOf(ctx, DATA);
+    const sent = await asyncSendfile(ctx, pair.left, file, 0, LARGE, {
+      timeoutMs: 50,
+    });
+    assertCode(sent, "ETIMEDOUT");
+    const moved = movedOf(sent);
+    assert(moved > 0 && moved < LARGE);
+    const receiving = received(ctx, pair.right);
+    await pair.left.close();
+    const got = await receiving;
+    assertEquals(got.length, moved);
+    assert(got.every((byte, i) => byte === DATA[i]));
+    emptyPool(ctx);
+  },
+);
 
 for (
   const [kind, open] of [
@@ -278,9 +318,9 @@ for (
     ["unix", () => Promise.resolve(unixPair())],
   ] as [string, (ctx: IoContext) => Promise<Pair>][]
 ) {
-  kioTest(
+  bothWays(
     `asyncSendfile() sleeps while a peer that only receives is slow, ${kind}`,
-    async (ctx) => {
+    async (ctx, fileOf) => {
       using pair = await open(ctx);
       await using file = await fileOf(ctx, DATA);
       value(await asyncShutdown(ctx, pair.right, SHUT_WR));
@@ -303,19 +343,47 @@ for (
   );
 }
 
-kioTest("asyncSendfile() ends when its socket is closed", async (ctx) => {
-  using pair = unixPair();
-  await using file = await fileOf(ctx, DATA);
-  const sending = asyncSendfile(ctx, pair.left, file, 0, LARGE);
-  await turn(20);
-  await pair.left.close();
-  assertCode(await sending, "ECANCELED", "EPIPE");
-  emptyPool(ctx);
-});
-
 kioTest(
-  "asyncSendfile() that is cancelled at once sends nothing",
+  "asyncSendfile() goes from the ring to the page cache and back in order",
   async (ctx) => {
+    using pair = unixPair();
+    await using file = await fileOf(ctx, DATA);
+    value(await asyncFsync(ctx, file));
+    // What the ring reads is in the page cache then; some is left in the pipe.
+    const half = LARGE / 2;
+    value(await asyncFadvise(ctx, file, 0, half, POSIX_FADV_DONTNEED));
+    const sending = asyncSendfile(ctx, pair.left, file, 0, LARGE);
+    const buffer = new Uint8Array(LARGE);
+    const random = randomOf(5);
+    for (let at = 0; at < LARGE;) {
+      const piece = buffer.subarray(at, at + 1 + random(400_000));
+      at += value(await asyncRecv(ctx, pair.right, piece));
+      if (random(8) === 0) {
+        value(await asyncFadvise(ctx, file, 0, half, POSIX_FADV_DONTNEED));
+      }
+    }
+    assertEquals(value(await sending), LARGE);
+    assert(buffer.every((byte, i) => byte === DATA[i]));
+    emptyPool(ctx);
+  },
+);
+
+bothWays(
+  "asyncSendfile() ends when its socket is closed",
+  async (ctx, fileOf) => {
+    using pair = unixPair();
+    await using file = await fileOf(ctx, DATA);
+    const sending = asyncSendfile(ctx, pair.left, file, 0, LARGE);
+    await turn(20);
+    await pair.left.close();
+    assertCode(await sending, "ECANCELED", "EPIPE");
+    emptyPool(ctx);
+  },
+);
+
+bothWays(
+  "asyncSendfile() that is cancelled at once sends nothing",
+  async (ctx, fileOf) => {
     using pair = unixPair();
     await using file = await fileOf(ctx, pattern(100));
     const sending = asyncSendfile(ctx, pair.left, file, 0, 100);
@@ -334,9 +402,9 @@ kioTest(
   },
 );
 
-kioTest(
+bothWays(
   "asyncSendfile() to 500 stalled readers holds few threads",
-  async (ctx) => {
+  async (ctx, fileOf) => {
     await using file = await fileOf(ctx, pattern(4 << 20));
     // Not unix streams: Linux before 6.5 splices into those without end.
     const pairs: Pair[] = [];
@@ -376,22 +444,24 @@ kioTest(
     await Promise.all(pairs.map(({ left }) => left.close()));
     emptyPool(ctx);
   },
-  { entries: 256 },
+  256,
 );
 
 kioTest("asyncSendfile() pending when its context is closed", async () => {
   for (const how of ["dispose", "asyncDispose"]) {
-    using pair = unixPair();
-    const outer = new IoContext(16);
-    const file = await fileOf(outer, DATA);
-    const ctx = new IoContext(16);
-    const sending = asyncSendfile(ctx, pair.left, file, 0, LARGE);
-    await turn(20);
-    if (how === "dispose") ctx[Symbol.dispose]();
-    else await ctx[Symbol.asyncDispose]();
-    assertCode(await sending, "ECANCELED");
-    await file[Symbol.asyncDispose]();
-    outer[Symbol.dispose]();
+    for (const fileOf of [fileIn("/tmp"), ringFileOf]) {
+      using pair = unixPair();
+      const outer = new IoContext(16);
+      const file = await fileOf(outer, DATA);
+      const ctx = new IoContext(16);
+      const sending = asyncSendfile(ctx, pair.left, file, 0, LARGE);
+      await turn(20);
+      if (how === "dispose") ctx[Symbol.dispose]();
+      else await ctx[Symbol.asyncDispose]();
+      assertCode(await sending, "ECANCELED");
+      await file[Symbol.asyncDispose]();
+      outer[Symbol.dispose]();
+    }
   }
 });
 
@@ -399,7 +469,7 @@ kioTest("asyncSendfile() closes its pipes with its context", async () => {
   using pair = unixPair();
   const before = openFds();
   const ctx = new IoContext(16);
-  const file = await fileOf(ctx, pattern(100));
+  const file = await ringFileOf(ctx, pattern(100));
   value(await asyncSendfile(ctx, pair.left, file, 0, 100));
   await file[Symbol.asyncDispose]();
   ctx[Symbol.dispose]();
@@ -408,42 +478,49 @@ kioTest("asyncSendfile() closes its pipes with its context", async () => {
 });
 
 for (const entries of [1, 2, 4]) {
-  kioTest(`asyncSendfile() with a queue of ${entries}`, async (ctx) => {
-    using pair = unixPair();
-    const data = pattern(3 << 20, entries);
-    await using file = await fileOf(ctx, data);
-    const buffer = new Uint8Array(data.length);
-    const [sent, got] = await Promise.all([
-      asyncSendfile(ctx, pair.left, file, 0, data.length),
-      asyncRecvExact(ctx, pair.right, buffer),
-    ]);
-    assertEquals([value(sent), value(got)], [data.length, data.length]);
-    assertEquals(buffer, data);
-    emptyPool(ctx);
-  }, { entries });
-}
-
-kioTest("asyncSendfile() of 100 files at a time mixes nothing", async (ctx) => {
-  const sends = await Promise.all(
-    Array.from({ length: 100 }, async (_, i) => {
-      const data = pattern(200_000 + i, i);
-      const file = await fileOf(ctx, data);
-      const pair = unixPair();
+  bothWays(
+    `asyncSendfile() with a queue of ${entries}`,
+    async (ctx, fileOf) => {
+      using pair = unixPair();
+      const data = pattern(3 << 20, entries);
+      await using file = await fileOf(ctx, data);
       const buffer = new Uint8Array(data.length);
       const [sent, got] = await Promise.all([
         asyncSendfile(ctx, pair.left, file, 0, data.length),
         asyncRecvExact(ctx, pair.right, buffer),
       ]);
-      pair[Symbol.dispose]();
-      await file[Symbol.asyncDispose]();
-      return { sent, got, isSame: buffer.every((b, at) => b === data[at]) };
-    }),
+      assertEquals([value(sent), value(got)], [data.length, data.length]);
+      assertEquals(buffer, data);
+      emptyPool(ctx);
+    },
+    entries,
   );
-  for (const { sent, got, isSame } of sends) {
-    assert(value(sent) === value(got) && isSame);
-  }
-  emptyPool(ctx);
-});
+}
+
+bothWays(
+  "asyncSendfile() of 100 files at a time mixes nothing",
+  async (ctx, fileOf) => {
+    const sends = await Promise.all(
+      Array.from({ length: 100 }, async (_, i) => {
+        const data = pattern(200_000 + i, i);
+        const file = await fileOf(ctx, data);
+        const pair = unixPair();
+        const buffer = new Uint8Array(data.length);
+        const [sent, got] = await Promise.all([
+          asyncSendfile(ctx, pair.left, file, 0, data.length),
+          asyncRecvExact(ctx, pair.right, buffer),
+        ]);
+        pair[Symbol.dispose]();
+        await file[Symbol.asyncDispose]();
+        return { sent, got, isSame: buffer.every((b, at) => b === data[at]) };
+      }),
+    );
+    for (const { sent, got, isSame } of sends) {
+      assert(value(sent) === value(got) && isSame);
+    }
+    emptyPool(ctx);
+  },
+);
 
 kioTest("asyncSendfile() gives errors of what cannot be sent", async (ctx) => {
   using pair = unixPair();

@@ -1,0 +1,104 @@
+/*
+ * sendfile.c - sends parts of a file to a socket by sendfile(2). In the ring a
+ * splice goes to a thread of the kernel, and each link of a chain to the next
+ * one. Where neither the disk nor the socket makes it wait, this thread makes
+ * the call.
+ */
+#include "internal.h"
+
+#include <fcntl.h>
+#include <sys/sendfile.h>
+#include <sys/uio.h>
+
+/* Bytes of one call: each goes on its way before the next is made. */
+#define PIECE 65536
+/* Bytes that the calls of one step send together, if they are few. */
+#define STEP_BYTES (1 << 20)
+
+/* cachestat(2), Linux 6.5: newer than some headers. */
+#define CACHESTAT 451
+struct cache_range {
+	uint64_t offset, length;
+};
+struct cache_state {
+	uint64_t pages, dirty, writeback, evicted, recently_evicted;
+};
+
+/*
+ * Tells whether a part of a file is in the page cache, so that nothing waits
+ * for a disk. One byte read without waiting tells that the file system can do
+ * that, that the part does not end behind the file, and that its last page was
+ * read. The kernel counts the pages before that for users who may write to the
+ * file. A page may go before it is sent, as one of a program's code may.
+ */
+static bool is_cached(int file, off_t offset, uint32_t length)
+{
+	off_t page_size = sysconf(_SC_PAGESIZE), last = offset + length - 1;
+	struct cache_range range = { (uint64_t)offset, length };
+	struct cache_state state;
+	char byte;
+	struct iovec one = { &byte, 1 };
+
+	if (preadv2(file, &one, 1, last, RWF_NOWAIT) != 1)
+		return false;
+	if (syscall(CACHESTAT, file, &range, &state, 0) < 0)
+		return false;
+	return state.pages ==
+	       (uint64_t)(last / page_size - offset / page_size + 1);
+}
+
+/* Gives a call its share of the step: as many may come as in the step before. */
+static uint32_t share_of(struct kio *k)
+{
+	uint32_t calls, share;
+
+	if (k->sendfile_step != k->entries) {
+		k->sendfile_step = k->entries;
+		k->sendfiles_before = k->sendfiles;
+		k->sendfiles = 0;
+	}
+	k->sendfiles++;
+	calls = k->sendfiles > k->sendfiles_before ? k->sendfiles :
+						     k->sendfiles_before;
+	share = STEP_BYTES / calls;
+	return share < PIECE ? PIECE : share;
+}
+
+/*
+ * Sends up to `left` bytes of a file to a non-blocking socket, as far as they
+ * are in the page cache. Returns how many the socket has taken; -EAGAIN if it
+ * takes none now; 0 if the ring has to do it; or another negative errno.
+ */
+int kio_sendfile(struct kio *k, int file, double offset, double left, int to)
+{
+	uint32_t share = share_of(k), length, sent = 0;
+	off_t at = (off_t)offset;
+	int flags = fcntl(file, F_GETFL), ret = 0;
+
+	length = left < share ? (uint32_t)left : share;
+	/* O_DIRECT goes to the disk, whatever the page cache has. */
+	if (flags < 0 || flags & O_DIRECT)
+		return 0;
+	/* Who shares the socket may have made it one that waits. */
+	flags = fcntl(to, F_GETFL);
+	if (flags < 0 || !(flags & O_NONBLOCK))
+		return 0;
+	if (!is_cached(file, at, length))
+		return 0;
+	while (sent < length) {
+		uint32_t piece = length - sent < PIECE ? length - sent : PIECE;
+		uint32_t asked = piece;
+
+		ret = seam_splice(k, file, to, &asked);
+		if (!ret)
+			ret = result_of((int)sendfile(to, file, &at, asked));
+		if (ret > 0)
+			sent += (uint32_t)ret;
+		/* It takes no more, or the file has become shorter. */
+		if (ret < (int)piece)
+			break;
+	}
+	if (sent)
+		return (int)sent;
+	return ret == -EINTR ? -EAGAIN : ret;
+}
