@@ -101,6 +101,7 @@ import "./lib/ring/completion.ts";
 import "./lib/ring/driver.ts";
 import "./lib/ring/dump.ts";
 import "./lib/ring/entry.ts";
+import "./lib/ring/features.ts";
 import "./lib/ring/fixed_memory.ts";
 import "./lib/ring/iterators.ts";
 import "./lib/ring/lease.ts";

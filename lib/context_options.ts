@@ -1,6 +1,12 @@
-import { checkArray, checkInteger, checkOptions } from "./check.ts";
+import {
+  checkArray,
+  checkBoolean,
+  checkInteger,
+  checkOptions,
+} from "./check.ts";
 import { OPCODES, type RingOperation } from "./ops/rows.ts";
 import { CLOSE, POLL } from "./ops/table.ts";
+import { type Feature, FEATURE_NAMES, isFeature } from "./ring/features.ts";
 import type { RingOptions } from "./ring/opening.ts";
 
 /** Options of `new IoContext()`. */
@@ -42,6 +48,22 @@ export interface IoContextOptions {
    * @default {undefined} all operations
    */
   allow?: readonly RingOperation[] | undefined;
+  /**
+   * Switches features of the kernel off: `{ recvMultishot: false }`. What is
+   * made of them works as before, by what an older kernel has; without
+   * `directDescriptors` `reserveFiles()` fails. The variable `KIO_DISABLE` does
+   * so for all contexts of a process: names with commas between. It needs no
+   * permission.
+   * @default {{}} all that this kernel does well
+   */
+  features?:
+    | Readonly<Partial<Record<Feature, boolean | undefined>>>
+    | undefined;
+  /**
+   * Refuses to open where the kernel itself does not do all of these features.
+   * @default {[]}
+   */
+  require?: readonly Feature[] | undefined;
 }
 
 const ENTRIES_MAX = 32768;
@@ -57,12 +79,55 @@ export function ringOptionsOf(options: number | IoContextOptions): RingOptions {
     kernelWorkersMax = 64,
     trace = false,
     allow,
+    features = {},
   } = typeof options === "number" ? { entries: options } : options;
   if (entries !== undefined) checkEntries(entries, verb);
   checkInteger(operationsMax, 2 ** 24, "operationsMax", verb, 1);
   checkInteger(kernelWorkersMax, 65535, "kernelWorkersMax", verb, 1);
   const allowed = allow === undefined ? null : allowedBy(allow, verb);
-  return { entries, operationsMax, kernelWorkersMax, trace, allowed };
+  const switchedOff = switchedOffBy(features, verb);
+  return {
+    entries,
+    operationsMax,
+    kernelWorkersMax,
+    trace,
+    allowed,
+    switchedOff,
+  };
+}
+
+/** Checks the features that a context requires. */
+export function requiredBy(
+  options: number | IoContextOptions,
+): readonly Feature[] {
+  const verb = "open an IoContext";
+  const { require = [] } = typeof options === "number" ? {} : options;
+  checkArray(require, "features", verb);
+  for (const name of require) checkFeature(name, "require", verb);
+  return require;
+}
+
+/** Gives the features that are switched off. */
+function switchedOffBy(
+  features: Readonly<Record<string, unknown>>,
+  verb: string,
+): ReadonlySet<Feature> {
+  checkOptions(features, verb);
+  const names = new Set<Feature>();
+  for (const [name, isOn = true] of Object.entries(features)) {
+    const feature = checkFeature(name, "features", verb);
+    if (!checkBoolean(isOn as boolean, name, verb)) names.add(feature);
+  }
+  return names;
+}
+
+function checkFeature(name: unknown, option: string, verb: string): Feature {
+  if (isFeature(name)) return name;
+  throw new RangeError(
+    `Cannot ${verb}: ${option} has ${Deno.inspect(name)}; it takes ${
+      FEATURE_NAMES.join(", ")
+    }`,
+  );
 }
 
 /** Checks the number of entries of a submission queue. */

@@ -2130,7 +2130,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "multishot receives are used only after a trial",
     file: "lib/ops/receive_multishot.ts",
-    from: "if (shim.kio_receives_many()) ",
+    from: "if (features.uses(feature)) ",
     to: "",
     tests: ["tests/process/pool.process.ts"],
   },

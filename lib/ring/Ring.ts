@@ -9,7 +9,7 @@ import { loadShim, type Shim } from "../../ffi/load.ts";
 import { EAGAIN, EBUSY, ENOMEM } from "../errno.ts";
 import { errorOf, type Result } from "../result.ts";
 import type { UringOp } from "../UringOp.ts";
-import { cancel, cancelLater, sendCancels } from "./cancel.ts";
+import { cancel, cancelLater, cancelLive, sendCancels } from "./cancel.ts";
 import { Chain } from "./chain.ts";
 import { expire, waitUntil } from "./clock.ts";
 import { complete, report } from "./completion.ts";
@@ -23,6 +23,7 @@ import {
   SPAN,
   State,
 } from "./entry.ts";
+import { Features } from "./features.ts";
 import type { FixedMemory } from "./fixed_memory.ts";
 import { giveFds, giveMessages } from "./mail.ts";
 import { Op } from "./op.ts";
@@ -30,7 +31,7 @@ import { openRing, type RingOptions } from "./opening.ts";
 import type { Operation } from "./operation.ts";
 import type { Retained } from "./retained.ts";
 import { rings } from "./rings.ts";
-import { conclude, concludeWith, whenSettled } from "./settle.ts";
+import { conclude, concludeWith } from "./settle.ts";
 import { Starving } from "./starving.ts";
 import { type ContextStats, type PendingOperation, Tally } from "./stats.ts";
 import { Table } from "./table.ts";
@@ -64,6 +65,7 @@ export class Ring implements Core {
   readonly table: Table;
   readonly timers = new Timers();
   readonly tally = new Tally();
+  readonly features: Features;
   /** Notes where operations are started. */
   readonly tracing: boolean;
   readonly allowed: Uint8Array<ArrayBuffer> | null;
@@ -105,7 +107,8 @@ export class Ring implements Core {
     this.table = new Table(options.operationsMax);
     this.tracing = options.trace;
     this.allowed = options.allowed;
-    this.handle = openRing(this.shim, options);
+    this.features = new Features(options.switchedOff);
+    this.handle = openRing(this.shim, this.features, options);
     this.#driver = new Driver(this);
     rings.add(this);
   }
@@ -385,7 +388,7 @@ export class Ring implements Core {
   /** Cancels the operations on an fd, at once. Returns a promise of the end of
    * each. */
   cancelOn(fd: number): Promise<unknown>[] {
-    const ends = this.#cancelLive(fd);
+    const ends = cancelLive(this, fd);
     // At once, because the number may soon mean another file.
     sendCancels(this);
     return ends;
@@ -393,14 +396,7 @@ export class Ring implements Core {
 
   /** Cancels all pending operations, and waits until they are complete. */
   async cancelAll(): Promise<void> {
-    await Promise.all(this.#cancelLive());
-  }
-
-  #cancelLive(fd?: number): Promise<unknown>[] {
-    const entries = this.table.live(fd);
-    const ends = entries.map(whenSettled);
-    for (const entry of entries) cancel(this, entry);
-    return ends;
+    await Promise.all(cancelLive(this));
   }
 
   /** Cancels, drains and closes without leaving the thread. */

@@ -1,5 +1,6 @@
 import type { Shim } from "../../ffi/load.ts";
 import type { Entry } from "./entry.ts";
+import type { Features } from "./features.ts";
 import type { Starving } from "./starving.ts";
 import type { Tally } from "./stats.ts";
 import type { Table } from "./table.ts";
@@ -25,6 +26,7 @@ export interface Core {
   readonly table: Table;
   readonly timers: Timers;
   readonly tally: Tally;
+  readonly features: Features;
   /** No operation can start any more. */
   closing: boolean;
   /** Submissions queued since the last step. */

@@ -5,6 +5,7 @@
 import { shownFd } from "../DirectFd.ts";
 import type { Core } from "./core.ts";
 import { type Entry, GENERATION_MASK, Mark, State } from "./entry.ts";
+import { listLacks } from "./features.ts";
 import { sizeOf } from "./retained.ts";
 import type { PendingOperation } from "./stats.ts";
 
@@ -41,6 +42,7 @@ export function abort(core: Core, message: string): never {
   const text = [
     message,
     `kio of ${root}, Deno ${Deno.version.deno}`,
+    `without features: ${listLacks(core.features) || "none"}`,
     `${size} operations pending:${lines.join("")}\0`,
   ].join("\n");
   core.shim.kio_abort(core.handle, new TextEncoder().encode(text));
