@@ -65,6 +65,8 @@ export type {
   PooledBuffer,
   PoolStats,
 } from "./lib/ring/stats.ts";
+export type { Latencies } from "./lib/ring/latency.ts";
+export type { SlowOperation } from "./lib/ring/watch.ts";
 export type { BufferLease } from "./lib/BufferLease.ts";
 export type { MessageLease } from "./lib/MessageLease.ts";
 export { BufferPool, type BufferPoolOptions } from "./lib/BufferPool.ts";

@@ -1,6 +1,8 @@
 import {
   checkArray,
   checkBoolean,
+  checkDelay,
+  checkFunction,
   checkInteger,
   checkOptions,
 } from "./check.ts";
@@ -8,6 +10,7 @@ import { OPCODES, type RingOperation } from "./ops/rows.ts";
 import { CLOSE, POLL } from "./ops/table.ts";
 import { type Feature, FEATURE_NAMES, isFeature } from "./ring/features.ts";
 import type { RingOptions } from "./ring/opening.ts";
+import type { SlowOperation, WatchOptions } from "./ring/watch.ts";
 
 /** Options of `new IoContext()`. */
 export interface IoContextOptions {
@@ -39,6 +42,26 @@ export interface IoContextOptions {
    */
   trace?: boolean | undefined;
   /**
+   * Called once for each operation that took `slowMs` or longer, when it is
+   * complete, well or not. What is meant to wait is not slow: accepts, receives,
+   * polls, sleeps, splices, streams, and reads of what is no file. `inspect()`
+   * lists what has no end. An exception is reported like one of an event
+   * listener.
+   */
+  onSlow?: ((slow: SlowOperation) => void) | undefined;
+  /**
+   * Milliseconds from which on an operation is slow, 0 or more. They begin with
+   * its start, so a thread that computes is a reason, too.
+   * @default {100} with `onSlow`
+   */
+  slowMs?: number | undefined;
+  /**
+   * Counts how long operations take, in histograms that `stats()` has. It costs
+   * an operation some 100 ns, and 2 KiB for each function that is used.
+   * @default {false}
+   */
+  histograms?: boolean | undefined;
+  /**
    * Restricts the ring to these operations, for good: the kernel completes any
    * other with `EACCES`, and runs no link of its chain. `"recv"`, `"send"`,
    * `"accept"` … are the kernel's names, which docs/kernel-support.md lists. A
@@ -67,6 +90,7 @@ export interface IoContextOptions {
 }
 
 const ENTRIES_MAX = 32768;
+const SLOW_MS = 100;
 const OPCODES_MAX = 256;
 
 /** Checks the options of a context, or its number of entries. */
@@ -80,6 +104,9 @@ export function ringOptionsOf(options: number | IoContextOptions): RingOptions {
     trace = false,
     allow,
     features = {},
+    onSlow = null,
+    slowMs,
+    histograms = false,
   } = typeof options === "number" ? { entries: options } : options;
   if (entries !== undefined) checkEntries(entries, verb);
   checkInteger(operationsMax, 2 ** 24, "operationsMax", verb, 1);
@@ -93,7 +120,29 @@ export function ringOptionsOf(options: number | IoContextOptions): RingOptions {
     trace,
     allowed,
     switchedOff,
+    watch: watchOf(onSlow, slowMs, histograms, verb),
   };
+}
+
+/** Checks the options about times; null if there are none. */
+function watchOf(
+  onSlow: WatchOptions["onSlow"],
+  slowMs: number | undefined,
+  histograms: boolean,
+  verb: string,
+): WatchOptions | null {
+  checkBoolean(histograms, "histograms", verb);
+  if (onSlow === null) {
+    if (slowMs !== undefined) {
+      throw new TypeError(
+        `Cannot ${verb}: slowMs without onSlow reports to nobody; give both`,
+      );
+    }
+    return histograms ? { slowMs: Infinity, onSlow, histograms } : null;
+  }
+  checkFunction(onSlow, "onSlow", verb);
+  if (slowMs !== undefined) checkDelay(slowMs, "slowMs", verb);
+  return { slowMs: slowMs ?? SLOW_MS, onSlow, histograms };
 }
 
 /** Checks the features that a context requires. */

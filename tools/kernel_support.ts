@@ -25,9 +25,9 @@ of a path and of an fd, or without and with restrictions.
 const FEATURES_HEAD = `
 ## Features
 
-What operations are made of. \`KIO_DISABLE\` and the option \`features\` switch
-them off by these names, and \`require\` asks for them. "Tried" are those that
-kernels had faults in: each is used only after a trial in the same process.
+What operations are made of. \`KIO_DISABLE\` and the option \`features\` switch them
+off by these names, and \`require\` asks for them. "Tried" are those that kernels
+had faults in: each is used only after a trial in the same process.
 `;
 
 /** The oldest Linux that kio is tested with. */

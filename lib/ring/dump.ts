@@ -20,7 +20,7 @@ export function inspect(core: Core): PendingOperation[] {
     bytes: entry.extra?.lease?.length ?? sizeOf(entry.retained),
     isCancelled: (entry.marks & Mark.CANCELLED) !== 0,
     fd: Math.max(entry.fd, -1),
-    target: entry.fd < 0 ? shownFd(entry.fd) : targetOf(core, entry.fd),
+    target: targetOf(core, entry.fd),
     ageMs: Math.max(0, nowMs - entry.startedMs),
     leftMs: Math.max(0, core.timers.of(entry.slot) - nowMs),
     stack: stackOf(entry.trace),
@@ -73,7 +73,9 @@ function describe(entry: Entry): string {
   return parts.join("");
 }
 
-function targetOf({ shim }: Core, fd: number): string {
+/** Names the file of an fd, or a direct descriptor; empty for none. */
+export function targetOf({ shim }: Core, fd: number): string {
+  if (fd < 0) return shownFd(fd);
   const path = new Uint8Array(512);
   const length = shim.kio_fd_target(fd, path, path.length);
   return length < 0 ? "" : new TextDecoder().decode(path.subarray(0, length));

@@ -2,6 +2,7 @@ import { loadShim, type Shim } from "../../ffi/load.ts";
 import { ENOMEM } from "../errno.ts";
 import { errorOf, exceptionOf } from "../result.ts";
 import type { Feature, Features } from "./features.ts";
+import type { WatchOptions } from "./watch.ts";
 
 /** SQEs of a queue unless a program says otherwise, and where they find no
  * locked memory. */
@@ -20,6 +21,8 @@ export interface RingOptions {
   /** 1 in the places of the opcodes that may be used; null for all. */
   allowed: Uint8Array<ArrayBuffer> | null;
   switchedOff: ReadonlySet<Feature>;
+  /** Null if nobody wants to know. */
+  watch: WatchOptions | null;
 }
 
 /** Opens an io_uring. */
