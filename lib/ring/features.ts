@@ -13,6 +13,28 @@ const TRIAL_ACCEPT = 2;
 /** Bytes for the lines of kio_environment(). */
 const ENVIRONMENT_SIZE = 8192;
 
+/**
+ * A feature of the kernel that kio uses, with the first Linux that has it:
+ * `"acceptMultishot"` (5.19), `"recvMultishot"` and `"recvmsgMultishot"` (6.0):
+ * one operation has many results. `"bufferRing"` (5.19): the kernel picks
+ * buffers of a `BufferPool`. `"sendZc"` (6.1): `asyncSendZc()` and
+ * `asyncSendmsgZc()` do not copy. `"registeredBuffers"` and
+ * `"directDescriptors"` (5.19). `"deferTaskrun"` (6.1): completions are
+ * processed when the thread asks for them. `"incrementalBuffers"` and
+ * `"bundles"` are never used.
+ */
+export type Feature =
+  | "acceptMultishot"
+  | "recvMultishot"
+  | "recvmsgMultishot"
+  | "bufferRing"
+  | "sendZc"
+  | "registeredBuffers"
+  | "directDescriptors"
+  | "deferTaskrun"
+  | "incrementalBuffers"
+  | "bundles";
+
 interface Facts {
   /** The first Linux that has it. */
   readonly since: string;
@@ -31,8 +53,8 @@ interface Facts {
 const LOST_END =
   "its trial failed: the end of a connection may be lost (CVE-2026-23473)";
 
-/** The features, by name. Types, options and documents come from here. */
-const FACTS = {
+/** The features, by name: options and documents come from here. */
+export const FEATURES: Readonly<Record<Feature, Facts>> = {
   acceptMultishot: {
     since: "5.19",
     without: "accepts one by one",
@@ -77,19 +99,7 @@ const FACTS = {
     since: "6.10",
     unused: "not used: kernels give the buffers in a wrong order",
   },
-} as const satisfies Record<string, Omit<Facts, "needs"> & { needs?: string }>;
-
-/**
- * A feature of the kernel that kio uses, with the first Linux that has it:
- * `"acceptMultishot"` (5.19), `"recvMultishot"` and `"recvmsgMultishot"` (6.0):
- * one operation has many results. `"bufferRing"` (5.19): the kernel picks
- * buffers of a `BufferPool`. `"sendZc"` (6.1): `asyncSendZc()` and
- * `asyncSendmsgZc()` do not copy. `"registeredBuffers"` and
- * `"directDescriptors"` (5.19). `"deferTaskrun"` (6.1): completions are
- * processed when the thread asks for them. `"incrementalBuffers"` and
- * `"bundles"` are never used.
- */
-export type Feature = keyof typeof FACTS;
+};
 
 /** How a feature is done here. */
 export interface FeatureSupport {
@@ -100,12 +110,11 @@ export interface FeatureSupport {
   readonly reason: string;
 }
 
-export const FEATURES: Readonly<Record<Feature, Facts>> = FACTS;
-export const FEATURE_NAMES = Object.keys(FACTS) as readonly Feature[];
+export const FEATURE_NAMES = Object.keys(FEATURES) as readonly Feature[];
 
 /** Tells whether it is the name of a feature. */
 export function isFeature(name: unknown): name is Feature {
-  return typeof name === "string" && Object.hasOwn(FACTS, name);
+  return typeof name === "string" && Object.hasOwn(FEATURES, name);
 }
 
 // ---- kernels ----------------------------------------------------------------
@@ -157,9 +166,9 @@ function environmentOf(): Environment {
     throw new RangeError("Cannot use KIO_DISABLE: it is too long");
   }
   const text = new TextDecoder().decode(bytes.subarray(0, length));
-  const [release = "", version = "", list = ""] = text.split("\n");
+  const [release = "", version = "", ...list] = text.split("\n");
   const faults = knownFaults(release, version);
-  return environment = { faults, disabled: namesIn(list) };
+  return environment = { faults, disabled: namesIn(list.join("\n")) };
 }
 
 /** Gives the features of KIO_DISABLE: names, with commas between. */

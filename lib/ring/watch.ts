@@ -15,7 +15,7 @@ import { sizeOf } from "./retained.ts";
 export interface SlowOperation {
   /** The name of the function that started it. */
   operation: string;
-  /** What it did, as errors say it: `open /srv/data`. */
+  /** Its action, as errors say it: `open /srv/data`. */
   action: string;
   /** Its fd; -1 for none. */
   fd: number;
@@ -93,13 +93,7 @@ export class Watch {
       stack: stackOf(entry.trace),
     };
     // Not within the batch: the callback may start operations, or close the ring.
-    queueMicrotask(() => {
-      try {
-        this.#onSlow!(slow);
-      } catch (exception) {
-        reportError(exception);
-      }
-    });
+    queueMicrotask(() => this.#onSlow!(slow));
   }
 
   /** Gives the latencies by the names of operations: several forms of an
