@@ -1,6 +1,6 @@
 /**
- * Examines this system: reports what kio needs and does not find, says how to get
- * it, and lists the operations and features of the kernel.
+ * Examines this system: reports what kio needs and does not find, and says how to
+ * get it. With `--all` it lists the operations and features of the kernel, too.
  *
  * ```sh
  * deno run -A jsr:@kio/kio/doctor
@@ -8,7 +8,7 @@
  *
  * Prints a line for each requirement: `ok`, `note` for a lack that only costs
  * something, `WRONG` for one that keeps kio from running, with the remedy. The
- * exit code is 1 if anything is wrong.
+ * last line is the verdict. The exit code is 1 if anything is wrong.
  *
  * @module
  */
@@ -19,6 +19,7 @@ import type { Capabilities } from "./lib/capabilities.ts";
 import { asyncSleep } from "./lib/io.ts";
 import { IoContext } from "./lib/IoContext.ts";
 import { ROWS } from "./lib/ops/rows.ts";
+import { FEATURE_NAMES, FEATURES } from "./lib/ring/features.ts";
 import config from "./deno.json" with { type: "json" };
 
 /** The finding about one requirement. */
@@ -29,8 +30,10 @@ interface Finding {
   fix?: string | undefined;
 }
 
-/** The oldest tested kernel, and comfortable limits. */
-const KERNEL_MIN = [6, 1] as const;
+/** The oldest tested kernel, the first that counts rings as locked memory, and
+ * comfortable limits. */
+const KERNEL_MIN = 6.001;
+const KERNEL_COUNTING = 6.014;
 const MEMLOCK_MIN_BYTES = 8 << 20;
 const NOFILE_MIN = 1024;
 
@@ -43,17 +46,20 @@ function proc(path: string): string {
   }
 }
 
+/** The version of the kernel as a number: 6.018 for 6.18. */
+function kernelNumber(): number {
+  const [major = 0, minor = 0] = Deno.osRelease().split(".").map(parseFloat);
+  return major + minor / 1000;
+}
+
 function kernel(): Finding {
   const is = Deno.osRelease();
-  const [major = 0, minor = 0] = is.split(".").map(Number);
-  const isOld = major < KERNEL_MIN[0] ||
-    (major === KERNEL_MIN[0] && minor < KERNEL_MIN[1]);
-  if (!isOld) return { name: "kernel", state: "ok", is };
+  if (kernelNumber() >= KERNEL_MIN) return { name: "kernel", state: "ok", is };
   return {
     name: "kernel",
     state: "note",
     is,
-    fix: `kio is tested with Linux ${KERNEL_MIN.join(".")} and later`,
+    fix: "kio is tested with Linux 6.1 and later",
   };
 }
 
@@ -68,7 +74,7 @@ function architecture(): Finding {
   };
 }
 
-function sysctl(): Finding {
+function sysctl(works: boolean): Finding {
   const value = proc("sys/kernel/io_uring_disabled");
   const name = "kernel.io_uring_disabled";
   switch (value) {
@@ -79,9 +85,11 @@ function sysctl(): Finding {
     case "1":
       return {
         name,
-        state: "note",
+        state: works ? "ok" : "note",
         is: "1: for root and the members of kernel.io_uring_group",
-        fix: "for all: sysctl -w kernel.io_uring_disabled=0",
+        fix: works
+          ? undefined
+          : "for all: sysctl -w kernel.io_uring_disabled=0",
       };
   }
   return {
@@ -123,7 +131,8 @@ function limit(line: string): number {
 
 function memlock(): Finding {
   const bytes = limit("Max locked memory");
-  const isEnough = bytes >= MEMLOCK_MIN_BYTES || Deno.uid() === 0;
+  const isEnough = bytes >= MEMLOCK_MIN_BYTES || Deno.uid() === 0 ||
+    kernelNumber() < KERNEL_COUNTING;
   return {
     name: "locked memory",
     state: isEnough ? "ok" : "note",
@@ -145,23 +154,21 @@ function nofile(): Finding {
 
 /** Compiler and headers, by compiling; only the build needs them. */
 function compiler(hasLibrary: boolean): Finding {
+  const name = "compiler, headers";
   const folder = Deno.makeTempDirSync();
   try {
     const source = `${folder}/probe.c`;
     Deno.writeTextFileSync(source, "#include <liburing.h>\n");
     compile(["-fsyntax-only", source]);
-    return {
-      name: "compiler, headers",
-      state: "ok",
-      is: `${Deno.env.get("CC") || "cc"}, liburing.h`,
-    };
+    const is = `${Deno.env.get("CC") || "cc"}, liburing.h`;
+    return { name, state: "ok", is };
   } catch (error) {
-    return {
-      name: "compiler, headers",
-      state: hasLibrary ? "note" : "WRONG",
-      is: "not usable; only the build needs them",
-      fix: (error as Error).message,
-    };
+    if (hasLibrary) {
+      const is = "not usable, and not needed: the library is there";
+      return { name, state: "ok", is };
+    }
+    const fix = (error as Error).message;
+    return { name, state: "WRONG", is: "not usable", fix };
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }
@@ -203,34 +210,54 @@ function operationsOf({ operations }: Capabilities): Finding {
   const by = (support: string) =>
     Object.keys(operations).filter((name) => operations[name] === support);
   const [none, syscall] = [by("none"), by("syscall")];
-  const count = by("ring").length;
+  const name = "operations";
   if (none.length > 0) {
     return {
-      name: "operations",
-      state: "WRONG",
-      is: `the kernel has not: ${none.join(", ")}`,
+      name,
+      state: "note",
+      is: `without ${none.join(", ")}`,
       fix: "they fail with EINVAL; a later kernel has them",
     };
   }
+  const count = Object.keys(operations).length;
+  const is = `all ${count}, ${syscall.length} of them by system calls`;
+  return { name, state: "ok", is };
+}
+
+function featuresOf({ features }: Capabilities): Finding {
+  const name = "features";
+  const lacks = FEATURE_NAMES.filter((it) =>
+    features[it].reason !== "" && FEATURES[it].unused === undefined
+  );
+  if (lacks.length === 0) return { name, state: "ok", is: "all native" };
+  const byKernel = lacks.filter((it) => features[it].reason !== "KIO_DISABLE");
+  const list = lacks.map((it) =>
+    `${it} is ${features[it].support}: ${features[it].reason}`
+  );
   return {
-    name: "operations",
-    state: "ok",
-    is: syscall.length === 0
-      ? `all ${count}`
-      : `${count}; by a system call of the thread: ${syscall.join(", ")}`,
+    name,
+    // A switch is no lack.
+    state: byKernel.length === 0 ? "ok" : "note",
+    is: `without ${lacks.join(", ")}`,
+    fix: list.join("\n"),
   };
 }
 
-/** Lists the operations and features of the kernel: the name, how it is done,
- * and the first Linux that has it. */
-function tableOf({ operations, features }: Capabilities): string[][] {
+/** Lists the operations, features and properties of the ring: the name, how it
+ * is done, and the first Linux that has it, or the reason. */
+function tableOf({ operations, features, flags }: Capabilities): string[][] {
   return [
     ...Object.entries(operations).map(([name, support]) => [
       name,
       support,
       sinceOf(name),
     ]),
-    ...Object.entries(features).map(([name, isThere]) => [
+    ...Object.entries(features).map(([name, { support, reason }]) => [
+      name,
+      support,
+      reason,
+    ]),
+    ...Object.entries(flags).map(([name, isThere]) => [
       name,
       isThere ? "yes" : "no",
     ]),
@@ -255,38 +282,71 @@ async function examine(): Promise<[Finding[], Capabilities?]> {
   if (system.state !== "ok") return [[system]];
   const found = library();
   const hasLibrary = found.state === "ok";
+  const ring = hasLibrary ? [await uring()] : [];
+  const works = ring.some(({ state }) => state === "ok");
   const findings = [
     system,
     kernel(),
-    sysctl(),
+    sysctl(works),
     seccomp(),
     memlock(),
     nofile(),
     compiler(hasLibrary),
     found,
+    ...ring,
   ];
-  if (!hasLibrary) return [findings];
-  const works = await uring();
-  findings.push(works);
-  if (works.state !== "ok") return [findings];
+  if (!works) return [findings];
   const capabilities = IoContext.probe();
-  return [[...findings, operationsOf(capabilities)], capabilities];
+  const kinds = [operationsOf(capabilities), featuresOf(capabilities)];
+  return [[...findings, ...kinds], capabilities];
 }
 
-function print(findings: readonly Finding[], capabilities?: Capabilities) {
+const WIDTH = 80;
+const INDENT = " ".repeat(7);
+
+/** Breaks a line at spaces, to lines of a terminal. */
+function wrapped(line: string): string[] {
+  const lines = [""];
+  for (const word of line.split(/(?<=\S) /)) {
+    const last = lines.at(-1)!;
+    const length = INDENT.length + last.length + 1 + word.length;
+    if (last === "") lines[lines.length - 1] = word;
+    else if (length <= WIDTH) lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
+}
+
+/** Says whether kio works here. */
+function verdictOf(findings: readonly Finding[]): string {
+  const namesOf = (state: Finding["state"]) =>
+    findings.filter((it) => it.state === state).map(({ name }) => name);
+  const [wrong, notes] = [namesOf("WRONG"), namesOf("note")];
+  if (wrong.length > 0) return `kio does not work here: ${wrong.join("; ")}`;
+  return notes.length === 0
+    ? "kio works here"
+    : `kio works here; see the notes: ${notes.join("; ")}`;
+}
+
+function print(
+  findings: readonly Finding[],
+  capabilities: Capabilities | undefined,
+): void {
   console.log(`kio ${config.version}`);
   for (const { name, state, is, fix } of findings) {
     console.log(`${state.padEnd(6)} ${name.padEnd(25)} ${is}`);
-    if (fix === undefined) continue;
-    for (const line of fix.trimEnd().split("\n")) {
-      console.log(`${" ".repeat(33)}${line}`);
+    for (const line of fix?.trimEnd().split("\n").flatMap(wrapped) ?? []) {
+      console.log(INDENT + line);
     }
   }
-  if (capabilities === undefined) return;
   console.log();
-  for (const [name = "", by = "", since = ""] of tableOf(capabilities)) {
-    console.log(`${name.padEnd(18)} ${by.padEnd(8)} ${since}`.trimEnd());
+  if (capabilities !== undefined) {
+    for (const [name = "", by = "", of = ""] of tableOf(capabilities)) {
+      console.log(`${name.padEnd(20)} ${by.padEnd(8)} ${of}`.trimEnd());
+    }
+    console.log();
   }
+  console.log(verdictOf(findings));
 }
 
 /** Checks the permissions first: half an examination would mislead. */
@@ -296,15 +356,18 @@ function isPermitted(): boolean {
 }
 
 async function main(): Promise<void> {
-  if (!isPermitted()) {
-    console.error(
-      "Cannot examine this system: run it with deno run -A, and no --deny-…",
-    );
+  const complaint = !isPermitted()
+    ? "Cannot examine this system: run it with deno run -A, and no --deny-…"
+    : Deno.args.some((it) => it !== "--all")
+    ? "Cannot examine this system: the only option is --all, which lists operations and features"
+    : undefined;
+  if (complaint !== undefined) {
+    console.error(complaint);
     Deno.exitCode = 1;
     return;
   }
   const [findings, capabilities] = await examine();
-  print(findings, capabilities);
+  print(findings, Deno.args.length > 0 ? capabilities : undefined);
   if (findings.some(({ state }) => state === "WRONG")) Deno.exitCode = 1;
 }
 

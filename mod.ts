@@ -30,7 +30,8 @@ import "./imports.ts";
 export type { IoContextOptions } from "./lib/context_options.ts";
 export { IoContext, type Task } from "./lib/IoContext.ts";
 export type { AllocateOptions } from "./lib/allocate.ts";
-export type { Capabilities, Feature, Support } from "./lib/capabilities.ts";
+export type { Capabilities, RingFlag, Support } from "./lib/capabilities.ts";
+export type { Feature, FeatureSupport } from "./lib/ring/features.ts";
 export type { RingOperation } from "./lib/ops/rows.ts";
 export * from "./lib/io.ts";
 export * from "./lib/ops/advise.ts";
@@ -64,6 +65,8 @@ export type {
   PooledBuffer,
   PoolStats,
 } from "./lib/ring/stats.ts";
+export type { Latencies } from "./lib/ring/latency.ts";
+export type { SlowOperation } from "./lib/ring/watch.ts";
 export type { BufferLease } from "./lib/BufferLease.ts";
 export type { MessageLease } from "./lib/MessageLease.ts";
 export { BufferPool, type BufferPoolOptions } from "./lib/BufferPool.ts";

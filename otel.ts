@@ -18,6 +18,8 @@ import { checkOptions } from "./lib/check.ts";
 import { ringOf } from "./lib/internal.ts";
 import type { IoContext } from "./lib/IoContext.ts";
 import { OBSERVE } from "./lib/ops/table.ts";
+import { FEATURE_NAMES, FEATURES, supportOf } from "./lib/ring/features.ts";
+import type { Latencies } from "./lib/ring/latency.ts";
 
 /** The metrics with one figure of `ContextStats` each. */
 const METRICS = [
@@ -34,6 +36,9 @@ const METRICS = [
   ["Counter", "kio.wake_ups", "{wake_up}", "wakeUps"],
 ] as const;
 
+/** Bounds of exported latencies: from 4 µs, each four times the one before. */
+const BOUNDS_MS = Array.from({ length: 12 }, (_, i) => 4 ** (i + 1) / 1000);
+
 /** The instruments, made once for all contexts of the isolate. */
 let instruments: ReturnType<typeof makeInstruments> | undefined;
 
@@ -48,8 +53,29 @@ function makeInstruments() {
   const failed = meter.createObservableCounter("kio.operations.failed", {
     unit: "{operation}",
   });
-  const all = [failed, ...figures.map(([instrument]) => instrument)];
-  return { meter, figures, failed, all };
+  const feature = meter.createObservableGauge("kio.feature", {
+    unit: "{feature}",
+  });
+  const bucket = meter.createObservableCounter(
+    "kio.operations.duration.bucket",
+    { unit: "{operation}" },
+  );
+  const sum = meter.createObservableCounter("kio.operations.duration.sum", {
+    unit: "s",
+  });
+  const plain = figures.map(([instrument]) => instrument);
+  const all = [failed, feature, bucket, sum, ...plain];
+  return { meter, figures, failed, feature, bucket, sum, all };
+}
+
+/** Counts the operations that took less than each bound. */
+function countsBelow({ buckets }: Latencies): number[] {
+  return BOUNDS_MS.map((boundMs) =>
+    buckets.reduce(
+      (sum, { belowMs, count }) => belowMs <= boundMs ? sum + count : sum,
+      0,
+    )
+  );
 }
 
 /**
@@ -72,6 +98,15 @@ function makeInstruments() {
  * | `kio.kernel.completions`     | counter         | `completions`             |
  * | `kio.kernel.overflows`       | counter         | `overflows`               |
  * | `kio.wake_ups`               | counter         | `wakeUps`                 |
+ *
+ * `kio.feature`, a gauge, is 1 for each feature that the kernel does itself and
+ * 0 for another, with `kio.feature.name`, `kio.feature.support` and
+ * `kio.feature.reason`. A feature that is tried comes after its first use.
+ *
+ * With the option `histograms` there are two counters for each
+ * `kio.operation.name`: `kio.operations.duration.sum` in seconds, and
+ * `kio.operations.duration.bucket`, the operations below `le` seconds: 4 µs,
+ * 16 µs … 17 s, `+Inf`. These are the buckets of a histogram of Prometheus.
  *
  * @param ctx The context.
  * @param attributes Attributes of each figure, which tell contexts apart: of
@@ -105,7 +140,8 @@ export function observeStats(
       `Cannot ${OBSERVE.verb}: an IoContext with these attributes is observed already; give each one its own`,
     );
   }
-  const { meter, figures, failed, all } = instruments ??= makeInstruments();
+  const { meter, figures, failed, feature, bucket, sum, all } = instruments ??=
+    makeInstruments();
   const observe = (result: BatchObservableResult) => {
     const stats = ring.stats();
     for (const [instrument, key] of figures) {
@@ -113,6 +149,28 @@ export function observeStats(
     }
     for (const [code, count] of Object.entries(stats.errors)) {
       result.observe(failed, count, { ...own, "error.type": code });
+    }
+    for (const name of FEATURE_NAMES) {
+      const known = ring.features.known(name);
+      if (known === undefined || FEATURES[name].unused) continue;
+      const { support, reason } = supportOf(name, known);
+      result.observe(feature, support === "native" ? 1 : 0, {
+        ...own,
+        "kio.feature.name": name,
+        "kio.feature.support": support,
+        "kio.feature.reason": reason,
+      });
+    }
+    for (const [name, latencies] of Object.entries(stats.latencies)) {
+      const named = { ...own, "kio.operation.name": name };
+      result.observe(sum, latencies.totalMs / 1000, named);
+      for (const [at, count] of countsBelow(latencies).entries()) {
+        result.observe(bucket, count, {
+          ...named,
+          le: `${BOUNDS_MS[at]! / 1000}`,
+        });
+      }
+      result.observe(bucket, latencies.count, { ...named, le: "+Inf" });
     }
   };
   meter.addBatchObservableCallback(observe, all);

@@ -50,9 +50,12 @@ export const rareSymbols = {
 
   kio_guard_file: fn([], INT),
   kio_guarded: fn([], POINTER),
-  kio_context_open: fn([LENGTH, LENGTH, LENGTH, BUFFER, BUFFER], POINTER),
+  kio_context_open: fn(
+    [LENGTH, LENGTH, LENGTH, BOOL, BUFFER, BUFFER],
+    POINTER,
+  ),
   kio_context_close: fn([K], VOID),
-  kio_probe: fn([K, BUFFER, BUFFER], INT),
+  kio_probe: fn([K, BOOL, BUFFER, BUFFER], INT),
   kio_ring_memory: fn([LENGTH, LENGTH], "f64"),
   kio_ring_fd: fn([K], INT),
   kio_stats: fn([K, BUFFER], VOID),
@@ -99,7 +102,8 @@ export const rareSymbols = {
   kio_zero_copy_reset: fn([K], VOID),
   kio_pool_open: fn([K, BUFFER, LENGTH, LENGTH, BUFFER], INT),
   kio_pool_close: fn([K, LENGTH], VOID),
-  kio_receives_many: fn([], BOOL),
+  kio_trial: fn([LENGTH], INT),
+  kio_environment: fn([BUFFER, LENGTH], INT),
   kio_memory_map: fn([OFFSET], POINTER),
   kio_memory_unmap: fn([POINTER], VOID),
 

@@ -10,7 +10,11 @@ import {
 } from "./allocate.ts";
 import { type BufferLike, checkFunction, type Fd } from "./check.ts";
 import { type Capabilities, probe } from "./capabilities.ts";
-import { type IoContextOptions, ringOptionsOf } from "./context_options.ts";
+import {
+  type IoContextOptions,
+  requiredBy,
+  ringOptionsOf,
+} from "./context_options.ts";
 import { RING } from "./internal.ts";
 import type { Result } from "./result.ts";
 import {
@@ -19,6 +23,7 @@ import {
   unregisterFiles,
   updateFiles,
 } from "./registered_files.ts";
+import { type Feature, listLacks } from "./ring/features.ts";
 import { Ring } from "./ring/Ring.ts";
 import {
   type ContextStats,
@@ -60,10 +65,11 @@ export class IoContext implements Disposable, AsyncDisposable {
    * Opens an io_uring by io_uring_setup(2).
    *
    * @param options `entries`, or all options.
-   * @throws {RangeError} If an option is out of range, or `allow` has what is no
-   * operation.
-   * @throws {TypeError} If `allow` is no array.
-   * @throws {Deno.errors.NotSupported} On another system than Linux.
+   * @throws {RangeError} If an option is out of range, `allow` has what is no
+   * operation, or `features`, `require` or `KIO_DISABLE` what is no feature.
+   * @throws {TypeError} If an option has the wrong type.
+   * @throws {Deno.errors.NotSupported} On another system than Linux, or where
+   * the kernel lacks a feature of `require`.
    * @throws {Deno.errors.NotCapable} Without `--allow-ffi`.
    * @throws {Deno.errors.NotFound} If the library was not built; the message
    * says how.
@@ -74,7 +80,22 @@ export class IoContext implements Disposable, AsyncDisposable {
    * (`ulimit -n`).
    */
   constructor(options: number | IoContextOptions = {}) {
-    this[RING] = new Ring(ringOptionsOf(options));
+    const ringOptions = ringOptionsOf(options);
+    const required = requiredBy(options);
+    this[RING] = new Ring(ringOptions);
+    if (required.length > 0) this.#require(required);
+  }
+
+  /** Closes the context, and throws, where the kernel lacks a feature. */
+  #require(required: readonly Feature[]): void {
+    const { features } = this.capabilities;
+    const missing = required.find((it) => features[it].support !== "native");
+    if (missing === undefined) return;
+    this[RING].closeNow();
+    const { support, reason } = features[missing];
+    throw new Deno.errors.NotSupported(
+      `Cannot open an IoContext: it requires ${missing}, which is ${support} here: ${reason}; leave it out of the option require, or run another kernel`,
+    );
   }
 
   /**
@@ -88,24 +109,27 @@ export class IoContext implements Disposable, AsyncDisposable {
    * ```ts
    * import { IoContext } from "@kio/kio";
    *
-   * const { operations, features } = IoContext.probe();
+   * const { operations, features, flags } = IoContext.probe();
    * if (operations.asyncFtruncate !== "ring") console.log("before Linux 6.9");
-   * if (!features.DEFER_TASKRUN) console.log("before Linux 6.1");
+   * if (!flags.DEFER_TASKRUN) console.log("before Linux 6.1");
+   * const { support, reason } = features.recvMultishot;
+   * if (support !== "native") console.log(`single receives: ${reason}`);
    * ```
    */
   static probe(): Capabilities {
-    return probe(null, null);
+    return probe(null);
   }
 
   /**
-   * The operations and features that the kernel has for this context.
+   * The operations and features that the kernel has for this context. A feature
+   * that was not used yet is tried for the answer: half a millisecond for all,
+   * once a process.
    *
    * @throws {TypeError} If the context is closed.
    */
   get capabilities(): Capabilities {
     this[RING].checkOpen("get the capabilities");
-    const { handle, allowed } = this[RING];
-    return this.#capabilities ??= probe(handle, allowed);
+    return this.#capabilities ??= probe(this[RING]);
   }
 
   /** The number of pending operations: queued, in the kernel or asleep. */
@@ -128,7 +152,9 @@ export class IoContext implements Disposable, AsyncDisposable {
   /** Writes the text that `console.log(ctx)` prints. */
   [Symbol.for("Deno.customInspect")](): string {
     const lines = this.inspect().map((op) => `\n  ${describe(op)}`);
-    return `IoContext { ${lines.length} pending }${lines.join("")}`;
+    const lacks = listLacks(this[RING].features);
+    const without = lacks === "" ? "" : `, without ${lacks}`;
+    return `IoContext { ${lines.length} pending${without} }${lines.join("")}`;
   }
 
   /**

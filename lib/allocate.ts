@@ -45,7 +45,9 @@ export function allocate(
     );
   }
   workerThreads().markAsUntransferable(memory);
-  if (registered) register(ring, memory);
+  if (registered && ring.features.uses("registeredBuffers")) {
+    register(ring, memory);
+  }
   return new Uint8Array(memory);
 }
 

@@ -1,7 +1,16 @@
 import { loadShim } from "../ffi/load.ts";
 import { ROWS } from "./ops/rows.ts";
 import { type Row, SEND_ZC, SENDMSG_ZC } from "./ops/table.ts";
+import {
+  type Feature,
+  FEATURE_NAMES,
+  FEATURES,
+  Features,
+  type FeatureSupport,
+  supportOf,
+} from "./ring/features.ts";
 import { openingError } from "./ring/opening.ts";
+import type { Ring } from "./ring/Ring.ts";
 
 /**
  * How an operation is done here: `"ring"` by the kernel's io_uring,
@@ -16,32 +25,28 @@ import { openingError } from "./ring/opening.ts";
 export type Support = "ring" | "syscall" | "none" | "off";
 
 /**
- * A feature of the kernel that makes operations cheaper. Without it they do the
- * same. `SINGLE_ISSUER` and `DEFER_TASKRUN` (Linux 6.1): completions are
- * processed when the thread asks for them. `COOP_TASKRUN` (5.19) is what is
- * used without these. `SUBMIT_ALL` (5.18): a wrong operation does not end a
- * batch. `NO_IOWAIT` (6.15): waiting does not count as load of the processor.
- * `SYNC_MSG_RING` (6.13): threads without a ring can wake one. `SEND_ZC` (6.1):
- * `asyncSendZc()` and `asyncSendmsgZc()` do not copy. `RECV_MULTISHOT` (6.0): a
- * receive goes on by itself, and a trial has shown that it does not forget the
- * end of a connection.
+ * A property of the ring. `SINGLE_ISSUER` and `DEFER_TASKRUN` (Linux 6.1):
+ * completions are processed when the thread asks for them. `COOP_TASKRUN` (5.19)
+ * is what is used without these. `SUBMIT_ALL` (5.18): a wrong operation does not
+ * end a batch. `NO_IOWAIT` (6.15): waiting does not count as load of the
+ * processor. `SYNC_MSG_RING` (6.13): threads without a ring can wake one.
  */
-export type Feature =
+export type RingFlag =
   | "SINGLE_ISSUER"
   | "DEFER_TASKRUN"
   | "COOP_TASKRUN"
   | "SUBMIT_ALL"
   | "NO_IOWAIT"
-  | "SYNC_MSG_RING"
-  | "SEND_ZC"
-  | "RECV_MULTISHOT";
+  | "SYNC_MSG_RING";
 
 /** The operations and features of this kernel; see `IoContext.probe()`. */
 export interface Capabilities {
   /** Each operation by the name of its function: `asyncRead` … */
   readonly operations: Readonly<Record<string, Support>>;
-  /** Which of the features are in use. */
-  readonly features: Readonly<Record<Feature, boolean>>;
+  /** How each feature is done, and the reason if not by the kernel. */
+  readonly features: Readonly<Record<Feature, FeatureSupport>>;
+  /** The properties that the ring has. */
+  readonly flags: Readonly<Record<RingFlag, boolean>>;
 }
 
 const OPCODES_MAX = 256;
@@ -53,29 +58,37 @@ const SETUP_SINGLE_ISSUER = 1 << 12;
 const SETUP_DEFER_TASKRUN = 1 << 13;
 const FEAT_NO_IOWAIT = 1 << 17;
 
-/** Asks the kernel, by the ring of a context or (null) one made for it. `allowed`
- * has 1 in the places of the opcodes that the context may use; null for all. */
-export function probe(
-  handle: Deno.PointerObject | null,
-  allowed: Uint8Array | null,
-): Capabilities {
+/** Asks the kernel, by the ring of a context or (null) one made for it. */
+export function probe(ring: Ring | null): Capabilities {
+  const features = ring?.features ?? new Features();
   const opcodes = new Uint8Array(OPCODES_MAX);
   const info = new Uint32Array(3);
-  const status = loadShim().kio_probe(handle, opcodes, info);
+  const defers = features.uses("deferTaskrun");
+  const handle = ring?.handle ?? null;
+  const status = loadShim().kio_probe(handle, defers, opcodes, info);
   if (status < 0) throw openingError(-status);
-  const [setup = 0, features = 0, hasSyncMessages = 0] = info;
+  const [setup = 0, feats = 0, hasSyncMessages = 0] = info;
+  const flags = {
+    SINGLE_ISSUER: (setup & SETUP_SINGLE_ISSUER) !== 0,
+    DEFER_TASKRUN: (setup & SETUP_DEFER_TASKRUN) !== 0,
+    COOP_TASKRUN: (setup & SETUP_COOP_TASKRUN) !== 0,
+    SUBMIT_ALL: (setup & SETUP_SUBMIT_ALL) !== 0,
+    NO_IOWAIT: (feats & FEAT_NO_IOWAIT) !== 0,
+    SYNC_MSG_RING: hasSyncMessages !== 0,
+  };
+  const zeroCopy = [SEND_ZC, SENDMSG_ZC];
+  const supports = FEATURE_NAMES.map((name) => {
+    const isThere = name === "deferTaskrun"
+      ? flags.DEFER_TASKRUN
+      : name !== "sendZc" || zeroCopy.every(({ opcode }) => opcodes[opcode]);
+    const reason = features.reason(name) ||
+      (isThere ? "" : `Linux ${FEATURES[name].since} has it`);
+    return [name, supportOf(name, reason)];
+  });
   return Object.freeze({
-    operations: Object.freeze(operationsOf(opcodes, allowed)),
-    features: Object.freeze({
-      SINGLE_ISSUER: (setup & SETUP_SINGLE_ISSUER) !== 0,
-      DEFER_TASKRUN: (setup & SETUP_DEFER_TASKRUN) !== 0,
-      COOP_TASKRUN: (setup & SETUP_COOP_TASKRUN) !== 0,
-      SUBMIT_ALL: (setup & SETUP_SUBMIT_ALL) !== 0,
-      NO_IOWAIT: (features & FEAT_NO_IOWAIT) !== 0,
-      SYNC_MSG_RING: hasSyncMessages !== 0,
-      SEND_ZC: [SEND_ZC, SENDMSG_ZC].every(({ opcode }) => opcodes[opcode]),
-      RECV_MULTISHOT: loadShim().kio_receives_many(),
-    }),
+    operations: Object.freeze(operationsOf(opcodes, ring?.allowed)),
+    features: Object.freeze(Object.fromEntries(supports)),
+    flags: Object.freeze(flags),
   });
 }
 
@@ -92,12 +105,12 @@ export function operationsOf(
     if (known === "none" || known === "off") continue;
     const isAllowed = allowed === null || row.fault === undefined ||
       allowed[row.opcode] === 1;
-    operations[row.name] = isAllowed ? supportOf(row, opcodes) : "off";
+    operations[row.name] = isAllowed ? operationSupport(row, opcodes) : "off";
   }
   return operations;
 }
 
-function supportOf(
+function operationSupport(
   { opcode, orElse = opcode, fallback }: Row,
   opcodes: Uint8Array,
 ): Support {

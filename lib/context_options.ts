@@ -1,7 +1,16 @@
-import { checkArray, checkInteger, checkOptions } from "./check.ts";
+import {
+  checkArray,
+  checkBoolean,
+  checkDelay,
+  checkFunction,
+  checkInteger,
+  checkOptions,
+} from "./check.ts";
 import { OPCODES, type RingOperation } from "./ops/rows.ts";
 import { CLOSE, POLL } from "./ops/table.ts";
+import { type Feature, FEATURE_NAMES, isFeature } from "./ring/features.ts";
 import type { RingOptions } from "./ring/opening.ts";
+import type { SlowOperation, WatchOptions } from "./ring/watch.ts";
 
 /** Options of `new IoContext()`. */
 export interface IoContextOptions {
@@ -33,6 +42,26 @@ export interface IoContextOptions {
    */
   trace?: boolean | undefined;
   /**
+   * Called once for each operation that took `slowMs` or longer, when it is
+   * complete, well or not. What is meant to wait is not slow: accepts, receives,
+   * polls, sleeps, splices, streams, and reads of what is no file. `inspect()`
+   * lists what has no end. An exception is reported like one of an event
+   * listener.
+   */
+  onSlow?: ((slow: SlowOperation) => void) | undefined;
+  /**
+   * Milliseconds from which on an operation is slow, 0 or more. They begin with
+   * its start, so a thread that computes is a reason, too.
+   * @default {100} with `onSlow`
+   */
+  slowMs?: number | undefined;
+  /**
+   * Counts how long operations take, in histograms that `stats()` has. It costs
+   * an operation some 100 ns, and 2 KiB for each function that is used.
+   * @default {false}
+   */
+  histograms?: boolean | undefined;
+  /**
    * Restricts the ring to these operations, for good: the kernel completes any
    * other with `EACCES`, and runs no link of its chain. `"recv"`, `"send"`,
    * `"accept"` … are the kernel's names, which docs/kernel-support.md lists. A
@@ -42,9 +71,26 @@ export interface IoContextOptions {
    * @default {undefined} all operations
    */
   allow?: readonly RingOperation[] | undefined;
+  /**
+   * Switches features of the kernel off: `{ recvMultishot: false }`. What is
+   * made of them works as before, by what an older kernel has; without
+   * `directDescriptors` `reserveFiles()` fails. The variable `KIO_DISABLE` does
+   * so for all contexts of a process: names with commas between. It needs no
+   * permission.
+   * @default {{}} all that this kernel does well
+   */
+  features?:
+    | Readonly<Partial<Record<Feature, boolean | undefined>>>
+    | undefined;
+  /**
+   * Refuses to open where the kernel itself does not do all of these features.
+   * @default {[]}
+   */
+  require?: readonly Feature[] | undefined;
 }
 
 const ENTRIES_MAX = 32768;
+const SLOW_MS = 100;
 const OPCODES_MAX = 256;
 
 /** Checks the options of a context, or its number of entries. */
@@ -57,12 +103,80 @@ export function ringOptionsOf(options: number | IoContextOptions): RingOptions {
     kernelWorkersMax = 64,
     trace = false,
     allow,
+    features = {},
+    onSlow = null,
+    slowMs,
+    histograms = false,
   } = typeof options === "number" ? { entries: options } : options;
   if (entries !== undefined) checkEntries(entries, verb);
   checkInteger(operationsMax, 2 ** 24, "operationsMax", verb, 1);
   checkInteger(kernelWorkersMax, 65535, "kernelWorkersMax", verb, 1);
   const allowed = allow === undefined ? null : allowedBy(allow, verb);
-  return { entries, operationsMax, kernelWorkersMax, trace, allowed };
+  const switchedOff = switchedOffBy(features, verb);
+  return {
+    entries,
+    operationsMax,
+    kernelWorkersMax,
+    trace,
+    allowed,
+    switchedOff,
+    watch: watchOf(onSlow, slowMs, histograms, verb),
+  };
+}
+
+/** Checks the options about times; null if there are none. */
+function watchOf(
+  onSlow: WatchOptions["onSlow"],
+  slowMs: number | undefined,
+  histograms: boolean,
+  verb: string,
+): WatchOptions | null {
+  checkBoolean(histograms, "histograms", verb);
+  if (onSlow === null) {
+    if (slowMs !== undefined) {
+      throw new TypeError(
+        `Cannot ${verb}: slowMs without onSlow reports to nobody; give both`,
+      );
+    }
+    return histograms ? { slowMs: Infinity, onSlow, histograms } : null;
+  }
+  checkFunction(onSlow, "onSlow", verb);
+  if (slowMs !== undefined) checkDelay(slowMs, "slowMs", verb);
+  return { slowMs: slowMs ?? SLOW_MS, onSlow, histograms };
+}
+
+/** Checks the features that a context requires. */
+export function requiredBy(
+  options: number | IoContextOptions,
+): readonly Feature[] {
+  const verb = "open an IoContext";
+  const { require = [] } = typeof options === "number" ? {} : options;
+  checkArray(require, "features", verb);
+  for (const name of require) checkFeature(name, "require", verb);
+  return require;
+}
+
+/** Gives the features that are switched off. */
+function switchedOffBy(
+  features: Readonly<Record<string, unknown>>,
+  verb: string,
+): ReadonlySet<Feature> {
+  checkOptions(features, verb);
+  const names = new Set<Feature>();
+  for (const [name, isOn = true] of Object.entries(features)) {
+    const feature = checkFeature(name, "features", verb);
+    if (!checkBoolean(isOn as boolean, name, verb)) names.add(feature);
+  }
+  return names;
+}
+
+function checkFeature(name: unknown, option: string, verb: string): Feature {
+  if (isFeature(name)) return name;
+  throw new RangeError(
+    `Cannot ${verb}: ${option} has ${Deno.inspect(name)}; it takes ${
+      FEATURE_NAMES.join(", ")
+    }`,
+  );
 }
 
 /** Checks the number of entries of a submission queue. */

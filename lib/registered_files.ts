@@ -1,6 +1,6 @@
 /** The registered files of a ring; see the methods of `IoContext`. */
 import { checkArray, checkFd, checkInteger, type Fd } from "./check.ts";
-import { EBUSY } from "./errno.ts";
+import { EBUSY, EOPNOTSUPP } from "./errno.ts";
 import {
   ACCEPT_MULTISHOT_DIRECT,
   READ_FIXED,
@@ -63,6 +63,9 @@ export function reserveFiles(ring: Ring, count: number): Result<void> {
   const verb = "reserve files";
   ring.checkOpen(verb);
   checkInteger(count, RESERVED_MAX, "count", verb, 1);
+  if (!ring.features.uses("directDescriptors")) {
+    return failure(EOPNOTSUPP, verb);
+  }
   const status = ring.shim.kio_files_reserve(ring.handle, count);
   if (status === 0) ring.places = { count, taken: 0 };
   return doneOf(status, verb);

@@ -4,6 +4,7 @@
  */
 import { ROWS } from "../lib/ops/rows.ts";
 import type { Row } from "../lib/ops/table.ts";
+import { FEATURE_NAMES, FEATURES } from "../lib/ring/features.ts";
 
 const FILE = new URL("../docs/kernel-support.md", import.meta.url);
 
@@ -19,6 +20,14 @@ has all other opcodes. An operation with two rows has an opcode for each form:
 of a path and of an fd, or without and with restrictions.
 
 <!-- Made by "deno task support" from lib/ops/table.ts. -->
+`;
+
+const FEATURES_HEAD = `
+## Features
+
+What operations are made of. \`KIO_DISABLE\` and the option \`features\` switch them
+off by these names, and \`require\` asks for them. "Tried" are those that kernels
+had faults in: each is used only after a trial in the same process.
 `;
 
 /** The oldest Linux that kio is tested with. */
@@ -43,10 +52,17 @@ function cellsOf(row: Row): string[] {
   ];
 }
 
-/** Gives the text of docs/kernel-support.md. */
-export function kernelSupport(): string {
-  const titles = ["operation", "opcode", "Linux", "without it", "fault"];
-  const rows = [titles, ...ROWS.map(cellsOf)];
+function featureCells(): string[][] {
+  return FEATURE_NAMES.map((name) => {
+    const { since, trial, unused, without } = FEATURES[name];
+    const tried = trial === undefined ? "" : "tried";
+    const otherwise = unused ?? without ?? "`reserveFiles()`: `EOPNOTSUPP`";
+    return [`\`${name}\``, since, tried, otherwise];
+  });
+}
+
+function tableOf(titles: string[], cells: string[][]): string {
+  const rows = [titles, ...cells];
   const widths = titles.map((_, at) =>
     Math.max(...rows.map((cells) => cells[at]!.length))
   );
@@ -55,7 +71,18 @@ export function kernelSupport(): string {
   );
   const line = `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`;
   // Of an fd and of a direct descriptor: the same.
-  return `${HEAD}\n${[head, line, ...new Set(body)].join("\n")}\n`;
+  return [head, line, ...new Set(body)].join("\n");
+}
+
+/** Gives the text of docs/kernel-support.md. */
+export function kernelSupport(): string {
+  const titles = ["operation", "opcode", "Linux", "without it", "fault"];
+  const operations = tableOf(titles, ROWS.map(cellsOf));
+  const features = tableOf(
+    ["feature", "Linux", "tried", "without it"],
+    featureCells(),
+  );
+  return `${HEAD}\n${operations}\n${FEATURES_HEAD}\n${features}\n`;
 }
 
 if (import.meta.main) await Deno.writeTextFile(FILE, kernelSupport());

@@ -21,26 +21,31 @@ uint32_t kio_abi(void)
  * Aborts the process: a broken invariant must not become corruption. The
  * message has the queues of the ring as from..to: the submission queue twice,
  * as it is prepared and as the kernel sees it. Then come the kernel, the setup
- * flags that it took, and IORING_FEAT_*.
+ * flags that it took, IORING_FEAT_*, and how many operations it has.
  */
 void kio_abort(const struct kio *k, const char *message)
 {
 	const struct io_uring_sq *sq = &k->ring.sq;
 	const struct io_uring_cq *cq = &k->ring.cq;
 	struct utsname system = { 0 };
+	uint32_t operations = 0;
 
+	for (int i = 0; i < 256; i++)
+		operations += k->has[i];
 	uname(&system);
 	fprintf(stderr,
 		"kio: %s\n"
 		"ring fd %d: %u in flight, prepared %u..%u, submitted %u..%u "
 		"of %u, completed %u..%u of %u, flags %#x%s%s\n"
-		"Linux %s on %s, setup %#x, features %#x%s\n",
+		"Linux %s on %s, setup %#x, features %#x, "
+		"%u operations%s\n",
 		message, k->ring.ring_fd, k->in_flight, sq->sqe_head,
 		sq->sqe_tail, IO_URING_READ_ONCE(*sq->khead), *sq->ktail,
 		sq->ring_entries, *cq->khead, IO_URING_READ_ONCE(*cq->ktail),
 		cq->ring_entries, IO_URING_READ_ONCE(*sq->kflags),
 		k->armed ? ", armed" : "", k->chaining ? ", in a chain" : "",
 		system.release, system.machine, k->ring.flags, k->ring.features,
+		operations,
 		k->ring.flags & IORING_SETUP_R_DISABLED ? ", restricted" : "");
 	abort();
 }
@@ -53,7 +58,8 @@ double kio_now_ms(void)
 	return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
 }
 
-/* From the best flags to those that any kernel with io_uring takes. */
+/* From the best flags, which may be turned off, to those that any kernel with
+ * io_uring takes. */
 static const uint32_t setup_flags[] = {
 	IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
 		IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL,
@@ -63,11 +69,11 @@ static const uint32_t setup_flags[] = {
 };
 
 static int ring_init(struct kio *k, uint32_t entries, uint32_t cq_entries,
-		     uint32_t flags)
+		     bool defers, uint32_t flags)
 {
 	int ret = -EINVAL;
 
-	for (size_t i = 0; i < sizeof(setup_flags) / sizeof(*setup_flags) &&
+	for (size_t i = !defers; i < sizeof(setup_flags) / sizeof(*setup_flags) &&
 			   ret == -EINVAL;
 	     i++) {
 		struct io_uring_params params = {
@@ -96,14 +102,15 @@ static void ring_probe(struct kio *k)
 }
 
 /*
- * Opens a context. `allowed` has 256 places, see restrict_ring(); NULL allows
+ * Opens a context. Without `defers` completions are processed as they come
+ * (COOP_TASKRUN). `allowed` has 256 places, see restrict_ring(); NULL allows
  * all operations. After an error the result is NULL and status[0] a negative
  * errno. It is refused unless the isolate's guard is armed: without the guard
  * no code would wait for the kernel's buffers when the isolate dies.
  */
 struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
-			     uint32_t kernel_workers, const uint8_t *allowed,
-			     int32_t *status)
+			     uint32_t kernel_workers, bool defers,
+			     const uint8_t *allowed, int32_t *status)
 {
 	/* bounded workers keep the kernel's own limit (0) */
 	uint32_t workers[2] = { 0, kernel_workers };
@@ -112,7 +119,7 @@ struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
 	status[0] = isolate ? -ENOMEM : -EOPNOTSUPP;
 	if (!k)
 		return NULL;
-	status[0] = ring_init(k, entries, cq_entries,
+	status[0] = ring_init(k, entries, cq_entries, defers,
 			      allowed ? IORING_SETUP_R_DISABLED : 0);
 	if (status[0])
 		goto fail_memory;
@@ -160,19 +167,20 @@ fail_memory:
 }
 
 /*
- * Probes the kernel, by a context or (NULL) a ring of its own.
+ * Probes the kernel, by a context or (NULL) a ring of its own, which `defers` as
+ * that of a context does.
  * opcodes: 256 places, 1 if the kernel has the operation of that number.
  * info: the setup flags of the ring, IORING_FEAT_*, and 1 if a message can be
  * sent without a ring.
  */
-int kio_probe(struct kio *k, uint8_t *opcodes, uint32_t *info)
+int kio_probe(struct kio *k, bool defers, uint8_t *opcodes, uint32_t *info)
 {
 	struct io_uring_sqe message;
 	struct io_uring_probe *probe;
 	struct kio own = { 0 };
 
 	if (!k) {
-		int ret = ring_init(&own, 1, 2, 0);
+		int ret = ring_init(&own, 1, 2, defers, 0);
 
 		if (ret)
 			return ret;

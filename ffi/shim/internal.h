@@ -316,6 +316,10 @@ int restrict_ring(struct kio *k, const uint8_t *allowed);
 /* Gives the kernel the buffers that JavaScript has given back. */
 void pools_publish(struct kio *k);
 void pools_free(struct kio *k);
+/* Adds a buffer to a ring of buffers; the kernel sees all that were added when
+ * they are published. */
+void pool_add(struct pool *pool, uint32_t id);
+void pool_publish(struct pool *pool);
 
 /* ---- mailbox.c --------------------------------------------------------- */
 

@@ -23,7 +23,7 @@ struct folder;
 #define EXPORT __attribute__((visibility("default")))
 
 /* Raised whenever a signature changes; ffi/load.ts compares it. */
-#define KIO_ABI 11
+#define KIO_ABI 12
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
 #define KIO_OP_READ_MULTISHOT 49 /* Linux 6.7 */
@@ -214,9 +214,10 @@ EXPORT uint32_t kio_abi(void);
 EXPORT void kio_abort(const struct kio *k, const char *message);
 EXPORT double kio_now_ms(void);
 EXPORT struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
-				    uint32_t kernel_workers,
+				    uint32_t kernel_workers, bool defers,
 				    const uint8_t *allowed, int32_t *status);
-EXPORT int kio_probe(struct kio *k, uint8_t *opcodes, uint32_t *info);
+EXPORT int kio_probe(struct kio *k, bool defers, uint8_t *opcodes,
+		     uint32_t *info);
 EXPORT double kio_ring_memory(uint32_t entries, uint32_t cq_entries);
 EXPORT int kio_ring_fd(const struct kio *k);
 EXPORT void kio_stats(const struct kio *k, double *out);
@@ -257,7 +258,15 @@ EXPORT void kio_zero_copy_reset(struct kio *k);
 EXPORT int kio_pool_open(struct kio *k, void *memory, uint32_t count,
 			 uint32_t size, int32_t *returned);
 EXPORT void kio_pool_close(struct kio *k, uint32_t group);
-EXPORT bool kio_receives_many(void);
+
+/* ---- trials.c ---------------------------------------------------------- */
+
+#define KIO_TRIAL_BUFFERS 0
+#define KIO_TRIAL_RECEIVE 1
+#define KIO_TRIAL_ACCEPT 2
+
+EXPORT int kio_trial(uint32_t number);
+EXPORT int kio_environment(char *out, uint32_t size);
 
 /* ---- mailbox.c --------------------------------------------------------- */
 

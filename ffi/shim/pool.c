@@ -6,12 +6,10 @@
  */
 #include "internal.h"
 
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 
-static void pool_add(struct pool *pool, uint32_t id)
+void pool_add(struct pool *pool, uint32_t id)
 {
 	struct io_uring_buf *buf = &pool->ring->bufs[pool->tail++ & pool->mask];
 
@@ -22,8 +20,7 @@ static void pool_add(struct pool *pool, uint32_t id)
 	seam_buffer_give(pool, id);
 }
 
-/* The kernel sees all buffers that were added. */
-static void pool_publish(struct pool *pool)
+void pool_publish(struct pool *pool)
 {
 	io_uring_smp_store_release(&pool->ring->tail, pool->tail);
 }
@@ -132,129 +129,4 @@ void pools_free(struct kio *k)
 		next = k->pools->next;
 		pool_free(k->pools);
 	}
-}
-
-/* ---- the trial ----------------------------------------------------------- */
-
-/* How long a trial waits for what comes at once or never. */
-#define TRIAL_MS 100
-
-/* Connects two sockets; a firewall may keep them apart. */
-static int tcp_pair(int fds[2])
-{
-	struct sockaddr_in at = { .sin_family = AF_INET,
-				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t length = sizeof(at);
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct pollfd visit = { .fd = listener, .events = POLLIN };
-
-	fds[0] = fds[1] = -1;
-	if (listener >= 0 && !bind(listener, (void *)&at, length) &&
-	    !listen(listener, 1) &&
-	    !getsockname(listener, (void *)&at, &length)) {
-		fds[1] = socket(AF_INET,
-				SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-		if (fds[1] >= 0 &&
-		    (!connect(fds[1], (void *)&at, length) ||
-		     errno == EINPROGRESS) &&
-		    poll(&visit, 1, TRIAL_MS) == 1)
-			fds[0] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	}
-	if (listener >= 0)
-		close(listener);
-	return fds[0] < 0 ? -1 : 0;
-}
-
-/* Receives data and an end that come together. Returns true for both. */
-static bool receives_end(struct io_uring *ring, char *memory, const int fds[2])
-{
-	struct __kernel_timespec limit = { .tv_nsec = TRIAL_MS * 1000000 };
-	struct io_uring_buf_reg registration = {
-		.ring_addr = (uintptr_t)memory,
-		.ring_entries = 2,
-	};
-	struct pool pool = { .ring = (void *)memory,
-			     .memory = memory + sysconf(_SC_PAGESIZE),
-			     .size = 64,
-			     .mask = 1 };
-	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
-	struct io_uring_cqe *cqe;
-	int bytes = 0, last = 1;
-
-	if (!sqe || seam_register_buffers(ring, &registration))
-		return false;
-	pool_add(&pool, 0);
-	pool_add(&pool, 1);
-	pool_publish(&pool);
-	io_uring_prep_recv(sqe, fds[0], NULL, 0, 0);
-	sqe->flags |= IOSQE_BUFFER_SELECT;
-	sqe->ioprio = IORING_RECV_MULTISHOT;
-	io_uring_submit(ring);
-	if (send(fds[1], "x", 1, MSG_NOSIGNAL) != 1 ||
-	    shutdown(fds[1], SHUT_WR))
-		return false;
-	while (last > 0 && !io_uring_wait_cqe_timeout(ring, &cqe, &limit)) {
-		last = cqe->res;
-		bytes += last;
-		io_uring_cqe_seen(ring, cqe);
-	}
-	return bytes == 1 && last == 0;
-}
-
-static bool try_receive(const int fds[2])
-{
-	struct io_uring_params params = {
-		.flags = IORING_SETUP_SINGLE_ISSUER |
-			 IORING_SETUP_DEFER_TASKRUN,
-	};
-	size_t size = 2 * (size_t)sysconf(_SC_PAGESIZE);
-	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			    MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
-	struct io_uring ring;
-	bool works;
-
-	if (memory == MAP_FAILED)
-		return false;
-	works = !seam_ring_init(2, &ring, &params);
-	if (works) {
-		works = receives_end(&ring, memory, fds);
-		io_uring_queue_exit(&ring);
-	}
-	munmap(memory, size);
-	return works;
-}
-
-static bool try_pair(int fds[2], int status)
-{
-	bool works = status || try_receive(fds);
-
-	if (fds[0] >= 0)
-		close(fds[0]);
-	if (fds[1] >= 0)
-		close(fds[1]);
-	return works;
-}
-
-/*
- * Tells whether a multishot receive can be trusted: it is tried once a process.
- * Kernels before the fix of CVE-2026-23473 lose an end that comes right behind
- * data, and the receive then waits for ever. A socket of a kind that is not to
- * be had here has no connections that could hang.
- */
-bool kio_receives_many(void)
-{
-	enum { UNKNOWN, WORKS, FAILS };
-	static atomic_int known = UNKNOWN;
-	int fds[2] = { -1, -1 };
-
-	if (known == UNKNOWN) {
-		bool works = try_pair(fds, socketpair(AF_UNIX,
-						      SOCK_STREAM |
-							      SOCK_CLOEXEC,
-						      0, fds)) &&
-			     try_pair(fds, tcp_pair(fds));
-
-		known = seam_receives_many() && works ? WORKS : FAILS;
-	}
-	return known == WORKS;
 }

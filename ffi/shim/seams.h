@@ -130,7 +130,8 @@ int seam_register_workers(struct io_uring *ring, unsigned *workers);
 int seam_register_message(struct io_uring_sqe *message);
 int seam_command(int result);
 int seam_register_buffers(struct io_uring *ring, struct io_uring_buf_reg *reg);
-bool seam_receives_many(void);
+int seam_received(int result);
+int seam_accepted(int result);
 #else
 /* The number of an operation, or one that no kernel has. */
 static inline uint8_t seam_opcode(uint8_t opcode)
@@ -179,9 +180,14 @@ static inline int seam_register_buffers(struct io_uring *ring,
 	return io_uring_register_buf_ring(ring, reg, 0);
 }
 
-/* The trial of multishot receives may fail. */
-static inline bool seam_receives_many(void)
+/* A result of the trial of multishot receives, and of that of accepts. */
+static inline int seam_received(int result)
 {
-	return true;
+	return result;
+}
+
+static inline int seam_accepted(int result)
+{
+	return result;
 }
 #endif

@@ -49,8 +49,8 @@ export function acceptStream<T>(
   queueMax: number,
   waiting: Waiting<T>,
 ): UringStream<T> {
-  const sqe = sqeFor(fd);
-  const values = { ...waiting, transient: GOES_ON };
+  const sqe = sqeFor(ring, fd);
+  const values = valuesOf(sqe, waiting);
   return startStream(ring, ACCEPT_MULTISHOT, sqe, values, queueMax);
 }
 
@@ -61,14 +61,19 @@ export function acceptDirectStream(
   queueMax: number,
 ): UringStream<DirectFd> {
   const row = ACCEPT_MULTISHOT_DIRECT;
-  const sqe = sqeFor(fd);
-  const values = { ...newDirects(ring, sqe, row), transient: GOES_ON };
+  const sqe = sqeFor(ring, fd);
+  const values = valuesOf(sqe, newDirects(ring, sqe, row));
   return startStream(ring, row, sqe, values, queueMax);
 }
 
-function sqeFor(fd: number): Sqe {
+/** Makes the submission, a multishot where that can be trusted. */
+function sqeFor({ features }: Ring, fd: number): Sqe {
   const sqe = new Sqe(ACCEPT_MULTISHOT.opcode);
   sqe.fd = fd;
-  sqe.ioprio = IORING_ACCEPT_MULTISHOT;
+  if (features.uses("acceptMultishot")) sqe.ioprio = IORING_ACCEPT_MULTISHOT;
   return sqe;
+}
+
+function valuesOf<T>({ ioprio }: Sqe, waiting: Waiting<T>): Values<T> {
+  return { ...waiting, transient: GOES_ON, isSingle: ioprio === 0 };
 }

@@ -11,6 +11,7 @@ import {
 import { poolOf, ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
 import type { MessageLease } from "../MessageLease.ts";
+import type { Feature } from "../ring/features.ts";
 import type { Operation } from "../ring/operation.ts";
 import type { Pool } from "../ring/pool.ts";
 import { LeaseStream, type OnChunk } from "../ring/receive.ts";
@@ -98,7 +99,7 @@ export function asyncRecvMultishot(
   options: RecvMultishotOptions = {},
 ): UringStream<BufferLease> {
   const ring = ringOf(ctx, RECV_MULTISHOT);
-  const sqe = sqeFor(ring, RECV_MULTISHOT, fd);
+  const sqe = sqeFor(ring, RECV_MULTISHOT, fd, "recvMultishot");
   const { verb } = RECV_MULTISHOT;
   checkOptions(options, verb);
   const { leasesMax, onChunk } = options;
@@ -185,7 +186,7 @@ export function asyncRecvmsgMultishot(
   options: RecvmsgMultishotOptions = {},
 ): UringStream<MessageLease> {
   const ring = ringOf(ctx, RECVMSG_MULTISHOT);
-  const sqe = sqeFor(ring, RECVMSG_MULTISHOT, fd);
+  const sqe = sqeFor(ring, RECVMSG_MULTISHOT, fd, "recvmsgMultishot");
   const { verb } = RECVMSG_MULTISHOT;
   checkOptions(options, verb);
   const { leasesMax, controlSize = 0, onMessage } = options;
@@ -210,10 +211,15 @@ export function asyncRecvmsgMultishot(
 }
 
 /** Makes the submission, a multishot where that can be trusted. */
-function sqeFor({ shim }: Ring, operation: Operation, fd: Fd): Sqe {
+function sqeFor(
+  { features }: Ring,
+  operation: Operation,
+  fd: Fd,
+  feature: Feature,
+): Sqe {
   const sqe = new Sqe(operation.opcode);
   sqe.fd = checkFd(fd, operation);
-  if (shim.kio_receives_many()) sqe.ioprio = IORING_RECV_MULTISHOT;
+  if (features.uses(feature)) sqe.ioprio = IORING_RECV_MULTISHOT;
   return sqe;
 }
 

@@ -7,7 +7,7 @@
  * plan's operations, and the tests that try every operation.
  */
 import { POLLIN, POLLOUT } from "../constants.ts";
-import { type Operation, Yields } from "../ring/operation.ts";
+import { type Operation, Patience, Yields } from "../ring/operation.ts";
 
 /** The row of an operation. */
 export interface Row<Fault extends string | undefined = string | undefined>
@@ -36,6 +36,7 @@ function row<Fault extends string | undefined = undefined>(
     closesFd: false,
     waits: 0,
     holdsBack: false,
+    patience: Patience.NEVER,
     since: "",
     fallback: undefined,
     orElse: undefined,
@@ -45,14 +46,15 @@ function row<Fault extends string | undefined = undefined>(
 }
 
 const { COUNT, NOTHING, FD, DECODED } = Yields;
+const { OF_STREAMS, ALWAYS, ENDLESS } = Patience;
 
-export const READ: Row<"read"> = row({ name: "asyncRead", verb: "read", yields: COUNT, waits: POLLIN, opcode: 22, since: "5.6", fault: "read" });
+export const READ: Row<"read"> = row({ name: "asyncRead", verb: "read", yields: COUNT, waits: POLLIN, opcode: 22, since: "5.6", fault: "read", patience: OF_STREAMS });
 export const WRITE: Row<"write"> = row({ name: "asyncWrite", verb: "write", yields: COUNT, waits: POLLOUT, opcode: 23, since: "5.6", fault: "write" });
-export const READV: Row<"readv"> = row({ name: "asyncReadv", verb: "read", yields: COUNT, waits: POLLIN, opcode: 1, since: "5.1", fault: "readv" });
+export const READV: Row<"readv"> = row({ name: "asyncReadv", verb: "read", yields: COUNT, waits: POLLIN, opcode: 1, since: "5.1", fault: "readv", patience: OF_STREAMS });
 export const WRITEV: Row<"writev"> = row({ name: "asyncWritev", verb: "write", yields: COUNT, waits: POLLOUT, opcode: 2, since: "5.1", fault: "writev" });
-export const READ_FIXED: Row<"read"> = row({ name: "asyncReadFixed", verb: "read", yields: COUNT, waits: POLLIN, opcode: 22, since: "5.6", fault: "read" });
+export const READ_FIXED: Row<"read"> = row({ name: "asyncReadFixed", verb: "read", yields: COUNT, waits: POLLIN, opcode: 22, since: "5.6", fault: "read", patience: OF_STREAMS });
 export const WRITE_FIXED: Row<"write"> = row({ name: "asyncWriteFixed", verb: "write", yields: COUNT, waits: POLLOUT, opcode: 23, since: "5.6", fault: "write" });
-export const READ_EXACT: Row<"read"> = row({ name: "asyncReadExact", verb: "read", yields: COUNT, opcode: 22, since: "5.6", fault: "read" });
+export const READ_EXACT: Row<"read"> = row({ name: "asyncReadExact", verb: "read", yields: COUNT, opcode: 22, since: "5.6", fault: "read", patience: OF_STREAMS });
 export const WRITE_EXACT: Row<"write"> = row({ name: "asyncWriteExact", verb: "write", yields: COUNT, opcode: 23, since: "5.6", fault: "write" });
 export const OPEN: Row<"open"> = row({ name: "asyncOpen", verb: "open", yields: FD, opcode: 18, since: "5.6", fault: "open" });
 /** `asyncOpen()` of a direct descriptor, with restrictions or without. */
@@ -67,33 +69,33 @@ export const FSYNC: Row<"fsync"> = row({ name: "asyncFsync", verb: "fsync", yiel
 export const FDATASYNC: Row<"fsync"> = row({ name: "asyncFdatasync", verb: "fdatasync", yields: NOTHING, opcode: 3, since: "5.1", fault: "fsync" });
 export const FALLOCATE: Row<"fallocate"> = row({ name: "asyncFallocate", verb: "allocate file space", yields: NOTHING, opcode: 17, since: "5.6", fault: "fallocate" });
 export const FTRUNCATE: Row<"ftruncate"> = row({ name: "asyncFtruncate", verb: "truncate", yields: NOTHING, opcode: 55, since: "6.9", fallback: "ftruncate(2)", fault: "ftruncate" });
-export const SPLICE: Row<"splice"> = row({ name: "asyncSplice", verb: "splice", yields: COUNT, opcode: 30, since: "5.7", fault: "splice" });
+export const SPLICE: Row<"splice"> = row({ name: "asyncSplice", verb: "splice", yields: COUNT, opcode: 30, since: "5.7", fault: "splice", patience: ALWAYS });
 export const SENDFILE: Row<"splice"> = row({ name: "asyncSendfile", verb: "send a file", yields: COUNT, opcode: 30, since: "5.7", fault: "splice" });
-export const ACCEPT: Row<"accept"> = row({ name: "asyncAccept", verb: "accept", yields: FD, opcode: 13, since: "5.5", fault: "accept", holdsBack: true });
-export const ACCEPT_FROM: Row<"accept"> = row({ name: "asyncAcceptFrom", verb: "accept", yields: DECODED, opcode: 13, since: "5.5", fault: "accept", makesFd: true, holdsBack: true });
-export const ACCEPT_MULTISHOT: Row<"accept"> = row({ name: "asyncAcceptMultishot", verb: "accept", yields: FD, opcode: 13, since: "5.19", fault: "accept" });
+export const ACCEPT: Row<"accept"> = row({ name: "asyncAccept", verb: "accept", yields: FD, opcode: 13, since: "5.5", fault: "accept", holdsBack: true, patience: ALWAYS });
+export const ACCEPT_FROM: Row<"accept"> = row({ name: "asyncAcceptFrom", verb: "accept", yields: DECODED, opcode: 13, since: "5.5", fault: "accept", makesFd: true, holdsBack: true, patience: ALWAYS });
+export const ACCEPT_MULTISHOT: Row<"accept"> = row({ name: "asyncAcceptMultishot", verb: "accept", yields: FD, opcode: 13, since: "5.19", fault: "accept", patience: ENDLESS });
 /** `asyncAccept()` of a direct descriptor. */
 export const ACCEPT_DIRECT: Row<"accept"> = row({ ...ACCEPT, yields: DECODED, makesFd: false });
 /** `asyncAcceptMultishot()` of direct descriptors. */
 export const ACCEPT_MULTISHOT_DIRECT: Row<"accept"> = row({ ...ACCEPT_MULTISHOT, yields: DECODED, makesFd: false });
 export const INSTALL_FD: Row<"fixedFdInstall"> = row({ name: "asyncInstallFd", verb: "install an fd", yields: FD, opcode: 54, since: "6.8", fault: "fixedFdInstall" });
-export const RECV_MULTISHOT: Row<"recv"> = row({ name: "asyncRecvMultishot", verb: "receive", yields: NOTHING, opcode: 27, since: "6.0", fault: "recv" });
-export const RECVMSG_MULTISHOT: Row<"recvmsg"> = row({ name: "asyncRecvmsgMultishot", verb: "receive messages", yields: NOTHING, opcode: 10, since: "6.0", fault: "recvmsg" });
+export const RECV_MULTISHOT: Row<"recv"> = row({ name: "asyncRecvMultishot", verb: "receive", yields: NOTHING, opcode: 27, since: "6.0", fault: "recv", patience: ENDLESS });
+export const RECVMSG_MULTISHOT: Row<"recvmsg"> = row({ name: "asyncRecvmsgMultishot", verb: "receive messages", yields: NOTHING, opcode: 10, since: "6.0", fault: "recvmsg", patience: ENDLESS });
 export const CONNECT: Row<"connect"> = row({ name: "asyncConnect", verb: "connect", yields: NOTHING, opcode: 16, since: "5.5", fault: "connect" });
-export const RECV: Row<"recv"> = row({ name: "asyncRecv", verb: "receive", yields: COUNT, opcode: 27, since: "5.6", fault: "recv" });
+export const RECV: Row<"recv"> = row({ name: "asyncRecv", verb: "receive", yields: COUNT, opcode: 27, since: "5.6", fault: "recv", patience: ALWAYS });
 export const SEND: Row<"send"> = row({ name: "asyncSend", verb: "send", yields: COUNT, opcode: 26, since: "5.6", fault: "send" });
-export const RECV_EXACT: Row<"recv"> = row({ name: "asyncRecvExact", verb: "receive", yields: COUNT, opcode: 27, since: "5.6", fault: "recv" });
+export const RECV_EXACT: Row<"recv"> = row({ name: "asyncRecvExact", verb: "receive", yields: COUNT, opcode: 27, since: "5.6", fault: "recv", patience: ALWAYS });
 export const SEND_EXACT: Row<"send"> = row({ name: "asyncSendExact", verb: "send", yields: COUNT, opcode: 26, since: "5.6", fault: "send" });
 /** `asyncSendExact()` of several buffers. */
 export const SEND_ALL: Row<"sendmsg"> = row({ ...SEND_EXACT, opcode: 9, since: "5.3", fault: "sendmsg" });
-export const RECVMSG: Row<"recvmsg"> = row({ name: "asyncRecvmsg", verb: "receive a message", yields: DECODED, opcode: 10, since: "5.3", fault: "recvmsg" });
+export const RECVMSG: Row<"recvmsg"> = row({ name: "asyncRecvmsg", verb: "receive a message", yields: DECODED, opcode: 10, since: "5.3", fault: "recvmsg", patience: ALWAYS });
 export const SENDMSG: Row<"sendmsg"> = row({ name: "asyncSendmsg", verb: "send a message", yields: COUNT, opcode: 9, since: "5.3", fault: "sendmsg" });
 export const SEND_ZC: Row<"sendZc"> = row({ name: "asyncSendZc", verb: "send", yields: DECODED, opcode: 47, since: "6.0", fault: "sendZc", orElse: SEND.opcode });
 export const SENDMSG_ZC: Row<"sendmsgZc"> = row({ name: "asyncSendmsgZc", verb: "send a message", yields: DECODED, opcode: 48, since: "6.1", fault: "sendmsgZc", orElse: SENDMSG.opcode });
 export const SHUTDOWN: Row<"shutdown"> = row({ name: "asyncShutdown", verb: "shut down", yields: NOTHING, opcode: 34, since: "5.11", fault: "shutdown" });
-export const POLL: Row<"poll"> = row({ name: "asyncPoll", verb: "poll", yields: COUNT, opcode: 6, since: "5.1", fault: "poll" });
-export const POLL_MULTISHOT: Row<"poll"> = row({ name: "asyncPollMultishot", verb: "poll", yields: COUNT, opcode: 6, since: "5.13", fault: "poll" });
-export const SLEEP: Row<undefined> = row({ name: "asyncSleep", verb: "sleep", yields: NOTHING, opcode: 11, since: "5.4" });
+export const POLL: Row<"poll"> = row({ name: "asyncPoll", verb: "poll", yields: COUNT, opcode: 6, since: "5.1", fault: "poll", patience: ALWAYS });
+export const POLL_MULTISHOT: Row<"poll"> = row({ name: "asyncPollMultishot", verb: "poll", yields: COUNT, opcode: 6, since: "5.13", fault: "poll", patience: ENDLESS });
+export const SLEEP: Row<undefined> = row({ name: "asyncSleep", verb: "sleep", yields: NOTHING, opcode: 11, since: "5.4", patience: ALWAYS });
 export const MSG_RING: Row<"msgRing"> = row({ name: "asyncMsgRing", verb: "message a ring", yields: NOTHING, opcode: 40, since: "5.18", fault: "msgRing" });
 export const WAKE: Row<undefined> = row({ name: "wake", verb: "wake a ring", yields: NOTHING, opcode: 40, since: "5.18" });
 export const PIPE: Row<undefined> = row({ name: "asyncPipe", verb: "make a pipe", yields: DECODED, fallback: "pipe2(2)" });
@@ -117,7 +119,7 @@ export const BIND: Row<"bind"> = row({ name: "asyncBind", verb: "bind", yields: 
 export const LISTEN: Row<"listen"> = row({ name: "asyncListen", verb: "listen", yields: NOTHING, opcode: 57, since: "6.11", fallback: "listen(2)", fault: "listen" });
 export const SETSOCKOPT: Row<"uringCmd"> = row({ name: "asyncSetsockopt", verb: "set an option", yields: NOTHING, opcode: 46, since: "6.7", fallback: "setsockopt(2)", fault: "uringCmd" });
 export const GETSOCKOPT: Row<"uringCmd"> = row({ ...SETSOCKOPT, name: "asyncGetsockopt", verb: "get an option", yields: DECODED, fallback: "getsockopt(2)" });
-export const SPLICE_ALL: Row<"splice"> = row({ ...SPLICE, name: "asyncSpliceAll" });
+export const SPLICE_ALL: Row<"splice"> = row({ ...SPLICE, name: "asyncSpliceAll", patience: ENDLESS });
 export const TEE: Row<"tee"> = row({ ...SPLICE, name: "asyncTee", verb: "tee", opcode: 33, since: "5.8", fault: "tee" });
 
 // No operations of the kernel: what threads do, and what only has a verb.
@@ -125,12 +127,12 @@ export const TEE: Row<"tee"> = row({ ...SPLICE, name: "asyncTee", verb: "tee", o
 export const OFFLOAD: Row<undefined> = row({ name: "offload", verb: "offload a job", yields: DECODED });
 export const RESOLVE: Row<undefined> = row({ name: "SocketAddress.resolveAsync", verb: "resolve a name", yields: DECODED });
 export const RESOLVE_ALL: Row<undefined> = row({ name: "SocketAddress.resolveAllAsync", verb: "resolve a name", yields: DECODED });
-export const READ_DIR: Row<undefined> = row({ name: "readDir", verb: "read the directory", yields: DECODED });
-export const WALK: Row<undefined> = row({ name: "walk", verb: "walk", yields: DECODED });
+export const READ_DIR: Row<undefined> = row({ name: "readDir", verb: "read the directory", yields: DECODED, patience: ENDLESS });
+export const WALK: Row<undefined> = row({ name: "walk", verb: "walk", yields: DECODED, patience: ENDLESS });
 export const PASS_FD: Row<undefined> = row({ name: "passFd", verb: "pass an fd", yields: NOTHING });
 export const JOIN_POOL: Row<undefined> = row({ name: "joinPool", verb: "join a pool", yields: NOTHING });
 export const OBSERVE: Row<undefined> = row({ name: "observeStats", verb: "observe", yields: NOTHING });
 export const FILE: Row<undefined> = row({ name: "File", verb: "own a file", yields: NOTHING });
-export const RELAY: Row<undefined> = row({ name: "relay", verb: "relay", yields: NOTHING });
+export const RELAY: Row<undefined> = row({ name: "relay", verb: "relay", yields: NOTHING, patience: ENDLESS });
 export const READ_BUFFERED: Row<undefined> = row({ name: "BufferedReader", verb: "read a message", yields: NOTHING });
 export const LINK: Row<undefined> = row({ name: "link", verb: "link", yields: NOTHING });

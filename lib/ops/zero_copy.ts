@@ -148,6 +148,7 @@ function startZeroCopy(ring: Ring, row: Row, sqe: Sqe): ZeroCopyOp {
   // reset sockets only by their fds.
   const plain = row.orElse!;
   if (ring.chaining || sqe.fd <= DIRECT_FIRST) sqe.opcode = plain;
+  else if (!ring.features.uses("sendZc")) sqe.opcode = plain;
   useFixedMemory(ring, sqe);
   const send = new ZeroCopySend(sqe, plain);
   const op = start<ZeroCopySent>(ring, row, sqe, {

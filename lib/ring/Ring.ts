@@ -9,7 +9,7 @@ import { loadShim, type Shim } from "../../ffi/load.ts";
 import { EAGAIN, EBUSY, ENOMEM } from "../errno.ts";
 import { errorOf, type Result } from "../result.ts";
 import type { UringOp } from "../UringOp.ts";
-import { cancel, cancelLater, sendCancels } from "./cancel.ts";
+import { cancel, cancelLater, cancelLive, sendCancels } from "./cancel.ts";
 import { Chain } from "./chain.ts";
 import { expire, waitUntil } from "./clock.ts";
 import { complete, report } from "./completion.ts";
@@ -23,6 +23,7 @@ import {
   SPAN,
   State,
 } from "./entry.ts";
+import { Features } from "./features.ts";
 import type { FixedMemory } from "./fixed_memory.ts";
 import { giveFds, giveMessages } from "./mail.ts";
 import { Op } from "./op.ts";
@@ -30,11 +31,12 @@ import { openRing, type RingOptions } from "./opening.ts";
 import type { Operation } from "./operation.ts";
 import type { Retained } from "./retained.ts";
 import { rings } from "./rings.ts";
-import { conclude, concludeWith, whenSettled } from "./settle.ts";
+import { conclude, concludeWith } from "./settle.ts";
 import { Starving } from "./starving.ts";
 import { type ContextStats, type PendingOperation, Tally } from "./stats.ts";
 import { Table } from "./table.ts";
 import { Timers } from "./timers.ts";
+import { Watch } from "./watch.ts";
 
 /** Completions taken over by one call of the shim. */
 const BATCH_SIZE = 1024;
@@ -64,6 +66,8 @@ export class Ring implements Core {
   readonly table: Table;
   readonly timers = new Timers();
   readonly tally = new Tally();
+  readonly features: Features;
+  readonly watch: Watch | null;
   /** Notes where operations are started. */
   readonly tracing: boolean;
   readonly allowed: Uint8Array<ArrayBuffer> | null;
@@ -104,8 +108,10 @@ export class Ring implements Core {
     this.shim = loadShim();
     this.table = new Table(options.operationsMax);
     this.tracing = options.trace;
+    this.watch = options.watch && new Watch(this, options.watch);
     this.allowed = options.allowed;
-    this.handle = openRing(this.shim, options);
+    this.features = new Features(options.switchedOff);
+    this.handle = openRing(this.shim, this.features, options);
     this.#driver = new Driver(this);
     rings.add(this);
   }
@@ -153,7 +159,9 @@ export class Ring implements Core {
    * without an exception in between. */
   take(operation: Operation): Entry {
     if (this.closing) this.checkOpen(operation.verb);
-    return this.table.take(operation);
+    const entry = this.table.take(operation);
+    if (this.watch !== null) entry.startedMs = this.shim.kio_now_ms();
+    return entry;
   }
 
   /** Enters an operation that the shim has queued (a status of 0) or refused
@@ -227,14 +235,13 @@ export class Ring implements Core {
     return { op, settle };
   }
 
-  /** Schedules the driver for a new operation, and notes when and where it was
-   * started. */
+  /** Schedules the driver; notes when and where an operation was started. */
   #started(entry: Entry, op: Op<unknown> | null): void {
     this.#countPending();
     if (this.#chain !== null && op !== null) this.#links.push(op);
     // schedule() refreshes nowMs, so it comes first.
     this.#driver.schedule();
-    entry.startedMs = this.#driver.nowMs;
+    if (this.watch === null) entry.startedMs = this.#driver.nowMs;
     if (this.tracing) entry.trace = new Error("started");
   }
 
@@ -284,7 +291,8 @@ export class Ring implements Core {
 
   stats(): ContextStats {
     if (!this.closed) this.shim.kio_stats(this.handle, this.#counted);
-    return this.tally.stats(this.pending, this.#counted);
+    const latencies = this.watch?.latencies() ?? {};
+    return this.tally.stats(this.pending, this.#counted, latencies);
   }
 
   /** Tells whether an operation of one of these kinds is pending. */
@@ -314,9 +322,11 @@ export class Ring implements Core {
       }
       abort(this, `io_uring_enter: ${errorOf(-count).message}`);
     }
+    if (this.watch !== null) this.watch.batchMs = this.shim.kio_now_ms();
     for (let at = 0; at < 4 * count; at += 4) {
       this.#take(out[at]!, out[at + 1]!, out[at + 2]!, out[at + 3]!);
     }
+    if (this.watch !== null) this.watch.batchMs = 0;
     if (count > 0) this.#afterBatch();
     return count;
   }
@@ -382,10 +392,9 @@ export class Ring implements Core {
 
   // ---- the end --------------------------------------------------------------
 
-  /** Cancels the operations on an fd, at once. Returns a promise of the end of
-   * each. */
+  /** Cancels the operations on an fd at once. Promises the end of each. */
   cancelOn(fd: number): Promise<unknown>[] {
-    const ends = this.#cancelLive(fd);
+    const ends = cancelLive(this, fd);
     // At once, because the number may soon mean another file.
     sendCancels(this);
     return ends;
@@ -393,14 +402,7 @@ export class Ring implements Core {
 
   /** Cancels all pending operations, and waits until they are complete. */
   async cancelAll(): Promise<void> {
-    await Promise.all(this.#cancelLive());
-  }
-
-  #cancelLive(fd?: number): Promise<unknown>[] {
-    const entries = this.table.live(fd);
-    const ends = entries.map(whenSettled);
-    for (const entry of entries) cancel(this, entry);
-    return ends;
+    await Promise.all(cancelLive(this));
   }
 
   /** Cancels, drains and closes without leaving the thread. */

@@ -7,7 +7,7 @@ import { ECANCELED } from "../errno.ts";
 import { AbortGroup, type AbortTarget } from "./abort.ts";
 import type { Core } from "./core.ts";
 import { type Entry, Mark, State } from "./entry.ts";
-import { end } from "./settle.ts";
+import { end, whenSettled } from "./settle.ts";
 
 /** Time until a cancel is repeated that found nothing to cancel. */
 const CANCEL_RETRY_MS = 5;
@@ -26,6 +26,15 @@ export function cancel(core: Core, entry: Entry): void {
   end(core, entry, -ECANCELED);
   // The driver lets go of the event loop if nothing is pending any more.
   core.schedule();
+}
+
+/** Cancels all pending operations, or those on one fd. Returns a promise of the
+ * end of each. */
+export function cancelLive(core: Core, fd?: number): Promise<unknown>[] {
+  const entries = core.table.live(fd);
+  const ends = entries.map(whenSettled);
+  for (const entry of entries) cancel(core, entry);
+  return ends;
 }
 
 /** Cancels an operation whose promise is lost: an fd that it makes all the same

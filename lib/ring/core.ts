@@ -1,9 +1,11 @@
 import type { Shim } from "../../ffi/load.ts";
 import type { Entry } from "./entry.ts";
+import type { Features } from "./features.ts";
 import type { Starving } from "./starving.ts";
 import type { Tally } from "./stats.ts";
 import type { Table } from "./table.ts";
 import type { Timers } from "./timers.ts";
+import type { Watch } from "./watch.ts";
 
 /** The places of a ring's files that are for direct descriptors. */
 export interface Places {
@@ -25,6 +27,9 @@ export interface Core {
   readonly table: Table;
   readonly timers: Timers;
   readonly tally: Tally;
+  readonly features: Features;
+  /** Null unless an option needs it. */
+  readonly watch: Watch | null;
   /** No operation can start any more. */
   closing: boolean;
   /** Submissions queued since the last step. */

@@ -5,6 +5,7 @@
 import { shownFd } from "../DirectFd.ts";
 import type { Core } from "./core.ts";
 import { type Entry, GENERATION_MASK, Mark, State } from "./entry.ts";
+import { listLacks } from "./features.ts";
 import { sizeOf } from "./retained.ts";
 import type { PendingOperation } from "./stats.ts";
 
@@ -19,7 +20,7 @@ export function inspect(core: Core): PendingOperation[] {
     bytes: entry.extra?.lease?.length ?? sizeOf(entry.retained),
     isCancelled: (entry.marks & Mark.CANCELLED) !== 0,
     fd: Math.max(entry.fd, -1),
-    target: entry.fd < 0 ? shownFd(entry.fd) : targetOf(core, entry.fd),
+    target: targetOf(core, entry.fd),
     ageMs: Math.max(0, nowMs - entry.startedMs),
     leftMs: Math.max(0, core.timers.of(entry.slot) - nowMs),
     stack: stackOf(entry.trace),
@@ -41,6 +42,7 @@ export function abort(core: Core, message: string): never {
   const text = [
     message,
     `kio of ${root}, Deno ${Deno.version.deno}`,
+    `without features: ${listLacks(core.features) || "none"}`,
     `${size} operations pending:${lines.join("")}\0`,
   ].join("\n");
   core.shim.kio_abort(core.handle, new TextEncoder().encode(text));
@@ -71,7 +73,9 @@ function describe(entry: Entry): string {
   return parts.join("");
 }
 
-function targetOf({ shim }: Core, fd: number): string {
+/** Names the file of an fd, or a direct descriptor; empty for none. */
+export function targetOf({ shim }: Core, fd: number): string {
+  if (fd < 0) return shownFd(fd);
   const path = new Uint8Array(512);
   const length = shim.kio_fd_target(fd, path, path.length);
   return length < 0 ? "" : new TextDecoder().decode(path.subarray(0, length));

@@ -1,6 +1,8 @@
 import { loadShim, type Shim } from "../../ffi/load.ts";
 import { ENOMEM } from "../errno.ts";
 import { errorOf, exceptionOf } from "../result.ts";
+import type { Feature, Features } from "./features.ts";
+import type { WatchOptions } from "./watch.ts";
 
 /** SQEs of a queue unless a program says otherwise, and where they find no
  * locked memory. */
@@ -18,20 +20,26 @@ export interface RingOptions {
   trace: boolean;
   /** 1 in the places of the opcodes that may be used; null for all. */
   allowed: Uint8Array<ArrayBuffer> | null;
+  switchedOff: ReadonlySet<Feature>;
+  /** Null if nobody wants to know. */
+  watch: WatchOptions | null;
 }
 
 /** Opens an io_uring. */
 export function openRing(
   shim: Shim,
+  features: Features,
   { entries, kernelWorkersMax, allowed }: RingOptions,
 ): Deno.PointerObject {
   const sizes = entries === undefined ? [ENTRIES, ENTRIES_SHORT] : [entries];
+  const defers = features.uses("deferTaskrun");
   const status = new Int32Array(1);
   for (const size of sizes) {
     const handle = shim.kio_context_open(
       size,
       CQES_FOR_SQE * size,
       kernelWorkersMax,
+      defers,
       allowed,
       status,
     );

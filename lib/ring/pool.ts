@@ -61,8 +61,10 @@ export class Pool {
     this.sends = sendsOf(ring);
     this.#returned = new Int32Array(returned.buffer, returned.byteOffset);
     this.#leases = new Array<Lease | null>(count).fill(null);
-    const { shim, handle } = ring;
-    this.group = shim.kio_pool_open(handle, memory, count, size, returned);
+    const { shim, handle, features } = ring;
+    this.group = features.uses("bufferRing")
+      ? shim.kio_pool_open(handle, memory, count, size, returned)
+      : -1;
     if (this.group < 0) {
       for (let id = count; id-- > 0;) this.#free.push(id);
     }

@@ -11,7 +11,7 @@ import { waitUntil } from "./clock.ts";
 import { type Entry, type Extra, State } from "./entry.ts";
 import type { Lease } from "./lease.ts";
 import { LeaseQueue } from "./lease_queue.ts";
-import { type Operation, Yields } from "./operation.ts";
+import { type Operation, Patience, Yields } from "./operation.ts";
 import type { Ring } from "./Ring.ts";
 import { Waiting } from "./steps.ts";
 
@@ -27,6 +27,7 @@ const SEND_TO: Operation = {
   closesFd: false,
   waits: 0,
   holdsBack: false,
+  patience: Patience.ENDLESS,
 };
 
 const byRing = new WeakMap<Ring, SendQueues>();

@@ -24,12 +24,12 @@ export function conclude(core: Core, entry: Entry, result: number): void {
   const transfer = extra?.transfer;
   if (transfer !== undefined) {
     const outcome = outcomeOf(core, entry, transfer, result);
-    release(core, entry);
+    release(core, entry, outcome.ok ? 0 : outcome.error.errno);
     transfer.end?.();
     settle(outcome);
     return;
   }
-  release(core, entry);
+  release(core, entry, -Math.min(result, 0));
   if (result < 0) {
     core.tally.addError(-result);
     const action = extra?.action;
@@ -61,7 +61,7 @@ export function concludeWith(
 ): void {
   const { settle } = entry;
   const outcome = result.ok ? result : named(entry, result);
-  release(core, entry);
+  release(core, entry, result.ok ? 0 : result.error.errno);
   if (!result.ok) core.tally.addError(result.error.errno);
   settle(outcome);
 }
@@ -95,8 +95,9 @@ export function resultFor(entry: Entry, result: number): number {
   return entry.marks & Mark.TIMED_OUT ? -ETIMEDOUT : result;
 }
 
-function release(core: Core, entry: Entry): void {
+function release(core: Core, entry: Entry, errno: number): void {
   const { extra, slot } = entry;
+  if (core.watch !== null) core.watch.settled(entry, errno);
   core.table.release(entry);
   core.tally.completed++;
   if (core.timers.size > 0) core.timers.delete(slot);

@@ -4,6 +4,7 @@
  * CQEs. Nothing is computed before a program asks.
  */
 import { errorOf } from "../result.ts";
+import type { Latencies } from "./latency.ts";
 
 /** Figures of a context since it was opened. */
 export interface ContextStats {
@@ -41,6 +42,9 @@ export interface ContextStats {
   overflows: number;
   /** Wake-ups by Deno's event loop. */
   wakeUps: number;
+  /** How long operations took, by the names of their functions, with the option
+   * `histograms`; else empty. Streams are in none. */
+  latencies: Record<string, Latencies>;
 }
 
 /** A pending operation, as `inspect()` lists it. */
@@ -109,7 +113,11 @@ export class Tally {
   }
 
   /** Puts all figures together; `shim` has those of kio_stats(). */
-  stats(pending: number, shim: Float64Array): ContextStats {
+  stats(
+    pending: number,
+    shim: Float64Array,
+    latencies: Record<string, Latencies>,
+  ): ContextStats {
     const [
       sqEntries = 0,
       cqEntries = 0,
@@ -140,6 +148,7 @@ export class Tally {
       completionsPerEntry: kernelEntries && completions / kernelEntries,
       overflows,
       wakeUps,
+      latencies,
     };
   }
 }

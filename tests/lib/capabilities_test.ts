@@ -53,13 +53,21 @@ kioTest("IoContext.capabilities is what IoContext.probe() finds", (ctx) => {
 });
 
 kioTest("IoContext.capabilities cannot be changed", (ctx) => {
-  const { operations, features } = ctx.capabilities;
+  const { operations, features, flags } = ctx.capabilities;
   assertThrows(
     () => (operations as Record<string, string>).asyncRead = "none",
     TypeError,
   );
   assertThrows(
-    () => (features as Record<string, boolean>).NO_IOWAIT = true,
+    () => (features as Record<string, unknown>).sendZc = true,
+    TypeError,
+  );
+  assertThrows(
+    () => (features.sendZc as { reason: string }).reason = "none",
+    TypeError,
+  );
+  assertThrows(
+    () => (flags as Record<string, boolean>).NO_IOWAIT = true,
     TypeError,
   );
 });

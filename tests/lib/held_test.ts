@@ -184,7 +184,7 @@ kioTest("asyncWrite() of a lease minds its options", async (ctx) => {
 });
 
 kioTest("asyncSendZc() holds a lease until its notification", async (ctx) => {
-  if (!ctx.capabilities.features.SEND_ZC) return;
+  if (ctx.capabilities.features.sendZc.support !== "native") return;
   await using made = await leases(ctx, 2);
   using out = await tcpPair(ctx);
   const [, lease] = made.list;

@@ -287,7 +287,7 @@ kioTest("asyncRecvmsg() waits though others are faster", async (ctx) => {
       asyncRecv(other, pair.right, byte, MSG_DONTWAIT),
     ]);
     value(await sent);
-    if (!ctx.capabilities.features.DEFER_TASKRUN) {
+    if (!ctx.capabilities.flags.DEFER_TASKRUN) {
       // No reader is faster than the kernel, which goes on at once.
       assertCode(await taken, "EAGAIN");
       assertEquals(value(await op).bytes, 1);

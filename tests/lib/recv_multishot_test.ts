@@ -133,7 +133,7 @@ for (const [kind, open] of Object.entries(PAIRS)) {
 kioTest(
   "asyncRecvMultishot() needs one submission for many chunks",
   async (ctx) => {
-    if (!ctx.capabilities.features.RECV_MULTISHOT) return;
+    if (ctx.capabilities.features.recvMultishot.support !== "native") return;
     using pair = unixPair("datagram");
     using pool = new BufferPool(ctx, { count: 32, size: 64 });
     await using stream = asyncRecvMultishot(ctx, pair.right, pool);
@@ -457,7 +457,7 @@ kioTest(
     );
     await turn(20);
     // A recent kernel takes up to 33 at a time, an old one all that are free.
-    const isRecent = ctx.capabilities.features.SYNC_MSG_RING;
+    const isRecent = ctx.capabilities.flags.SYNC_MSG_RING;
     const { leased } = pool.stats();
     assert(leased < (isRecent ? 40 : 129), `${leased} leases`);
     stream.cancel();

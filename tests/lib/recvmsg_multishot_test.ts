@@ -254,7 +254,7 @@ kioTest(
 kioTest(
   "asyncRecvmsgMultishot() needs one submission for many",
   async (ctx) => {
-    if (!ctx.capabilities.features.RECV_MULTISHOT) return;
+    if (ctx.capabilities.features.recvmsgMultishot.support !== "native") return;
     using it = udpPair();
     using pool = new BufferPool(ctx, { count: 16, size: 256 });
     await using stream = asyncRecvmsgMultishot(ctx, it.server, pool);

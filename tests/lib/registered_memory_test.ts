@@ -87,7 +87,7 @@ for (const [name, call] of Object.entries(byPlace)) {
 }
 
 kioTest("asyncSendZc() names the place of registered memory", async (ctx) => {
-  if (!ctx.capabilities.features.SEND_ZC) return;
+  if (ctx.capabilities.features.sendZc.support !== "native") return;
   using pair = await tcpPair(ctx);
   const memory = ctx.allocate(PAGE, { registered: true });
   value(await asyncSendZc(ctx, pair.left, memory));

@@ -47,7 +47,7 @@ import {
 /** More than a socket takes in that nobody reads from. */
 const LARGE = 1 << 20;
 /** Two completions; else the result of a plain send is the only one. */
-const HAS_TWO = IoContext.probe().features.SEND_ZC;
+const HAS_TWO = IoContext.probe().features.sendZc.support === "native";
 const nativeTest: typeof kioTest = (name, body, options) =>
   kioTest(name, (ctx) => HAS_TWO ? body(ctx) : undefined, options);
 /** Turns in which a notification would have come. */

@@ -20,6 +20,7 @@ function examine(
   env: Record<string, string> = {},
   under: string[] = [],
   flags = ["-A"],
+  options: string[] = [],
 ): Promise<Ended> {
   const [command, ...args] = [
     ...under,
@@ -28,22 +29,36 @@ function examine(
     "--no-prompt",
     ...flags,
     `${ROOT}doctor.ts`,
+    ...options,
   ];
-  return run(command, args, { env: { KIO_LIB: "", CC: "", ...env } });
+  return run(command!, args, {
+    env: { KIO_LIB: "", KIO_DISABLE: "", CC: "", ...env },
+  });
+}
+
+/** Gives the last line, the verdict; all of it must fit one screen. */
+function verdictOf({ out }: Ended): string {
+  const lines = out.trimEnd().split("\n");
+  assert(lines.length < 24, out);
+  assertEquals(lines.at(-2), "");
+  return lines.at(-1)!;
 }
 
 Deno.test("doctor finds nothing wrong where the tests run", async () => {
-  const { code, out, err } = await examine();
+  const ended = await examine();
+  const { code, out, err } = ended;
   assertEquals([code, err], [0, ""]);
+  assertEquals(verdictOf(ended), "kio works here");
+  assert(!/^(note|WRONG)/m.test(out), out);
   assertMatch(out, /^kio \d+\.\d+\.\d+\n/);
   assertMatch(out, /^ok +compiler, headers +cc, liburing\.h$/m);
   assertMatch(out, /^ok +library +\/.*\/ffi\/build\/libkio\.so$/m);
   assertMatch(out, /^ok +io_uring +works$/m);
 });
 
-Deno.test("doctor prints what IoContext.probe() finds", async () => {
-  const { out } = await examine();
-  const { operations, features } = IoContext.probe();
+Deno.test("doctor --all prints what IoContext.probe() finds", async () => {
+  const { out } = await examine({}, [], ["-A"], ["--all"]);
+  const { operations, features, flags } = IoContext.probe();
   const minor = (since: string) => Number(since.split(".")[1]);
   for (const { name, since } of ROWS) {
     // An operation of two opcodes needs both; the majors here are the same.
@@ -52,46 +67,110 @@ Deno.test("doctor prints what IoContext.probe() finds", async () => {
     if (ROWS.some(isLater)) continue;
     const by = operations[name]!;
     const line = since === "" ? by : `${by.padEnd(8)} since Linux ${since}`;
-    assertStringIncludes(out, `${name.padEnd(18)} ${line}\n`);
+    assertStringIncludes(out, `${name.padEnd(20)} ${line}\n`);
   }
-  for (const [name, isThere] of Object.entries(features)) {
-    assertStringIncludes(out, `${name.padEnd(18)} ${isThere ? "yes" : "no"}\n`);
+  for (const [name, { support, reason }] of Object.entries(features)) {
+    const line = `${name.padEnd(20)} ${support.padEnd(8)} ${reason}`.trimEnd();
+    assertStringIncludes(out, `${line}\n`);
   }
+  for (const [name, isThere] of Object.entries(flags)) {
+    assertStringIncludes(out, `${name.padEnd(20)} ${isThere ? "yes" : "no"}\n`);
+  }
+  assertMatch(out, /\n\nkio works here\n$/);
+  const plain = await examine();
+  assert(!plain.out.includes("asyncRead"));
 });
 
 Deno.test("doctor says how to build a library that is missing", async () => {
-  const { code, out } = await examine({ KIO_LIB: "/nowhere/libkio.so" });
-  assertEquals(code, 1);
+  const ended = await examine({ KIO_LIB: "/nowhere/libkio.so" });
+  assertEquals(ended.code, 1);
   assertMatch(
-    out,
-    /^WRONG +library .*\n.*; unset KIO_LIB.*\n.*KIO_LIB=\/nowhere/m,
+    ended.out,
+    /^WRONG +library .*\n.*; unset KIO_LIB[^/]*KIO_LIB=\/nowhere/m,
   );
+  assertEquals(verdictOf(ended), "kio does not work here: library");
 });
 
 Deno.test("doctor says what to install when the compiler is needed", async () => {
   const missing = { CC: "no-such-compiler" };
-  const { code, out } = await examine(missing);
-  assertEquals(code, 0);
-  assertMatch(out, /^note +compiler, headers .*\n.*"no-such-compiler"/m);
-  assertMatch(out, /apt-get install gcc libc6-dev liburing-dev/);
+  const ended = await examine(missing);
+  assertEquals(ended.code, 0);
+  // The final image of a container has none.
+  assertMatch(ended.out, /^ok +compiler, headers +not usable, and not needed/m);
+  assertEquals(verdictOf(ended), "kio works here");
   const worse = await examine({ KIO_LIB: "/nowhere/libkio.so", ...missing });
   assertEquals(worse.code, 1);
-  assertMatch(worse.out, /^WRONG +compiler, headers /m);
+  assertMatch(
+    worse.out,
+    /^WRONG +compiler, headers .*\n[^]*"no-such-compiler"/m,
+  );
+  assertMatch(worse.out, /apt-get install gcc libc6-dev liburing-dev/);
+  assertEquals(
+    verdictOf(worse),
+    "kio does not work here: compiler, headers; library",
+  );
+});
+
+Deno.test("doctor tells of features that are switched off", async () => {
+  const ended = await examine({ KIO_DISABLE: "sendZc" });
+  assertEquals(ended.code, 0);
+  assertMatch(
+    ended.out,
+    /^ok +features +without sendZc\n +sendZc is emulated: KIO_DISABLE$/m,
+  );
+  assertEquals(verdictOf(ended), "kio works here");
+});
+
+Deno.test("doctor notes features whose trial fails", async () => {
+  const ended = await examine({
+    KIO_LIB: `${ROOT}ffi/build/libkio_faults.so`,
+    KIO_MASK: "RECV_MULTISHOT",
+  });
+  assertEquals(ended.code, 0);
+  assertMatch(
+    ended.out,
+    /^note +features +without recvMultishot, recvmsgMultishot\n/m,
+  );
+  assertEquals(verdictOf(ended), "kio works here; see the notes: features");
+});
+
+Deno.test("doctor takes an older kernel for one that works", async () => {
+  const ended = await examine({
+    KIO_LIB: `${ROOT}ffi/build/libkio_faults.so`,
+    KIO_MASK: "NO_IOWAIT,SYNC_MSG_RING,FTRUNCATE",
+  });
+  assertEquals(ended.code, 0);
+  assertMatch(ended.out, /^note +operations +without asyncInstallFd$/m);
+  assertEquals(verdictOf(ended), "kio works here; see the notes: operations");
+});
+
+Deno.test("doctor refuses options that it does not have", async () => {
+  const { code, out, err } = await examine({}, [], ["-A"], ["--most"]);
+  assertEquals([code, out], [1, ""]);
+  assertMatch(err, /^Cannot examine this system: the only option is --all/);
 });
 
 Deno.test({
   name: "doctor says that io_uring is forbidden",
   ignore: !await hasStrace(),
   async fn() {
-    const { code, out } = await examine({}, [
-      "strace",
-      "--follow-forks",
-      "--output=/dev/null",
-      "--trace=io_uring_setup",
-      "--inject=io_uring_setup:error=EPERM",
-    ]);
-    assertEquals(code, 1);
-    assertMatch(out, /^WRONG +io_uring +refused\n.*seccomp filter/m);
+    const errors = { EPERM: "seccomp filter", ENOSYS: "has no io_uring" };
+    for (const [error, reason] of Object.entries(errors)) {
+      const ended = await examine({}, [
+        "strace",
+        "--follow-forks",
+        "--output=/dev/null",
+        "--trace=io_uring_setup",
+        `--inject=io_uring_setup:error=${error}`,
+      ]);
+      assertEquals(ended.code, 1);
+      assertMatch(
+        ended.out,
+        new RegExp(`^WRONG +io_uring +refused\n[^]*`, "m"),
+      );
+      assertStringIncludes(ended.out.replace(/\s+/g, " "), reason);
+      assertEquals(verdictOf(ended), "kio does not work here: io_uring");
+    }
   },
 });
 
@@ -99,10 +178,15 @@ Deno.test("doctor prints what to add to a container's seccomp profile", async ()
   using folder = temporaryFolder();
   const forbid = `${folder.path}/forbid`;
   compile(["-o", forbid, `${ROOT}tests/process/forbid.c`]);
-  const { code, out } = await examine({}, [forbid]);
+  const ended = await examine({}, [forbid]);
+  const { code, out } = ended;
   assertEquals(code, 1);
+  assertEquals(verdictOf(ended), "kio does not work here: io_uring");
   assertMatch(out, /^ok +seccomp +a filter, as containers have it$/m);
-  assertMatch(out, /^WRONG +io_uring +refused\n.*\(EPERM\).*seccomp filter/m);
+  assertMatch(
+    out,
+    /^WRONG +io_uring +refused\n.*\(EPERM\)[^{]*seccomp filter/m,
+  );
   const [rule = "{}"] = /\{[^}]*\}/.exec(out) ?? [];
   assertEquals(JSON.parse(rule), {
     names: ["io_uring_setup", "io_uring_enter", "io_uring_register"],
@@ -114,9 +198,14 @@ Deno.test("doctor prints what to add to a container's seccomp profile", async ()
 
 Deno.test("doctor notes low limits", async () => {
   const script = 'ulimit -n 200; ulimit -l 64; exec "$@"';
-  const { out } = await examine({}, ["sh", "-c", script, "sh"]);
-  assertMatch(out, /^note +open files +200\n.*ulimit -n/m);
-  assertMatch(out, /locked memory +64 KiB$/m);
+  const ended = await examine({}, ["sh", "-c", script, "sh"]);
+  assertMatch(ended.out, /^note +open files +200\n.*ulimit -n/m);
+  assertMatch(ended.out, /locked memory +64 KiB$/m);
+  const isRoot = Deno.uid() === 0;
+  assertMatch(
+    verdictOf(ended),
+    isRoot ? /see the notes: open files$/ : /see the notes: .*open files$/,
+  );
 });
 
 Deno.test("doctor needs all permissions, and says so", async () => {

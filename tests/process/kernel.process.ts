@@ -197,6 +197,9 @@ console.log("done");
 const MASKS: Record<string, Record<string, boolean | string>> = {
   DEFER_TASKRUN: {
     DEFER_TASKRUN: false,
+    deferTaskrun: "emulated",
+    acceptMultishot: "emulated",
+    recvMultishot: "emulated",
     SINGLE_ISSUER: false,
     COOP_TASKRUN: true,
     SUBMIT_ALL: true,
@@ -206,9 +209,14 @@ const MASKS: Record<string, Record<string, boolean | string>> = {
   SYNC_MSG_RING: { SYNC_MSG_RING: false },
   FTRUNCATE: { asyncFtruncate: "syscall" },
   REGISTERED_RING: {},
-  SEND_ZC: { SEND_ZC: false, asyncSendZc: "ring" },
-  BUFFER_RING: { RECV_MULTISHOT: false },
-  RECV_MULTISHOT: { RECV_MULTISHOT: false },
+  SEND_ZC: { sendZc: "emulated", asyncSendZc: "ring" },
+  BUFFER_RING: { bufferRing: "emulated", recvMultishot: "emulated" },
+  RECV_MULTISHOT: {
+    bufferRing: "native",
+    recvMultishot: "emulated",
+    recvmsgMultishot: "emulated",
+  },
+  ACCEPT_MULTISHOT: { acceptMultishot: "emulated", recvMultishot: "native" },
   IOWQ_MAX_WORKERS: {},
 };
 
@@ -218,8 +226,12 @@ for (const [mask, told] of Object.entries(MASKS)) {
       `
       import { FaultPlan } from "@kio/kio/testing";
       FaultPlan.load();
-      const { operations, features } = kio.IoContext.probe();
-      console.log(JSON.stringify({ ...operations, ...features }));
+      const { operations, features, flags } = kio.IoContext.probe();
+      const supports = Object.entries(features)
+        .map(([name, { support }]) => [name, support]);
+      console.log(JSON.stringify({
+        ...operations, ...Object.fromEntries(supports), ...flags,
+      }));
       ${WORKLOAD}
       `,
       { flags: ["--allow-ffi"], env: { KIO_MASK: mask } },
@@ -265,7 +277,7 @@ Deno.test({
     assertEquals(signal, "SIGABRT");
     assertMatch(
       err,
-      /^kio: io_uring_enter: .*\nkio of .*\n\d+ operations pending:(\n {2}slot \d+, generation \d+: async\w+(, fd \d+)?(, [a-z ]+)*)+\nring fd \d+: \d+ in flight, prepared \d+\.\.\d+, submitted \d+\.\.\d+ of 64, completed \d+\.\.\d+ of 256, flags 0(x\d+)?\nLinux .*\n$/,
+      /^kio: io_uring_enter: .*\nkio of .*\nwithout features: none\n\d+ operations pending:(\n {2}slot \d+, generation \d+: async\w+(, fd \d+)?(, [a-z ]+)*)+\nring fd \d+: \d+ in flight, prepared \d+\.\.\d+, submitted \d+\.\.\d+ of 64, completed \d+\.\.\d+ of 256, flags 0(x\d+)?\nLinux .*\n$/,
     );
   },
 });

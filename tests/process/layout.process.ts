@@ -146,6 +146,9 @@ const TWINS: Readonly<Record<string, string | readonly string[]>> = {
   RECORD_SIZE: "ADDRESS_RECORD_SIZE",
   SQE_SIZE: "sizeof(struct io_uring_sqe)",
   STEPS_MAX: "UD_STEPS_MAX",
+  TRIAL_ACCEPT: "KIO_TRIAL_ACCEPT",
+  TRIAL_BUFFERS: "KIO_TRIAL_BUFFERS",
+  TRIAL_RECEIVE: "KIO_TRIAL_RECEIVE",
 
   // user_data, most of it by its high half.
   CANCEL_FAILED: "UD_INTERNAL >> 32",

@@ -127,7 +127,7 @@ Deno.test("a new operation is a row on each side, a function and its sample", as
 
   // What comes from the rows.
   assertMatch(
-    (await copy.deno("doctor.ts")).out,
+    (await copy.deno("doctor.ts", ["--all"])).out,
     /^asyncNothing +ring +since/m,
   );
   assertMatch(await copy.script(LISTED), /0 +\| 5\.1 .*"nothing"/);

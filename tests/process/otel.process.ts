@@ -1,5 +1,6 @@
 /** The metrics of contexts, as they arrive where Deno exports them to. */
 import { assert, assertEquals, equal } from "@std/assert";
+import type { Latencies } from "@kio/kio";
 import { type Program, runScript, startScript } from "./support.ts";
 
 /** Figures by metric and attributes: `kio.operations.failed EBADF first`. */
@@ -95,7 +96,10 @@ class Receiver implements AsyncDisposable {
 const PROGRAM = `
 import { observeStats } from "@kio/kio/otel";
 
-const first = new kio.IoContext();
+const first = new kio.IoContext({
+  histograms: true,
+  features: { sendZc: false },
+});
 const second = new kio.IoContext();
 observeStats(first, { "kio.context.name": "first" });
 observeStats(second, { "kio.context.name": "second" });
@@ -146,10 +150,33 @@ Deno.test("observeStats() exports what stats() says, until the context is closed
     for (const [metric, value] of Object.entries(figures)) {
       expected.set(`${metric} ${name}`, value);
     }
+    const isFirst = name === "first";
+    const features = {
+      [`sendZc ${isFirst ? "the option features emulated" : " native"}`]:
+        isFirst ? 0 : 1,
+      "registeredBuffers  native": 1,
+      "directDescriptors  native": 1,
+      "deferTaskrun  native": 1,
+    };
+    for (const [feature, value] of Object.entries(features)) {
+      expected.set(`kio.feature ${name} ${feature}`, value);
+    }
     for (const [code, count] of Object.entries<number>(stats.errors)) {
       expected.set(`kio.operations.failed ${code} ${name}`, count);
     }
   }
+  const duration = "kio.operations.duration";
+  for (const [name, it] of Object.entries<Latencies>(first.latencies)) {
+    expected.set(`${duration}.sum first ${name}`, it.totalMs / 1000);
+    expected.set(`${duration}.bucket first ${name} +Inf`, it.count);
+    for (let us = 4; us < 4 ** 13; us *= 4) {
+      const below = it.buckets.filter(({ belowMs }) => belowMs <= us / 1000);
+      const count = below.reduce((sum, { count }) => sum + count, 0);
+      expected.set(`${duration}.bucket first ${name} ${us / 1e6}`, count);
+    }
+  }
+  assertEquals(Object.keys(first.latencies), ["asyncFsync", "asyncRecv"]);
+  assertEquals(second.latencies, {});
   // The contexts do nothing more, so the figures stay.
   await receiver.exported(program, (figures) => equal(figures, expected));
   const { kinds } = receiver;

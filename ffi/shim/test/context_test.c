@@ -11,7 +11,7 @@ TEST(open_without_guard_is_refused)
 {
 	int32_t status = 0;
 
-	CHECK(kio_context_open(8, 32, 8, NULL, &status) == NULL);
+	CHECK(kio_context_open(8, 32, 8, true, NULL, &status) == NULL);
 	CHECK(status == -EOPNOTSUPP);
 }
 
@@ -21,7 +21,7 @@ TEST(open_is_refused_when_the_host_takes_no_hook)
 
 	hook_status = 1;
 	guard_arm();
-	CHECK(kio_context_open(8, 32, 8, NULL, &status) == NULL);
+	CHECK(kio_context_open(8, 32, 8, true, NULL, &status) == NULL);
 	CHECK(status == -EOPNOTSUPP);
 }
 
@@ -43,7 +43,7 @@ TEST(open_that_fails_leaves_no_fd)
 	int32_t status = 0;
 
 	guard_arm();
-	CHECK(kio_context_open(0, 32, 8, NULL, &status) == NULL);
+	CHECK(kio_context_open(0, 32, 8, true, NULL, &status) == NULL);
 	CHECK(status == -EINVAL);
 	CHECK(count_fds() == fds);
 	guard_fire();
@@ -97,7 +97,7 @@ static struct kio *open_restricted(const uint8_t *allowed)
 
 	if (!isolate)
 		guard_arm();
-	k = kio_context_open(8, 32, 8, allowed, &status);
+	k = kio_context_open(8, 32, 8, true, allowed, &status);
 	CHECK(k && status == 0);
 	return k;
 }
@@ -115,7 +115,7 @@ TEST(restricted_ring_takes_only_what_is_allowed)
 	allowed[IORING_OP_FSYNC] = 1;
 	allowed[255] = 1; /* no kernel knows it */
 	k = open_restricted(allowed);
-	CHECK(kio_probe(k, has, info) == 0);
+	CHECK(kio_probe(k, true, has, info) == 0);
 	for (uint32_t op = 0; op < 256; op++) {
 		bool is_allowed = op == IORING_OP_FSYNC ||
 				  memchr(own, (int)op, sizeof(own));
@@ -177,10 +177,10 @@ TEST(probe_tells_the_same_with_and_without_a_context)
 	struct kio *k;
 
 	/* No guard is armed yet: the kernel gets no buffer. */
-	CHECK(kio_probe(NULL, own, own_info) == 0);
+	CHECK(kio_probe(NULL, true, own, own_info) == 0);
 	CHECK(count_fds() == fds);
 	k = context_open(8);
-	CHECK(kio_probe(k, of_context, info_of_context) == 0);
+	CHECK(kio_probe(k, true, of_context, info_of_context) == 0);
 	CHECK(memcmp(own, of_context, sizeof(own)) == 0);
 	CHECK(memcmp(own_info, info_of_context, sizeof(own_info)) == 0);
 	CHECK(own[IORING_OP_READ] == 1 && own[255] == 0);

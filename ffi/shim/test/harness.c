@@ -47,7 +47,7 @@ struct kio *context_open(uint32_t entries)
 
 	if (!isolate)
 		guard_arm();
-	k = kio_context_open(entries, 4 * entries, 8, NULL, &status);
+	k = kio_context_open(entries, 4 * entries, 8, true, NULL, &status);
 	CHECK(k && status == 0);
 	return k;
 }

@@ -145,7 +145,17 @@ int seam_register_buffers(struct io_uring *ring, struct io_uring_buf_reg *reg)
 		       io_uring_register_buf_ring(ring, reg, 0);
 }
 
-bool seam_receives_many(void)
+/* A kernel that forgets the end of a connection. */
+int seam_received(int result)
 {
-	return !masked(MASK_RECV_MULTISHOT);
+	return result == 0 && masked(MASK_RECV_MULTISHOT) ? -ETIME : result;
+}
+
+/* A kernel that loses the fd of a connection, and gives a set of poll events. */
+int seam_accepted(int result)
+{
+	if (result < 0 || !masked(MASK_ACCEPT_MULTISHOT))
+		return result;
+	close(result);
+	return POLLIN | POLLPRI | POLLRDNORM | POLLRDBAND;
 }
