@@ -13,6 +13,7 @@ import "./ffi/resolve.ts";
 import "./ffi/symbols.ts";
 import "./helpers/BufferedReader.ts";
 import "./helpers/File.ts";
+import "./helpers/FileSync.ts";
 import "./helpers/blocks.ts";
 import "./helpers/exact.ts";
 import "./helpers/file_info.ts";

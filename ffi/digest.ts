@@ -1,6 +1,6 @@
 /** The sha256 of the C sources and of how they are compiled, at the last
  * release: `deno task digest` writes it. */
 export const DIGEST =
-  "e316eb675685ec03a8ccb8f16bb35d459207f01a7da386de4e578760d57bffc6";
+  "1a4fb12ed52fd436a6140a00cf69b88d4158d09eb3fb427e42ff98d4813304da";
 /** The version of that release. */
 export const VERSION = "0.1.0";

@@ -12,6 +12,7 @@ export {
   type UntilOptions,
 } from "./BufferedReader.ts";
 export { File, type FileOpenOptions } from "./File.ts";
+export type { FileSync } from "./FileSync.ts";
 export { asyncReadExact, asyncRecvExact, asyncSendExact } from "./exact.ts";
 export { readDir, type ReadDirOptions } from "./read_dir.ts";
 export { readFile, type ReadFileOptions, readTextFile } from "./read_file.ts";

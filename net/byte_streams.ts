@@ -4,9 +4,9 @@ import { type Result, unwrap } from "../lib/result.ts";
 
 /** The memory of one receive. */
 const RECEIVE_SIZE = 2 ** 16;
-/** Fewer bytes are copied, and their memory received into again: new memory
- * costs more. */
-const COPY_MAX = 2 ** 13;
+/** As many bytes are copied, and their memory received into again: the memory
+ * of a chunk that is given away would be mostly empty. */
+const COPY_MAX = RECEIVE_SIZE / 2;
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

@@ -621,7 +621,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a connection is closed when the peer has read all",
     file: "net/connections.ts",
-    from: "      await this.#linger(socket);\n",
+    from: "      await this.#linger(stream);\n",
     to: "      void this.#linger;\n",
     tests: ["tests/net/connections_test.ts"],
   },
@@ -712,8 +712,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a client that goes on sending is left when its time is over",
     file: "net/connections.ts",
-    from: "      bounds.remainingMs > 0 && socket.fd !== -1",
-    to: "      socket.fd !== -1",
+    from: "      bounds.remainingMs > 0 && stream.fd !== -1",
+    to: "      stream.fd !== -1",
     tests: ["tests/net/connections_test.ts"],
   },
   {
@@ -1827,9 +1827,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule:
       "connections that a listener's stream has and nobody takes are closed",
-    file: "net/TcpListener.ts",
-    from: "  discard: (stream) => stream[Symbol.dispose](),",
-    to: "  discard: () => {},",
+    file: "net/StreamListener.ts",
+    from: "      discard: (stream) => stream[Symbol.dispose](),",
+    to: "      discard: () => {},",
     tests: ["tests/net/TcpListener_test.ts"],
   },
   {
