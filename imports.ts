@@ -19,6 +19,7 @@ import "./helpers/exact.ts";
 import "./helpers/file_info.ts";
 import "./helpers/file_streams.ts";
 import "./helpers/io_helpers.ts";
+import "./helpers/pipe.ts";
 import "./helpers/pipe_pool.ts";
 import "./helpers/read_dir.ts";
 import "./helpers/read_file.ts";
