@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { LimitedBytesTransformStream, TextLineStream } from "@std/streams";
 import {
   asyncRecv,
   asyncSend,
@@ -345,6 +346,32 @@ kioTest("streams go through those of the platform", async (ctx) => {
   await sending;
   assertEquals(all, lines);
   await Promise.all([stream.close(), peer.close()]);
+});
+
+kioTest("streams go through those of @std/streams", async (ctx) => {
+  const [stream, peer] = await tcp(ctx);
+  const writer = peer.writable.getWriter();
+  const writing = (async () => {
+    for (const part of ["one\nt", "wo\n", "thr", "ee\n"]) {
+      await writer.write(bytes(part));
+      await turn();
+    }
+    await writer.close();
+  })();
+  const lines = stream.readable
+    .pipeThrough(new TextDecoderStream())
+    .pipeThrough(new TextLineStream());
+  assertEquals(await Array.fromAsync(lines), ["one", "two", "three"]);
+  await writing;
+  // The error of a transform resets the connection.
+  const limited = ReadableStream.from([bytes("part"), bytes("too much")])
+    .pipeThrough(new LimitedBytesTransformStream(4, { error: true }));
+  await assertRejects(() => limited.pipeTo(stream.writable), RangeError);
+  assertEquals([stream.fd, peer.fd >= 0], [-1, true]);
+  await assertRejects(async () => {
+    while (await peer.read(new Uint8Array(16)) !== null);
+  }, Deno.errors.ConnectionReset);
+  await peer.close();
 });
 
 kioTest("streams can be split by tee()", async (ctx) => {
