@@ -156,6 +156,29 @@ Deno.test("unref() leaves a read what comes while the process lives, and ref() t
   );
 });
 
+Deno.test("unref() leaves a read what comes where nothing else is pending in its context, and other operations keep the process", async () => {
+  assertPrinted(
+    await runScript(
+      `
+    const ctx = new kio.IoContext();
+    const other = new kio.IoContext();
+    // From now on a context leaves the thread at once.
+    await kio.asyncSleep(other, 20);
+    const [left, right] = kio.unwrap(kio.Socket.pair());
+    const stream = new kio.UnixStream(left.release(), ctx);
+    stream.unref();
+    const alive = setInterval(() => {}, 10);
+    setTimeout(() => kio.asyncSend(other, right, new Uint8Array(5)), 50);
+    console.log(await stream.read(new Uint8Array(8)));
+    clearInterval(alive);
+    kio.asyncSleep(ctx, 100).then(() => console.log("slept"));
+  `,
+      { limitMs: 60_000 },
+    ),
+    "5\nslept\n",
+  );
+});
+
 Deno.test("IoContext that is busy leaves the thread as soon as Deno has I/O", async () => {
   const { code, out } = await runScript(
     `
