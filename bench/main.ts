@@ -29,6 +29,7 @@ import { sequential } from "./suites/sequential.ts";
 import { smallFiles } from "./suites/small_files.ts";
 import { start } from "./suites/start.ts";
 import { staticFiles } from "./suites/static.ts";
+import { streams } from "./suites/streams.ts";
 import { threads } from "./suites/threads.ts";
 import { timers } from "./suites/timers.ts";
 import { tree } from "./suites/tree.ts";
@@ -59,6 +60,7 @@ const SUITES: Record<string, (options: Options) => Suite> = {
   start,
   sequential,
   "small-files": smallFiles,
+  streams,
 };
 
 const ALL = "all";

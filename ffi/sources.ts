@@ -1,6 +1,7 @@
 /** The C of the library as text. An installed package compiles it from here,
  * and `deno task digest` computes the library's name of it. */
 import atOnce from "./shim/at_once.c" with { type: "text" };
+import blocking from "./shim/blocking.c" with { type: "text" };
 import cancel from "./shim/cancel.c" with { type: "text" };
 import chain from "./shim/chain.c" with { type: "text" };
 import close from "./shim/close.c" with { type: "text" };
@@ -37,6 +38,7 @@ import zeroCopy from "./shim/zero_copy.c" with { type: "text" };
 /** The sources, by their paths in the folder shim/. */
 export const SOURCES: Readonly<Record<string, string>> = {
   "at_once.c": atOnce,
+  "blocking.c": blocking,
   "cancel.c": cancel,
   "chain.c": chain,
   "close.c": close,

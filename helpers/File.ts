@@ -1,6 +1,5 @@
 import { loadShim } from "../ffi/load.ts";
 import {
-  checkBoolean,
   checkInteger,
   checkOwned,
   CURRENT_POSITION,
@@ -8,7 +7,6 @@ import {
   type Path,
 } from "../lib/check.ts";
 import { O_RDONLY } from "../lib/constants.ts";
-import { EAGAIN } from "../lib/errno.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import { asyncFdatasync, asyncFsync, asyncFtruncate } from "../lib/ops/file.ts";
@@ -17,17 +15,14 @@ import { asyncRead, asyncWrite } from "../lib/ops/read_write.ts";
 import { asyncFstat } from "../lib/ops/stat.ts";
 import { FILE } from "../lib/ops/table.ts";
 import { asyncSleep } from "../lib/ops/wait.ts";
-import { errorOf, exceptionOf, type Result, success } from "../lib/result.ts";
+import { type Result, success } from "../lib/result.ts";
 import { type BoundOptions, Bounds } from "../lib/ring/bounds.ts";
 import { offered } from "../lib/ring/offered.ts";
 import { closeIdle } from "../lib/ring/close_idle.ts";
 import { Blocks, type BlocksOptions, checkBlocks } from "./blocks.ts";
-import { fileInfo, nanoseconds } from "./file_info.ts";
+import { fileInfo } from "./file_info.ts";
+import { FileSync, openFd } from "./FileSync.ts";
 import { readableOf, writableOf } from "./file_streams.ts";
-
-const LOCK_SH = 1;
-const LOCK_EX = 2;
-const LOCK_UN = 8;
 
 /** Milliseconds between two tries of a lock, doubling. */
 const LOCK_PAUSE_MS_MAX = 32;
@@ -40,8 +35,8 @@ export interface FileOpenOptions extends OpenOptions, BoundOptions {}
  * they take an fd, and give results.
  *
  * Its own methods have the shape of `Deno.FsFile`: they throw for an error of
- * the system, with the class of `Deno.errors` that fits. Those of `Deno.FsFile`
- * that block the thread (`readSync()` and others) and `setRaw()` are left out.
+ * the system, with the class of `Deno.errors` that fits. Those whose names end
+ * in `Sync` block the thread, and with it all operations.
  *
  * The name is that of a class of the Web, as `Deno.FsFile` has a name of its own
  * there. `import { File as KioFile } from "@kio/kio"` keeps both.
@@ -59,7 +54,7 @@ export interface FileOpenOptions extends OpenOptions, BoundOptions {}
  * assertEquals(text, "first\nsecond\n");
  * ```
  */
-export class File implements Disposable, AsyncDisposable {
+export class File extends FileSync implements Disposable, AsyncDisposable {
   readonly #ctx: IoContext;
   #fd: number;
   #readable: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
@@ -77,6 +72,7 @@ export class File implements Disposable, AsyncDisposable {
   constructor(ctx: IoContext, fd: number) {
     const { verb } = FILE;
     ringOf(ctx, FILE);
+    super();
     this.#ctx = ctx;
     this.#fd = checkOwned(checkInteger(fd, 2 ** 31 - 1, "fd", verb), verb);
     offered.delete(fd);
@@ -108,7 +104,7 @@ export class File implements Disposable, AsyncDisposable {
   }
 
   /** The fd; -1 when the file is closed or released. */
-  get fd(): number {
+  override get fd(): number {
     return this.#fd;
   }
 
@@ -146,7 +142,7 @@ export class File implements Disposable, AsyncDisposable {
    * @throws As `read()`; {RangeError} too if `offset` is out of range.
    */
   readAt(buffer: Uint8Array, offset: Offset): Promise<number | null> {
-    const file = this.#open("read");
+    const file = openFd(this, "read");
     if (buffer.length === 0) return Promise.resolve(0);
     return asyncRead(this.#ctx, file, buffer, offset).orThrow()
       .then((count) => count === 0 ? null : count);
@@ -175,7 +171,7 @@ export class File implements Disposable, AsyncDisposable {
    * @throws As `write()`; {RangeError} too if `offset` is out of range.
    */
   writeAt(data: Uint8Array, offset: Offset): Promise<number> {
-    const file = this.#open("write");
+    const file = openFd(this, "write");
     if (data.length === 0) return Promise.resolve(0);
     return asyncWrite(this.#ctx, file, data, offset).orThrow();
   }
@@ -193,20 +189,7 @@ export class File implements Disposable, AsyncDisposable {
    */
   // deno-lint-ignore require-await
   async seek(offset: number | bigint, whence: Deno.SeekMode): Promise<number> {
-    const fd = this.#open("seek");
-    const isPlace = typeof offset === "bigint"
-      ? BigInt.asIntN(64, offset) === offset
-      : Number.isSafeInteger(offset);
-    if (!isPlace) {
-      throw new RangeError(
-        `Cannot seek: offset must be an integer of 53 bits, or a bigint of 64, got ${
-          String(offset)
-        }`,
-      );
-    }
-    checkInteger(whence, 2, "whence", "seek");
-    const at = loadShim().kio_file_seek(fd, BigInt(offset), whence);
-    return this.#done(at, "seek");
+    return this.seekSync(offset, whence);
   }
 
   /**
@@ -217,7 +200,7 @@ export class File implements Disposable, AsyncDisposable {
    * @throws {TypeError} If the file or the context is closed.
    */
   stat(): Promise<Deno.FileInfo> {
-    this.#open("stat");
+    openFd(this, "stat");
     return asyncFstat(this.#ctx, this).orThrow().then(fileInfo);
   }
 
@@ -230,7 +213,7 @@ export class File implements Disposable, AsyncDisposable {
    * @throws {RangeError} If `length` is out of range.
    */
   truncate(length = 0): Promise<void> {
-    this.#open("truncate");
+    openFd(this, "truncate");
     return asyncFtruncate(this.#ctx, this, length).orThrow();
   }
 
@@ -242,7 +225,7 @@ export class File implements Disposable, AsyncDisposable {
    * @throws {TypeError} If the file or the context is closed.
    */
   sync(): Promise<void> {
-    this.#open("sync");
+    openFd(this, "sync");
     return asyncFsync(this.#ctx, this).orThrow();
   }
 
@@ -253,7 +236,7 @@ export class File implements Disposable, AsyncDisposable {
    * @throws As `sync()`.
    */
   syncData(): Promise<void> {
-    this.#open("sync");
+    openFd(this, "sync");
     return asyncFdatasync(this.#ctx, this).orThrow();
   }
 
@@ -268,9 +251,7 @@ export class File implements Disposable, AsyncDisposable {
    */
   // deno-lint-ignore require-await
   async utime(accessed: number | Date, modified: number | Date): Promise<void> {
-    const fd = this.#open("set its times");
-    const times = [nanoseconds(accessed), nanoseconds(modified)] as const;
-    this.#done(loadShim().kio_file_times(fd, ...times), "set its times");
+    this.utimeSync(accessed, modified);
   }
 
   /**
@@ -293,7 +274,7 @@ export class File implements Disposable, AsyncDisposable {
     do {
       await bounds.of(asyncSleep(this.#ctx, pauseMs)).orThrow();
       pauseMs = Math.min(Math.max(2 * pauseMs, 1), LOCK_PAUSE_MS_MAX);
-    } while (!this.#lock(exclusive));
+    } while (!this.tryLockSync(exclusive));
   }
 
   /**
@@ -306,7 +287,7 @@ export class File implements Disposable, AsyncDisposable {
    */
   // deno-lint-ignore require-await
   async tryLock(exclusive = true): Promise<boolean> {
-    return this.#lock(exclusive);
+    return this.tryLockSync(exclusive);
   }
 
   /**
@@ -316,17 +297,7 @@ export class File implements Disposable, AsyncDisposable {
    */
   // deno-lint-ignore require-await
   async unlock(): Promise<void> {
-    const fd = this.#open("unlock a file");
-    this.#done(loadShim().kio_file_lock(fd, LOCK_UN), "unlock a file");
-  }
-
-  /**
-   * Tells whether the file is a terminal.
-   *
-   * @throws {TypeError} If the file is closed.
-   */
-  isTerminal(): boolean {
-    return loadShim().kio_fd_is_terminal(this.#open("look at a file"));
+    this.unlockSync();
   }
 
   /**
@@ -358,10 +329,10 @@ export class File implements Disposable, AsyncDisposable {
     options: BlocksOptions = {},
   ): AsyncIterable<Uint8Array<ArrayBuffer>> {
     const sizes = checkBlocks(options);
-    this.#open("read blocks");
+    openFd(this, "read blocks");
     return {
       [Symbol.asyncIterator]: () => {
-        this.#open("read blocks");
+        openFd(this, "read blocks");
         return new Blocks(this.#ctx, this, sizes, "lent");
       },
     };
@@ -375,7 +346,7 @@ export class File implements Disposable, AsyncDisposable {
    * @throws {TypeError} If the file is closed.
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    this.#open("read");
+    openFd(this, "read");
     return this.#readable ??= readableOf(this.#ctx, this, () => this.close());
   }
 
@@ -386,7 +357,7 @@ export class File implements Disposable, AsyncDisposable {
    * @throws {TypeError} If the file is closed.
    */
   get writable(): WritableStream<Uint8Array<ArrayBufferLike>> {
-    this.#open("write");
+    openFd(this, "write");
     return this.#writable ??= writableOf(this.#ctx, this, () => this.close());
   }
 
@@ -420,26 +391,5 @@ export class File implements Disposable, AsyncDisposable {
     const fd = this.#fd;
     this.#fd = -1;
     return fd;
-  }
-
-  #open(verb: string): number {
-    if (this.#fd >= 0) return this.#fd;
-    throw new TypeError(`Cannot ${verb}: the file is closed or released`);
-  }
-
-  #lock(exclusive: boolean): boolean {
-    const verb = "lock a file";
-    checkBoolean(exclusive, "exclusive", verb);
-    const how = exclusive ? LOCK_EX : LOCK_SH;
-    const status = loadShim().kio_file_lock(this.#open(verb), how);
-    if (status === -EAGAIN) return false;
-    this.#done(status, verb);
-    return true;
-  }
-
-  /** Gives the result of a system call, and throws for an error. */
-  #done(result: number, verb: string): number {
-    if (result >= 0) return result;
-    throw exceptionOf(errorOf(-result), `${verb} (fd ${this.#fd})`);
   }
 }

@@ -12,9 +12,11 @@ export {
   type UntilOptions,
 } from "./BufferedReader.ts";
 export { File, type FileOpenOptions } from "./File.ts";
+export type { FileSync } from "./FileSync.ts";
 export { asyncReadExact, asyncRecvExact, asyncSendExact } from "./exact.ts";
 export { readDir, type ReadDirOptions } from "./read_dir.ts";
 export { readFile, type ReadFileOptions, readTextFile } from "./read_file.ts";
+export { pipe } from "./pipe.ts";
 export { relay, type RelayedBytes, type RelayOptions } from "./relay.ts";
 export { asyncSendfile } from "./sendfile.ts";
 export { asyncSpliceAll } from "./splice_all.ts";

@@ -1,16 +1,18 @@
 import { loadShim } from "../ffi/load.ts";
-import { checkFd, checkOptions } from "../lib/check.ts";
+import { checkOptions } from "../lib/check.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
-import type { MultishotOptions } from "../lib/io.ts";
-import { acceptStream, type Waiting } from "../lib/ops/accept_stream.ts";
-import { queueMaxOf } from "../lib/ops/queue_max.ts";
-import { ACCEPT_MULTISHOT } from "../lib/ops/table.ts";
 import { DONE, failure, type Result, success } from "../lib/result.ts";
 import { bytesOfAddress, SocketAddress } from "../lib/SocketAddress.ts";
-import type { UringStream } from "../lib/UringStream.ts";
-import { checkAddress, checkBacklog, openSocket, Socket } from "./Socket.ts";
+import { netAddr } from "./deno_addr.ts";
+import {
+  checkAddress,
+  checkBacklog,
+  openSocket,
+  type Socket,
+} from "./Socket.ts";
 import { checkCpu } from "./SocketBase.ts";
+import { StreamListener } from "./StreamListener.ts";
 import { TcpStream } from "./TcpStream.ts";
 
 /** Options of `TcpListener.bind()`. */
@@ -37,15 +39,51 @@ export interface ListenOptions {
   /** Takes no IPv4 on an IPv6 address (`IPV6_V6ONLY`).
    * @default {false} */
   ipv6Only?: boolean | undefined;
+  /** The context of `accept()` and of `for await`, and of the connections that
+   * they give. */
+  ctx?: IoContext | undefined;
 }
 
 /**
- * A socket that listens, on a TCP or a unix address. `bind()` makes one;
- * `new TcpListener(fd)` takes ownership of the fd of one that there is.
+ * A socket that listens, on a TCP or a unix address, with the shape of
+ * `Deno.TcpListener`. `bind()` makes one; `new TcpListener(fd)` takes ownership
+ * of the fd of one that there is.
  *
  * C++: `net::TcpListener`
+ *
+ * @example As a program for Deno has it
+ * ```ts
+ * import { IoContext, SocketAddress, TcpListener, TcpStream, unwrap } from "@kio/kio";
+ *
+ * async function serve(listener: Deno.Listener): Promise<void> {
+ *   for await (const conn of listener) await conn.readable.pipeTo(conn.writable);
+ * }
+ *
+ * using ctx = new IoContext();
+ * const address = SocketAddress.v4(0, "127.0.0.1");
+ * const listener = unwrap(TcpListener.bind(address, { ctx }));
+ * const serving = serve(listener);
+ * const { hostname, port } = listener.addr;
+ * await using client = unwrap(await TcpStream.connect(ctx, hostname, port));
+ * await client.write(new TextEncoder().encode("hello"));
+ * await client.closeWrite();
+ * console.log(await new Response(client.readable).text()); // → hello
+ * await listener.close();
+ * await serving;
+ * ```
  */
-export class TcpListener extends Socket {
+export class TcpListener extends StreamListener<TcpStream> {
+  /** Takes ownership of an fd, as `Socket` does.
+   *
+   * @param fd The fd of a socket that listens.
+   * @param ctx The context of `accept()`. Without it that throws.
+   * @throws {RangeError} If `fd` is no integer from 0 to 2^31 - 1.
+   * @throws {TypeError} If `fd` is the ring of a context, or `ctx` is no
+   * context. */
+  constructor(fd: number, ctx?: IoContext) {
+    super(fd, ctx, (fd, ctx) => new TcpStream(fd, ctx));
+  }
+
   /**
    * Binds a new socket and listens, by bind(2) and listen(2). It sets what
    * servers want: `SO_REUSEADDR`, `TCP_NODELAY` (which its connections
@@ -62,8 +100,8 @@ export class TcpListener extends Socket {
    * share it; `EACCES` for a port below 1024, `EADDRNOTAVAIL`, `EMFILE`.
    * @throws {RangeError} If the port, `backlog` or `incomingCpu` is out of
    * range.
-   * @throws {TypeError} If `address` is none, or `incomingCpu` is given for an
-   * address that no other listener shares.
+   * @throws {TypeError} If `address` is none, `ctx` is no context, or
+   * `incomingCpu` is given for an address that no other listener shares.
    *
    * @example Listen
    * ```ts
@@ -78,7 +116,7 @@ export class TcpListener extends Socket {
     options: ListenOptions = {},
   ): Result<TcpListener> {
     checkOptions(options, "listen");
-    const { backlog = 4096, reusePort, ipv6Only = false, incomingCpu } =
+    const { backlog = 4096, reusePort, ipv6Only = false, incomingCpu, ctx } =
       options;
     const at = typeof address === "number"
       ? SocketAddress.v4(address)
@@ -89,6 +127,7 @@ export class TcpListener extends Socket {
         `Cannot listen: reusePort must be a boolean, got ${typeof reusePort}`,
       );
     }
+    if (ctx !== undefined) ringOf(ctx, { verb: "listen" });
     if (incomingCpu !== undefined) {
       checkCpu(incomingCpu, "listen");
       checkShares(at, reusePort);
@@ -96,7 +135,7 @@ export class TcpListener extends Socket {
     const action = `listen on ${at}`;
     const fd = openSocket(at.family, "stream");
     if (fd < 0) return failure(-fd, action);
-    const listener = new TcpListener(fd);
+    const listener = new TcpListener(fd, ctx);
     const isUnix = at.family === "unix";
     const steps: (() => Result<void>)[] = isUnix || reusePort !== undefined
       ? [() => listener.bind(at), () => listener.listen(backlog)]
@@ -124,56 +163,14 @@ export class TcpListener extends Socket {
     return success(listener);
   }
 
-  /**
-   * Accepts connections by accept4(2), one after the other, as
-   * `asyncAcceptMultishot()` does. `acceptLoop()` does more for a server: at the
-   * end it serves the clients that wait.
+  /** The address that it listens on, by getsockname(2), in Deno's shape.
    *
-   * @param ctx The context.
-   * @param options The length of the queue.
-   * @returns The connections. Who takes one owns it and must close it; those
-   * that nobody takes are closed. An error of one connection, or a lack of fds
-   * or memory, is a result like any other, and the stream goes on. It ends with
-   * this listener: `ECANCELED`.
-   * @throws {RangeError} If `queueMax` is out of range, or the listener is
-   * closed.
-   * @throws {TypeError} If an argument has the wrong type, the context is
-   * closed, or it is called within `link()`.
-   *
-   * @example Greet who connects
-   * ```ts
-   * import {
-   *   asyncSend, IoContext, SocketAddress, TcpListener, unwrap,
-   * } from "@kio/kio";
-   *
-   * using ctx = new IoContext();
-   * await using listener = unwrap(TcpListener.bind(SocketAddress.v4(0)));
-   * const stop = AbortSignal.timeout(10);
-   * for await (const result of listener.incoming(ctx).withSignal(stop)) {
-   *   if (!result.ok) continue;
-   *   await using connection = result.value;
-   *   await asyncSend(ctx, connection, new TextEncoder().encode("hello\n"));
-   * }
-   * ```
-   */
-  incoming(
-    ctx: IoContext,
-    options: MultishotOptions = {},
-  ): UringStream<TcpStream> {
-    const ring = ringOf(ctx, ACCEPT_MULTISHOT);
-    const fd = checkFd(this, ACCEPT_MULTISHOT);
-    const queueMax = queueMaxOf(options, ACCEPT_MULTISHOT);
-    return acceptStream(ring, fd, queueMax, STREAMS);
+   * @throws {TypeError} If the socket is closed, or is a unix one: that of a
+   * `UnixListener` has a path. */
+  get addr(): Deno.NetAddr {
+    return netAddr(this.localAddress);
   }
 }
-
-/** Connections that wait to be taken: each is its fd's owner from the start. */
-const STREAMS: Waiting<TcpStream> = {
-  of: (fd) => new TcpStream(fd),
-  keep: () => {},
-  give: () => {},
-  discard: (stream) => stream[Symbol.dispose](),
-};
 
 /** Binds and listens at an address that only this process shares. */
 function listenHere(

@@ -21,6 +21,7 @@ import {
   type IoError,
   type Result,
   type Success,
+  unwrap,
 } from "../lib/result.ts";
 import {
   ADDRESS_SIZE,
@@ -28,7 +29,9 @@ import {
   type SocketAddress,
 } from "../lib/SocketAddress.ts";
 import type { UringOp } from "../lib/UringOp.ts";
-import { openSocket, Socket } from "./Socket.ts";
+import { netAddr } from "./deno_addr.ts";
+import { openSocket, type Socket } from "./Socket.ts";
+import { StreamSocket } from "./StreamSocket.ts";
 
 /** Options of `TcpStream.connect()`. */
 export interface ConnectOptions extends BoundOptions {
@@ -48,10 +51,10 @@ export interface ConnectOptions extends BoundOptions {
 }
 
 /**
- * A connected stream socket. `connect()` makes one; `new TcpStream(fd)` takes
- * ownership of the fd of one that there is.
+ * A connected stream socket, with the shape of `Deno.TcpConn`. `connect()` makes
+ * one; `new TcpStream(fd, ctx)` takes ownership of the fd of one that there is.
  */
-export class TcpStream extends Socket {
+export class TcpStream extends StreamSocket {
   /**
    * Looks a host up and connects to it by connect(2). It tries IPv6 and IPv4 by
    * turns until an address takes the connection (RFC 8305, "Happy Eyeballs").
@@ -107,6 +110,33 @@ export class TcpStream extends Socket {
       : connectFailure(found.error, []);
     if (!result.ok) about(result.error, `connect to ${host}:${port}`);
     return result;
+  }
+
+  /** The socket's own address, by getsockname(2), in Deno's shape.
+   *
+   * @throws {TypeError} If the socket is closed, or is a unix one: that of a
+   * `UnixStream` has a path. */
+  get localAddr(): Deno.NetAddr {
+    return netAddr(this.localAddress);
+  }
+
+  /** The address of the other end, by getpeername(2), in Deno's shape.
+   *
+   * @throws {Error} `ENOTCONN` if the peer has reset the connection.
+   * @throws {TypeError} As `localAddr`. */
+  get remoteAddr(): Deno.NetAddr {
+    return netAddr(this.peerAddress);
+  }
+
+  /**
+   * Sets `TCP_NODELAY`, as `setNodelay()` does, and throws for an error.
+   *
+   * @param on True if left out.
+   * @throws {Error} `EOPNOTSUPP` if it is no TCP socket.
+   * @throws {TypeError} If the socket is closed.
+   */
+  setNoDelay(on = true): void {
+    unwrap(this.setNodelay(on));
   }
 }
 
@@ -252,7 +282,7 @@ export function connectFailure(
 function begin(ctx: IoContext, address: SocketAddress): Result<Attempt> {
   const fd = openSocket(address.family, "stream");
   if (fd < 0) return failure(-fd, "open a socket");
-  const socket = new TcpStream(fd);
+  const socket = new TcpStream(fd, ctx);
   const nodelay = socket.setNodelay();
   if (!nodelay.ok) {
     socket[Symbol.dispose]();

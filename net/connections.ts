@@ -11,7 +11,7 @@ import { ringOf } from "../lib/internal.ts";
 import type { IoContext, Task } from "../lib/IoContext.ts";
 import { asyncRecv } from "../lib/io.ts";
 import type { Ring } from "../lib/ring/Ring.ts";
-import { Socket } from "./Socket.ts";
+import { TcpStream } from "./TcpStream.ts";
 import { logError, type OnError, tell } from "./on_error.ts";
 import { pause } from "./pause.ts";
 
@@ -24,12 +24,12 @@ export interface ConnectionsOptions {
    * @default {1000} */
   lingerMs?: number | undefined;
   /**
-   * Called with what the handler of a connection throws, and its socket, which
+   * Called with what the handler of a connection throws, and its stream, which
    * is closed afterwards. Other connections go on. An exception of this
    * function is logged by `console.error`.
    * @default {console.error}
    */
-  onError?: ((error: unknown, socket: Socket) => void) | undefined;
+  onError?: ((error: unknown, stream: TcpStream) => void) | undefined;
 }
 
 /**
@@ -48,12 +48,12 @@ export interface ConnectionsOptions {
  *
  * using ctx = new IoContext();
  * const stop = AbortSignal.timeout(10);
- * const connections = new Connections(ctx, async (socket) => {
+ * const connections = new Connections(ctx, async (stream) => {
  *   const buffer = new Uint8Array(4096);
  *   for (;;) {
- *     const received = await asyncRecv(ctx, socket, buffer).withSignal(stop);
+ *     const received = await asyncRecv(ctx, stream, buffer).withSignal(stop);
  *     if (!received.ok || received.value === 0) return;
- *     await asyncSend(ctx, socket, buffer.subarray(0, received.value));
+ *     await asyncSend(ctx, stream, buffer.subarray(0, received.value));
  *   }
  * });
  * await using listener = unwrap(TcpListener.bind(SocketAddress.v4(0)));
@@ -64,9 +64,9 @@ export interface ConnectionsOptions {
 export class Connections {
   readonly #ctx: IoContext;
   readonly #ring: Ring;
-  readonly #handler: (socket: Socket) => Task<void>;
+  readonly #handler: (stream: TcpStream) => Task<void>;
   readonly #lingerMs: number;
-  readonly #onError: OnError<[Socket]>;
+  readonly #onError: OnError<[TcpStream]>;
   readonly #tasks = new Set<Promise<void>>();
   /** Filled by all connections that wait for their end, and never read. */
   readonly #scrap = new Uint8Array(SCRAP_SIZE);
@@ -75,7 +75,7 @@ export class Connections {
    * Makes an empty group.
    *
    * @param ctx The context.
-   * @param handler Serves a connection. The socket is closed when the handler
+   * @param handler Serves a connection. The stream is closed when the handler
    * is over, if not before. If it throws or its promise rejects, the error goes
    * to `onError` and ends this connection only. Operations throw when the
    * context is closed: such errors are ignored.
@@ -85,7 +85,7 @@ export class Connections {
    */
   constructor(
     ctx: IoContext,
-    handler: (socket: Socket) => Task<void>,
+    handler: (stream: TcpStream) => Task<void>,
     options: ConnectionsOptions = {},
   ) {
     const verb = "serve connections";
@@ -109,12 +109,16 @@ export class Connections {
   /**
    * Serves a connection, for example one that `ctx.onFd` was called with.
    *
-   * @param fd Its fd. This object owns it from now on and closes it.
-   * @throws {RangeError} If `fd` is out of range.
+   * @param connection Its fd, or a stream. This object owns it from now on and
+   * closes it. The handler of an fd gets a stream with this context.
+   * @throws {RangeError} If the fd is out of range.
    */
-  add(fd: number): void {
-    const socket = new Socket(checkInteger(fd, 2 ** 31 - 1, "fd", "serve"));
-    const task = this.#serve(socket);
+  add(connection: number | TcpStream): void {
+    const stream = connection instanceof TcpStream ? connection : new TcpStream(
+      checkInteger(connection, 2 ** 31 - 1, "fd", "serve"),
+      this.#ctx,
+    );
+    const task = this.#serve(stream);
     this.#tasks.add(task);
     void task.then(() => this.#tasks.delete(task));
   }
@@ -132,32 +136,32 @@ export class Connections {
     while (this.#tasks.size > 0) await Promise.all(this.#tasks);
   }
 
-  async #serve(socket: Socket): Promise<void> {
+  async #serve(stream: TcpStream): Promise<void> {
     try {
-      await this.#handler(socket);
-      await this.#linger(socket);
+      await this.#handler(stream);
+      await this.#linger(stream);
     } catch (error) {
       // Every operation throws once the context is closed.
-      if (!this.#ring.closing) await tell(this.#onError, error, socket);
+      if (!this.#ring.closing) await tell(this.#onError, error, stream);
     }
-    await socket.close();
+    await stream.close();
   }
 
   /** Sends the end, and waits for the peer's. */
-  async #linger(socket: Socket): Promise<void> {
-    if (socket.fd === -1 || this.#lingerMs === 0) return;
-    if (loadShim().kio_socket_shutdown(socket.fd, SHUT_WR) < 0) return;
+  async #linger(stream: TcpStream): Promise<void> {
+    if (stream.fd === -1 || this.#lingerMs === 0) return;
+    if (loadShim().kio_socket_shutdown(stream.fd, SHUT_WR) < 0) return;
     using bounds = new Bounds({ timeoutMs: this.#lingerMs }, "linger");
     // Not until there is nothing to receive: that may never be.
     while (
-      bounds.remainingMs > 0 && socket.fd !== -1 && !this.#ring.closing
+      bounds.remainingMs > 0 && stream.fd !== -1 && !this.#ring.closing
     ) {
       if (this.#ring.isFull) {
         await pause();
         continue;
       }
       const received = await bounds.of(
-        asyncRecv(this.#ctx, socket, this.#scrap),
+        asyncRecv(this.#ctx, stream, this.#scrap),
       );
       if (!received.ok || received.value === 0) return;
     }

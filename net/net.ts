@@ -11,6 +11,8 @@ export { type PeerCredentials, Socket, type SocketType } from "./Socket.ts";
 export type { Datagram, DatagramError } from "./datagram.ts";
 export type { SocketBase } from "./SocketBase.ts";
 export type { SocketOptions } from "./socket_options.ts";
+export type { StreamListener } from "./StreamListener.ts";
+export type { StreamSocket } from "./StreamSocket.ts";
 export { type ListenOptions, TcpListener } from "./TcpListener.ts";
 export {
   type ConnectAttempt,
@@ -28,3 +30,5 @@ export type {
   UdpSendOptions,
 } from "./udp_options.ts";
 export { UdpSocket } from "./UdpSocket.ts";
+export { UnixListener } from "./UnixListener.ts";
+export { UnixStream } from "./UnixStream.ts";

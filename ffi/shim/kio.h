@@ -329,6 +329,18 @@ EXPORT int kio_thread_id(void);
 EXPORT double kio_thread_cpu_ms(int thread_id);
 EXPORT int kio_thread_pin(uint32_t index);
 
+/* ---- blocking.c -------------------------------------------------------- */
+
+EXPORT double kio_blocking_read(int fd, void *buffer, uint32_t length);
+EXPORT double kio_blocking_write(int fd, const void *data, uint32_t length);
+EXPORT int kio_blocking_sync(int fd, bool data_only);
+EXPORT int kio_blocking_truncate(int fd, int64_t length);
+EXPORT int kio_blocking_stat(int fd, uint32_t fields, void *out);
+EXPORT int kio_blocking_lock(int fd, int operation);
+EXPORT uint32_t kio_terminal_size(void);
+EXPORT int kio_terminal_raw(int fd, bool cbreak, void *saved);
+EXPORT int kio_terminal_restore(int fd, const void *saved);
+
 /* ---- listen.c ---------------------------------------------------------- */
 
 EXPORT int kio_listen(int fd, const void *address, uint32_t length,

@@ -19,7 +19,9 @@ import {
   STAT_MOUNT_ID_AT,
   STAT_RDEV_AT,
   STAT_UID_AT,
+  STATX_BASIC_STATS,
   STATX_BTIME,
+  STATX_MNT_ID,
 } from "./layout.ts";
 
 /** The unit of `stx_blocks`, whatever the file system. */
@@ -104,6 +106,9 @@ export interface FileStatNs extends FileStat {
   /** `birthMs` in nanoseconds. */
   birthNs: bigint | undefined;
 }
+
+/** The facts that a look asks for. */
+export const STAT_FIELDS = STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID;
 
 /** Reads the struct statx at a place of memory. */
 export function decodeStat(

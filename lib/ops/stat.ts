@@ -16,17 +16,10 @@ import { Sqe } from "../ring/sqe.ts";
 import { start } from "../ring/start.ts";
 import type { UringOp } from "../UringOp.ts";
 import { decodeStat, type FileStat, type FileStatNs } from "./file_stat.ts";
-import {
-  AT_NO_AUTOMOUNT,
-  STAT_SIZE,
-  STATX_BASIC_STATS,
-  STATX_BTIME,
-  STATX_MNT_ID,
-} from "./layout.ts";
+import { AT_NO_AUTOMOUNT, STAT_SIZE } from "./layout.ts";
+import { STAT_FIELDS } from "./file_stat.ts";
 import { FSTAT, LSTAT, type Row, STAT } from "./table.ts";
 import type { DirOptions } from "./path.ts";
-
-const FIELDS = STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID;
 
 /** A string that ends at once. */
 const NO_PATH = new Uint8Array(1);
@@ -234,7 +227,7 @@ function sqeFor(
   const sqe = new Sqe(opcode);
   sqe.fd = fd;
   sqe.addr = path;
-  sqe.len = FIELDS;
+  sqe.len = STAT_FIELDS;
   sqe.addr2 = new Uint8Array(STAT_SIZE);
   sqe.opFlags = flags;
   return sqe;

@@ -8,6 +8,7 @@ import {
 import {
   asyncOpen,
   asyncPipe,
+  asyncRead,
   asyncReadExact,
   asyncUnlink,
   File,
@@ -30,14 +31,6 @@ import {
   value,
 } from "../support.ts";
 
-/** `Deno.FsFile` without what blocks the thread, and without the raw mode of
- * terminals. */
-type FsFile = {
-  [
-    K in keyof Deno.FsFile as K extends `${string}Sync` | "setRaw" ? never : K
-  ]: Deno.FsFile[K];
-};
-
 /** A file without a name. */
 async function open(ctx: IoContext, content = ""): Promise<File> {
   const file = unwrap(await File.open(ctx, "/tmp", O_TMPFILE | O_RDWR));
@@ -48,7 +41,7 @@ async function open(ctx: IoContext, content = ""): Promise<File> {
 kioTest("File has the members of Deno.FsFile", async (ctx) => {
   await using file = await open(ctx, "abcdef");
   // The type test.
-  const like: FsFile = file;
+  const like: Deno.FsFile = file;
   const buffer = new Uint8Array(4);
   assertEquals(await like.read(buffer), 4);
   assertEquals(text(buffer), "abcd");
@@ -70,6 +63,102 @@ kioTest("File has the members of Deno.FsFile", async (ctx) => {
   like.close();
   assertEquals(file.fd, -1);
 });
+
+kioTest("File has the synchronous members of Deno.FsFile", async (ctx) => {
+  await using file = await open(ctx, "abcdef");
+  const like: Deno.FsFile = file;
+  const buffer = new Uint8Array(4);
+  assertEquals(like.readSync(buffer), 4);
+  assertEquals(text(buffer), "abcd");
+  assertEquals(like.readSync(buffer), 2);
+  assertEquals(like.readSync(buffer), null);
+  assertEquals(like.readSync(new Uint8Array(0)), 0);
+  assertEquals(like.writeSync(new Uint8Array(0)), 0);
+  assertEquals(like.seekSync(2, Deno.SeekMode.Start), 2);
+  assertEquals(like.writeSync(bytes("CD")), 2);
+  assertEquals(like.seekSync(-2n, Deno.SeekMode.End), 4);
+  like.truncateSync(5);
+  like.utimeSync(1, new Date(2000));
+  const { size, atime, mtime, ...facts } = like.statSync();
+  assertEquals([size, +atime!, +mtime!], [5, 1000, 2000]);
+  const { size: _1, atime: _2, mtime: _3, ...same } = await like.stat();
+  assertEquals(facts, same);
+  like.truncateSync();
+  assertEquals(like.statSync().size, 0);
+  like.syncSync();
+  like.syncDataSync();
+  like.lockSync();
+  assertEquals(like.tryLockSync(false), true);
+  like.unlockSync();
+});
+
+kioTest("File's synchronous members refuse what cannot be", async (ctx) => {
+  const file = unwrap(await File.open(ctx, "/proc/self/stat"));
+  const { fd } = file;
+  const calls: [string, (() => unknown)][] = [
+    ["EBADF", () => file.writeSync(new Uint8Array(1))],
+    ["EINVAL", () => file.seekSync(-1, Deno.SeekMode.Start)],
+    ["EINVAL", () => file.truncateSync(1)],
+    ["ENOTTY", () => file.setRaw(true)],
+  ];
+  for (const [code, call] of calls) {
+    const error = assertThrows(call) as Error & { code: string };
+    assertEquals([code, error.message.includes(`(fd ${fd})`)], [
+      error.code,
+      true,
+    ]);
+  }
+  const gone = new Uint8Array(4);
+  gone.buffer.transfer();
+  assertThrows(() => file.readSync(gone), TypeError, "detached");
+  assertThrows(() => file.readSync("x" as never), TypeError, "Uint8Array");
+  assertThrows(() => file.truncateSync(-1), RangeError);
+  assertThrows(() => file.seekSync(0.5, 0), RangeError);
+  assertThrows(() => file.utimeSync(NaN, 0), RangeError);
+  assertThrows(() => file.lockSync(1 as never), TypeError, "boolean");
+  assertThrows(() => file.setRaw(1 as never), TypeError, "boolean");
+  assertThrows(() => file.setRaw(true, null as never), TypeError, "options");
+  await file.close();
+  const all = [
+    () => file.readSync(new Uint8Array(1)),
+    () => file.writeSync(new Uint8Array(1)),
+    () => file.seekSync(0, 0),
+    () => file.statSync(),
+    () => file.truncateSync(),
+    () => file.syncSync(),
+    () => file.syncDataSync(),
+    () => file.utimeSync(0, 0),
+    () => file.lockSync(),
+    () => file.tryLockSync(),
+    () => file.unlockSync(),
+    () => file.isTerminal(),
+    () => file.setRaw(false),
+  ];
+  for (const call of all) assertThrows(call, TypeError, "closed");
+});
+
+kioTest(
+  "File.setRaw() turns the echo of a terminal off, and back on",
+  async (ctx) => {
+    const O_NOCTTY = 0o400;
+    const opened = await File.open(ctx, "/dev/ptmx", O_RDWR | O_NOCTTY);
+    await using terminal = unwrap(opened);
+    assertEquals(terminal.isTerminal(), true);
+    const buffer = new Uint8Array(16);
+    const echoed = async (): Promise<string> => {
+      await terminal.write(bytes("a"));
+      const read = await asyncRead(ctx, terminal, buffer).withTimeout(20);
+      return read.ok ? text(buffer.subarray(0, read.value)) : read.error.code;
+    };
+    terminal.setRaw(false); // nothing to bring back
+    assertEquals(await echoed(), "a");
+    terminal.setRaw(true);
+    terminal.setRaw(true, { cbreak: true });
+    assertEquals(await echoed(), "ETIMEDOUT");
+    terminal.setRaw(false);
+    assertEquals(await echoed(), "a");
+  },
+);
 
 kioTest("File.readAt() and writeAt() leave the position alone", async (ctx) => {
   await using file = await open(ctx, "abcdef");

@@ -79,6 +79,7 @@ import {
   parseScmRights,
   passFd,
   pin,
+  pipe,
   POLLOUT,
   readDir,
   readFile,
@@ -95,6 +96,8 @@ import {
   TcpListener,
   TcpStream,
   UdpSocket,
+  UnixListener,
+  UnixStream,
   unwrap,
   wake,
   walk,
@@ -102,6 +105,7 @@ import {
   writeFile,
 } from "@kio/kio";
 import { observeStats } from "@kio/kio/otel";
+import { connect } from "@kio/kio/sockets";
 import { FaultPlan } from "@kio/kio/testing";
 
 // Before anything else of kio.
@@ -232,6 +236,10 @@ await asyncShutdown(ctx, from[0], 1).orThrow();
 await asyncSpliceAll(ctx, from[1], into[0]).orThrow();
 await asyncShutdown(ctx, into[1], 1).orThrow();
 unwrap(await relay(ctx, from[1], into[0]));
+const [tail, sink] = [unwrap(Socket.pair()), unwrap(Socket.pair())];
+await tail[0].close();
+unwrap(await pipe(ctx, tail[1], sink[0]));
+for (const it of [tail[1], ...sink]) await it.close();
 const { readFd, writeFd } = await asyncPipe(ctx).orThrow();
 await asyncSplice(ctx, file, writeFd, 1).orThrow();
 const other = await asyncPipe(ctx).orThrow();
@@ -299,9 +307,19 @@ const accepting = acceptLoop(
   stop.signal,
 );
 await unwrap(await TcpStream.connect(ctx, "127.0.0.1", at.port)).close();
+const byAdapter = connect(ctx, `${at}`);
+await byAdapter.opened;
+await byAdapter.close();
 stop.abort();
 await accepting;
 await connections.closed;
+
+const name = SocketAddress.unix(`\0kio-${crypto.randomUUID()}`);
+await using unixListener = unwrap(UnixListener.bind(name, { ctx }));
+await using unixStream = unwrap(await UnixStream.connect(ctx, name));
+await using unixPeer = await unixListener.accept();
+await unixStream.writable.close();
+await new Response(unixPeer.readable).text();
 
 await using pool = new BlockingPool(1);
 await offload(ctx, pool, (n: number) => n + 1, 1).orThrow();

@@ -105,6 +105,80 @@ Deno.test("IoContext keeps the process while a receive is pending", async () => 
   assertPrinted(await program.ended(), "ready\n64\n");
 });
 
+const UNREF = `
+    const ctx = new kio.IoContext();
+    const at = kio.SocketAddress.v4(0, "127.0.0.1");
+    const listener = kio.unwrap(kio.TcpListener.bind(at, { ctx }));
+    const accepting = listener.accept();
+    const { port } = listener.addr;
+    const client = kio.unwrap(
+      await kio.TcpStream.connect(ctx, "127.0.0.1", port),
+    );
+    const server = await accepting;
+`;
+
+Deno.test("unref() lets the process end while a read, a stream and an accept are pending", async () => {
+  assertPrinted(
+    await runScript(
+      `${UNREF}
+    client.read(new Uint8Array(1));
+    client.unref();
+    server.unref();
+    server.readable.getReader().read();
+    listener.unref();
+    listener.accept();
+    console.log("over");
+  `,
+      { limitMs: 60_000 },
+    ),
+    "over\n",
+  );
+});
+
+Deno.test("unref() leaves a read what comes while the process lives, and ref() takes it back", async () => {
+  assertPrinted(
+    await runScript(
+      `${UNREF}
+    client.unref();
+    const read = client.read(new Uint8Array(8));
+    const alive = setInterval(() => {}, 10);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await server.write(new Uint8Array(3));
+    console.log(await read);
+    clearInterval(alive);
+    client.read(new Uint8Array(8)).then((count) => console.log(count));
+    client.ref();
+    setTimeout(() => server.write(new Uint8Array(4)), 50);
+  `,
+      { limitMs: 60_000 },
+    ),
+    "3\n4\n",
+  );
+});
+
+Deno.test("unref() leaves a read what comes where nothing else is pending in its context, and other operations keep the process", async () => {
+  assertPrinted(
+    await runScript(
+      `
+    const ctx = new kio.IoContext();
+    const other = new kio.IoContext();
+    // From now on a context leaves the thread at once.
+    await kio.asyncSleep(other, 20);
+    const [left, right] = kio.unwrap(kio.Socket.pair());
+    const stream = new kio.UnixStream(left.release(), ctx);
+    stream.unref();
+    const alive = setInterval(() => {}, 10);
+    setTimeout(() => kio.asyncSend(other, right, new Uint8Array(5)), 50);
+    console.log(await stream.read(new Uint8Array(8)));
+    clearInterval(alive);
+    kio.asyncSleep(ctx, 100).then(() => console.log("slept"));
+  `,
+      { limitMs: 60_000 },
+    ),
+    "5\nslept\n",
+  );
+});
+
 Deno.test("IoContext that is busy leaves the thread as soon as Deno has I/O", async () => {
   const { code, out } = await runScript(
     `
