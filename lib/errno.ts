@@ -192,6 +192,7 @@ export const EADDRNOTAVAIL = 99;
 export const ENETUNREACH = 101;
 export const EMSGSIZE = 90;
 export const ENOBUFS = 105;
+export const ENOTCONN = 107;
 export const ETIMEDOUT = 110;
 export const ECONNREFUSED = 111;
 export const ECANCELED = 125;
