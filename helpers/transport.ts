@@ -140,11 +140,7 @@ export class SocketTransport implements Transport {
     this.#refs?.set(false);
   }
 
-  /**
-   * Has no pending receive keep the process alive, also none that follows.
-   *
-   * @throws {TypeError} If the context is closed.
-   */
+  /** Has no pending receive keep the process alive, also none that follows. */
   unref(): void {
     if (this.#refs === undefined) {
       this.#refs = new Refs(this.#ctx);

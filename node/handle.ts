@@ -22,7 +22,7 @@ const PIECE_SIZE = 64 * 1024;
 
 const AT_ONCE = { timeoutMs: 0 };
 
-/** The socket above a handle. */
+/** The socket above a handle. Its calls throw nothing. */
 export interface Above {
   /** Takes bytes that nobody else uses. Returns false for no more now. */
   take(bytes: Uint8Array<ArrayBuffer>): boolean;
@@ -159,8 +159,12 @@ export class Handle {
     this.reading = false;
     try {
       if (this.resets) await this.ipSocket?.reset();
-      (this.#sendOp as Partial<UringOp<number>>)?.withTimeout?.(0);
-      await this.#sending?.catch(() => {});
+      const op = this.#sendOp as Partial<UringOp<number>> | undefined;
+      // Only such an operation can be made to end.
+      if (op?.withTimeout !== undefined) {
+        op.withTimeout(0);
+        await this.#sending?.catch(() => {});
+      }
       await this.#transport.close();
     } catch (error) {
       this.#above.fail(error);

@@ -8,6 +8,7 @@ import { acceptLoop } from "../net/accept_loop.ts";
 import { Socket } from "../net/Socket.ts";
 import { nodeError } from "./errors.ts";
 import { fillAddress, type NodeAddress } from "./handle.ts";
+import { outside, rethrow } from "./outside.ts";
 import { NodeSocket } from "./socket.ts";
 
 /** Members of `net.Server` that its types lack, or have as `readonly`. */
@@ -112,13 +113,15 @@ async function acceptAll(
     listener,
     (fd) => take(ctx, new Socket(fd), server),
     signal,
-    { onError: thrown },
+    { onError: rethrow },
   );
   await listener.close();
   if (server.listening) server.close();
   inner._connections--;
   inner._emitCloseIfDrained();
-  if (!accepted.ok) server.emit("error", nodeError("accept", accepted.error));
+  if (accepted.ok) return;
+  const error = nodeError("accept", accepted.error);
+  outside(() => server.emit("error", error));
 }
 
 /** Gives a server a connection. */
@@ -126,8 +129,14 @@ function take(ctx: IoContext, socket: Socket, server: net.Server): void {
   const inner = server as unknown as Inner;
   const { maxConnections } = server;
   if (maxConnections && inner._connections >= maxConnections) {
+    const { localAddress: local, peerAddress: remote } = socket;
     socket[Symbol.dispose]();
-    server.emit("drop");
+    server.emit("drop", {
+      localAddress: local?.host,
+      localPort: local?.port,
+      remoteAddress: remote?.host,
+      remotePort: remote?.port,
+    });
     return;
   }
   const { allowHalfOpen, noDelay } = inner;
@@ -138,12 +147,4 @@ function take(ctx: IoContext, socket: Socket, server: net.Server): void {
   counted.server = counted._server = server;
   inner._connections++;
   server.emit("connection", made);
-}
-
-/** Throws what a listener of the server has thrown, as an exception of the
- * program. */
-function thrown(error: unknown): void {
-  queueMicrotask(() => {
-    throw error;
-  });
 }

@@ -11,6 +11,7 @@ import type { IoContext } from "../lib/IoContext.ts";
 import { type ConnectTarget, openTransport, parseConnect } from "./connect.ts";
 import { errorWithCode } from "./errors.ts";
 import { type Above, Handle } from "./handle.ts";
+import { outside } from "./outside.ts";
 
 /** Options of `toNodeSocket()` and `createNodeSocket()`. */
 export interface NodeSocketOptions {
@@ -31,9 +32,11 @@ export interface NodeSocketOptions {
  * and `syscall`: `read ECONNRESET`. Data that was given to `write()` must be
  * neither changed nor transferred until its callback is called.
  *
- * The addresses, `setNoDelay()`, `setKeepAlive()`, `ref()`, `unref()` and
- * `resetAndDestroy()` need a {@linkcode SocketTransport}. On a unix socket, the
- * last two of them but for `ref()` and `unref()` do what they do in Node.
+ * The addresses, `setNoDelay()`, `setKeepAlive()` and `resetAndDestroy()` need a
+ * {@linkcode SocketTransport} on TCP, `ref()` and `unref()` any one. Otherwise
+ * there is no address, an option is not set, the process stays alive while the
+ * transport keeps it alive, and `resetAndDestroy()` gives
+ * `ERR_INVALID_HANDLE_TYPE`, as Node does for a unix socket.
  *
  * @param transport A connection: `new SocketTransport(ctx, stream)`, or any
  * other.
@@ -141,8 +144,8 @@ interface Inner {
 /** A `net.Socket` whose handle is a {@linkcode Handle}. */
 export class NodeSocket extends net.Socket {
   readonly #ctx: IoContext | undefined;
-  readonly #abort = new AbortController();
-  /** Resolves when a `connect()` that is going on has ended. */
+  #abort: AbortController | undefined;
+  /** Resolves when a `connect()` has ended. */
   #attempt: Promise<void> | undefined;
 
   constructor(options: { allowHalfOpen: boolean }, ctx?: IoContext) {
@@ -193,13 +196,18 @@ export class NodeSocket extends net.Socket {
     if (options.keepAlive !== undefined) {
       this.setKeepAlive(options.keepAlive, options.keepAliveInitialDelay);
     }
-    this.#attempt = this.#connect(ctx, target);
+    this.#abort = new AbortController();
+    this.#attempt = this.#connect(ctx, target, this.#abort.signal);
     return this;
   }
 
-  async #connect(ctx: IoContext, target: ConnectTarget): Promise<void> {
+  async #connect(
+    ctx: IoContext,
+    target: ConnectTarget,
+    signal: AbortSignal,
+  ): Promise<void> {
     try {
-      const transport = await openTransport(ctx, target, this.#abort.signal);
+      const transport = await openTransport(ctx, target, signal);
       if (this.destroyed) return await transport.close();
       this.#inner.connecting = false;
       this.open(transport);
@@ -279,20 +287,7 @@ export class NodeSocket extends net.Socket {
   override _destroy(error: Error | null, callback: Callback): void {
     const destroy = () => super._destroy(error, callback);
     if (!this.connecting) return destroy();
-    this.#abort.abort();
+    this.#abort!.abort();
     void this.#attempt!.then(destroy);
-  }
-}
-
-/** Calls code of the user. Its exception is one of the program, and not the
- * rejection of a promise of kio. */
-function outside<T>(callback: () => T): T | undefined {
-  try {
-    return callback();
-  } catch (error) {
-    queueMicrotask(() => {
-      throw error;
-    });
-    return undefined;
   }
 }

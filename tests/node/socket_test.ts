@@ -3,6 +3,7 @@ import {
   asyncRecv,
   asyncSend,
   asyncShutdown,
+  type Result,
   SHUT_RD,
   SO_KEEPALIVE,
   SocketTransport,
@@ -25,6 +26,7 @@ import {
   turn,
   unixPair,
   value,
+  within,
 } from "../support.ts";
 import {
   closed,
@@ -371,6 +373,28 @@ kioTest("toNodeSocket() takes any transport", async (ctx) => {
   assertEquals(sent, ["hello", "end"]);
   assertEquals(isClosed, true);
   assertEquals(ctx.pending, 0);
+});
+
+kioTest("toNodeSocket() closes a transport whose send never ends", async () => {
+  const closing = Promise.withResolvers<Result<number>>();
+  const transport: Transport = {
+    recv: () => closing.promise,
+    send: () => closing.promise,
+    shutdown: () => Promise.reject(new Error("unused")),
+    close: () => {
+      closing.resolve({ ok: false, error });
+      return Promise.resolve();
+    },
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+  const error = { errno: 125, code: "ECANCELED", message: "" };
+  const socket = noted(toNodeSocket(transport));
+  const seen = eventsOf(socket);
+  socket.write("x");
+  await turn();
+  socket.destroy();
+  await within(5000, closed(socket), "the end");
+  assertEquals(seen, ["close false"]);
 });
 
 kioTest(
