@@ -18,7 +18,7 @@ const ROOM = 16 * 1024;
 const ROOM_MAX = 64 * 1024;
 
 /** Bytes that are sent at a time: the timeout counts from the last of them. */
-const PIECE_SIZE = 64 * 1024;
+const PIECE_SIZE = 256 * 1024;
 
 const AT_ONCE = { timeoutMs: 0 };
 
@@ -131,7 +131,8 @@ export class Handle {
   }
 
   async #send(buffers: readonly Uint8Array[]): Promise<void> {
-    for (const piece of piecesOf(buffers)) {
+    const isOne = buffers.length === 1 && isPiece(buffers[0]!);
+    for (const piece of isOne ? buffers : piecesOf(buffers)) {
       this.#sendOp = this.#transport.send(piece, this.#isClosed ? AT_ONCE : {});
       const sent = await this.#sendOp;
       if (!sent.ok) throw nodeError("write", sent.error);
@@ -224,6 +225,10 @@ export function fillAddress(
   into.family = address.family === "ipv4" ? "IPv4" : "IPv6";
   into.port = address.port;
   return 0;
+}
+
+function isPiece({ length }: Uint8Array): boolean {
+  return length > 0 && length <= PIECE_SIZE;
 }
 
 /** Joins small buffers and cuts large ones, so that each gives one send. */

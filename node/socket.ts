@@ -230,9 +230,7 @@ export class NodeSocket extends net.Socket {
   }
 
   override _writev(chunks: readonly Chunk[], callback: Callback): void {
-    const buffers = chunks.map(({ chunk, encoding }) =>
-      typeof chunk === "string" ? Buffer.from(chunk, encoding) : chunk
-    );
+    const buffers = chunks.map(bytesOf);
     this.#act(callback, (handle) => handle.send(buffers));
   }
 
@@ -290,4 +288,15 @@ export class NodeSocket extends net.Socket {
     this.#abort!.abort();
     void this.#attempt!.then(destroy);
   }
+}
+
+/** Encodes text. Deno makes UTF-8 in a fraction of the time of Latin-1, and ASCII
+ * is the same in both. */
+function bytesOf({ chunk, encoding }: Chunk): Uint8Array {
+  if (typeof chunk !== "string") return chunk;
+  if (encoding === "latin1") {
+    const bytes = Buffer.from(chunk);
+    if (bytes.length === chunk.length) return bytes;
+  }
+  return Buffer.from(chunk, encoding);
 }

@@ -2398,14 +2398,14 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "a write right before destroy() goes out if the kernel takes it",
     file: "node/handle.ts",
     from: "if (op?.withTimeout !== undefined) {",
-    to: "if (op === null) {",
+    to: "if (op?.withTimeout !== undefined && this.resets) {",
     tests: ["tests/node"],
   },
   {
     rule: "a socket waits only for a send that it can make to end",
     file: "node/handle.ts",
-    from: "if (op?.withTimeout !== undefined) {",
-    to: "if (op !== undefined) {",
+    from: "if (op?.withTimeout !== undefined) {\n        op.withTimeout(0);",
+    to: "if (op !== undefined) {\n        op.withTimeout?.(0);",
     tests: ["tests/node/socket_test.ts"],
   },
   {

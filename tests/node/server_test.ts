@@ -93,7 +93,12 @@ kioTest(
   "serveNode() accepts the clients that wait when the server closes",
   async (ctx) => {
     const { listener, at: { port } } = listen();
-    const server = net.createServer((socket) => socket.end("served"));
+    let left = 5;
+    const server = net.createServer((socket) => {
+      socket.once("close", () => left--);
+      void turn(20).then(() => socket.end("served"));
+    });
+    const leftAtEnd = once(server, "close").then(() => left);
     const clients = Array.from(
       { length: 5 },
       () => noted(createNodeSocket(ctx)),
@@ -105,7 +110,7 @@ kioTest(
     serveNode(ctx, listener, server);
     server.close();
     for (const client of clients) assertEquals(await textOf(client), "served");
-    await once(server, "close");
+    assertEquals(await leftAtEnd, 0);
     await closed(...clients);
   },
 );

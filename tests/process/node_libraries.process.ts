@@ -17,6 +17,7 @@ import { IoContext, SocketAddress, TcpListener, unwrap } from "@kio/kio";
 import { createNodeSocket, serveNode } from "@kio/kio/node";
 import { once } from "node:events";
 import http from "node:http";
+import http2 from "node:http2";
 import type net from "node:net";
 
 /** A server of Node on a free port, with a context of its own. */
@@ -25,12 +26,18 @@ class Served implements AsyncDisposable {
   readonly port: number;
   readonly connections: net.Socket[] = [];
   readonly #server: net.Server;
+  readonly #closings: Promise<void>[] = [];
 
   constructor(server: net.Server) {
     const listener = unwrap(TcpListener.bind(SocketAddress.v4(0, "127.0.0.1")));
     this.port = listener.localAddress!.port;
     this.#server = server;
-    server.on("connection", (socket) => this.connections.push(socket));
+    server.on("connection", (socket) => {
+      this.connections.push(socket);
+      this.#closings.push(
+        new Promise((resolve) => socket.once("close", () => resolve())),
+      );
+    });
     serveNode(this.ctx, listener, server);
   }
 
@@ -55,9 +62,7 @@ class Served implements AsyncDisposable {
       this.#server.close();
       await once(this.#server, "close");
     }
-    for (const connection of this.connections) {
-      if (!connection.closed) await once(connection, "close");
-    }
+    await Promise.all(this.#closings);
     assertEquals(this.ctx.pending, 0);
     this.ctx[Symbol.dispose]();
   }
@@ -139,11 +144,35 @@ Deno.test("serveNode() and createNodeSocket() carry ws", async () => {
   await closed;
 });
 
+Deno.test("serveNode() and createNodeSocket() carry node:http2", async () => {
+  const server = http2.createServer();
+  server.on("stream", (stream: http2.ServerHttp2Stream) => {
+    stream.respond({ ":status": 200 });
+    stream.pipe(stream);
+  });
+  await using served = new Served(server);
+  const socket = createNodeSocket(served.ctx).connect(served.port, "127.0.0.1");
+  await once(socket, "connect");
+  const session = http2.connect(served.url, { createConnection: () => socket });
+  const echoed = await Promise.all([0, 1, 100_000].map(async (size) => {
+    const stream = session.request({ ":method": "POST", ":path": "/" });
+    stream.end(new Uint8Array(size).fill(size));
+    let count = 0;
+    for await (const chunk of stream) count += chunk.length;
+    return count;
+  }));
+  assertEquals(echoed, [0, 1, 100_000]);
+  const closed = once(socket, "close");
+  session.close();
+  await closed;
+});
+
 Deno.test("createNodeSocket() lets the process end beside an idle socket", async () => {
   const script = `
     import { IoContext } from "@kio/kio";
     import { createNodeSocket } from "@kio/kio/node";
     import http from "node:http";
+import http2 from "node:http2";
     const ctx = new IoContext();
     const agent = new http.Agent({ keepAlive: true });
     agent.createConnection = (options) => createNodeSocket(ctx).connect(options);
