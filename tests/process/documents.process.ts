@@ -5,6 +5,7 @@
  *
  *     <!-- worker.ts -->              its name, by which others load it
  *     <!-- deno run --allow-read -->  more permissions than --allow-ffi
+ *     <!-- test:clients -->           the task that runs it, in place of this
  *
  * A block that listens on port 8080 is a server: the test expects an echo. A
  * program in `USES` uses a block that exports a function. A comment of the form
@@ -184,7 +185,7 @@ async function runBlock({ page, text, note }: Block): Promise<void> {
 }
 
 for (const block of blocks) {
-  if (block.note.endsWith(".ts")) continue;
+  if (/\.ts$|^test:/.test(block.note)) continue;
   Deno.test(`${block.page}:${block.line} does what it shows`, () =>
     runBlock(block));
 }

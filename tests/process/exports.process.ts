@@ -116,6 +116,15 @@ for (const [path, expected] of Object.entries(PARTS)) {
   });
 }
 
+Deno.test("@kio/kio/node exports what it should", async () => {
+  assertEquals(await namesOf("./node"), [
+    "NodeSocketOptions",
+    "createNodeSocket",
+    "serveNode",
+    "toNodeSocket",
+  ]);
+});
+
 Deno.test("@kio/kio/constants exports numbers, those of @kio/kio", async () => {
   const kio: Record<string, unknown> = await import("@kio/kio");
   const constants = Object.entries(await import("@kio/kio/constants"));

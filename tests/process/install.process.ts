@@ -565,7 +565,7 @@ Deno.test({
 
 Deno.test("deno publish sends what users need and nothing else", async () => {
   const files = await publishedFiles();
-  const modules = /^(ffi|lib|net|helpers|testing)\/[\w/]+\.ts$/;
+  const modules = /^(ffi|lib|net|helpers|node|testing)\/[\w/]+\.ts$/;
   assertEquals(files.filter((path) => !modules.test(path)), [
     "LICENSE",
     "README.md",
