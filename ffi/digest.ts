@@ -1,6 +1,6 @@
 /** The sha256 of the C sources and of how they are compiled, at the last
  * release: `deno task digest` writes it. */
 export const DIGEST =
-  "e316eb675685ec03a8ccb8f16bb35d459207f01a7da386de4e578760d57bffc6";
+  "c5b30f8bf1a1452afab0430604df06e89d8c454782b6feef4967b5e8fb3cf219";
 /** The version of that release. */
 export const VERSION = "0.1.0";

@@ -190,6 +190,7 @@ export const EOPNOTSUPP = 95;
 export const EAFNOSUPPORT = 97;
 export const EADDRNOTAVAIL = 99;
 export const ENETUNREACH = 101;
+export const EPROTOTYPE = 91;
 export const EMSGSIZE = 90;
 export const ENOBUFS = 105;
 export const ETIMEDOUT = 110;

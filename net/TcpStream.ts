@@ -28,6 +28,7 @@ import {
   type SocketAddress,
 } from "../lib/SocketAddress.ts";
 import type { UringOp } from "../lib/UringOp.ts";
+import { adopt, CONNECTION } from "./adopt.ts";
 import { openSocket, Socket } from "./Socket.ts";
 
 /** Options of `TcpStream.connect()`. */
@@ -107,6 +108,22 @@ export class TcpStream extends Socket {
       : connectFailure(found.error, []);
     if (!result.ok) about(result.error, `connect to ${host}:${port}`);
     return result;
+  }
+
+  /**
+   * Takes ownership of a connection that other processes may have as well: one
+   * that came by SCM_RIGHTS, or of systemd with `Accept=yes`. It sets FD_CLOEXEC.
+   * The peer reads an end when the last process has closed it, or after
+   * `asyncShutdown()`.
+   *
+   * @param fd The fd, of a TCP or a unix stream socket.
+   * @returns The connection, which the caller has to close. `EBADF`; `ENOTSOCK`;
+   * `EPROTOTYPE` if it is no stream socket; `EAFNOSUPPORT` if it is neither IPv4
+   * nor IPv6 nor unix; `ENOTCONN`. The fd is the caller's then.
+   * @throws As `Socket.adopt()`.
+   */
+  static override adopt(fd: number): Result<TcpStream> {
+    return adopt(TcpStream, fd, CONNECTION);
   }
 }
 

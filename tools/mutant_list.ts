@@ -155,8 +155,8 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Socket.close() tells the peer first",
     file: "net/Socket.ts",
     from:
-      "    loadShim().kio_socket_shutdown(fd, SHUT_RDWR);\n    await cancelOn(fd);",
-    to: "    await cancelOn(fd);",
+      "    if (!isShared(this)) loadShim().kio_socket_shutdown(fd, SHUT_RDWR);\n    await cancelOn(fd);",
+    to: "    void isShared;\n    await cancelOn(fd);",
     tests: ["tests/net/net_test.ts"],
   },
   {
@@ -2393,5 +2393,42 @@ export const MUTANTS: readonly Mutant[] = [
     from: "type === SOCK_DGRAM ? DATAGRAM_ERRORS : LEASES.transient",
     to: "LEASES.transient",
     tests: ["tests/lib/recvmsg_multishot_test.ts"],
+  },
+  {
+    rule: "close() leaves a socket to the other processes that have it",
+    file: "net/Socket.ts",
+    from:
+      "    if (!isShared(this)) loadShim().kio_socket_shutdown(fd, SHUT_RDWR);\n    await",
+    to: "    loadShim().kio_socket_shutdown(fd, SHUT_RDWR);\n    await",
+    tests: ["tests/net/adopt_test.ts"],
+  },
+  {
+    rule: "dispose leaves a socket to the other processes that have it",
+    file: "net/Socket.ts",
+    from:
+      "    if (!isShared(this)) loadShim().kio_socket_shutdown(fd, SHUT_RDWR);\n    const",
+    to: "    loadShim().kio_socket_shutdown(fd, SHUT_RDWR);\n    const",
+    tests: ["tests/net/adopt_test.ts"],
+  },
+  {
+    rule: "acceptLoop() does not stop a listener of several processes",
+    file: "net/accept_loop.ts",
+    from: "listener instanceof Socket && !isShared(listener)",
+    to: "listener instanceof Socket",
+    tests: ["tests/net/adopt_test.ts"],
+  },
+  {
+    rule: "an fd has one owner in a thread",
+    file: "net/adopt.ts",
+    from: "status === 0 && kio_fd_is_owned(fd)",
+    to: "status === 1 && kio_fd_is_owned(fd)",
+    tests: ["tests/net/adopt_test.ts"],
+  },
+  {
+    rule: "programs do not inherit an fd that was adopted",
+    file: "net/adopt.ts",
+    from: "if (status === 0) status = kio_cloexec_set(fd);",
+    to: "void kio_cloexec_set;",
+    tests: ["tests/process/inherited.process.ts"],
   },
 ];

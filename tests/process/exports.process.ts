@@ -36,6 +36,7 @@ const PARTS: Record<string, readonly string[]> = {
     "DatagramError",
     "DatagramsOptions",
     "LentDatagramsOptions",
+    "ListenFd",
     "ListenOptions",
     "PeerCredentials",
     "Socket",
@@ -50,6 +51,7 @@ const PARTS: Record<string, readonly string[]> = {
     "UdpSendOptions",
     "UdpSocket",
     "acceptLoop",
+    "listenFds",
   ],
   "./helpers": [
     "BlocksOptions",
