@@ -193,6 +193,7 @@ export const ENETUNREACH = 101;
 export const EPROTOTYPE = 91;
 export const EMSGSIZE = 90;
 export const ENOBUFS = 105;
+export const ENOTCONN = 107;
 export const ETIMEDOUT = 110;
 export const ECONNREFUSED = 111;
 export const ECANCELED = 125;

@@ -30,6 +30,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ["lib/threads/"],
   ["net/"],
   ["helpers/"],
+  ["node/"],
   ["testing/"],
 ];
 
@@ -111,6 +112,7 @@ const plugin: Deno.lint.Plugin = {
           const target = source.value.startsWith(".")
             ? resolve(source.value, context.filename)
             : source.value;
+          if (target.startsWith("node:") && path.startsWith("node/")) return;
           const its = layerOf(target);
           if (its >= 0 && its <= layer) return;
           const isInLib = path.startsWith("lib/") && target.startsWith("lib/");
