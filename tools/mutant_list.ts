@@ -2431,4 +2431,55 @@ export const MUTANTS: readonly Mutant[] = [
     to: "void kio_cloexec_set;",
     tests: ["tests/process/inherited.process.ts"],
   },
+  {
+    rule: "a client that must show a certificate is verified",
+    file: "node/tls.ts",
+    from: "this.#options.requestCert\n          ?",
+    to: "this.#options.SNICallback\n          ?",
+    tests: ["tests/node/tls_test.ts"],
+  },
+  {
+    rule:
+      "the certificate of a server is verified, whatever the environment says",
+    file: "node/tls.ts",
+    from: "rejectUnauthorized: true",
+    to: "rejectUnauthorized: false",
+    tests: ["tests/node/tls_test.ts"],
+  },
+  {
+    rule: "nothing is received before TLS has started",
+    file: "node/tls.ts",
+    from: "nextTick(() => gate.open());",
+    to: "void nextTick;\n  gate.open();",
+    tests: ["tests/node/tls_test.ts"],
+  },
+  {
+    rule: "a stream of TLS that is full stops its peer",
+    file: "node/tls_stream.ts",
+    from: "      if (this.#waitingBytes >= WAITING_MAX) this.#gate.shut();\n",
+    to: "",
+    tests: ["tests/node/tls_test.ts"],
+  },
+  {
+    rule: "an end without close_notify is an error",
+    file: "node/tls_stream.ts",
+    from:
+      '    raw.prependListener("end", () => this.#finish(truncated(RECV)));\n',
+    to: "    void [raw, truncated];\n",
+    tests: ["tests/node/tls_test.ts"],
+  },
+  {
+    rule: "data that TLS drops was not sent",
+    file: "node/tls_stream.ts",
+    from: "    for (const lose of this.#sends) lose(this.#broken);\n",
+    to: "",
+    tests: ["tests/node/tls_test.ts"],
+  },
+  {
+    rule: "a handshake has a time limit",
+    file: "node/tls_options.ts",
+    from: "timeoutMs = HANDSHAKE_MS",
+    to: "timeoutMs",
+    tests: ["tests/node/tls_test.ts"],
+  },
 ];
