@@ -113,6 +113,7 @@ import "./lib/ring/opening.ts";
 import "./lib/ring/operation.ts";
 import "./lib/ring/pool.ts";
 import "./lib/ring/receive.ts";
+import "./lib/ring/refs.ts";
 import "./lib/ring/retained.ts";
 import "./lib/ring/rings.ts";
 import "./lib/ring/sends.ts";

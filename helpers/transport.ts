@@ -6,6 +6,7 @@ import { asyncRecv, asyncShutdown } from "../lib/ops/socket.ts";
 import { RECV } from "../lib/ops/table.ts";
 import type { Result } from "../lib/result.ts";
 import { bound, type BoundOptions } from "../lib/ring/bounds.ts";
+import { Refs } from "../lib/ring/refs.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 import type { Socket } from "../net/Socket.ts";
 import { asyncSendExact } from "./exact.ts";
@@ -85,6 +86,9 @@ export interface Transport extends ByteSource, AsyncDisposable {
  */
 export class SocketTransport implements Transport {
   readonly #ctx: IoContext;
+  #refs: Refs | undefined;
+  /** The last receive. */
+  #receiving: UringOp<number> | undefined;
   /** The socket, which this object owns. */
   readonly socket: Socket;
 
@@ -121,7 +125,34 @@ export class SocketTransport implements Transport {
     checkBounds(options, RECV.verb);
     const op = asyncRecv(this.#ctx, this.socket, buffer);
     bound(op, options);
+    this.#receiving = op;
+    if (this.#refs !== undefined) this.#count(this.#refs, op);
     return op;
+  }
+
+  #count(refs: Refs, op: UringOp<number>): void {
+    refs.started();
+    void op.then(() => refs.ended());
+  }
+
+  /** Has a pending receive keep the process alive, as it does by default. */
+  ref(): void {
+    this.#refs?.set(false);
+  }
+
+  /**
+   * Has no pending receive keep the process alive, also none that follows.
+   *
+   * @throws {TypeError} If the context is closed.
+   */
+  unref(): void {
+    if (this.#refs === undefined) {
+      this.#refs = new Refs(this.#ctx);
+      if (this.#receiving !== undefined) {
+        this.#count(this.#refs, this.#receiving);
+      }
+    }
+    this.#refs.set(true);
   }
 
   /**

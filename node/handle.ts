@@ -5,10 +5,12 @@
  */
 import { executionAsyncId } from "node:async_hooks";
 import { setImmediate } from "node:timers";
-import type { Transport } from "../helpers/transport.ts";
+import { SocketTransport, type Transport } from "../helpers/transport.ts";
 import { ENOTCONN } from "../lib/errno.ts";
+import type { Result } from "../lib/result.ts";
+import type { UringOp } from "../lib/UringOp.ts";
 import type { SocketAddress } from "../lib/SocketAddress.ts";
-import { Socket } from "../net/Socket.ts";
+import type { Socket } from "../net/Socket.ts";
 import { nodeError } from "./errors.ts";
 
 /** Bytes that a receive has room for: at first, and once it has filled that. */
@@ -17,6 +19,8 @@ const ROOM_MAX = 64 * 1024;
 
 /** Bytes that are sent at a time: the timeout counts from the last of them. */
 const PIECE_SIZE = 64 * 1024;
+
+const AT_ONCE = { timeoutMs: 0 };
 
 /** The socket above a handle. */
 export interface Above {
@@ -30,8 +34,8 @@ export interface Above {
   fail(error: unknown): void;
 }
 
-/** Its address, as Node has it. */
-interface NodeAddress {
+/** An address, as Node has it. */
+export interface NodeAddress {
   address?: string;
   family?: string;
   port?: number;
@@ -49,6 +53,9 @@ export class Handle {
   readonly #above: Above;
   #buffer = new Uint8Array(ROOM);
   #isReceiving = false;
+  /** The last `send()`, and the operation that it waits for. */
+  #sending: Promise<void> | undefined;
+  #sendOp: Promise<Result<number>> | undefined;
   #isClosed = false;
   readonly #asyncId = executionAsyncId();
 
@@ -57,11 +64,17 @@ export class Handle {
     this.#above = above;
   }
 
+  get #owner(): SocketTransport | undefined {
+    return this.#transport instanceof SocketTransport
+      ? this.#transport
+      : undefined;
+  }
+
   /** The socket of the transport; undefined if it has none of IP, or it is
    * closed. */
   get ipSocket(): Socket | undefined {
-    const { socket } = this.#transport as { readonly socket?: unknown };
-    if (!(socket instanceof Socket) || socket.fd === -1) return undefined;
+    const socket = this.#owner?.socket;
+    if (socket === undefined || socket.fd === -1) return undefined;
     return socket.localAddress?.family === "unix" ? undefined : socket;
   }
 
@@ -112,10 +125,15 @@ export class Handle {
   }
 
   /** Sends buffers, one after the other. */
-  async send(buffers: readonly Uint8Array[]): Promise<void> {
+  send(buffers: readonly Uint8Array[]): Promise<void> {
     for (const { length } of buffers) this.bytesWritten += length;
+    return this.#sending = this.#send(buffers);
+  }
+
+  async #send(buffers: readonly Uint8Array[]): Promise<void> {
     for (const piece of piecesOf(buffers)) {
-      const sent = await this.#transport.send(piece);
+      this.#sendOp = this.#transport.send(piece, this.#isClosed ? AT_ONCE : {});
+      const sent = await this.#sendOp;
       if (!sent.ok) throw nodeError("write", sent.error);
       this.#above.sent();
     }
@@ -130,12 +148,19 @@ export class Handle {
     }
   }
 
-  /** Closes the connection; then it calls `done`. */
+  /**
+   * Closes the connection; then it calls `done`. Many programs destroy a socket
+   * right after they have written to it. In Node the kernel has the data then,
+   * if it has room for it. So has it here: a send that is pending may end, if it
+   * need not wait.
+   */
   async close(done: () => void): Promise<void> {
     this.#isClosed = true;
     this.reading = false;
     try {
       if (this.resets) await this.ipSocket?.reset();
+      (this.#sendOp as Partial<UringOp<number>>)?.withTimeout?.(0);
+      await this.#sending?.catch(() => {});
       await this.#transport.close();
     } catch (error) {
       this.#above.fail(error);
@@ -149,12 +174,23 @@ export class Handle {
     return this.#asyncId;
   }
 
+  // A transport that is no socket has no operation that could let the process
+  // end, and no address.
+
+  ref(): void {
+    this.#owner?.ref();
+  }
+
+  unref(): void {
+    this.#owner?.unref();
+  }
+
   getsockname(into: NodeAddress): number {
-    return fill(into, this.ipSocket?.localAddress);
+    return fillAddress(into, this.ipSocket?.localAddress);
   }
 
   getpeername(into: NodeAddress): number {
-    return fill(into, this.ipSocket?.peerAddress);
+    return fillAddress(into, this.ipSocket?.peerAddress);
   }
 
   // As in Node, options that cannot be set are not.
@@ -174,7 +210,11 @@ export class Handle {
   }
 }
 
-function fill(into: NodeAddress, address: SocketAddress | undefined): number {
+/** Gives Node an address of IP; a negative errno if there is none. */
+export function fillAddress(
+  into: NodeAddress,
+  address: SocketAddress | undefined,
+): number {
   if (address === undefined) return -ENOTCONN;
   into.address = address.host;
   into.family = address.family === "ipv4" ? "IPv4" : "IPv6";

@@ -78,6 +78,8 @@ export class Ring implements Core {
   /** Called when the thread is left to Deno, each time. */
   onLeave: (() => void) | null = null;
   keepAlive = false;
+  /** Pending operations that do not keep the process alive. */
+  unrefs = 0;
   closing = false;
   closed = false;
   queued = 0;

@@ -69,6 +69,8 @@ export interface Driven {
   readonly closed: boolean;
   /** Operations that are not complete. */
   readonly pending: number;
+  /** Those among them that do not keep the process alive. */
+  readonly unrefs: number;
   /** Submissions queued since the last step. */
   readonly queued: number;
   /** Completions of the last step that no code of the user waits for. */
@@ -263,7 +265,7 @@ export class Driver {
     if (armed === 0) return false;
     // A write to an eventfd may go unnoticed.
     if (armed === 2) setTimeout(() => this.#onWake(), LOOK_MS);
-    this.#leave(Drive.PARKED, ring.pending > 0 || ring.keepAlive);
+    this.#leave(Drive.PARKED, ring.pending > ring.unrefs || ring.keepAlive);
     return true;
   }
 
@@ -280,9 +282,11 @@ export class Driver {
     removeIdleListeners();
     this.#ring.onLeave?.();
     this.#leftMs = this.#ring.shim.kio_now_ms();
+    const { handle, listens, pending } = this.#ring;
     // No waker if nothing can come that a handler or a promise waits for.
-    if (!keepAlive && !this.#ring.listens && this.#waker === null) return;
-    this.#waker ??= openWaker(this.#ring.handle, () => this.#onWake());
-    this.#waker.watch(keepAlive);
+    const isAwaited = keepAlive || listens || pending > 0;
+    if (!isAwaited && this.#waker === null) return;
+    this.#waker ??= openWaker(handle, () => this.#onWake());
+    this.#waker.watch(keepAlive, pending > 0);
   }
 }

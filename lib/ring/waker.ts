@@ -10,7 +10,7 @@ import { loadBlockingShim, loadShim } from "../../ffi/load.ts";
  * readable. It owns the eventfd. */
 export interface Waker {
   /** Watches from now on. With `keepAlive` the process stays alive. */
-  watch(keepAlive: boolean): void;
+  watch(keepAlive: boolean, isPending: boolean): void;
   /** Stops watching and closes the eventfd. */
   close(): void;
 }
@@ -98,10 +98,12 @@ export class ThreadWaker implements Waker {
     this.#onWake = onWake;
   }
 
-  watch(keepAlive: boolean): void {
-    if (keepAlive && !this.#waiting) void this.#wait();
+  watch(keepAlive: boolean, isPending: boolean): void {
+    // Without it nobody would hear of what is pending.
+    const isWanted = keepAlive || isPending;
+    if (isWanted && !this.#waiting) void this.#wait();
     // A pending call always keeps the process alive, so it must end.
-    if (!keepAlive && this.#waiting) loadShim().kio_wake_self(this.#handle);
+    if (!isWanted && this.#waiting) loadShim().kio_wake_self(this.#handle);
   }
 
   async #wait(): Promise<void> {
