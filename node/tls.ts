@@ -6,6 +6,7 @@
  */
 import net from "node:net";
 import { nextTick } from "node:process";
+import type { Duplex } from "node:stream";
 import tls from "node:tls";
 import { SocketTransport, type Transport } from "../helpers/transport.ts";
 import {
@@ -18,8 +19,7 @@ import { ECONNRESET } from "../lib/errno.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import { about, failure, type Result, success } from "../lib/result.ts";
 import { type ConnectOptions, TcpStream } from "../net/TcpStream.ts";
-import { Gate } from "./gate.ts";
-import { toNodeSocket } from "./socket.ts";
+import { Below } from "./tls_below.ts";
 import { tlsFailure, unverified } from "./tls_errors.ts";
 import {
   commonOf,
@@ -138,7 +138,7 @@ export class TlsAcceptor {
     return await handshake(transport, {
       verb: ACCEPT,
       event: "secure",
-      make: (raw) => new tls.TLSSocket(raw, this.#options),
+      make: (below) => new tls.TLSSocket(below as net.Socket, this.#options),
       // The socket of a server takes any certificate, and leaves it to a server.
       verify: (socket) =>
         this.#options.requestCert
@@ -254,7 +254,7 @@ interface Side {
   /** Tells that the handshake is over. */
   readonly event: "secure" | "secureConnect";
   /** Makes the socket of TLS over another. */
-  make(raw: net.Socket): tls.TLSSocket;
+  make(below: Duplex): tls.TLSSocket;
   /** Names the error of the certificate of the peer. */
   verify?(socket: tls.TLSSocket): string | null | undefined;
 }
@@ -270,12 +270,11 @@ async function handshake(
   { verb, event, make, verify }: Side,
   options: TlsHandshakeOptions,
 ): Promise<Result<TlsStream>> {
-  const gate = new Gate(transport);
-  const raw = toNodeSocket(gate, { allowHalfOpen: true });
-  const socket = make(raw);
-  const stream = new TlsStream(gate, raw, socket);
+  const below = new Below(transport);
+  const socket = make(below);
+  const stream = new TlsStream(transport, below, socket);
   // A server starts in a tick that was asked for before this one.
-  nextTick(() => gate.open());
+  nextTick(() => below.open());
   const { promise, resolve } = Promise.withResolvers<Result<TlsStream>>();
   const fail = (error: Error) => resolve(tlsFailure(error, verb));
   const left = () => resolve(failure(ECONNRESET, verb));
@@ -285,7 +284,7 @@ async function handshake(
   });
   socket.once("error", fail);
   socket.once("_tlsError", fail);
-  raw.once("end", left);
+  below.once("end", left);
   socket.once("close", left);
   const limits = handshakeBounds(options);
   const result = await within(promise, limits, resolve);

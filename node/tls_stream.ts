@@ -1,6 +1,5 @@
 /** A connection of TLS as a {@linkcode Transport}. */
 import type { X509Certificate } from "node:crypto";
-import type net from "node:net";
 import type tls from "node:tls";
 import type { Transport } from "../helpers/transport.ts";
 import { checkBounds, checkMemory } from "../lib/check.ts";
@@ -13,7 +12,7 @@ import {
   success,
 } from "../lib/result.ts";
 import type { BoundOptions } from "../lib/ring/bounds.ts";
-import type { Gate } from "./gate.ts";
+import type { Below } from "./tls_below.ts";
 import { tlsFailure, truncated } from "./tls_errors.ts";
 import { within } from "./tls_waits.ts";
 
@@ -32,7 +31,8 @@ const CLOSE_MS = 1000;
  * `TlsAcceptor`, `startTls()` and `connectTls()` make them.
  */
 export class TlsStream implements Transport {
-  readonly #gate: Gate;
+  readonly #transport: Transport;
+  readonly #below: Below;
   readonly #socket: tls.TLSSocket;
   /** Decrypted, and not received yet; the first may be there in part. */
   readonly #waiting: Uint8Array[] = [];
@@ -51,16 +51,17 @@ export class TlsStream implements Transport {
   /** Made by `TlsAcceptor` and `startTls()`.
    * @ignore */
   constructor(
-    gate: Gate,
-    raw: net.Socket,
+    transport: Transport,
+    below: Below,
     socket: tls.TLSSocket,
   ) {
-    this.#gate = gate;
+    this.#transport = transport;
+    this.#below = below;
     this.#socket = socket;
     // Node's stream would hold each chunk once more.
     socket.push = (chunk: Uint8Array | null) => this.#take(chunk);
     // The peer has closed the connection. All that came before was decrypted.
-    raw.prependListener("end", () => this.#finish(truncated(RECV)));
+    below.prependListener("end", () => this.#finish(truncated(RECV)));
     const fail = (error: Error) => this.#break(tlsFailure(error, RECV));
     socket.on("error", fail);
     // Errors of a server have this name, as it has no tls.Server above it.
@@ -96,7 +97,7 @@ export class TlsStream implements Transport {
     else if (this.#end === undefined) {
       this.#waiting.push(chunk);
       this.#waitingBytes += chunk.length;
-      if (this.#waitingBytes >= WAITING_MAX) this.#gate.shut();
+      if (this.#waitingBytes >= WAITING_MAX) this.#below.shut();
       this.#wake?.();
     }
     return true;
@@ -163,7 +164,7 @@ export class TlsStream implements Transport {
       else this.#waiting[0] = chunk.subarray(part.length);
     }
     this.#waitingBytes -= at;
-    if (this.#waitingBytes < WAITING_MAX) this.#gate.open();
+    if (this.#waitingBytes < WAITING_MAX) this.#below.open();
     return at;
   }
 
@@ -240,7 +241,7 @@ export class TlsStream implements Transport {
     await within(promise, { timeoutMs: CLOSE_MS }, resolve);
     this.#break(closed);
     this.#socket.destroy();
-    await this.#gate.close();
+    await this.#transport.close();
   }
 
   /** Closes the connection as `close()` does. */

@@ -2449,14 +2449,14 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "nothing is received before TLS has started",
     file: "node/tls.ts",
-    from: "nextTick(() => gate.open());",
-    to: "void nextTick;\n  gate.open();",
+    from: "nextTick(() => below.open());",
+    to: "void nextTick;\n  below.open();",
     tests: ["tests/node/tls_test.ts"],
   },
   {
     rule: "a stream of TLS that is full stops its peer",
     file: "node/tls_stream.ts",
-    from: "      if (this.#waitingBytes >= WAITING_MAX) this.#gate.shut();\n",
+    from: "      if (this.#waitingBytes >= WAITING_MAX) this.#below.shut();\n",
     to: "",
     tests: ["tests/node/tls_test.ts"],
   },
@@ -2464,8 +2464,8 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "an end without close_notify is an error",
     file: "node/tls_stream.ts",
     from:
-      '    raw.prependListener("end", () => this.#finish(truncated(RECV)));\n',
-    to: "    void [raw, truncated];\n",
+      '    below.prependListener("end", () => this.#finish(truncated(RECV)));\n',
+    to: "    void [below, truncated];\n",
     tests: ["tests/node/tls_test.ts"],
   },
   {

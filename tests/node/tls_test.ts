@@ -27,6 +27,7 @@ import {
   type TlsServerOptions,
   type TlsStream,
 } from "@kio/kio/tls";
+import { handshakeBounds } from "../../node/tls_options.ts";
 import {
   assertCode,
   bytes,
@@ -321,6 +322,11 @@ kioTest("accept() ends by its signal", async (ctx) => {
     assertCode(await accepting, "ECANCELED");
     assertEquals(left.fd, -1);
   }
+});
+
+kioTest("accept() gives a peer 10 seconds, unless told otherwise", () => {
+  assertEquals(handshakeBounds({}).timeoutMs, 10_000);
+  assertEquals(handshakeBounds({ timeoutMs: 5 }).timeoutMs, 5);
 });
 
 // ---- data -------------------------------------------------------------------
