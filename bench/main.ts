@@ -31,6 +31,7 @@ import { start } from "./suites/start.ts";
 import { staticFiles } from "./suites/static.ts";
 import { threads } from "./suites/threads.ts";
 import { timers } from "./suites/timers.ts";
+import { tls } from "./suites/tls.ts";
 import { tree } from "./suites/tree.ts";
 import { udp } from "./suites/udp.ts";
 import { wake } from "./suites/wake.ts";
@@ -54,6 +55,7 @@ const SUITES: Record<string, (options: Options) => Suite> = {
   static: staticFiles,
   udp,
   proxy,
+  tls,
   heap,
   threads,
   start,

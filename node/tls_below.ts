@@ -7,9 +7,9 @@ const ROOM = 32 * 1024;
 
 type Callback = (error?: Error | null) => void;
 
-/** A part of the encrypted stream; none for its end. */
+/** A part of the encrypted stream, its end, or a mark: all before it was sent. */
 interface Outgoing {
-  readonly data: Uint8Array | undefined;
+  readonly data: Uint8Array | "end" | "mark";
   readonly done: Callback;
 }
 
@@ -33,6 +33,8 @@ export class Below extends Duplex {
   #buffer = new Uint8Array(ROOM);
   readonly #outgoing: Outgoing[] = [];
   #isSending = false;
+  /** The error of a send: nothing is sent behind it. */
+  #failed: Error | undefined;
 
   constructor(transport: Transport) {
     super({ allowHalfOpen: true, emitClose: true });
@@ -96,10 +98,17 @@ export class Below extends Duplex {
   }
 
   override _final(done: Callback): void {
-    this.#send(undefined, done);
+    this.#send("end", done);
   }
 
-  #send(data: Uint8Array | undefined, done: Callback): void {
+  /** Calls back when all is sent that TLS has given until now, or has failed.
+   * Deno's `node:tls` calls back earlier. */
+  whenSent(done: Callback): void {
+    if (this.#isSending || this.#failed !== undefined) this.#send("mark", done);
+    else done(null);
+  }
+
+  #send(data: Outgoing["data"], done: Callback): void {
     this.#outgoing.push({ data, done });
     if (!this.#isSending) void this.#sendAll();
   }
@@ -108,18 +117,24 @@ export class Below extends Duplex {
   async #sendAll(): Promise<void> {
     this.#isSending = true;
     for (let next; (next = this.#outgoing.shift()) !== undefined;) {
-      const { data, done } = next;
-      try {
-        const sent = data === undefined
-          ? await this.#transport.shutdown()
-          : await this.#transport.send(data);
-        done(sent.ok ? null : nodeError("write", sent.error));
-      } catch (error) {
-        // The context is closed.
-        done(error as Error);
+      if (next.data !== "mark" && this.#failed === undefined) {
+        this.#failed = await this.#attempt(next.data);
       }
+      next.done(this.#failed ?? null);
     }
     this.#isSending = false;
+  }
+
+  async #attempt(data: Uint8Array | "end"): Promise<Error | undefined> {
+    try {
+      const sent = data === "end"
+        ? await this.#transport.shutdown()
+        : await this.#transport.send(data);
+      return sent.ok ? undefined : nodeError("write", sent.error);
+    } catch (error) {
+      // The context is closed.
+      return error as Error;
+    }
   }
 
   override _destroy(error: Error | null, done: Callback): void {

@@ -18,6 +18,7 @@ import { within } from "./tls_waits.ts";
 
 const RECV = "receive by TLS";
 const SEND = "send by TLS";
+const END = "end TLS";
 
 /** Decrypted bytes that wait to be received, before the peer is stopped. */
 const WAITING_MAX = 64 * 1024;
@@ -192,8 +193,7 @@ export class TlsStream implements Transport {
     const { promise, resolve } = Promise.withResolvers<Result<number>>();
     this.#sends.add(resolve);
     this.#socket.write(data, (error) => {
-      this.#sends.delete(resolve);
-      resolve(error ? tlsFailure(error, SEND) : success(data.length));
+      this.#settle(resolve, error, SEND, success(data.length));
     });
     return within(promise, options, (late) => {
       this.#sends.delete(resolve);
@@ -217,11 +217,23 @@ export class TlsStream implements Transport {
     const { promise, resolve } = Promise.withResolvers<Result<void>>();
     this.#canSend = false;
     this.#sends.add(resolve);
-    this.#socket.end(() => {
-      this.#sends.delete(resolve);
-      resolve(DONE);
-    });
+    this.#socket.end(() => this.#settle(resolve, null, END, DONE));
     return promise;
+  }
+
+  /** Resolves a promise when the bytes are in the connection below. */
+  #settle<T>(
+    resolve: (result: Result<T>) => void,
+    error: Error | null | undefined,
+    verb: string,
+    result: Result<T>,
+  ): void {
+    const settle = (error: Error | null | undefined) => {
+      this.#sends.delete(resolve);
+      resolve(error ? tlsFailure(error, verb) : result);
+    };
+    if (error) settle(error);
+    else this.#below.whenSent(settle);
   }
 
   /**

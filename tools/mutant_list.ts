@@ -2482,4 +2482,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: "timeoutMs",
     tests: ["tests/node/tls_test.ts"],
   },
+  {
+    rule: "TLS has sent data when the connection below has",
+    file: "node/tls_stream.ts",
+    from: "else this.#below.whenSent(settle);",
+    to: "else settle(null);",
+    tests: ["tests/node/tls_test.ts"],
+  },
 ];

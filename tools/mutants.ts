@@ -21,6 +21,7 @@ const TREE = [
   "lib",
   "net",
   "helpers",
+  "node",
   "testing",
   "tests",
   "tools",

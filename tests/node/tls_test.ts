@@ -381,6 +381,62 @@ kioTest("recv() tells a cut from an end", async (ctx) => {
   assertCode(await both.client.recv(new Uint8Array(8)), TRUNCATED);
 });
 
+kioTest("close() right after send() loses nothing", async (ctx) => {
+  await using listener = unwrap(
+    TcpListener.bind(SocketAddress.v4(0, "127.0.0.1")),
+  );
+  const { port } = listener.localAddress!;
+  const acceptor = new TlsAcceptor(SERVER);
+  for (const size of [1, 50, 5_000_000]) {
+    const connecting = connectTls(ctx, "127.0.0.1", port, TRUSTING);
+    const socket = new Socket(value(await asyncAccept(ctx, listener)));
+    const below = new SocketTransport(ctx, socket);
+    const server = value(await acceptor.accept(below));
+    const data = pattern(size);
+    const sending = server.send(data).then(async (sent) => {
+      await server.close();
+      return sent;
+    });
+    await using peer = value(await connecting);
+    // The peer is late: buffers are full meanwhile.
+    await turn(50);
+    const got = await receiveAll(peer);
+    assertEquals(value(await sending), size);
+    assertEquals(got.data, data);
+    assertEquals(value(got.end), 0);
+  }
+});
+
+kioTest("send() and close() wait for a slow connection below", async (ctx) => {
+  const { left, right } = unixPair();
+  const fast = new SocketTransport(ctx, left);
+  let pending = 0;
+  const slow: Transport = {
+    recv: (buffer) => fast.recv(buffer),
+    async send(data) {
+      pending++;
+      await turn(20);
+      pending--;
+      return await fast.send(data);
+    },
+    shutdown: () => fast.shutdown(),
+    close: () => fast.close(),
+    [Symbol.asyncDispose]: () => fast.close(),
+  };
+  const far = new SocketTransport(ctx, right);
+  const [accepted, started] = await Promise.all([
+    new TlsAcceptor(SERVER).accept(slow),
+    startTls(far, "localhost", TRUSTING),
+  ]);
+  await using server = value(accepted);
+  await using client = value(started);
+  value(await server.send(bytes("hello")));
+  assertEquals(pending, 0);
+  await server.close();
+  const { data, end } = await receiveAll(client);
+  assertEquals([text(data), value(end)], ["hello", 0]);
+});
+
 kioTest("recv() gives what fits, and the rest later", async (ctx) => {
   await using both = await pair(ctx);
   const data = pattern(100_000);
