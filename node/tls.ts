@@ -12,6 +12,7 @@ import { SocketTransport, type Transport } from "../helpers/transport.ts";
 import {
   checkBoolean,
   checkBounds,
+  checkFunction,
   checkOptions,
   checkText,
 } from "../lib/check.ts";
@@ -270,6 +271,7 @@ async function handshake(
   { verb, event, make, verify }: Side,
   options: TlsHandshakeOptions,
 ): Promise<Result<TlsStream>> {
+  checkFunction(transport?.recv, "recv of a Transport", verb);
   const below = new Below(transport);
   const socket = make(below);
   const stream = new TlsStream(transport, below, socket);
