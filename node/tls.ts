@@ -163,7 +163,7 @@ export class TlsAcceptor {
  * `ETIMEDOUT`, `ECANCELED`, `ECONNRESET` if the server has left; errors of TLS
  * by their names: `ERR_TLS_CERT_ALTNAME_INVALID` for a certificate of another
  * name, `DEPTH_ZERO_SELF_SIGNED_CERT`, `UNABLE_TO_VERIFY_LEAF_SIGNATURE` for any
- * other that is not trusted, or that is over …
+ * other that is not trusted, or has expired …
  * @throws {TypeError} (as a rejection) If an argument has the wrong type, or a
  * certificate or a key is none in PEM.
  * @throws {RangeError} (as a rejection) If `timeoutMs` is out of range, or a name

@@ -48,7 +48,7 @@ import {
 } from "./certificates.ts";
 
 const TRUSTING = { ca: AUTHORITY };
-/** Deno's name for any certificate that it does not trust, others than those that
+/** Deno's name for any certificate that it does not trust, other than those that
  * sign themselves. */
 const UNTRUSTED = "UNABLE_TO_VERIFY_LEAF_SIGNATURE";
 const TRUNCATED = "ERR_SSL_UNEXPECTED_EOF_WHILE_READING";
@@ -193,7 +193,7 @@ for (
       "localhost",
       UNTRUSTED,
     ],
-    ["a time that is over", EXPIRED, TRUSTING, "localhost", UNTRUSTED],
+    ["a time that has passed", EXPIRED, TRUSTING, "localhost", UNTRUSTED],
   ] as const
 ) {
   kioTest(`startTls() refuses a certificate of ${what}`, async (ctx) => {
@@ -230,7 +230,7 @@ for (
       INTRUDER,
       UNTRUSTED,
     ],
-    ["has one that is over", EXPIRED, UNTRUSTED],
+    ["has one that has expired", EXPIRED, UNTRUSTED],
   ] as const
 ) {
   kioTest(`accept() refuses a client that ${who}`, async (ctx) => {
