@@ -80,6 +80,7 @@ export {
   type Path,
 } from "./lib/check.ts";
 export { DirectFd } from "./lib/DirectFd.ts";
+export { dup } from "./lib/dup.ts";
 export { pin } from "./lib/pin.ts";
 export { WAKE_TAG } from "./lib/ring/Ring.ts";
 export type { BoundOptions } from "./lib/ring/bounds.ts";

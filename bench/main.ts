@@ -32,6 +32,7 @@ import { staticFiles } from "./suites/static.ts";
 import { streams } from "./suites/streams.ts";
 import { threads } from "./suites/threads.ts";
 import { timers } from "./suites/timers.ts";
+import { tls } from "./suites/tls.ts";
 import { tree } from "./suites/tree.ts";
 import { udp } from "./suites/udp.ts";
 import { wake } from "./suites/wake.ts";
@@ -55,6 +56,7 @@ const SUITES: Record<string, (options: Options) => Suite> = {
   static: staticFiles,
   udp,
   proxy,
+  tls,
   heap,
   threads,
   start,

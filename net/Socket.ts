@@ -20,6 +20,7 @@ import {
   familyNumber,
   SocketAddress,
 } from "../lib/SocketAddress.ts";
+import { adopt, isShared } from "./adopt.ts";
 import { call, fdOf } from "./call.ts";
 import { SocketBase } from "./SocketBase.ts";
 
@@ -119,6 +120,35 @@ export class Socket extends SocketBase implements Disposable, AsyncDisposable {
     return success([new Socket(fds[0]!), new Socket(fds[1]!)]);
   }
 
+  /**
+   * Takes ownership of a socket that other processes may have as well: an
+   * inherited one, one that came by SCM_RIGHTS, or one that is to be given on.
+   * It sets FD_CLOEXEC. Closing it closes the fd, and does not shut it down: the
+   * socket lives on in the other processes.
+   *
+   * @param fd The fd.
+   * @returns Its owner. `EBADF` if it is not open, `ENOTSOCK` if it is no socket;
+   * the fd is the caller's then.
+   * @throws {RangeError} If `fd` is no integer from 0 to 2^31 - 1.
+   * @throws {TypeError} If an object of this thread owns it already, or it is
+   * the ring of a context.
+   *
+   * @example A copy of a socket lives on
+   * ```ts
+   * import { asyncSend, dup, IoContext, Socket, unwrap } from "@kio/kio";
+   *
+   * using ctx = new IoContext();
+   * const [left, right] = unwrap(Socket.pair());
+   * const copy = unwrap(Socket.adopt(unwrap(dup(left))));
+   * await copy.close();
+   * await asyncSend(ctx, left, new Uint8Array(1)).orThrow();
+   * await Promise.all([left.close(), right.close()]);
+   * ```
+   */
+  static adopt(fd: number): Result<Socket> {
+    return adopt((fd) => new Socket(fd), fd);
+  }
+
   /** The fd; -1 when the socket is closed or released. */
   override get fd(): number {
     return this.#fd;
@@ -148,7 +178,7 @@ export class Socket extends SocketBase implements Disposable, AsyncDisposable {
    * that the peer knows at once. It cancels what is pending on the socket in
    * the contexts of this thread, and waits until the kernel has let go. Only
    * then it closes the fd, as its number may be in use again at once. Does
-   * nothing the second time.
+   * nothing the second time. A socket of `adopt()` may go on in other processes.
    *
    * @returns When the fd is closed. An error of close(2) says nothing about a
    * socket and is not reported.
@@ -156,7 +186,7 @@ export class Socket extends SocketBase implements Disposable, AsyncDisposable {
   async close(): Promise<void> {
     const fd = this.#take();
     if (fd < 0) return;
-    loadShim().kio_socket_shutdown(fd, SHUT_RDWR);
+    if (!isShared(this)) loadShim().kio_socket_shutdown(fd, SHUT_RDWR);
     await cancelOn(fd);
     loadShim().kio_fd_close(fd);
   }
@@ -168,7 +198,7 @@ export class Socket extends SocketBase implements Disposable, AsyncDisposable {
   [Symbol.dispose](): void {
     const fd = this.#take();
     if (fd < 0) return;
-    loadShim().kio_socket_shutdown(fd, SHUT_RDWR);
+    if (!isShared(this)) loadShim().kio_socket_shutdown(fd, SHUT_RDWR);
     const cancelled = cancelOn(fd);
     if (cancelled === undefined) loadShim().kio_fd_close(fd);
     else void cancelled.then(() => loadShim().kio_fd_close(fd));

@@ -4,6 +4,7 @@ import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import { DONE, failure, type Result, success } from "../lib/result.ts";
 import { bytesOfAddress, SocketAddress } from "../lib/SocketAddress.ts";
+import { adopt, LISTENER } from "./adopt.ts";
 import { netAddr } from "./deno_addr.ts";
 import {
   checkAddress,
@@ -161,6 +162,33 @@ export class TcpListener extends StreamListener<TcpStream> {
       }
     }
     return success(listener);
+  }
+
+  /**
+   * Takes ownership of a listener that other processes may have as well: one of
+   * systemd, or of a predecessor. It sets FD_CLOEXEC. Clients that wait are
+   * common to all of them, and stay when this one is closed. So `acceptLoop()`
+   * does not stop it at the end.
+   *
+   * @param fd The fd, of a TCP or a unix stream socket.
+   * @param ctx The context of `accept()`. Without it that throws.
+   * @returns The listener, which the caller has to close. `EBADF`; `ENOTSOCK`;
+   * `EPROTOTYPE` if it is no stream socket; `EAFNOSUPPORT` if it is neither IPv4
+   * nor IPv6 nor unix; `EINVAL` if it does not listen. The fd is the caller's
+   * then.
+   * @throws As `Socket.adopt()`.
+   *
+   * @example A listener that is to be given on
+   * ```ts
+   * import { SocketAddress, TcpListener, unwrap } from "@kio/kio";
+   *
+   * const bound = unwrap(TcpListener.bind(SocketAddress.v4(0)));
+   * await using listener = unwrap(TcpListener.adopt(bound.release()));
+   * console.log(`listening on ${listener.localAddress}`);
+   * ```
+   */
+  static override adopt(fd: number, ctx?: IoContext): Result<TcpListener> {
+    return adopt((fd) => new TcpListener(fd, ctx), fd, LISTENER);
   }
 
   /** The address that it listens on, by getsockname(2), in Deno's shape.

@@ -29,6 +29,7 @@ import {
   type SocketAddress,
 } from "../lib/SocketAddress.ts";
 import type { UringOp } from "../lib/UringOp.ts";
+import { adopt, CONNECTION } from "./adopt.ts";
 import { netAddr } from "./deno_addr.ts";
 import { openSocket, type Socket } from "./Socket.ts";
 import { StreamSocket } from "./StreamSocket.ts";
@@ -110,6 +111,23 @@ export class TcpStream extends StreamSocket {
       : connectFailure(found.error, []);
     if (!result.ok) about(result.error, `connect to ${host}:${port}`);
     return result;
+  }
+
+  /**
+   * Takes ownership of a connection that other processes may have as well: one
+   * that came by SCM_RIGHTS, or of systemd with `Accept=yes`. It sets FD_CLOEXEC.
+   * The peer reads an end when the last process has closed it, or after
+   * `asyncShutdown()`.
+   *
+   * @param fd The fd, of a TCP or a unix stream socket.
+   * @param ctx The context of `read()`, `readable` and other members of Deno's.
+   * @returns The connection, which the caller has to close. `EBADF`; `ENOTSOCK`;
+   * `EPROTOTYPE` if it is no stream socket; `EAFNOSUPPORT` if it is neither IPv4
+   * nor IPv6 nor unix; `ENOTCONN`. The fd is the caller's then.
+   * @throws As `Socket.adopt()`.
+   */
+  static override adopt(fd: number, ctx?: IoContext): Result<TcpStream> {
+    return adopt((fd) => new TcpStream(fd, ctx), fd, CONNECTION);
   }
 
   /** The socket's own address, by getsockname(2), in Deno's shape.

@@ -6,13 +6,10 @@ import {
   checkFd,
   checkInteger,
   checkOptions,
-  checkText,
 } from "../lib/check.ts";
 import {
   IP_ADD_MEMBERSHIP,
   IP_DROP_MEMBERSHIP,
-  IPPROTO_IP,
-  IPPROTO_IPV6,
   IPPROTO_UDP,
   IPV6_JOIN_GROUP,
   IPV6_LEAVE_GROUP,
@@ -37,6 +34,7 @@ import { start, startStream } from "../lib/ring/start.ts";
 import { bytesOfAddress, SocketAddress } from "../lib/SocketAddress.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 import type { UringStream } from "../lib/UringStream.ts";
+import { adopt, DATAGRAMS } from "./adopt.ts";
 import { call } from "./call.ts";
 import {
   CONTROL_SIZE,
@@ -49,7 +47,7 @@ import {
   receivingOf,
 } from "./datagram.ts";
 import { checkAddress, openSocket, Socket } from "./Socket.ts";
-import { ipMreqn, setOption } from "./socket_options.ts";
+import { setMembership } from "./multicast.ts";
 import type {
   DatagramsOptions,
   LentDatagramsOptions,
@@ -59,16 +57,8 @@ import type {
 } from "./udp_options.ts";
 
 const SIZE_MAX = 65535;
-const INT_MAX = 2 ** 31 - 1;
 /** Bytes of the datagram that come with an error: more than ICMP returns. */
 const CAUSE_SIZE = 2048;
-
-/** Parts of struct sockaddr_in and struct sockaddr_in6. */
-const IPV4_AT = 4;
-const IPV6_AT = 8;
-/** sizeof(struct ipv6_mreq), and the offset of the interface. */
-const MREQ6_SIZE = 20;
-const MREQ6_INTERFACE_AT = 16;
 
 /**
  * A UDP socket, of IPv4 or IPv6. `bind()` and `connect()` make one;
@@ -142,6 +132,20 @@ export class UdpSocket extends Socket {
         address,
       );
     });
+  }
+
+  /**
+   * Takes ownership of a socket that other processes may have as well, of systemd
+   * with `ListenDatagram=` for example. It sets FD_CLOEXEC.
+   *
+   * @param fd The fd.
+   * @returns The socket, which the caller has to close. `EBADF`; `ENOTSOCK`;
+   * `EPROTOTYPE` if it is not for datagrams; `EAFNOSUPPORT` if it is neither IPv4
+   * nor IPv6. The fd is the caller's then.
+   * @throws As `Socket.adopt()`.
+   */
+  static override adopt(fd: number): Result<UdpSocket> {
+    return adopt((fd) => new UdpSocket(fd), fd, DATAGRAMS);
   }
 
   /**
@@ -349,7 +353,7 @@ export class UdpSocket extends Socket {
    */
   joinMulticast(group: string, interfaceIndex = 0): Result<void> {
     const verb = "join a group";
-    return this.#membership(group, interfaceIndex, verb, [
+    return setMembership(this, group, interfaceIndex, verb, [
       IP_ADD_MEMBERSHIP,
       IPV6_JOIN_GROUP,
     ]);
@@ -366,34 +370,10 @@ export class UdpSocket extends Socket {
    */
   leaveMulticast(group: string, interfaceIndex = 0): Result<void> {
     const verb = "leave a group";
-    return this.#membership(group, interfaceIndex, verb, [
+    return setMembership(this, group, interfaceIndex, verb, [
       IP_DROP_MEMBERSHIP,
       IPV6_LEAVE_GROUP,
     ]);
-  }
-
-  #membership(
-    group: string,
-    interfaceIndex: number,
-    verb: string,
-    [ipv4, ipv6]: readonly [number, number],
-  ): Result<void> {
-    checkText(group, "group", verb);
-    checkInteger(interfaceIndex, INT_MAX, "interfaceIndex", verb);
-    const isIpv6 = group.includes(":");
-    const address = isIpv6
-      ? SocketAddress.v6(0, group)
-      : SocketAddress.v4(0, group);
-    const bytes = bytesOfAddress(address);
-    if (!isIpv6) {
-      const request = ipMreqn(interfaceIndex, bytes.subarray(IPV4_AT, 8));
-      return setOption(this, [IPPROTO_IP, ipv4], request, verb);
-    }
-    const request = new Uint8Array(MREQ6_SIZE);
-    request.set(bytes.subarray(IPV6_AT, IPV6_AT + 16));
-    const view = new DataView(request.buffer);
-    view.setUint32(MREQ6_INTERFACE_AT, interfaceIndex, true);
-    return setOption(this, [IPPROTO_IPV6, ipv6], request, verb);
   }
 }
 

@@ -2,6 +2,7 @@ import { checkOptions } from "../lib/check.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import { type Result, success } from "../lib/result.ts";
 import type { SocketAddress } from "../lib/SocketAddress.ts";
+import { adopt, UNIX_LISTENER } from "./adopt.ts";
 import { unixAddr } from "./deno_addr.ts";
 import { StreamListener } from "./StreamListener.ts";
 import { type ListenOptions, TcpListener } from "./TcpListener.ts";
@@ -46,6 +47,20 @@ export class UnixListener extends StreamListener<UnixStream> {
     const bound = TcpListener.bind(address, { backlog, ctx });
     if (!bound.ok) return bound;
     return success(new UnixListener(bound.value.release(), ctx));
+  }
+
+  /**
+   * Takes ownership of a listener that other processes may have as well, as
+   * `TcpListener.adopt()` does.
+   *
+   * @param fd The fd, of a unix stream socket.
+   * @param ctx The context of `accept()`. Without it that throws.
+   * @returns The listener, which the caller has to close; the errors of
+   * `TcpListener.adopt()`, and `EAFNOSUPPORT` if it is no unix socket.
+   * @throws As `Socket.adopt()`.
+   */
+  static override adopt(fd: number, ctx?: IoContext): Result<UnixListener> {
+    return adopt((fd) => new UnixListener(fd, ctx), fd, UNIX_LISTENER);
   }
 
   /** The address that it listens on, by getsockname(2).

@@ -5,6 +5,7 @@ import { CONNECT } from "../lib/ops/table.ts";
 import { failure, type Result, success } from "../lib/result.ts";
 import { type BoundOptions, Bounds } from "../lib/ring/bounds.ts";
 import { SocketAddress } from "../lib/SocketAddress.ts";
+import { adopt, UNIX_CONNECTION } from "./adopt.ts";
 import { unixAddr } from "./deno_addr.ts";
 import { checkAddress, openSocket } from "./Socket.ts";
 import { StreamSocket } from "./StreamSocket.ts";
@@ -63,6 +64,20 @@ export class UnixStream extends StreamSocket {
     } finally {
       if (connected?.ok !== true) stream[Symbol.dispose]();
     }
+  }
+
+  /**
+   * Takes ownership of a connection that other processes may have as well, as
+   * `TcpStream.adopt()` does.
+   *
+   * @param fd The fd, of a unix stream socket.
+   * @param ctx The context of `read()`, `readable` and other members of Deno's.
+   * @returns The connection, which the caller has to close; the errors of
+   * `TcpStream.adopt()`, and `EAFNOSUPPORT` if it is no unix socket.
+   * @throws As `Socket.adopt()`.
+   */
+  static override adopt(fd: number, ctx?: IoContext): Result<UnixStream> {
+    return adopt((fd) => new UnixStream(fd, ctx), fd, UNIX_CONNECTION);
   }
 
   /** The socket's own address, by getsockname(2); mostly it has no path.

@@ -24,6 +24,7 @@ import {
 } from "../lib/result.ts";
 import { isShort } from "../lib/ring/completion.ts";
 import type { Ring } from "../lib/ring/Ring.ts";
+import { isShared } from "./adopt.ts";
 import { Socket } from "./Socket.ts";
 import { logError, type OnError, tell } from "./on_error.ts";
 import { pause } from "./pause.ts";
@@ -63,7 +64,8 @@ export interface AcceptLoopOptions {
  * is a number. So the loop accepts one client after the other, to leave some to
  * the others, and does not stop it: its owner calls `stopListening()`, and
  * closes it when all loops have ended. While such a listener goes on, the loop
- * accepts at most 4096 clients after the signal.
+ * accepts at most 4096 clients after the signal. A listener of
+ * `TcpListener.adopt()` is shared in this way with other processes.
  *
  * The loop pauses for 10 ms if fds or memory are used up, or if the context has
  * as many operations as it may have (`operationsMax`). Clients wait to be
@@ -118,7 +120,8 @@ export async function acceptLoop(
   const isClosed = () =>
     ring.closing || typeof listener !== "number" && listener.fd === -1;
   const give = (fd: number) => void pass(fd, onConnection, onError);
-  const accept = listener instanceof Socket
+  const isOwn = listener instanceof Socket && !isShared(listener);
+  const accept = isOwn
     ? () => acceptMany(ring, file, give, isClosed, signal)
     : () => acceptOne(ctx, listener, give, signal);
   while (!signal.aborted) {
@@ -131,7 +134,7 @@ export async function acceptLoop(
     }
     if (isClosed()) return DONE;
   }
-  const isStopped = listener instanceof Socket && listener.stopListening().ok;
+  const isStopped = isOwn && listener.stopListening().ok;
   let left = isStopped ? Infinity : LAST_MAX;
   const { kio_accept_now, kio_option_set } = loadShim();
   while (left > 0 && !isClosed()) {

@@ -9,6 +9,7 @@ export { acceptLoop, type AcceptLoopOptions } from "./accept_loop.ts";
 export { Connections, type ConnectionsOptions } from "./connections.ts";
 export { type PeerCredentials, Socket, type SocketType } from "./Socket.ts";
 export type { Datagram, DatagramError } from "./datagram.ts";
+export { type ListenFd, listenFds } from "./listen_fds.ts";
 export type { SocketBase } from "./SocketBase.ts";
 export type { SocketOptions } from "./socket_options.ts";
 export type { StreamListener } from "./StreamListener.ts";

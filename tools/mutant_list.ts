@@ -155,8 +155,8 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Socket.close() tells the peer first",
     file: "net/Socket.ts",
     from:
-      "    loadShim().kio_socket_shutdown(fd, SHUT_RDWR);\n    await cancelOn(fd);",
-    to: "    await cancelOn(fd);",
+      "    if (!isShared(this)) loadShim().kio_socket_shutdown(fd, SHUT_RDWR);\n    await cancelOn(fd);",
+    to: "    void isShared;\n    await cancelOn(fd);",
     tests: ["tests/net/net_test.ts"],
   },
   {
@@ -2714,5 +2714,100 @@ export const MUTANTS: readonly Mutant[] = [
     from: "if (this.#receiving !== undefined) {",
     to: "if (this.#receiving === null) {",
     tests: ["tests/helpers/transport_test.ts"],
+  },
+  {
+    rule: "close() leaves a socket to the other processes that have it",
+    file: "net/Socket.ts",
+    from:
+      "    if (!isShared(this)) loadShim().kio_socket_shutdown(fd, SHUT_RDWR);\n    await",
+    to: "    loadShim().kio_socket_shutdown(fd, SHUT_RDWR);\n    await",
+    tests: ["tests/net/adopt_test.ts"],
+  },
+  {
+    rule: "dispose leaves a socket to the other processes that have it",
+    file: "net/Socket.ts",
+    from:
+      "    if (!isShared(this)) loadShim().kio_socket_shutdown(fd, SHUT_RDWR);\n    const",
+    to: "    loadShim().kio_socket_shutdown(fd, SHUT_RDWR);\n    const",
+    tests: ["tests/net/adopt_test.ts"],
+  },
+  {
+    rule: "acceptLoop() does not stop a listener of several processes",
+    file: "net/accept_loop.ts",
+    from: "listener instanceof Socket && !isShared(listener)",
+    to: "listener instanceof Socket",
+    tests: ["tests/net/adopt_test.ts"],
+  },
+  {
+    rule: "an fd has one owner in a thread",
+    file: "net/adopt.ts",
+    from: "status === 0 && kio_fd_is_owned(fd)",
+    to: "status === 1 && kio_fd_is_owned(fd)",
+    tests: ["tests/net/adopt_test.ts"],
+  },
+  {
+    rule: "programs do not inherit an fd that was adopted",
+    file: "net/adopt.ts",
+    from: "if (status === 0) status = kio_cloexec_set(fd);",
+    to: "void kio_cloexec_set;",
+    tests: ["tests/process/inherited.process.ts"],
+  },
+  {
+    rule: "a client that must show a certificate is verified",
+    file: "node/tls.ts",
+    from: "this.#options.requestCert\n          ?",
+    to: "this.#options.SNICallback\n          ?",
+    tests: ["tests/node/tls_test.ts"],
+  },
+  {
+    rule:
+      "the certificate of a server is verified, whatever the environment says",
+    file: "node/tls.ts",
+    from: "rejectUnauthorized: true",
+    to: "rejectUnauthorized: false",
+    tests: ["tests/node/tls_test.ts"],
+  },
+  {
+    rule: "nothing is received before TLS has started",
+    file: "node/tls.ts",
+    from: "nextTick(() => below.open());",
+    to: "void nextTick;\n  below.open();",
+    tests: ["tests/node/tls_test.ts"],
+  },
+  {
+    rule: "a stream of TLS that is full stops its peer",
+    file: "node/tls_stream.ts",
+    from: "      if (this.#waitingBytes >= WAITING_MAX) this.#below.shut();\n",
+    to: "",
+    tests: ["tests/node/tls_test.ts"],
+  },
+  {
+    rule: "an end without close_notify is an error",
+    file: "node/tls_stream.ts",
+    from:
+      '    below.prependListener("end", () => this.#finish(truncated(RECV)));\n',
+    to: "    void [below, truncated];\n",
+    tests: ["tests/node/tls_test.ts"],
+  },
+  {
+    rule: "data that TLS drops was not sent",
+    file: "node/tls_stream.ts",
+    from: "    for (const lose of this.#sends) lose(this.#broken);\n",
+    to: "",
+    tests: ["tests/node/tls_test.ts"],
+  },
+  {
+    rule: "a handshake has a time limit",
+    file: "node/tls_options.ts",
+    from: "timeoutMs = HANDSHAKE_MS",
+    to: "timeoutMs",
+    tests: ["tests/node/tls_test.ts"],
+  },
+  {
+    rule: "TLS has sent data when the connection below has",
+    file: "node/tls_stream.ts",
+    from: "else this.#below.whenSent(settle);",
+    to: "else settle(null);",
+    tests: ["tests/node/tls_test.ts"],
   },
 ];

@@ -53,6 +53,14 @@ void kio_fd_disown(int fd)
 		isolate->owned[word] &= ~(1ULL << fd % 64);
 }
 
+bool kio_fd_is_owned(int fd)
+{
+	uint32_t word = (uint32_t)fd / 64;
+
+	return isolate && fd >= 0 && word < isolate->owned_words &&
+	       isolate->owned[word] & 1ULL << fd % 64;
+}
+
 static void owned_close(void)
 {
 	for (uint32_t word = 0; word < isolate->owned_words; word++)

@@ -228,6 +228,7 @@ EXPORT void kio_context_close(struct kio *k);
 
 EXPORT void kio_fd_own(int fd);
 EXPORT void kio_fd_disown(int fd);
+EXPORT bool kio_fd_is_owned(int fd);
 EXPORT int kio_life_begin(int fd);
 EXPORT void *napi_register_module_v1(void *env, void *exports);
 EXPORT int kio_guard_file(void);
@@ -323,6 +324,8 @@ EXPORT int kio_file_times(int fd, int64_t accessed_ns, int64_t modified_ns);
 EXPORT bool kio_fd_is_terminal(int fd);
 EXPORT int kio_fd_target(int fd, char *out, uint32_t capacity);
 EXPORT int kio_fd_room(uint32_t count);
+EXPORT int kio_cloexec_set(int fd);
+EXPORT int kio_fd_dup(int fd);
 EXPORT bool kio_fd_is_stream(int fd);
 EXPORT int kio_fd_close(int fd);
 EXPORT int kio_thread_id(void);

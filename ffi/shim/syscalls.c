@@ -265,6 +265,18 @@ int kio_fd_room(uint32_t count)
 	return ret;
 }
 
+/* Keeps an fd from the programs that this one starts. */
+int kio_cloexec_set(int fd)
+{
+	return result_of(fcntl(fd, F_SETFD, FD_CLOEXEC));
+}
+
+/* Never one of the three standard fds, should one of them be free. */
+int kio_fd_dup(int fd)
+{
+	return result_of(fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+}
+
 /* Tells whether an fd is a stream: it ignores an offset. */
 bool kio_fd_is_stream(int fd)
 {

@@ -68,9 +68,11 @@ import {
   BufferPool,
   Connections,
   DirectFd,
+  dup,
   File,
   IoContext,
   link,
+  listenFds,
   O_CREAT,
   O_DIRECTORY,
   O_RDONLY,
@@ -280,7 +282,10 @@ for await (const fd of asyncAcceptMultishot(ctx, listener).orThrow()) {
 await again.close();
 const connected = TcpStream.connect(ctx, "localhost", at.port);
 await asyncClose(ctx, await asyncAccept(ctx, listener).orThrow());
-await unwrap(await connected).close();
+const stream = unwrap(await connected);
+await unwrap(Socket.adopt(unwrap(dup(stream)))).close();
+await stream.close();
+unwrap(listenFds(new Map()));
 
 const opened = await asyncSocket(ctx, AF_INET, SOCK_STREAM).orThrow();
 const second = new Socket(opened);

@@ -36,6 +36,7 @@ const PARTS: Record<string, readonly string[]> = {
     "DatagramError",
     "DatagramsOptions",
     "LentDatagramsOptions",
+    "ListenFd",
     "ListenOptions",
     "PeerCredentials",
     "Socket",
@@ -54,6 +55,7 @@ const PARTS: Record<string, readonly string[]> = {
     "UnixListener",
     "UnixStream",
     "acceptLoop",
+    "listenFds",
   ],
   "./helpers": [
     "BlocksOptions",

@@ -1,0 +1,263 @@
+/** A connection of TLS as a {@linkcode Transport}. */
+import type { X509Certificate } from "node:crypto";
+import type tls from "node:tls";
+import type { Transport } from "../helpers/transport.ts";
+import { checkBounds, checkMemory } from "../lib/check.ts";
+import { ECANCELED, EPIPE } from "../lib/errno.ts";
+import {
+  DONE,
+  type Failure,
+  failure,
+  type Result,
+  success,
+} from "../lib/result.ts";
+import type { BoundOptions } from "../lib/ring/bounds.ts";
+import type { Below } from "./tls_below.ts";
+import { tlsFailure, truncated } from "./tls_errors.ts";
+import { within } from "./tls_waits.ts";
+
+const RECV = "receive by TLS";
+const SEND = "send by TLS";
+const END = "end TLS";
+
+/** Decrypted bytes that wait to be received, before the peer is stopped. */
+const WAITING_MAX = 64 * 1024;
+
+/** Milliseconds that the last bytes may take when a connection is closed. */
+const CLOSE_MS = 1000;
+
+/**
+ * A connection that is encrypted by TLS. A server or a client that is written
+ * for a {@linkcode Transport} takes it as it takes a connection of TCP.
+ * `TlsAcceptor`, `startTls()` and `connectTls()` make them.
+ */
+export class TlsStream implements Transport {
+  readonly #transport: Transport;
+  readonly #below: Below;
+  readonly #socket: tls.TLSSocket;
+  /** Decrypted, and not received yet; the first may be there in part. */
+  readonly #waiting: Uint8Array[] = [];
+  #waitingBytes = 0;
+  /** The end, or the error that all receives give from now on. */
+  #end: Result<number> | undefined;
+  /** Wakes the receive that waits. */
+  #wake: ((late?: Failure) => void) | undefined;
+  /** Ends the sends that are pending. */
+  readonly #sends = new Set<(lost: Failure) => void>();
+  /** Why nothing can be sent any more. */
+  #broken: Failure | undefined;
+  #closing: Promise<void> | undefined;
+  #canSend = true;
+
+  /** Made by `TlsAcceptor` and `startTls()`.
+   * @ignore */
+  constructor(
+    transport: Transport,
+    below: Below,
+    socket: tls.TLSSocket,
+  ) {
+    this.#transport = transport;
+    this.#below = below;
+    this.#socket = socket;
+    // Node's stream would hold each chunk once more.
+    socket.push = (chunk: Uint8Array | null) => this.#take(chunk);
+    // The peer has closed the connection. All that came before was decrypted.
+    below.prependListener("end", () => this.#finish(truncated(RECV)));
+    const fail = (error: Error) => this.#break(tlsFailure(error, RECV));
+    socket.on("error", fail);
+    // Errors of a server have this name, as it has no tls.Server above it.
+    socket.on("_tlsError", fail);
+    socket.on("close", () => this.#break(failure(ECANCELED, RECV)));
+  }
+
+  /** The protocol that ALPN has agreed on; undefined if there is none. */
+  get alpnProtocol(): string | undefined {
+    return this.#socket.alpnProtocol || undefined;
+  }
+
+  /** The name that the client has asked for (SNI); undefined if there is none. */
+  get serverName(): string | undefined {
+    const { servername } = this.#socket as { servername?: unknown };
+    return typeof servername === "string" && servername !== ""
+      ? servername
+      : undefined;
+  }
+
+  /** The version: `"TLSv1.3"` or `"TLSv1.2"`. */
+  get protocol(): string | undefined {
+    return this.#socket.getProtocol() ?? undefined;
+  }
+
+  /** The certificate of the peer; undefined if it has shown none. */
+  get peerCertificate(): X509Certificate | undefined {
+    return this.#socket.getPeerX509Certificate();
+  }
+
+  #take(chunk: Uint8Array | null): boolean {
+    if (chunk === null) this.#finish(success(0));
+    else if (this.#end === undefined) {
+      this.#waiting.push(chunk);
+      this.#waitingBytes += chunk.length;
+      if (this.#waitingBytes >= WAITING_MAX) this.#below.shut();
+      this.#wake?.();
+    }
+    return true;
+  }
+
+  /** Notes how it ends; the first end counts. */
+  #finish(end: Result<number>): void {
+    this.#end ??= end;
+    this.#wake?.();
+  }
+
+  /** Ends both directions. Node calls back without an error for data that it
+   * drops, so the sends are ended here. */
+  #break(why: Failure): void {
+    this.#finish(why);
+    this.#broken ??= why;
+    for (const lose of this.#sends) lose(this.#broken);
+  }
+
+  /**
+   * Receives bytes that TLS has decrypted.
+   *
+   * @param buffer Memory for them, one byte or more.
+   * @param options `timeoutMs` and `signal`. Neither loses a byte.
+   * @returns The number of bytes; 0 after the close_notify of the peer.
+   * `ERR_SSL_UNEXPECTED_EOF_WHILE_READING` if the connection has ended without
+   * one: what came may be a part only. `ECONNRESET`, `ECANCELED` after `close()`,
+   * and errors of TLS, which are named as Node names them.
+   * @throws {RangeError} (as a rejection) If `buffer` is empty, or `timeoutMs` is
+   * out of range.
+   * @throws {TypeError} (as a rejection) If an argument has the wrong type, or
+   * another receive is pending.
+   */
+  async recv(
+    buffer: Uint8Array<ArrayBuffer>,
+    options: BoundOptions = {},
+  ): Promise<Result<number>> {
+    checkBounds(options, RECV);
+    checkMemory(buffer, { verb: RECV });
+    if (this.#wake !== undefined) {
+      throw new TypeError(
+        `Cannot ${RECV}: another receive is pending; await it first`,
+      );
+    }
+    if (this.#waiting.length === 0 && this.#end === undefined) {
+      const { promise, resolve } = Promise.withResolvers<Failure | void>();
+      this.#wake = resolve;
+      const late = await within(promise, options, resolve);
+      this.#wake = undefined;
+      if (late !== undefined && this.#waiting.length === 0) return late;
+    }
+    return this.#waiting.length > 0 ? success(this.#fill(buffer)) : this.#end!;
+  }
+
+  /** Moves bytes that wait into a buffer. */
+  #fill(buffer: Uint8Array): number {
+    let at = 0;
+    while (at < buffer.length && this.#waiting.length > 0) {
+      const chunk = this.#waiting[0]!;
+      const part = chunk.subarray(0, buffer.length - at);
+      buffer.set(part, at);
+      at += part.length;
+      if (part.length === chunk.length) this.#waiting.shift();
+      else this.#waiting[0] = chunk.subarray(part.length);
+    }
+    this.#waitingBytes -= at;
+    if (this.#waitingBytes < WAITING_MAX) this.#below.open();
+    return at;
+  }
+
+  /**
+   * Encrypts all of the data and sends it.
+   *
+   * @param data The data, one byte or more; it must be neither transferred nor
+   * changed until the promise is resolved.
+   * @param options `timeoutMs` and `signal`. If one of them ends it, the
+   * connection is closed, too: a part of a record may be on its way.
+   * @returns The length of the data. `EPIPE` after `shutdown()`; `ETIMEDOUT`,
+   * `ECANCELED`, `ECONNRESET`, and errors of TLS.
+   * @throws {RangeError} If `data` is empty, or `timeoutMs` is out of range.
+   * @throws {TypeError} If an argument has the wrong type.
+   */
+  send(
+    data: Uint8Array,
+    options: BoundOptions = {},
+  ): Promise<Result<number>> {
+    checkBounds(options, SEND);
+    checkMemory(data, { verb: SEND });
+    if (this.#broken !== undefined || !this.#canSend) {
+      return Promise.resolve(this.#broken ?? failure(EPIPE, SEND));
+    }
+    const { promise, resolve } = Promise.withResolvers<Result<number>>();
+    this.#sends.add(resolve);
+    this.#socket.write(data, (error) => {
+      this.#settle(resolve, error, SEND, success(data.length));
+    });
+    return within(promise, options, (late) => {
+      this.#sends.delete(resolve);
+      resolve(late);
+      this.#break(failure(ECANCELED, SEND));
+      this.#socket.destroy();
+    });
+  }
+
+  /**
+   * Ends the sending side by close_notify, and the one of the connection below.
+   * The peer reads an end, and may go on sending.
+   *
+   * @returns When all is sent; an error of `send()`. The second time it does
+   * nothing.
+   */
+  shutdown(): Promise<Result<void>> {
+    if (this.#broken !== undefined || !this.#canSend) {
+      return Promise.resolve(this.#broken ?? DONE);
+    }
+    const { promise, resolve } = Promise.withResolvers<Result<void>>();
+    this.#canSend = false;
+    this.#sends.add(resolve);
+    this.#socket.end(() => this.#settle(resolve, null, END, DONE));
+    return promise;
+  }
+
+  /** Resolves a promise when the bytes are in the connection below. */
+  #settle<T>(
+    resolve: (result: Result<T>) => void,
+    error: Error | null | undefined,
+    verb: string,
+    result: Result<T>,
+  ): void {
+    const settle = (error: Error | null | undefined) => {
+      this.#sends.delete(resolve);
+      resolve(error ? tlsFailure(error, verb) : result);
+    };
+    if (error) settle(error);
+    else this.#below.whenSent(settle);
+  }
+
+  /**
+   * Sends close_notify, closes the connection below, and ends what is pending
+   * with `ECANCELED`. A peer that does not take the last bytes within a second
+   * loses them. Does nothing the second time.
+   */
+  close(): Promise<void> {
+    return this.#closing ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
+    const closed = failure(ECANCELED, RECV);
+    this.#finish(closed);
+    const { promise, resolve } = Promise.withResolvers<unknown>();
+    void this.shutdown().then(resolve);
+    await within(promise, { timeoutMs: CLOSE_MS }, resolve);
+    this.#break(closed);
+    this.#socket.destroy();
+    await this.#transport.close();
+  }
+
+  /** Closes the connection as `close()` does. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
