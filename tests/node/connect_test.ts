@@ -174,6 +174,25 @@ kioTest("createNodeSocket() is destroyed while it connects", async (ctx) => {
   assertEquals(seen.length, 2);
 });
 
+kioTest(
+  "createNodeSocket() leaves no fd if the context is closed",
+  async (ctx) => {
+    const { listener, at: { port } } = listen();
+    const targets = [{ path: "/no/such.sock" }, { port, host: "127.0.0.1" }];
+    const sockets = targets.map(() => created(ctx));
+    await ctx[Symbol.asyncDispose]();
+    const errors = Promise.all(sockets.map(errorOf));
+    sockets.forEach((socket, i) =>
+      socket.connect(targets[i] as { path: string })
+    );
+    for (const { message } of await errors) {
+      assertEquals(/closed/.test(`${message}`), true, `${message}`);
+    }
+    await closed(...sockets);
+    await listener.close();
+  },
+);
+
 kioTest("createNodeSocket() refuses what it cannot connect by", async (ctx) => {
   const make = createNodeSocket as (...args: unknown[]) => net.Socket;
   assertThrows(() => make({}), TypeError, "IoContext");
