@@ -4,6 +4,7 @@ import { SocketTransport, type Transport } from "../helpers/transport.ts";
 import { checkInteger } from "../lib/check.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import { asyncConnect } from "../lib/ops/socket.ts";
+import type { Result } from "../lib/result.ts";
 import { SocketAddress } from "../lib/SocketAddress.ts";
 import { Socket } from "../net/Socket.ts";
 import { TcpStream } from "../net/TcpStream.ts";
@@ -96,9 +97,13 @@ async function openUnix(
   const opened = Socket.open("unix");
   if (!opened.ok) throw nodeError("socket", opened.error);
   const socket = opened.value;
-  const connected = await asyncConnect(ctx, socket, address)
-    .withSignal(signal);
+  let connected: Result<void> | undefined;
+  try {
+    connected = await asyncConnect(ctx, socket, address).withSignal(signal);
+  } finally {
+    // Also if the context is closed or full.
+    if (connected?.ok !== true) await socket.close();
+  }
   if (connected.ok) return new SocketTransport(ctx, socket);
-  await socket.close();
   throw nodeError(VERB, connected.error, { address: path }, path);
 }

@@ -102,7 +102,8 @@ export function toNodeSocket(
  *
  * using ctx = new IoContext();
  * const agent = new http.Agent({ keepAlive: true });
- * agent.createConnection = (options) => createNodeSocket(ctx).connect(options);
+ * agent.createConnection = ({ port, host }) =>
+ *   createNodeSocket(ctx).connect(Number(port), host ?? "localhost");
  * // http.get("http://127.0.0.1:8080/", { agent }, (response) => …);
  * agent.destroy();
  * ```

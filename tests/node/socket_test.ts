@@ -53,7 +53,7 @@ kioTest(
     const data = pattern(300_000);
     const parts = [1, 0, 200_000, 70_000, 3].map((it) => data.subarray(0, it));
     const received: Uint8Array[] = [];
-    left.on("data", (chunk) => received.push(chunk));
+    left.on("data", (chunk) => received.push(chunk as Uint8Array));
     left.write("hé ", "utf8");
     left.write("6869", "hex");
     left.write(" \xe9", "latin1");
@@ -98,7 +98,7 @@ kioTest(
     left.uncork();
     left.end();
     const received: Uint8Array[] = [];
-    right.on("data", (chunk) => received.push(chunk));
+    right.on("data", (chunk) => received.push(chunk as Uint8Array));
     await closed(left, right);
     assertEquals(await joined(received), await joined(parts));
     // Some dozens of sends and receives, and not 3000.
