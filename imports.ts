@@ -70,6 +70,7 @@ import "./lib/ops/pair.ts";
 import "./lib/ops/path.ts";
 import "./lib/ops/pipe.ts";
 import "./lib/ops/queue_max.ts";
+import "./lib/ops/read_multishot.ts";
 import "./lib/ops/read_write.ts";
 import "./lib/ops/receive_multishot.ts";
 import "./lib/ops/ring_message.ts";

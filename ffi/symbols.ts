@@ -99,6 +99,7 @@ export const rareSymbols = {
   kio_pool_open: fn([K, BUFFER, LENGTH, LENGTH, BUFFER], INT),
   kio_pool_close: fn([K, LENGTH], VOID),
   kio_receives_many: fn([], BOOL),
+  kio_reads_many: fn([], BOOL),
   kio_memory_map: fn([OFFSET], POINTER),
   kio_memory_unmap: fn([POINTER], VOID),
 
@@ -142,6 +143,7 @@ export const rareSymbols = {
   kio_fd_own: fn([FD], VOID),
   kio_fd_disown: fn([FD], VOID),
   kio_fd_is_stream: fn([FD], BOOL),
+  kio_pipe_has_nowait: fn([FD], BOOL),
   kio_fd_is_ring: fn([FD], BOOL),
   kio_life_begin: fn([FD], INT),
 

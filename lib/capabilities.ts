@@ -24,7 +24,7 @@ export type Support = "ring" | "syscall" | "none" | "off";
  * `SYNC_MSG_RING` (6.13): threads without a ring can wake one. `SEND_ZC` (6.1):
  * `asyncSendZc()` and `asyncSendmsgZc()` do not copy. `RECV_MULTISHOT` (6.0): a
  * receive goes on by itself, and a trial has shown that it does not forget the
- * end of a connection.
+ * end of a connection. `READ_MULTISHOT` (6.12): so does a read.
  */
 export type Feature =
   | "SINGLE_ISSUER"
@@ -34,7 +34,8 @@ export type Feature =
   | "NO_IOWAIT"
   | "SYNC_MSG_RING"
   | "SEND_ZC"
-  | "RECV_MULTISHOT";
+  | "RECV_MULTISHOT"
+  | "READ_MULTISHOT";
 
 /** The operations and features of this kernel; see `IoContext.probe()`. */
 export interface Capabilities {
@@ -75,6 +76,7 @@ export function probe(
       SYNC_MSG_RING: hasSyncMessages !== 0,
       SEND_ZC: [SEND_ZC, SENDMSG_ZC].every(({ opcode }) => opcodes[opcode]),
       RECV_MULTISHOT: loadShim().kio_receives_many(),
+      READ_MULTISHOT: loadShim().kio_reads_many(),
     }),
   });
 }

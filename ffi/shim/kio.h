@@ -253,6 +253,7 @@ EXPORT int kio_pool_open(struct kio *k, void *memory, uint32_t count,
 			 uint32_t size, int32_t *returned);
 EXPORT void kio_pool_close(struct kio *k, uint32_t group);
 EXPORT bool kio_receives_many(void);
+EXPORT bool kio_reads_many(void);
 
 /* ---- mailbox.c --------------------------------------------------------- */
 
@@ -310,6 +311,7 @@ EXPORT bool kio_fd_is_terminal(int fd);
 EXPORT int kio_fd_target(int fd, char *out, uint32_t capacity);
 EXPORT int kio_fd_room(uint32_t count);
 EXPORT bool kio_fd_is_stream(int fd);
+EXPORT bool kio_pipe_has_nowait(int fd);
 EXPORT int kio_fd_close(int fd);
 EXPORT int kio_thread_id(void);
 EXPORT double kio_thread_cpu_ms(int thread_id);

@@ -6,10 +6,13 @@
  */
 #include "internal.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/utsname.h>
 
 static void pool_add(struct pool *pool, uint32_t id)
 {
@@ -134,7 +137,7 @@ void pools_free(struct kio *k)
 	}
 }
 
-/* ---- the trial ----------------------------------------------------------- */
+/* ---- trials -------------------------------------------------------------- */
 
 /* How long a trial waits for what comes at once or never. */
 #define TRIAL_MS 100
@@ -165,8 +168,9 @@ static int tcp_pair(int fds[2])
 	return fds[0] < 0 ? -1 : 0;
 }
 
-/* Receives data and an end that come together. Returns true for both. */
-static bool receives_end(struct io_uring *ring, char *memory, const int fds[2])
+/* Takes data and an end that come together. Returns true for both. */
+static bool takes_end(struct io_uring *ring, char *memory, uint8_t opcode,
+		      int fds[2])
 {
 	struct __kernel_timespec limit = { .tv_nsec = TRIAL_MS * 1000000 };
 	struct io_uring_buf_reg registration = {
@@ -186,13 +190,18 @@ static bool receives_end(struct io_uring *ring, char *memory, const int fds[2])
 	pool_add(&pool, 0);
 	pool_add(&pool, 1);
 	pool_publish(&pool);
-	io_uring_prep_recv(sqe, fds[0], NULL, 0, 0);
+	io_uring_prep_rw(seam_opcode(opcode), sqe, fds[0], NULL, 0, 0);
 	sqe->flags |= IOSQE_BUFFER_SELECT;
-	sqe->ioprio = IORING_RECV_MULTISHOT;
+	if (opcode == IORING_OP_RECV)
+		sqe->ioprio = IORING_RECV_MULTISHOT;
 	io_uring_submit(ring);
-	if (send(fds[1], "x", 1, MSG_NOSIGNAL) != 1 ||
-	    shutdown(fds[1], SHUT_WR))
+	if (write(fds[1], "x", 1) != 1)
 		return false;
+	if (shutdown(fds[1], SHUT_WR)) {
+		/* a pipe */
+		close(fds[1]);
+		fds[1] = -1;
+	}
 	while (last > 0 && !io_uring_wait_cqe_timeout(ring, &cqe, &limit)) {
 		last = cqe->res;
 		bytes += last;
@@ -201,7 +210,7 @@ static bool receives_end(struct io_uring *ring, char *memory, const int fds[2])
 	return bytes == 1 && last == 0;
 }
 
-static bool try_receive(const int fds[2])
+static bool try_ring(uint8_t opcode, int fds[2])
 {
 	struct io_uring_params params = {
 		.flags = IORING_SETUP_SINGLE_ISSUER |
@@ -217,16 +226,17 @@ static bool try_receive(const int fds[2])
 		return false;
 	works = !seam_ring_init(2, &ring, &params);
 	if (works) {
-		works = receives_end(&ring, memory, fds);
+		works = takes_end(&ring, memory, opcode, fds);
 		io_uring_queue_exit(&ring);
 	}
 	munmap(memory, size);
 	return works;
 }
 
-static bool try_pair(int fds[2], int status)
+/* Tries a pair of files; without one (`status`) nothing speaks against it. */
+static bool try_pair(uint8_t opcode, int fds[2], int status)
 {
-	bool works = status || try_receive(fds);
+	bool works = status || try_ring(opcode, fds);
 
 	if (fds[0] >= 0)
 		close(fds[0]);
@@ -234,6 +244,8 @@ static bool try_pair(int fds[2], int status)
 		close(fds[1]);
 	return works;
 }
+
+enum trial { UNKNOWN, WORKS, FAILS };
 
 /*
  * Tells whether a multishot receive can be trusted: it is tried once a process.
@@ -243,16 +255,43 @@ static bool try_pair(int fds[2], int status)
  */
 bool kio_receives_many(void)
 {
-	enum { UNKNOWN, WORKS, FAILS };
+	static atomic_int known = UNKNOWN;
+	const int type = SOCK_STREAM | SOCK_CLOEXEC;
+	int fds[2] = { -1, -1 };
+
+	if (known == UNKNOWN) {
+		bool works = try_pair(IORING_OP_RECV, fds,
+				      socketpair(AF_UNIX, type, 0, fds)) &&
+			     try_pair(IORING_OP_RECV, fds, tcp_pair(fds));
+
+		known = seam_receives_many() && works ? WORKS : FAILS;
+	}
+	return known == WORKS;
+}
+
+static bool is_linux(unsigned major, unsigned minor)
+{
+	struct utsname system = { 0 };
+	unsigned has_major = 0, has_minor = 0;
+
+	uname(&system);
+	sscanf(system.release, "%u.%u", &has_major, &has_minor);
+	return has_major > major || (has_major == major && has_minor >= minor);
+}
+
+/*
+ * Tells whether a multishot read can be trusted: it is tried once a process.
+ * Before Linux 6.12 one of a file that the kernel cannot ask without waiting, a
+ * terminal, fills a buffer and does not say which.
+ */
+bool kio_reads_many(void)
+{
 	static atomic_int known = UNKNOWN;
 	int fds[2] = { -1, -1 };
 
 	if (known == UNKNOWN) {
-		bool works = try_pair(fds, socketpair(AF_UNIX,
-						      SOCK_STREAM |
-							      SOCK_CLOEXEC,
-						      0, fds)) &&
-			     try_pair(fds, tcp_pair(fds));
+		bool works = is_linux(6, 12) && !pipe2(fds, O_CLOEXEC) &&
+			     try_pair(KIO_OP_READ_MULTISHOT, fds, 0);
 
 		known = seam_receives_many() && works ? WORKS : FAILS;
 	}

@@ -179,7 +179,7 @@ static inline int seam_register_buffers(struct io_uring *ring,
 	return io_uring_register_buf_ring(ring, reg, 0);
 }
 
-/* The trial of multishot receives may fail. */
+/* The trials of multishot receives and reads may fail. */
 static inline bool seam_receives_many(void)
 {
 	return true;

@@ -23,13 +23,14 @@ import { RECV_MULTISHOT, RECVMSG_MULTISHOT } from "./table.ts";
 
 const IORING_RECV_MULTISHOT = 2;
 
-/** Options of `asyncRecvMultishot()`. */
+/** Options of `asyncRecvMultishot()` and `asyncReadMultishot()`. */
 export interface RecvMultishotOptions {
   /** The most buffers that this stream has out at a time, 1 to those of the
    * pool: waiting to be taken, lent, kept, or being sent. Then the kernel is
    * asked to stop, and some more may come until it has: 32, or all that are
-   * free where the kernel is old (6.1). It goes on when half of them are back. While other streams wait for a buffer, an equal share of the
-   * pool is the limit.
+   * free where the kernel is old (6.1). It goes on when half of them are back.
+   * While other streams wait for a buffer, an equal share of the pool is the
+   * limit.
    * @default {half of the pool} */
   leasesMax?: number | undefined;
   /** Called for each chunk, in place of giving it to the loop: no promise is
@@ -217,7 +218,8 @@ function sqeFor({ shim }: Ring, operation: Operation, fd: Fd): Sqe {
   return sqe;
 }
 
-function leasesMaxOf(
+/** Gives the most leases that a stream may have out. */
+export function leasesMaxOf(
   given: number | undefined,
   { count }: Pool,
   verb: string,

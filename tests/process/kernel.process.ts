@@ -204,11 +204,11 @@ const MASKS: Record<string, Record<string, boolean | string>> = {
   SUBMIT_ALL: { DEFER_TASKRUN: false, COOP_TASKRUN: false, SUBMIT_ALL: false },
   NO_IOWAIT: { NO_IOWAIT: false },
   SYNC_MSG_RING: { SYNC_MSG_RING: false },
-  FTRUNCATE: { asyncFtruncate: "syscall" },
+  FTRUNCATE: { asyncFtruncate: "syscall", READ_MULTISHOT: false },
   REGISTERED_RING: {},
   SEND_ZC: { SEND_ZC: false, asyncSendZc: "ring" },
-  BUFFER_RING: { RECV_MULTISHOT: false },
-  RECV_MULTISHOT: { RECV_MULTISHOT: false },
+  BUFFER_RING: { RECV_MULTISHOT: false, READ_MULTISHOT: false },
+  RECV_MULTISHOT: { RECV_MULTISHOT: false, READ_MULTISHOT: false },
   IOWQ_MAX_WORKERS: {},
 };
 
