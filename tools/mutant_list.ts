@@ -2397,7 +2397,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule:
       "a multishot read is used only where the kernel sees the end of a pipe",
-    file: "lib/ops/read_multishot.ts",
+    file: "lib/ops/read_stream.ts",
     from: "shim.kio_pipe_has_nowait(sqe.fd) &&\n      ",
     to: "",
     tests: ["tests/lib/read_multishot_test.ts"],
@@ -2411,21 +2411,21 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a read that does not wait for data is polled for",
-    file: "lib/ops/read_multishot.ts",
+    file: "lib/ops/read_stream.ts",
     from: "this.polls = true;",
     to: "",
     tests: ["tests/process/pool.process.ts"],
   },
   {
     rule: "a multishot read that is refused becomes single shots",
-    file: "lib/ops/read_multishot.ts",
+    file: "lib/ops/read_stream.ts",
     from: "      result = -EAGAIN;\n",
     to: "",
     tests: ["tests/process/pool.process.ts"],
   },
   {
     rule: "multishot reads are used only after a trial",
-    file: "lib/ops/read_multishot.ts",
+    file: "lib/ops/read_stream.ts",
     from: " &&\n      shim.kio_reads_many();",
     to: ";",
     tests: ["tests/process/pool.process.ts"],

@@ -2,60 +2,15 @@
 import type { BufferLease } from "../BufferLease.ts";
 import type { BufferPool } from "../BufferPool.ts";
 import { checkFd, checkFunction, checkOptions, type Fd } from "../check.ts";
-import { EAGAIN, EINVAL, errnoNamed } from "../errno.ts";
 import { poolOf, ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
-import type { Entry } from "../ring/entry.ts";
-import type { Pool } from "../ring/pool.ts";
-import { LeaseStream, type OnChunk } from "../ring/receive.ts";
 import { Sqe } from "../ring/sqe.ts";
 import { startShots } from "../ring/start.ts";
-import { NO_POSITION } from "../ring/steps.ts";
 import type { UringStream } from "../UringStream.ts";
-import { leasesMaxOf, type RecvMultishotOptions } from "./receive_multishot.ts";
+import { leasesMaxOf } from "./leases_max.ts";
+import { ReadStream } from "./read_stream.ts";
+import type { RecvMultishotOptions } from "./receive_multishot.ts";
 import { READ_MULTISHOT } from "./table.ts";
-
-/** IORING_OP_READ_MULTISHOT; a single shot is the opcode of the row. */
-const READ_MANY = 49;
-
-/** A multishot cannot wait for this file. */
-const EBADFD = errnoNamed("EBADFD")!;
-
-class ReadStream extends LeaseStream {
-  constructor(
-    pool: Pool,
-    entry: Entry,
-    sqe: Sqe,
-    leasesMax: number,
-    onChunk: OnChunk | null,
-  ) {
-    super(pool, entry, sqe, leasesMax, onChunk);
-    sqe.offset = NO_POSITION;
-    const { shim } = pool.ring;
-    // Of a terminal or a named pipe the kernel makes single shots, and misses the
-    // end (6.18). Of a file it does not advance the position: each shot would
-    // read the same.
-    const isMany = pool.group >= 0 && shim.kio_pipe_has_nowait(sqe.fd) &&
-      shim.kio_reads_many();
-    if (isMany) sqe.opcode = READ_MANY;
-    else sqe.len = pool.size;
-  }
-
-  override last(result: number, flags: number): void {
-    const { sqe } = this;
-    if (result === -EAGAIN) {
-      // The file has O_NONBLOCK, and the kernel does not wait for its data.
-      this.polls = true;
-    } else if (
-      sqe.opcode === READ_MANY && (result === -EBADFD || result === -EINVAL)
-    ) {
-      sqe.opcode = READ_MULTISHOT.opcode;
-      sqe.len = this.size;
-      result = -EAGAIN;
-    }
-    super.last(result, flags);
-  }
-}
 
 /**
  * Reads from a pipe, a terminal or another file by read(2), again and again. The
@@ -76,8 +31,8 @@ class ReadStream extends LeaseStream {
  * then.
  *
  * All files but those of pipe(2), and all before Linux 6.12, are read by single
- * shots, which pick a buffer. An fd with `O_NONBLOCK` gives the same. Where the kernel has no
- * rings of buffers (Linux 5.18), a poll comes before each read.
+ * shots, which pick a buffer. An fd with `O_NONBLOCK` gives the same. Where the
+ * kernel has no rings of buffers (Linux 5.18), a poll comes before each read.
  *
  * @param ctx The context.
  * @param fd The fd to read from.

@@ -12,12 +12,12 @@ import { poolOf, ringOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
 import type { MessageLease } from "../MessageLease.ts";
 import type { Operation } from "../ring/operation.ts";
-import type { Pool } from "../ring/pool.ts";
 import { LeaseStream, type OnChunk } from "../ring/receive.ts";
 import type { Ring } from "../ring/Ring.ts";
 import { Sqe } from "../ring/sqe.ts";
 import { startShots } from "../ring/start.ts";
 import type { UringStream } from "../UringStream.ts";
+import { leasesMaxOf } from "./leases_max.ts";
 import { headSize, MessageStream } from "./message_stream.ts";
 import { RECV_MULTISHOT, RECVMSG_MULTISHOT } from "./table.ts";
 
@@ -216,15 +216,4 @@ function sqeFor({ shim }: Ring, operation: Operation, fd: Fd): Sqe {
   sqe.fd = checkFd(fd, operation);
   if (shim.kio_receives_many()) sqe.ioprio = IORING_RECV_MULTISHOT;
   return sqe;
-}
-
-/** Gives the most leases that a stream may have out. */
-export function leasesMaxOf(
-  given: number | undefined,
-  { count }: Pool,
-  verb: string,
-): number {
-  return given === undefined
-    ? Math.max(1, count >> 1)
-    : checkInteger(given, count, "leasesMax", verb, 1);
 }
