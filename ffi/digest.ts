@@ -1,6 +1,6 @@
 /** The sha256 of the C sources and of how they are compiled, at the last
  * release: `deno task digest` writes it. */
 export const DIGEST =
-  "2ec492e565358200fbeba2f941ce40de3a27f9bd210d2cd9555be55e077b0625";
+  "e9491da0356d9c63dd25974a549117e88b14e571d44515c062edf76d5006b103";
 /** The version of that release. */
 export const VERSION = "0.1.0";

@@ -159,6 +159,7 @@ export const rareSymbols = {
   kio_fd_disown: fn([FD], VOID),
   kio_fd_is_owned: fn([FD], BOOL),
   kio_fd_is_stream: fn([FD], BOOL),
+  kio_pipe_has_nowait: fn([FD], BOOL),
   kio_fd_is_ring: fn([FD], BOOL),
   kio_life_begin: fn([FD], INT),
 

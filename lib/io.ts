@@ -5,6 +5,7 @@ export * from "./ops/message.ts";
 export * from "./ops/multishot.ts";
 export * from "./ops/read_write.ts";
 export * from "./ops/receive_multishot.ts";
+export * from "./ops/read_multishot.ts";
 export * from "./ops/ring_message.ts";
 export * from "./ops/socket.ts";
 export * from "./ops/splice.ts";

@@ -2810,4 +2810,57 @@ export const MUTANTS: readonly Mutant[] = [
     to: "else settle(null);",
     tests: ["tests/node/tls_test.ts"],
   },
+  {
+    rule:
+      "a multishot read is used only where the kernel sees the end of a pipe",
+    file: "lib/ops/read_stream.ts",
+    from: "shim.kio_pipe_has_nowait(sqe.fd) &&\n      ",
+    to: "",
+    tests: ["tests/lib/read_multishot_test.ts"],
+  },
+  {
+    rule: "a look at a pipe takes nothing out of it",
+    file: "ffi/shim/syscalls.c",
+    from: "static const char nowhere;",
+    to: "static char nowhere;",
+    tests: ["C pipe_has_nowait_takes_nothing"],
+  },
+  {
+    rule: "a read that does not wait for data is polled for",
+    file: "lib/ops/read_stream.ts",
+    from: "this.polls = true;",
+    to: "",
+    tests: ["tests/process/pool.process.ts"],
+  },
+  {
+    rule: "a multishot read that is refused becomes single shots",
+    file: "lib/ops/read_stream.ts",
+    from: "      result = -EAGAIN;\n",
+    to: "",
+    tests: ["tests/process/pool.process.ts"],
+  },
+  {
+    rule: "multishot reads are used only after a trial",
+    file: "lib/ops/read_stream.ts",
+    from: ' &&\n      features.uses("readMultishot");',
+    to: ";",
+    tests: ["tests/process/pool.process.ts"],
+  },
+  {
+    rule: "the fds of a message that nobody will hear of are closed",
+    file: "ffi/shim/driver.c",
+    from: "\tif (!out && k->receiving_count)\n\t\treceiving_drop(k, cqe);\n",
+    to: "",
+    tests: [
+      "C guard_closes_the_fds_of_a_message",
+      "C guard_closes_the_fds_of_messages_in_buffers",
+    ],
+  },
+  {
+    rule: "the fds of a message that is taken are the taker's",
+    file: "ffi/shim/driver.c",
+    from: "if (!out && k->receiving_count)",
+    to: "if (k->receiving_count)",
+    tests: ["C guard_closes_the_fds_of_a_message"],
+  },
 ];

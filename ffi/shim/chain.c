@@ -40,6 +40,8 @@ int kio_again(struct kio *k, const struct io_uring_sqe *copy)
 		kio_fd_disown(copy->fd);
 		closing_begin(k, copy->user_data, copy->fd);
 	}
+	if (copy->opcode == IORING_OP_RECVMSG)
+		receiving_begin(k, copy->user_data, copy);
 	*sqe = *copy;
 	return sqe_end(k, sqe, (double)copy->user_data, 0);
 }

@@ -262,6 +262,7 @@ void context_destroy(struct kio *k)
 	free(k->chain_copies);
 	free(k->closings);
 	free(k->zero_copies);
+	free(k->receivings);
 	free(k);
 }
 

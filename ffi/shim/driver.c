@@ -71,6 +71,8 @@ inline bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out)
 
 	if (cqe->flags & IORING_CQE_F_BUFFER)
 		seam_buffer_take(k, cqe);
+	if (!out && k->receiving_count)
+		receiving_drop(k, cqe);
 	if (!(user_data & UD_MESSAGE)) {
 		if (user_data & UD_INTERNAL) {
 			if (!internal_reported(k, cqe))
@@ -82,6 +84,8 @@ inline bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out)
 				closing = closing_end(k, user_data);
 			if (k->zero_copy_count)
 				zero_copy_end(k, user_data);
+			if (k->receiving_count)
+				receiving_end(k, user_data);
 			k->in_flight--;
 		}
 	}

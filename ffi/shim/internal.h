@@ -116,6 +116,14 @@ struct zero_copy {
 	int32_t fd;
 };
 
+/* A receive of a message in flight, with room for ancillary data. */
+struct receiving {
+	uint64_t id;
+	const struct msghdr *message;
+	/* of a multishot, which has messages in buffers of this group; else -1 */
+	int32_t group;
+};
+
 struct kio {
 	struct io_uring ring;
 	struct kio *next;
@@ -133,6 +141,9 @@ struct kio {
 	/* The zero-copy sends that the kernel still owns, in the same way. */
 	struct zero_copy *zero_copies;
 	uint32_t zero_copy_slots, zero_copy_count;
+	/* The receives of messages that the kernel still owns, in the same way. */
+	struct receiving *receivings;
+	uint32_t receiving_slots, receiving_count;
 	/* Operations of the table that the kernel still owns. */
 	uint32_t in_flight;
 	int32_t event_fd;
@@ -260,6 +271,15 @@ static inline void ignore(struct io_uring_sqe *sqe)
 void zero_copy_begin(struct kio *k, uint64_t id, int fd);
 void zero_copy_end(struct kio *k, uint64_t id);
 
+/* ---- message.c --------------------------------------------------------- */
+
+/* Notes a receive of a message that may bring fds, until its last completion. */
+void receiving_begin(struct kio *k, uint64_t id,
+		     const struct io_uring_sqe *sqe);
+void receiving_end(struct kio *k, uint64_t id);
+/* Closes the fds of a message that nobody will hear of. */
+void receiving_drop(struct kio *k, const struct io_uring_cqe *cqe);
+
 /* ---- cancel.c, chain.c ------------------------------------------------- */
 
 /* Gives the i-th SQE that is prepared and not submitted, from the last (0). */
@@ -282,7 +302,8 @@ int enter_and_wait(struct kio *k);
 /*
  * Takes a completion, and writes it to `out`: four int32, user_data low and
  * high, result, flags. Without `out` it is dropped. A new fd is closed then,
- * and so is the fd of a cancelled close, as the caller has given it up. Returns
+ * and so are the fds of a message. So is the fd of a cancelled close, as the
+ * caller has given it up. Returns
  * true for a completion of an operation or a message.
  */
 bool take(struct kio *k, const struct io_uring_cqe *cqe, int32_t *out);

@@ -265,6 +265,7 @@ EXPORT void kio_pool_close(struct kio *k, uint32_t group);
 #define KIO_TRIAL_BUFFERS 0
 #define KIO_TRIAL_RECEIVE 1
 #define KIO_TRIAL_ACCEPT 2
+#define KIO_TRIAL_READ 3
 
 EXPORT int kio_trial(uint32_t number);
 EXPORT int kio_environment(char *out, uint32_t size);
@@ -327,6 +328,7 @@ EXPORT int kio_fd_room(uint32_t count);
 EXPORT int kio_cloexec_set(int fd);
 EXPORT int kio_fd_dup(int fd);
 EXPORT bool kio_fd_is_stream(int fd);
+EXPORT bool kio_pipe_has_nowait(int fd);
 EXPORT int kio_fd_close(int fd);
 EXPORT int kio_thread_id(void);
 EXPORT double kio_thread_cpu_ms(int thread_id);

@@ -151,6 +151,8 @@ queue_fields(struct kio *k, double id, uint32_t op, int fd, uint64_t addr,
 	};
 	if (row->notifies && !(op >> 8 & IOSQE_FIXED_FILE))
 		zero_copy_begin(k, (uint64_t)id, fd);
+	if (sqe->opcode == IORING_OP_RECVMSG)
+		receiving_begin(k, (uint64_t)id, sqe);
 	return sqe_end(k, sqe, id, op >> 8 & 0xff);
 }
 

@@ -16,6 +16,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 
 /* ---- sockets: the calls that never block ------------------------------- */
@@ -284,6 +285,22 @@ bool kio_fd_is_stream(int fd)
 
 	return !fstat(fd, &stat) && !S_ISREG(stat.st_mode) &&
 	       !S_ISBLK(stat.st_mode) && !S_ISDIR(stat.st_mode);
+}
+
+/*
+ * Tells whether an fd is a pipe that the kernel can read without waiting, as it
+ * can that of pipe(2), and not one that was opened by a name. One byte is asked
+ * for, into memory that cannot be written: a pipe keeps it (EFAULT).
+ */
+bool kio_pipe_has_nowait(int fd)
+{
+	static const char nowhere;
+	struct iovec one = { .iov_base = (void *)&nowhere, .iov_len = 1 };
+	struct stat stat;
+
+	return !fstat(fd, &stat) && S_ISFIFO(stat.st_mode) &&
+	       (syscall(SYS_preadv2, fd, &one, 1, -1L, -1L, RWF_NOWAIT) >= 0 ||
+		errno != EOPNOTSUPP);
 }
 
 /* Never retry it: the fd is gone whatever close(2) returns. */

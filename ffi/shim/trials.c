@@ -4,6 +4,7 @@
  */
 #include "internal.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,20 +81,26 @@ static int register_buffers(struct io_uring *ring, char *memory)
 	return WORKS;
 }
 
-/* Receives data and an end that come together. */
-static int receive_end(struct io_uring *ring, const int fds[2])
+/* Takes data and an end that come together. */
+static int take_end(struct io_uring *ring, uint8_t opcode, int fds[2])
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
 	int bytes = 0, last = 1;
 	uint32_t flags;
 
-	io_uring_prep_recv(sqe, fds[0], NULL, 0, 0);
+	io_uring_prep_rw(seam_opcode(opcode), sqe, fds[0], NULL, 0, 0);
 	sqe->flags |= IOSQE_BUFFER_SELECT;
-	sqe->ioprio = IORING_RECV_MULTISHOT;
+	if (opcode == IORING_OP_RECV)
+		sqe->ioprio = IORING_RECV_MULTISHOT;
 	io_uring_submit(ring);
-	if (send(fds[1], "x", 1, MSG_NOSIGNAL) != 1 ||
-	    shutdown(fds[1], SHUT_WR))
+	if (write(fds[1], "x", 1) != 1)
 		return -errno;
+	if (opcode != IORING_OP_RECV) {
+		close(fds[1]);
+		fds[1] = -1;
+	} else if (shutdown(fds[1], SHUT_WR)) {
+		return -errno;
+	}
 	while (last > 0) {
 		last = seam_received(next_result(ring, TRIAL_MS, &flags));
 		bytes += last;
@@ -101,8 +108,8 @@ static int receive_end(struct io_uring *ring, const int fds[2])
 	return bytes == 1 && last == 0 ? WORKS : FAILS;
 }
 
-/* Tries buffers, and with a connection to receive by them. */
-static int try_buffers(const int *fds)
+/* Tries buffers, and with two files to take data by them. */
+static int try_buffers(uint8_t opcode, int *fds)
 {
 	size_t size = 2 * (size_t)sysconf(_SC_PAGESIZE);
 	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -116,7 +123,7 @@ static int try_buffers(const int *fds)
 	if (ret == WORKS) {
 		ret = register_buffers(&ring, memory);
 		if (ret == WORKS && fds)
-			ret = receive_end(&ring, fds);
+			ret = take_end(&ring, opcode, fds);
 		io_uring_queue_exit(&ring);
 	}
 	munmap(memory, size);
@@ -125,7 +132,7 @@ static int try_buffers(const int *fds)
 
 static int buffer_trial(void)
 {
-	return try_buffers(NULL);
+	return try_buffers(0, NULL);
 }
 
 /* Connects two sockets; a firewall may keep them apart. */
@@ -163,7 +170,7 @@ static int try_pair(int (*pair)(int fds[2]))
 
 	errno = 0;
 	if (!pair(fds))
-		ret = try_buffers(fds);
+		ret = try_buffers(IORING_OP_RECV, fds);
 	else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
 		 errno == ENOMEM)
 		ret = -errno;
@@ -181,6 +188,31 @@ static int receive_trial(void)
 	int ret = try_pair(unix_pair);
 
 	return ret == WORKS ? try_pair(tcp_pair) : ret;
+}
+
+static bool is_linux(unsigned major, unsigned minor)
+{
+	struct utsname system = { 0 };
+	unsigned has_major = 0, has_minor = 0;
+
+	uname(&system);
+	sscanf(system.release, "%u.%u", &has_major, &has_minor);
+	return has_major > major || (has_major == major && has_minor >= minor);
+}
+
+/* Before Linux 6.12 a read of a file that the kernel cannot ask without waiting,
+ * a terminal, fills a buffer and does not say which. */
+static int read_trial(void)
+{
+	int fds[2] = { -1, -1 }, ret;
+
+	if (!is_linux(6, 12))
+		return FAILS;
+	if (pipe2(fds, O_CLOEXEC))
+		return -errno;
+	ret = try_buffers(KIO_OP_READ_MULTISHOT, fds);
+	close_all(fds, 2);
+	return ret;
 }
 
 /* ---- multishot accepts ---------------------------------------------------- */
@@ -283,6 +315,7 @@ int kio_trial(uint32_t number)
 		[KIO_TRIAL_BUFFERS] = buffer_trial,
 		[KIO_TRIAL_RECEIVE] = receive_trial,
 		[KIO_TRIAL_ACCEPT] = accept_trial,
+		[KIO_TRIAL_READ] = read_trial,
 	};
 	/* the answer + 1 */
 	static atomic_int known[sizeof(trials) / sizeof(*trials)];

@@ -13,24 +13,25 @@ import type { IoContext } from "../IoContext.ts";
 import type { MessageLease } from "../MessageLease.ts";
 import type { Feature } from "../ring/features.ts";
 import type { Operation } from "../ring/operation.ts";
-import type { Pool } from "../ring/pool.ts";
 import { LeaseStream, type OnChunk } from "../ring/receive.ts";
 import type { Ring } from "../ring/Ring.ts";
 import { Sqe } from "../ring/sqe.ts";
 import { startShots } from "../ring/start.ts";
 import type { UringStream } from "../UringStream.ts";
+import { leasesMaxOf } from "./leases_max.ts";
 import { headSize, MessageStream } from "./message_stream.ts";
 import { RECV_MULTISHOT, RECVMSG_MULTISHOT } from "./table.ts";
 
 const IORING_RECV_MULTISHOT = 2;
 
-/** Options of `asyncRecvMultishot()`. */
+/** Options of `asyncRecvMultishot()` and `asyncReadMultishot()`. */
 export interface RecvMultishotOptions {
   /** The most buffers that this stream has out at a time, 1 to those of the
    * pool: waiting to be taken, lent, kept, or being sent. Then the kernel is
    * asked to stop, and some more may come until it has: 32, or all that are
-   * free where the kernel is old (6.1). It goes on when half of them are back. While other streams wait for a buffer, an equal share of the
-   * pool is the limit.
+   * free where the kernel is old (6.1). It goes on when half of them are back.
+   * While other streams wait for a buffer, an equal share of the pool is the
+   * limit.
    * @default {half of the pool} */
   leasesMax?: number | undefined;
   /** Called for each chunk, in place of giving it to the loop: no promise is
@@ -221,14 +222,4 @@ function sqeFor(
   sqe.fd = checkFd(fd, operation);
   if (features.uses(feature)) sqe.ioprio = IORING_RECV_MULTISHOT;
   return sqe;
-}
-
-function leasesMaxOf(
-  given: number | undefined,
-  { count }: Pool,
-  verb: string,
-): number {
-  return given === undefined
-    ? Math.max(1, count >> 1)
-    : checkInteger(given, count, "leasesMax", verb, 1);
 }

@@ -81,6 +81,7 @@ export const ACCEPT_MULTISHOT_DIRECT: Row<"accept"> = row({ ...ACCEPT_MULTISHOT,
 export const INSTALL_FD: Row<"fixedFdInstall"> = row({ name: "asyncInstallFd", verb: "install an fd", yields: FD, opcode: 54, since: "6.8", fault: "fixedFdInstall" });
 export const RECV_MULTISHOT: Row<"recv"> = row({ name: "asyncRecvMultishot", verb: "receive", yields: NOTHING, opcode: 27, since: "6.0", fault: "recv", patience: ENDLESS });
 export const RECVMSG_MULTISHOT: Row<"recvmsg"> = row({ name: "asyncRecvmsgMultishot", verb: "receive messages", yields: NOTHING, opcode: 10, since: "6.0", fault: "recvmsg", patience: ENDLESS });
+export const READ_MULTISHOT: Row<"read"> = row({ name: "asyncReadMultishot", verb: "read", yields: NOTHING, opcode: 22, since: "6.12", fault: "read", patience: ENDLESS });
 export const CONNECT: Row<"connect"> = row({ name: "asyncConnect", verb: "connect", yields: NOTHING, opcode: 16, since: "5.5", fault: "connect" });
 export const RECV: Row<"recv"> = row({ name: "asyncRecv", verb: "receive", yields: COUNT, opcode: 27, since: "5.6", fault: "recv", patience: ALWAYS });
 export const SEND: Row<"send"> = row({ name: "asyncSend", verb: "send", yields: COUNT, opcode: 26, since: "5.6", fault: "send" });

@@ -9,14 +9,15 @@ import { errorOf } from "../result.ts";
 const TRIAL_BUFFERS = 0;
 const TRIAL_RECEIVE = 1;
 const TRIAL_ACCEPT = 2;
+const TRIAL_READ = 3;
 
 /** Bytes for the lines of kio_environment(). */
 const ENVIRONMENT_SIZE = 8192;
 
 /**
  * A feature of the kernel that kio uses, with the first Linux that has it:
- * `"acceptMultishot"` (5.19), `"recvMultishot"` and `"recvmsgMultishot"` (6.0):
- * one operation has many results. `"bufferRing"` (5.19): the kernel picks
+ * `"acceptMultishot"` (5.19), `"recvMultishot"` and `"recvmsgMultishot"` (6.0),
+ * `"readMultishot"` of pipes (6.12): one operation has many results. `"bufferRing"` (5.19): the kernel picks
  * buffers of a `BufferPool`. `"sendZc"` (6.1): `asyncSendZc()` and
  * `asyncSendmsgZc()` do not copy. `"registeredBuffers"` and
  * `"directDescriptors"` (5.19). `"deferTaskrun"` (6.1): completions are
@@ -27,6 +28,7 @@ export type Feature =
   | "acceptMultishot"
   | "recvMultishot"
   | "recvmsgMultishot"
+  | "readMultishot"
   | "bufferRing"
   | "sendZc"
   | "registeredBuffers"
@@ -73,6 +75,13 @@ export const FEATURES: Readonly<Record<Feature, Facts>> = {
     without: "receives one by one",
     trial: TRIAL_RECEIVE,
     fault: LOST_END,
+    needs: "bufferRing",
+  },
+  readMultishot: {
+    since: "6.12",
+    without: "reads one by one",
+    trial: TRIAL_READ,
+    fault: "this kernel has none that says which buffer it filled",
     needs: "bufferRing",
   },
   bufferRing: {

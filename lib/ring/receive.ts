@@ -59,7 +59,10 @@ export class LeaseStream extends Stream<BufferLease>
   #asked: Error | undefined = undefined;
   /** The kernel has found no buffer. */
   #isStarved = false;
-  /** Without a buffer group: a poll has told of data; the buffer for it. */
+  /** A poll comes before each shot: there is no buffer group, or the file does
+   * not wait. */
+  protected polls: boolean;
+  /** A poll has told of data; without a buffer group, the buffer for it. */
   #isReadable = false;
   #picked = -1;
 
@@ -75,7 +78,8 @@ export class LeaseStream extends Stream<BufferLease>
     this.#pool = pool;
     this.#onChunk = onChunk;
     this.isBrief = true;
-    if (pool.group < 0) sqe.ioprio = 0;
+    this.polls = pool.group < 0;
+    if (this.polls) sqe.ioprio = 0;
     else {
       sqe.flags = IOSQE_BUFFER_SELECT;
       sqe.buf = pool.group;
@@ -208,7 +212,7 @@ export class LeaseStream extends Stream<BufferLease>
       this.wait(Lack.BUFFER);
       return pool.starve(this);
     }
-    if (this.#isReadable) this.#picked = pool.pick();
+    if (this.#isReadable && pool.group < 0) this.#picked = pool.pick();
     super.arm();
   }
 
@@ -222,13 +226,13 @@ export class LeaseStream extends Stream<BufferLease>
     handle: Deno.PointerObject,
     id: number,
   ): number {
-    if (this.#pool.group >= 0) return super.prepare(shim, handle, id);
-    if (this.#picked < 0) {
+    if (this.polls && !this.#isReadable) {
       const poll = new Sqe(POLL_ADD);
       poll.fd = this.sqe.fd;
       poll.opFlags = POLLIN;
       return poll.submit(shim, handle, id);
     }
+    if (this.#picked < 0) return super.prepare(shim, handle, id);
     return this.receiveAt(this.#picked * this.size, shim, handle, id);
   }
 
@@ -246,8 +250,9 @@ export class LeaseStream extends Stream<BufferLease>
   }
 
   override last(result: number, flags: number): void {
-    if (this.#pool.group < 0) {
-      if (this.#picked < 0 && result > 0) return this.#polled();
+    if (this.polls) {
+      if (!this.#isReadable && result > 0) return this.#polled();
+      this.#isReadable = false;
       if (this.#picked >= 0) flags = this.#flagsOfPicked();
     }
     // A completion may have a buffer whatever its result.
@@ -267,7 +272,7 @@ export class LeaseStream extends Stream<BufferLease>
     else super.last(result, flags);
   }
 
-  /** There is data, where the kernel does not pick buffers. */
+  /** There is data, or an end. */
   #polled(): void {
     if (this.isGivenUp) return this.conclude(0);
     this.#isReadable = true;
@@ -277,7 +282,6 @@ export class LeaseStream extends Stream<BufferLease>
   #flagsOfPicked(): number {
     const flags = CQE_F_BUFFER | this.#picked << BUFFER_SHIFT;
     this.#picked = -1;
-    this.#isReadable = false;
     return flags;
   }
 

@@ -26,6 +26,7 @@ import {
   asyncRead,
   asyncReadExact,
   asyncReadFixed,
+  asyncReadMultishot,
   asyncReadv,
   asyncRecv,
   asyncRecvExact,
@@ -97,6 +98,13 @@ const FILE_PERIODS = 8;
 
 /** Between the first bytes of two streams. */
 const FLOW_STEP = 2477;
+
+/** Streams of leases. */
+const LEASING = [
+  asyncRecvMultishot,
+  asyncRecvmsgMultishot,
+  asyncReadMultishot,
+] as const;
 
 const CONTEXTS = 3;
 const PAIRS = 6;
@@ -574,7 +582,7 @@ export class World {
     const { actor, size } = action;
     const context = this.#context(action);
     const leases = new Leases(this.#own, size, actor % 3 === 0);
-    const start = size % 2 === 0 ? asyncRecvMultishot : asyncRecvmsgMultishot;
+    const start = LEASING[size % LEASING.length]!;
     const stream = start(context.ctx, leases.fd, context.pool, {
       leasesMax: 1 + actor % 5,
     });

@@ -33,6 +33,7 @@ import {
   asyncReadExact,
   asyncReadFixed,
   asyncReadlink,
+  asyncReadMultishot,
   asyncReadv,
   asyncRecv,
   asyncRecvExact,
@@ -169,6 +170,8 @@ try {
     break;
   }
   await asyncRecv(ctx, left, one).orThrow();
+  await asyncSend(ctx, left, one).orThrow();
+  for await (const _ of asyncReadMultishot(ctx, right, pool).orThrow()) break;
   await using messages = new BufferPool(ctx, { count: 1, size: 256 });
   await asyncSend(ctx, left, one).orThrow();
   for await (const it of asyncRecvmsgMultishot(ctx, right, messages)) {

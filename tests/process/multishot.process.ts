@@ -130,6 +130,57 @@ Deno.test("asyncRecvmsgMultishot() closes fds that nobody took at the end of the
   assertEquals([code, signal, out], [0, null, "done\n"], err);
 });
 
+/** It does not look at what comes before it is terminated. */
+const BLOCKED_WORKER = `
+import * as kio from "@kio/kio";
+onmessage = async ({ data: { fd, isStream } }) => {
+  const ctx = new kio.IoContext(16);
+  const pool = new kio.BufferPool(ctx, { count: 8, size: 256 });
+  const control = kio.scmRightsSpace(1);
+  if (isStream) {
+    kio.asyncRecvmsgMultishot(ctx, fd, pool, { controlSize: control.length });
+  } else kio.asyncRecvmsg(ctx, fd, { buffers: [new Uint8Array(1)], control });
+  // Outside of the driver, which would look at once.
+  await new Promise((resolve) => setTimeout(resolve, 40));
+  postMessage("ready");
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
+};
+`;
+
+const BLOCKED_SCRIPT = `
+using ctx = new kio.IoContext();
+const url = "data:text/javascript,${encodeURIComponent(BLOCKED_WORKER)}";
+for (const isStream of [false, true]) {
+  const [left, right] = kio.unwrap(kio.Socket.pair("datagram"));
+  const worker = new Worker(url, { type: "module" });
+  const ready = new Promise((resolve) => worker.onmessage = resolve);
+  worker.postMessage({ fd: right.fd, isStream });
+  await ready;
+  const [sent, other] = kio.unwrap(kio.Socket.pair());
+  const control = kio.scmRights([sent]);
+  const buffers = [new Uint8Array(1)];
+  kio.unwrap(await kio.asyncSendmsg(ctx, left, { buffers, control }));
+  kio.unwrap(await kio.asyncClose(ctx, sent.release()));
+  await kio.asyncSleep(ctx, 20);
+  worker.terminate();
+  await kio.asyncSleep(ctx, 500);
+  // A message that the kernel has not given away ends with its socket.
+  await Promise.all([left.close(), right.close()]);
+  const end = await kio.asyncRecv(ctx, other, buffers[0]).withTimeout(5000);
+  if (!end.ok || end.value !== 0) throw new Error("stream: " + isStream);
+  await other.close();
+}
+console.log("done");
+Deno.exit();
+`;
+
+Deno.test("fds in messages that come while an isolate ends are closed", async () => {
+  const { code, signal, out, err } = await runScript(BLOCKED_SCRIPT, {
+    flags: ["-A"],
+  });
+  assertEquals([code, signal, out], [0, null, "done\n"], err);
+});
+
 Deno.test("a stream keeps the process alive until it ends", async () => {
   const { code, out, err } = await runScript(
     `

@@ -31,7 +31,9 @@ const CODES = [
 /** Tells if an operation that met an error may try again. */
 function mayGoOn({ key, row, sample }: Case, code: string): boolean {
   // It waits for a buffer.
-  if (/^RECV(MSG)?_MULTISHOT$/.test(key) && code === "ENOBUFS") return true;
+  if (/^(READ|RECV|RECVMSG)_MULTISHOT$/.test(key) && code === "ENOBUFS") {
+    return true;
+  }
   // A stream tries single shots.
   if (sample.isStream && code === "EINVAL") return true;
   // A zero-copy send becomes a plain one.

@@ -5,21 +5,34 @@
 import "./fault_library.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import {
+  asyncClose,
+  asyncPipe,
   asyncReadExact,
+  asyncReadMultishot,
   asyncRecvmsgMultishot,
   asyncRecvMultishot,
   asyncSendExact,
   asyncSendmsg,
   asyncShutdown,
+  asyncWrite,
+  type BufferLease,
   BufferPool,
   type IoContext,
   parseScmRights,
   scmRights,
   scmRightsSpace,
   SHUT_WR,
+  type UringStream,
 } from "@kio/kio";
 import { FaultPlan, type FaultRule } from "@kio/kio/testing";
-import { kioTest, pattern, tcpPair, unixPair, value } from "../support.ts";
+import {
+  kioTest,
+  pattern,
+  tcpPair,
+  turn,
+  unixPair,
+  value,
+} from "../support.ts";
 import { loadShim } from "../../ffi/load.ts";
 import { runScript } from "./support.ts";
 
@@ -200,6 +213,41 @@ for (const mask of ["BUFFER_RING", "RECV_MULTISHOT"]) {
     assertEquals([free, total], [4, 1000]);
     // For each a send and a single shot.
     assert(count >= 242, `${count} submissions`);
+  });
+}
+
+const READS = `
+const ctx = new kio.IoContext();
+const pool = new kio.BufferPool(ctx, { count: 16, size: 64 });
+const { readFd, writeFd } = kio.unwrap(await kio.asyncPipe(ctx));
+const stream = kio.asyncReadMultishot(ctx, readFd, pool).orThrow();
+const before = ctx.stats().submissions;
+let i = 0;
+const write = () => kio.asyncWrite(ctx, writeFd, new Uint8Array(64).fill(i));
+await write().orThrow();
+for await (const { bytes } of stream) {
+  if (bytes.length !== 64 || !bytes.every((it) => it === i)) throw "bytes";
+  if (++i < 100) await write().orThrow();
+  if (i === 100) await kio.asyncClose(ctx, writeFd);
+}
+const { support } = ctx.capabilities.features.readMultishot;
+const count = ctx.stats().submissions - before;
+console.log(JSON.stringify({ free: pool.stats().free, support, count }));
+ctx[Symbol.dispose]();
+`;
+
+for (const mask of ["BUFFER_RING", "FTRUNCATE", "RECV_MULTISHOT"]) {
+  Deno.test(`asyncReadMultishot() does without ${mask}`, async () => {
+    const { code, out, err } = await runScript(
+      `import { FaultPlan } from "@kio/kio/testing"; FaultPlan.load(); ${READS}`,
+      { flags: ["--allow-ffi"], env: { KIO_MASK: mask } },
+    );
+    assertEquals(code, 0, err);
+    assertMatch(err, new RegExp(`^kio: ${mask} hidden [1-9]`));
+    const { count, ...told } = JSON.parse(out);
+    assertEquals(told, { free: 16, support: "emulated" });
+    // For each a write and a single shot.
+    assert(count >= 200, `${count} submissions`);
   });
 }
 
@@ -403,6 +451,83 @@ kioTest("asyncRecvMultishot() goes on with single shots", async (ctx) => {
   await echoes(ctx, false);
   assertEquals(plan.injectedCount, 1);
 });
+
+/** What a pipe gives, until its end. */
+async function reads(ctx: IoContext): Promise<void> {
+  const { readFd, writeFd } = value(await asyncPipe(ctx));
+  using pool = new BufferPool(ctx, { count: 8, size: 500 });
+  const data = pattern(500 * 60 + 11);
+  const write = async () => {
+    for (let at = 0; at < data.length; at += 500) {
+      value(await asyncWrite(ctx, writeFd, data.subarray(at, at + 500)));
+    }
+    value(await asyncClose(ctx, writeFd));
+  };
+  const written = write();
+  let at = 0;
+  for await (
+    const { bytes } of asyncReadMultishot(ctx, readFd, pool).orThrow()
+  ) {
+    assertEquals(bytes, data.subarray(at, at += bytes.length));
+  }
+  await written;
+  assertEquals(at, data.length);
+  value(await asyncClose(ctx, readFd));
+  const { free, leased, starved } = pool.stats();
+  assertEquals([free, leased, starved], [8, 0, 0]);
+}
+
+for (const [what, rules] of Object.entries(HARMLESS)) {
+  if (rules.some(({ operation }) => operation === "send")) continue;
+  kioTest(`streams of reads live with ${what}`, async (ctx) => {
+    for (let seed = 1; seed <= 5; seed++) {
+      const own = rules.map((rule): FaultRule =>
+        rule.operation === "recv"
+          ? { ...rule, operation: "read", probability: 1, times: 3 }
+          : rule
+      );
+      using plan = FaultPlan.install({ seed, rules: own });
+      await reads(ctx);
+      assert(plan.injectedCount > 0);
+    }
+  });
+}
+
+kioTest("asyncReadMultishot() goes on with single shots", async (ctx) => {
+  for (const code of ["EINVAL", "EBADFD"]) {
+    using plan = FaultPlan.install({
+      rules: [{ operation: "read", fault: "error", code, nth: 1 }],
+    });
+    await reads(ctx);
+    assertEquals(plan.injectedCount, 1);
+  }
+});
+
+kioTest(
+  "asyncReadMultishot() polls where a read does not wait",
+  async (ctx) => {
+    const { readFd, writeFd } = value(await asyncPipe(ctx));
+    using pool = new BufferPool(ctx, { count: 8, size: 500 });
+    let stream: UringStream<BufferLease>;
+    {
+      using plan = FaultPlan.install({
+        rules: [{ operation: "read", fault: "error", code: "EAGAIN" }],
+      });
+      stream = asyncReadMultishot(ctx, readFd, pool);
+      await turn(50);
+      // Once, and then again when there is something to read.
+      assertEquals(plan.injectedCount, 1);
+      value(await asyncWrite(ctx, writeFd, pattern(500)));
+      await turn(5);
+      assert(plan.injectedCount > 1);
+    }
+    for await (const { bytes } of stream.orThrow()) {
+      assertEquals(bytes, pattern(500));
+      break;
+    }
+    for (const fd of [readFd, writeFd]) value(await asyncClose(ctx, fd));
+  },
+);
 
 kioTest("sendTo() that cannot be queued ends the stream", async (ctx) => {
   using pair = unixPair();

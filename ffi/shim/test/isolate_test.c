@@ -127,6 +127,88 @@ TEST(guard_closes_an_fd_that_nobody_will_hear_of)
 	CHECK(bytes_in(client) == 0);
 }
 
+/* Sends a byte with two fds, which are closed here. */
+static void send_two_fds(int to)
+{
+	char control[CMSG_SPACE(2 * sizeof(int))] = { 0 };
+	struct iovec one = { .iov_base = "x", .iov_len = 1 };
+	struct msghdr message = { .msg_iov = &one,
+				  .msg_iovlen = 1,
+				  .msg_control = control,
+				  .msg_controllen = sizeof(control) };
+	struct cmsghdr *part = CMSG_FIRSTHDR(&message);
+	int fds[2];
+
+	CHECK(pipe2(fds, O_CLOEXEC) == 0);
+	*part = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(fds)),
+				  .cmsg_level = SOL_SOCKET,
+				  .cmsg_type = SCM_RIGHTS };
+	memcpy(CMSG_DATA(part), fds, sizeof(fds));
+	CHECK(sendmsg(to, &message, 0) == 1);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+#define ROOM CMSG_SPACE(2 * sizeof(int))
+
+TEST(guard_closes_the_fds_of_a_message)
+{
+	struct kio *k = context_open(8);
+	static char message[MSG_VECTORS + sizeof(struct iovec)];
+	static char control[ROOM], byte;
+	int fds[2], before;
+
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+	kio_vector_set((void *)(message + MSG_VECTORS), 0, &byte, 1);
+	before = count_fds();
+	for (int i = 0; i < 2; i++) {
+		struct completion completion;
+
+		kio_message_init(message, 0, 1, control, ROOM);
+		CHECK(kio_sqe(k, 1, IORING_OP_RECVMSG, fds[0], message, 0, 1,
+			      0, 0) == 0);
+		send_two_fds(fds[1]);
+		CHECK(k->receiving_count == 1);
+		if (i)
+			break;
+		/* this one is taken, and its fds are the taker's */
+		collect(k, &completion, 1);
+		CHECK(completion.result == 1 && k->receiving_count == 0);
+		CHECK(count_fds() == before + 2);
+	}
+	CHECK(enter(k, 0, 0, IORING_ENTER_GETEVENTS) == 1);
+	CHECK(count_fds() == before + 4);
+	guard_fire();
+	/* less the ring and its eventfd */
+	CHECK(count_fds() == before + 2 - 2);
+}
+
+TEST(guard_closes_the_fds_of_messages_in_buffers)
+{
+	enum { COUNT = 4, SIZE = 256 };
+	static char message[MSG_VECTORS], control[ROOM], memory[COUNT * SIZE];
+	static int32_t returned[COUNT + 1];
+	struct kio *k = context_open(8);
+	int group = kio_pool_open(k, memory, COUNT, SIZE, returned);
+	uint32_t op = IORING_OP_RECVMSG | IOSQE_BUFFER_SELECT << 8 |
+		      IORING_RECV_MULTISHOT << 16;
+	int fds[2], before;
+
+	CHECK(group >= 0);
+	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) == 0);
+	kio_message_init(message, 128, 0, control, ROOM);
+	CHECK(kio_sqe2(k, 1, op, fds[0], message, 0, 1, NULL, 0, 0, 0,
+		       (uint32_t)group) == 0);
+	before = count_fds();
+	CHECK(enter(k, 0, 0, IORING_ENTER_GETEVENTS) == 1);
+	for (int i = 0; i < 3; i++)
+		send_two_fds(fds[1]);
+	CHECK(enter(k, 0, 0, IORING_ENTER_GETEVENTS) == 0);
+	CHECK(count_fds() == before + 6);
+	guard_fire();
+	CHECK(count_fds() == before - 2);
+}
+
 TEST(guard_cancels_a_chain_to_its_end)
 {
 	struct kio *k = context_open(8);

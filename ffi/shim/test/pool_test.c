@@ -3,6 +3,7 @@
  */
 #include "harness.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -88,6 +89,24 @@ TEST(pool_without_buffers_ends_the_receive)
 	close(fds[0]);
 	context_close(k);
 	guard_fire();
+}
+
+TEST(pipe_has_nowait_takes_nothing)
+{
+	int fds[2], socket_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char byte = 0;
+
+	CHECK(pipe2(fds, O_CLOEXEC) == 0);
+	CHECK(kio_pipe_has_nowait(fds[0]));
+	CHECK(write(fds[1], "x", 1) == 1);
+	CHECK(kio_pipe_has_nowait(fds[0]));
+	close(fds[1]);
+	CHECK(read(fds[0], &byte, 1) == 1 && byte == 'x');
+	CHECK(kio_pipe_has_nowait(fds[0]));
+	CHECK(!kio_pipe_has_nowait(socket_fd));
+	CHECK(!kio_pipe_has_nowait(-1));
+	close(fds[0]);
+	close(socket_fd);
 }
 
 TEST(pools_have_numbers_of_their_own)

@@ -573,6 +573,13 @@ export const SAMPLES: Readonly<Record<string, Sample>> = {
     isLink: false,
     isStream: true,
   },
+  READ_MULTISHOT: {
+    start: first(kio.asyncReadMultishot),
+    works: ({ pipes }, ctx) => [fd(pipes[0]!.readFd), pool(ctx), leasesMax],
+    waits: ({ pipes }, ctx) => [fd(pipes[1]!.readFd), pool(ctx), leasesMax],
+    isLink: false,
+    isStream: true,
+  },
   POLL_MULTISHOT: {
     start: first(kio.asyncPollMultishot),
     works: ({ roomy }) => [...poll(roomy, kio.POLLOUT), queueMax],
