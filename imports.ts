@@ -102,6 +102,7 @@ import "./lib/ring/driver.ts";
 import "./lib/ring/dump.ts";
 import "./lib/ring/entry.ts";
 import "./lib/ring/fixed_memory.ts";
+import "./lib/ring/host.ts";
 import "./lib/ring/iterators.ts";
 import "./lib/ring/lease.ts";
 import "./lib/ring/lease_queue.ts";

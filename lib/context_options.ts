@@ -1,4 +1,9 @@
-import { checkArray, checkInteger, checkOptions } from "./check.ts";
+import {
+  checkArray,
+  checkBoolean,
+  checkInteger,
+  checkOptions,
+} from "./check.ts";
 import { OPCODES, type RingOperation } from "./ops/rows.ts";
 import { CLOSE, POLL } from "./ops/table.ts";
 import type { RingOptions } from "./ring/opening.ts";
@@ -33,6 +38,16 @@ export interface IoContextOptions {
    */
   trace?: boolean | undefined;
   /**
+   * The thread does its I/O through this context. It may then wait in the kernel
+   * (io_uring_enter(2)) instead of Deno's event loop, while completions come at
+   * least every 40 ms: a wake-up costs half as much. Deno's timers, operations,
+   * sockets, signals and messages end the wait. Work of Deno's that leaves no
+   * trace may be up to 40 ms late: docs/guide.md lists it. One context a thread
+   * waits at a time. `stats().exclusiveWaits` counts the waits.
+   * @default {false}
+   */
+  exclusive?: boolean | undefined;
+  /**
    * Restricts the ring to these operations, for good: the kernel completes any
    * other with `EACCES`, and runs no link of its chain. `"recv"`, `"send"`,
    * `"accept"` … are the kernel's names, which docs/kernel-support.md lists. A
@@ -56,13 +71,17 @@ export function ringOptionsOf(options: number | IoContextOptions): RingOptions {
     operationsMax = 2 ** 20,
     kernelWorkersMax = 64,
     trace = false,
+    exclusive = false,
     allow,
   } = typeof options === "number" ? { entries: options } : options;
   if (entries !== undefined) checkEntries(entries, verb);
   checkInteger(operationsMax, 2 ** 24, "operationsMax", verb, 1);
   checkInteger(kernelWorkersMax, 65535, "kernelWorkersMax", verb, 1);
+  checkBoolean(exclusive, "exclusive", verb);
   const allowed = allow === undefined ? null : allowedBy(allow, verb);
-  return { entries, operationsMax, kernelWorkersMax, trace, allowed };
+  return {
+    ...{ entries, operationsMax, kernelWorkersMax, trace, exclusive, allowed },
+  };
 }
 
 /** Checks the number of entries of a submission queue. */

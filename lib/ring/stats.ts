@@ -41,6 +41,9 @@ export interface ContextStats {
   overflows: number;
   /** Wake-ups by Deno's event loop. */
   wakeUps: number;
+  /** Waits in the kernel instead of Deno's event loop, with the option
+   * `exclusive`. 0 if this Deno does not tell all that they take. */
+  exclusiveWaits: number;
 }
 
 /** A pending operation, as `inspect()` lists it. */
@@ -102,6 +105,7 @@ export class Tally {
   timeouts = 0;
   cancels = 0;
   wakeUps = 0;
+  exclusiveWaits = 0;
   readonly #errors = new Map<number, number>();
 
   addError(errno: number): void {
@@ -118,7 +122,8 @@ export class Tally {
       completions = 0,
       overflows = 0,
     ] = shim;
-    const { completed, pendingMax, timeouts, cancels, wakeUps } = this;
+    const { completed, pendingMax, timeouts, cancels } = this;
+    const { wakeUps, exclusiveWaits } = this;
     return {
       started: completed + pending,
       completed,
@@ -140,6 +145,7 @@ export class Tally {
       completionsPerEntry: kernelEntries && completions / kernelEntries,
       overflows,
       wakeUps,
+      exclusiveWaits,
     };
   }
 }
