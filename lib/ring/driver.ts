@@ -319,9 +319,9 @@ export class Driver {
    * the poll has seen nothing meanwhile, nothing of Deno's is left.
    */
   #goPassing(): boolean {
-    const { host, shim, handle, pending, keepAlive } = this.#ring;
+    const { host, shim, handle, pending, keepAlive, listens } = this.#ring;
     if (host === null || this.#quickWakes < QUICK_WAKES_MIN) return false;
-    if (pending === 0 && !keepAlive) return false;
+    if (pending === 0 && !keepAlive && !listens) return false;
     this.#passes = PASSES;
     if (!this.#isWatching) {
       this.#isWatching = shim.kio_loop_watch(handle);

@@ -45,13 +45,38 @@ kioTest("exclusive waits end at the deadlines of operations", async () => {
   const [left, right] = unwrap(Socket.pair());
   await traffic(ctx, 10);
   const { exclusiveWaits } = ctx.stats();
-  for (let i = 0; i < 20; i++) {
+  for (let i = 0; i < 60; i++) {
     const received = asyncRecv(ctx, right, new Uint8Array(1)).withTimeout(3);
     assertCode(await received, "ETIMEDOUT");
   }
-  assert(ctx.stats().exclusiveWaits > exclusiveWaits);
+  // A wait that went on would be the last for some time.
+  const waits = ctx.stats().exclusiveWaits - exclusiveWaits;
+  assert(waits >= 60, `${waits} waits`);
   await Promise.all([left.close(), right.close()]);
 });
+
+kioTest(
+  "exclusive waits do not begin behind an operation of Deno's",
+  async () => {
+    using ctx = new IoContext({ exclusive: true });
+    const data = new Uint8Array(1 << 16);
+    await traffic(ctx, 10);
+    await crypto.subtle.digest("SHA-256", data);
+    const { exclusiveWaits } = ctx.stats();
+    const [left, right] = unwrap(Socket.pair());
+    const byte = new Uint8Array(1);
+    for (let i = 0; i < 20; i++) {
+      const received = asyncRecv(ctx, right, byte);
+      const sent = asyncSleep(ctx, 2).then(() => asyncSend(ctx, left, byte));
+      unwrap(await received);
+      unwrap(await sent);
+      await crypto.subtle.digest("SHA-256", data);
+    }
+    const waits = ctx.stats().exclusiveWaits - exclusiveWaits;
+    assert(waits < 15, `${waits} waits`);
+    await Promise.all([left.close(), right.close()]);
+  },
+);
 
 kioTest("exclusive waits end with a message of another thread", async () => {
   using ctx = new IoContext({ exclusive: true });
@@ -66,6 +91,18 @@ kioTest("exclusive waits end with a message of another thread", async () => {
   assertEquals(messages, 20);
   ctx.stop();
   await within(10_000, running, "run()");
+});
+
+kioTest("exclusive contexts that only listen wait for messages", async () => {
+  using ctx = new IoContext({ exclusive: true });
+  let messages = 0;
+  ctx.onMessage = () => messages++;
+  for (let i = 1; i <= 20; i++) {
+    unwrap(wake(ctx.ringFd, 7, i));
+    await turn(2);
+  }
+  assertEquals(messages, 20);
+  assert(ctx.stats().exclusiveWaits > 2, `${ctx.stats().exclusiveWaits} waits`);
 });
 
 kioTest("two exclusive contexts of a thread both go on", async () => {
