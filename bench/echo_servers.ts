@@ -4,6 +4,8 @@ import { bun, c, type Command, deno, node, versions } from "./programs.ts";
 
 /** Receives by single shots, into a buffer of each connection's own. */
 export const KIO = "kio";
+/** The same in a context with the option `exclusive`. */
+export const KIO_EXCLUSIVE = "kio, exclusive";
 export const C = "C, liburing";
 /** Receive by multishots, into a pool of buffers. */
 export const KIO_MULTISHOT = "kio, multishot";

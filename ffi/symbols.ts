@@ -33,6 +33,7 @@ function fn<
 export const symbols = {
   kio_now_ms: fn([], "f64"),
   kio_step: fn([K, BUFFER, LENGTH, BOOL], INT),
+  kio_wait: fn([K, BUFFER, LENGTH, MS, BUFFER], INT),
   kio_arm: fn([K, MS], INT),
   kio_sqe: fn([...SQE, OFFSET, FLAGS], INT),
   kio_sqe2: fn(SQE2, INT),
@@ -61,6 +62,7 @@ export const rareSymbols = {
   kio_stats: fn([K, BUFFER], VOID),
   kio_event_fd: fn([K], INT),
   kio_loop_find: fn([K], VOID),
+  kio_loop_watch: fn([K], BOOL),
   kio_loop_is_ready: fn([K], BOOL),
   kio_loop_forget: fn([K], VOID),
   kio_wake_self: fn([K], VOID),

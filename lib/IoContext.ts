@@ -23,6 +23,7 @@ import {
   unregisterFiles,
   updateFiles,
 } from "./registered_files.ts";
+import { inspect } from "./ring/dump.ts";
 import { type Feature, listLacks } from "./ring/features.ts";
 import { Ring } from "./ring/Ring.ts";
 import {
@@ -146,7 +147,7 @@ export class IoContext implements Disposable, AsyncDisposable {
   /** Lists the pending operations, the oldest first: the program waits for
    * these. `Deno.inspect(ctx)` shows them as well. */
   inspect(): PendingOperation[] {
-    return this[RING].inspect();
+    return inspect(this[RING]);
   }
 
   /** Writes the text that `console.log(ctx)` prints. */

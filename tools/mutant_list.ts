@@ -232,10 +232,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a context waits for its operations before it closes",
-    file: "lib/ring/Ring.ts",
-    from:
-      "    while (this.pending > 0) {\n      const count = this.step(true);",
-    to: "    while (this.pending < 0) {\n      const count = this.step(true);",
+    file: "lib/ring/ending.ts",
+    from: "  while (ring.pending > 0) {",
+    to: "  while (ring.pending < 0) {",
     tests: ["tests/lib/IoContext_test.ts"],
   },
   {
@@ -982,9 +981,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "nor does closing it",
-    file: "lib/ring/Ring.ts",
-    from: "if (count <= 0 && this.pending > 0) {",
-    to: "if (count < Infinity && this.pending > 0) {",
+    file: "lib/ring/ending.ts",
+    from: "if (count <= 0 && ring.pending > 0) {",
+    to: "if (count < Infinity && ring.pending > 0) {",
     tests: ["tests/lib/IoContext_test.ts"],
   },
   {
@@ -1752,9 +1751,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "the end of a context resets a connection that nobody reads from",
-    file: "lib/ring/Ring.ts",
-    from: "    const reset = () => this.shim.kio_zero_copy_reset(this.handle);",
-    to: "    const reset = () => {};",
+    file: "lib/ring/ending.ts",
+    from: "  const reset = () => ring.shim.kio_zero_copy_reset(ring.handle);",
+    to: "  const reset = () => {};",
     tests: ["tests/lib/zero_copy_test.ts"],
   },
   {
@@ -2862,5 +2861,69 @@ export const MUTANTS: readonly Mutant[] = [
     from: "if (!out && k->receiving_count)",
     to: "if (k->receiving_count)",
     tests: ["C guard_closes_the_fds_of_a_message"],
+  },
+  {
+    rule: "an exclusive wait ends when Deno's loop has something",
+    file: "ffi/shim/driver.c",
+    from: "\t\twait = k->loop_armed && *now_ms < until_ms;",
+    to: "\t\twait = *now_ms < until_ms;",
+    tests: ["C wait_ends_when_the_loop_has_something"],
+  },
+  {
+    rule: "an exclusive wait is not longer than asked for",
+    file: "ffi/shim/driver.c",
+    from: "(k->wait_armed && k->wait_until_ms <= until_ms)",
+    to: "k->wait_armed",
+    tests: ["C wait_is_shortened"],
+  },
+  {
+    rule: "a bounded wait does not take over a long timeout",
+    file: "ffi/shim/driver.c",
+    from: " || k->wait_until_ms > now_ms + 1.5 * WAIT_MS",
+    to: "",
+    tests: ["C wait_is_shortened"],
+  },
+  {
+    rule: "Deno's timers end an exclusive wait",
+    file: "lib/ring/driver.ts",
+    from: "Math.min(turnEndMs, timerMs, deadlineMs)",
+    to: "Math.min(turnEndMs, deadlineMs)",
+    tests: ["tests/process/promptness.process.ts"],
+  },
+  {
+    rule: "deadlines end an exclusive wait",
+    file: "lib/ring/driver.ts",
+    from: "Math.min(turnEndMs, timerMs, deadlineMs)",
+    to: "Math.min(turnEndMs, timerMs)",
+    tests: ["tests/lib/exclusive_test.ts"],
+  },
+  {
+    rule: "operations of Deno's that were started forbid an exclusive wait",
+    file: "lib/ring/host.ts",
+    from: "    return isStarted || this",
+    to: "    void isStarted;\n    return this",
+    tests: ["tests/lib/exclusive_test.ts"],
+  },
+  {
+    rule: "immediates forbid an exclusive wait",
+    file: "lib/ring/host.ts",
+    from:
+      "      this.#core.immediateQueue.head !== null ||\n      this.#immediate!._idleNext !== null",
+    to: "      false",
+    tests: ["tests/process/promptness.process.ts"],
+  },
+  {
+    rule: "an exclusive context that is idle leaves the thread to Deno",
+    file: "lib/ring/driver.ts",
+    from: "if (this.#isActive) return this.#yield();",
+    to: "if (this.#isActive || endMs > 0) return this.#yield();",
+    tests: ["tests/process/exclusive.process.ts"],
+  },
+  {
+    rule: "an exclusive context does without an immediate that will not come",
+    file: "lib/ring/host.ts",
+    from: "if (this.#core.immediateQueue.tail === immediate) return true;",
+    to: "if (immediate) return true;",
+    tests: ["tests/lib/exclusive_test.ts"],
   },
 ];

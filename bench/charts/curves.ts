@@ -2,11 +2,11 @@
 
 import {
   COLOUR_SCALE,
+  CURVES,
   DASH_SCALE,
   IS_KIO,
   KIO_BOLD,
   LIGHT,
-  PROGRAMS,
 } from "./look.ts";
 import type { Part } from "./render.ts";
 
@@ -59,7 +59,7 @@ export function axisFor(
 
 /** Each name as near to the end of its curve as the others leave it room. */
 function namesOf(points: readonly Point[], { size, domain: [from, to] }: Axis) {
-  const names = PROGRAMS.flatMap(({ name }) => {
+  const names = CURVES.flatMap(({ name }) => {
     const last = points.findLast((point) => point.name === name);
     if (last === undefined) return [];
     return [{ name, top: size * Math.log(to / last.y) / Math.log(to / from) }];

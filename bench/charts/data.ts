@@ -7,7 +7,7 @@ import {
   type Run,
   type SuiteRecord,
 } from "../record.ts";
-import { PROGRAMS } from "./look.ts";
+import { CURVES } from "./look.ts";
 
 /** Programs whose versions charts show, beside kio. */
 const VERSIONS_SHOWN = ["Deno", "Node", "Bun", "liburing"];
@@ -20,7 +20,7 @@ export interface Entry {
 
 /** The programs of a case that were measured, in the order of the charts. */
 export function entriesOf({ peers }: CaseRecord): Entry[] {
-  return PROGRAMS.flatMap((program) => {
+  return CURVES.flatMap((program) => {
     const peer = peers.find(({ name }) =>
       program.peers.some((one) => one === name)
     );

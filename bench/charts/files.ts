@@ -4,6 +4,7 @@ import { load, RESULTS_FOLDER, type SuiteRecord } from "../record.ts";
 import { connections } from "./connections.ts";
 import { depths } from "./depths.ts";
 import { latencies } from "./latencies.ts";
+import { loads } from "./loads.ts";
 import { type Chart, render } from "./render.ts";
 import { type Records, withFigures } from "./tables.ts";
 
@@ -12,7 +13,8 @@ const ROOT = new URL("../../", import.meta.url);
 interface ChartFile {
   readonly path: string;
   readonly benchmark: string;
-  readonly draw: (record: SuiteRecord) => Chart;
+  /** Gives null for a record that lacks what the chart shows. */
+  readonly draw: (record: SuiteRecord) => Chart | null;
 }
 
 const CHARTS: readonly ChartFile[] = [
@@ -23,6 +25,7 @@ const CHARTS: readonly ChartFile[] = [
   },
   { path: "docs/charts/depths.svg", benchmark: "file", draw: depths },
   { path: "docs/charts/latencies.svg", benchmark: "echo", draw: latencies },
+  { path: "docs/charts/loads.svg", benchmark: "wake", draw: loads },
 ];
 
 const DOCUMENTS = ["README.md", "docs/performance.md"];
@@ -52,7 +55,9 @@ export async function drawCharts(records: Records): Promise<MadeFile[]> {
   for (const { path, benchmark, draw } of CHARTS) {
     const record = records.get(benchmark);
     if (record === undefined) continue;
-    files.push({ url: new URL(path, ROOT), text: await render(draw(record)) });
+    const chart = draw(record);
+    if (chart === null) continue;
+    files.push({ url: new URL(path, ROOT), text: await render(chart) });
   }
   return files;
 }

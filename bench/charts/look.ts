@@ -39,16 +39,27 @@ export const PROGRAMS = [
   { name: "Deno", peers: ["Deno"], colour: LIGHT.deno, dash: [1, 0] },
 ] as const;
 
+/** The programs in charts of curves: kio twice. */
+export const CURVES = [
+  ...PROGRAMS,
+  {
+    name: "kio, exclusive",
+    peers: ["kio, exclusive"],
+    colour: LIGHT.kio,
+    dash: [2, 2],
+  },
+] as const;
+
 /** The scale that gives each program its colour. */
 export const COLOUR_SCALE = {
-  domain: PROGRAMS.map(({ name }) => name),
-  range: PROGRAMS.map(({ colour }) => colour),
+  domain: CURVES.map(({ name }) => name),
+  range: CURVES.map(({ colour }) => colour),
 };
 
 /** The scale that gives each its kind of line: not all readers see colours. */
 export const DASH_SCALE = {
-  domain: PROGRAMS.map(({ name }) => name),
-  range: PROGRAMS.map(({ dash }) => [...dash]),
+  domain: CURVES.map(({ name }) => name),
+  range: CURVES.map(({ dash }) => [...dash]),
 };
 
 /** True for kio, in the language of the charts. */

@@ -1,8 +1,8 @@
 /**
  * Figures of workers, one line of JSON.
- * Usage: threads_meter.ts wake|message COUNT CPU: the time in µs from a message
- * in a thread on that CPU to its handler in one on CPU 0, by `wake()` or
- * `postMessage()`;
+ * Usage: threads_meter.ts wake|wake-exclusive|message COUNT CPU: the time in µs from a message
+ * in a thread on that CPU to its handler in one on CPU 0, by `wake()`, to
+ * a context with `exclusive`, or by `postMessage()`;
  * threads_meter.ts idle SECONDS: CPU time of a pool that sleeps;
  * threads_meter.ts start-kio|start-deno WORKERS: time and memory of a worker.
  */
@@ -70,11 +70,13 @@ function residentMB(): number {
 }
 
 switch (what) {
-  case "wake": {
+  case "wake":
+  case "wake-exclusive": {
     const data = cells();
     await using pool = await WorkerPool.start(POOL, {
       workers: 1,
       cpuAffinity: true,
+      exclusive: what === "wake-exclusive",
       data,
     });
     const ringFd = pool.ringFds[0]!;

@@ -40,6 +40,7 @@ const STARTED = 8;
 const DENO_FLAGS = ["--allow-net", "--allow-read", "--unstable-net"];
 
 const KIO = "kio";
+const KIO_EXCLUSIVE = "kio, exclusive";
 const C = "C, liburing";
 const C_EVENTFD = "C, eventfd";
 const DENO = "Deno";
@@ -234,6 +235,7 @@ function wakeCase(title: string, core: number, seconds: number): Case {
     [
       [C_EVENTFD, c("message", messages, core, SERVER_CORE)],
       [KIO, meter("wake", messages, core)],
+      [KIO_EXCLUSIVE, meter("wake-exclusive", messages, core)],
       ["postMessage", meter("message", messages, core)],
     ],
     seconds,

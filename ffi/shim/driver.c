@@ -131,27 +131,90 @@ uint32_t harvest(struct kio *k, int32_t *out, uint32_t capacity)
 				    capacity - count);
 }
 
-int enter_and_wait(struct kio *k)
+/* Gives a time of kio_now_ms() as the kernel takes it. */
+static struct __kernel_timespec timespec_of(double ms)
 {
-	static struct __kernel_timespec period = { .tv_nsec = WAIT_NS };
+	long long seconds = (long long)(ms / 1e3);
+	double rest_ms = ms - (double)seconds * 1e3;
+
+	return (struct __kernel_timespec){ seconds, (long long)(rest_ms * 1e6) };
+}
+
+/* Makes sure that a timeout ends a wait at `until_ms`, or before. */
+static void arm_wait(struct kio *k, double until_ms)
+{
 	struct io_uring_sqe *sqe;
 
-	if (!k->wait_armed && !sqe_begin(k, &sqe)) {
-		io_uring_prep_timeout(sqe, &period, 0, 0);
+	if ((k->wait_armed && k->wait_until_ms <= until_ms) ||
+	    sqe_begin(k, &sqe))
+		return;
+	k->wait_at = timespec_of(until_ms);
+	k->wait_until_ms = until_ms;
+	if (k->wait_armed) {
+		io_uring_prep_timeout_update(sqe, &k->wait_at, UD_WAIT,
+					     IORING_TIMEOUT_ABS);
+		ignore(sqe);
+	} else {
+		io_uring_prep_timeout(sqe, &k->wait_at, 0, IORING_TIMEOUT_ABS);
 		sqe->user_data = UD_WAIT;
 		k->wait_armed = true;
 	}
-	if (k->loop_fd >= 0 && !k->loop_armed && !sqe_begin(k, &sqe)) {
-		io_uring_prep_poll_add(sqe, k->loop_fd, POLLIN);
-		sqe->user_data = UD_LOOP;
-		k->loop_armed = true;
-	}
+}
+
+/* Has the ring poll the event loop, unless it does already. */
+static void arm_loop(struct kio *k)
+{
+	struct io_uring_sqe *sqe;
+
+	if (k->loop_fd < 0 || k->loop_armed || sqe_begin(k, &sqe))
+		return;
+	io_uring_prep_poll_add(sqe, k->loop_fd, POLLIN);
+	sqe->user_data = UD_LOOP;
+	k->loop_armed = true;
+}
+
+int enter_and_wait(struct kio *k)
+{
+	double now_ms = kio_now_ms();
+
+	if (!k->wait_armed || k->wait_until_ms > now_ms + 1.5 * WAIT_MS)
+		arm_wait(k, now_ms + WAIT_MS);
+	arm_loop(k);
 	return enter(k, 0, k->wait_armed, IORING_ENTER_GETEVENTS);
+}
+
+/* Begins a step: the thread is awake. */
+static void step_begin(struct kio *k)
+{
+	if (k->armed) {
+		io_uring_cq_eventfd_toggle(&k->ring, false);
+		k->armed = false;
+		waiters_rest(k);
+	}
+	k->burst = 0;
+	if (k->pools)
+		pools_publish(k);
+}
+
+/* Ends a step: tells of answers of the shim's threads, as one completion more.
+ * Returns the number of completions, or an error if there are none. */
+static int step_end(struct kio *k, int ret, int32_t *out, uint32_t count,
+		    uint32_t capacity)
+{
+	if (count < capacity &&
+	    atomic_load_explicit(&k->answered, memory_order_relaxed)) {
+		atomic_store(&k->answered, false);
+		memset(out + 4 * count, 0, 4 * sizeof(*out));
+		out[4 * count++ + 1] = (int32_t)(UD_INBOX >> 32);
+	}
+	if (count || ret == -EINTR)
+		return (int)count;
+	return ret < 0 ? ret : 0;
 }
 
 /*
  * Makes one step: submits the queued SQEs, lets the kernel post completions and
- * copies up to `capacity` of them. With `wait` it sleeps for about WAIT_NS
+ * copies up to `capacity` of them. With `wait` it sleeps for about WAIT_MS
  * until the first. Returns their number, or an error if there are none. SQEs
  * that could not be submitted stay queued.
  */
@@ -161,14 +224,7 @@ int kio_step(struct kio *k, int32_t *out, uint32_t capacity, bool wait)
 	uint32_t count = 0, fresh;
 	int ret = 0;
 
-	if (k->armed) {
-		io_uring_cq_eventfd_toggle(&k->ring, false);
-		k->armed = false;
-		waiters_rest(k);
-	}
-	k->burst = 0;
-	if (k->pools)
-		pools_publish(k);
+	step_begin(k);
 	/*
 	 * Without work to run for the ring GETEVENTS is left out: the call is
 	 * shorter. Operations that complete at once are posted all the same.
@@ -190,25 +246,52 @@ int kio_step(struct kio *k, int32_t *out, uint32_t capacity, bool wait)
 		 * and the loop have had its turn since the poll was armed.
 		 */
 		wait = wait && !count && ret >= 0 &&
-		       (kio_now_ms() - start_ms) * 1e6 < WAIT_NS / 2 &&
+		       kio_now_ms() - start_ms < WAIT_MS / 2 &&
 		       !kio_loop_is_ready(k);
 		/* One that pours has to be stopped before it takes all buffers. */
 	} while (wait || (ret >= 0 && fresh && count < capacity &&
 			  k->burst < BURST_MAX && has_work(k)));
-	if (count < capacity &&
-	    atomic_load_explicit(&k->answered, memory_order_relaxed)) {
-		atomic_store(&k->answered, false);
-		memset(out + 4 * count, 0, 4 * sizeof(*out));
-		out[4 * count++ + 1] = (int32_t)(UD_INBOX >> 32);
-	}
-	if (count || ret == -EINTR)
-		return (int)count;
-	return ret < 0 ? ret : 0;
+	return step_end(k, ret, out, count, capacity);
+}
+
+/*
+ * Makes one step, and sleeps in it until there is a completion, or `until_ms`
+ * has come by the clock of kio_now_ms(), or the event loop has something to do.
+ * The poll of the loop is that of kio_loop_watch(). If it has ended, the step
+ * does not sleep: the loop may have taken what ended it, and not have dealt
+ * with it yet. It writes the time to *now_ms.
+ */
+int kio_wait(struct kio *k, int32_t *out, uint32_t capacity, double until_ms,
+	     double *now_ms)
+{
+	uint32_t count;
+	bool wait;
+	int ret;
+
+	step_begin(k);
+	*now_ms = kio_now_ms();
+	do {
+		wait = k->loop_armed && *now_ms < until_ms;
+		if (wait)
+			arm_wait(k, until_ms);
+		/* Without a timeout there was no room for one in the queue. */
+		wait = wait && k->wait_armed;
+		ret = enter(k, 0, wait, IORING_ENTER_GETEVENTS);
+		count = harvest(k, out, capacity);
+		*now_ms = kio_now_ms();
+	} while (wait && !count && ret >= 0);
+	return step_end(k, ret, out, count, capacity);
+}
+
+/* Has the ring poll the event loop from now on. Returns true if it does. */
+bool kio_loop_watch(struct kio *k)
+{
+	arm_loop(k);
+	return k->loop_armed && enter(k, 0, 0, 0) >= 0;
 }
 
 static int arm_timer(struct kio *k, double deadline_ms)
 {
-	double seconds = (double)(long long)(deadline_ms / 1e3);
 	struct io_uring_sqe *sqe;
 	int ret;
 
@@ -217,8 +300,7 @@ static int arm_timer(struct kio *k, double deadline_ms)
 	ret = sqe_begin(k, &sqe);
 	if (ret)
 		return ret;
-	k->timer_at.tv_sec = (long long)seconds;
-	k->timer_at.tv_nsec = (long long)((deadline_ms - seconds * 1e3) * 1e6);
+	k->timer_at = timespec_of(deadline_ms);
 	if (k->timer_armed) {
 		io_uring_prep_timeout_update(sqe, &k->timer_at, UD_TIMER,
 					     IORING_TIMEOUT_ABS);

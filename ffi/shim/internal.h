@@ -173,7 +173,10 @@ struct kio {
 	uint32_t burst;
 	/* The epoll instance of the event loop, -1 when it is not known. */
 	int32_t loop_fd;
+	/* The timeout that ends a wait, and the poll of the loop. */
 	bool wait_armed, loop_armed;
+	double wait_until_ms;
+	struct __kernel_timespec wait_at;
 	/* Calls of kio_sendfile() since this entry, and those before it. */
 	uint64_t sendfile_step;
 	uint32_t sendfiles, sendfiles_before;
@@ -294,7 +297,7 @@ struct io_uring_sqe *unsubmitted(const struct kio *k, uint32_t i);
 int enter(struct kio *k, uint32_t keep, uint32_t wait_count, uint32_t flags);
 /*
  * Enters the kernel and sleeps until there is a completion or the event loop
- * has something to do, for about WAIT_NS. One timeout SQE serves several waits.
+ * has something to do, for about WAIT_MS. One timeout SQE serves several waits.
  * Arming and cancelling one per wait made a wait of 150 us 50 % slower on
  * virtual machines.
  */

@@ -68,7 +68,7 @@ struct folder;
 
 /* The bounded wait of a step for a completion: half of this at least, 1.5 times
  * at most. */
-#define WAIT_NS 2000000
+#define WAIT_MS 2.0
 
 /* The most addresses of one name. */
 #define ADDRESSES_MAX 64
@@ -198,6 +198,8 @@ EXPORT int kio_cancel_all(struct kio *k);
 /* ---- driver.c ---------------------------------------------------------- */
 
 EXPORT int kio_step(struct kio *k, int32_t *out, uint32_t capacity, bool wait);
+EXPORT int kio_wait(struct kio *k, int32_t *out, uint32_t capacity,
+		    double until_ms, double *now_ms);
 EXPORT int kio_arm(struct kio *k, double deadline_ms);
 EXPORT void kio_wake_self(struct kio *k);
 EXPORT int kio_event_wait(int event_fd);
@@ -206,6 +208,7 @@ EXPORT int kio_event_wait(int event_fd);
 
 EXPORT void kio_loop_forget(struct kio *k);
 EXPORT bool kio_loop_is_ready(const struct kio *k);
+EXPORT bool kio_loop_watch(struct kio *k);
 EXPORT void kio_loop_find(struct kio *k);
 
 /* ---- context.c --------------------------------------------------------- */

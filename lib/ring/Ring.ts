@@ -15,7 +15,8 @@ import { expire, waitUntil } from "./clock.ts";
 import { complete, report } from "./completion.ts";
 import type { Afterwards, Core, Places } from "./core.ts";
 import { Driver } from "./driver.ts";
-import { abort, inspect } from "./dump.ts";
+import { abort } from "./dump.ts";
+import { drain, drainNow } from "./ending.ts";
 import {
   type Entry,
   type Extra,
@@ -25,6 +26,7 @@ import {
 } from "./entry.ts";
 import { Features } from "./features.ts";
 import type { FixedMemory } from "./fixed_memory.ts";
+import { type Host, openHost } from "./host.ts";
 import { giveFds, giveMessages } from "./mail.ts";
 import { Op } from "./op.ts";
 import { openRing, type RingOptions } from "./opening.ts";
@@ -33,17 +35,13 @@ import type { Retained } from "./retained.ts";
 import { rings } from "./rings.ts";
 import { conclude, concludeWith } from "./settle.ts";
 import { Starving } from "./starving.ts";
-import { type ContextStats, type PendingOperation, Tally } from "./stats.ts";
+import { type ContextStats, Tally } from "./stats.ts";
 import { Table } from "./table.ts";
 import { Timers } from "./timers.ts";
 import { Watch } from "./watch.ts";
 
 /** Completions taken over by one call of the shim. */
 const BATCH_SIZE = 1024;
-
-/** Time until the end of a context resets connections whose peers do not take
- * the data of zero-copy sends. */
-const RESET_MS = 1000;
 
 /** Parts of the high half of user_data, see ffi/shim/kio.h. */
 const MESSAGE_MASK = 0x7fffffff;
@@ -71,6 +69,7 @@ export class Ring implements Core {
   /** Notes where operations are started. */
   readonly tracing: boolean;
   readonly allowed: Uint8Array<ArrayBuffer> | null;
+  readonly host: Host | null;
   /** Called after each batch of completions. */
   onBatch: (() => void) | null = null;
   onMessage: ((result: number, userData: number) => void) | null = null;
@@ -95,6 +94,7 @@ export class Ring implements Core {
   fixedMemory: FixedMemory | null = null;
   /** Set by `reserveFiles()`. */
   places: Places | null = null;
+  readonly waitedMs = new Float64Array(1);
 
   readonly #driver: Driver;
   readonly #out = new Int32Array(4 * BATCH_SIZE);
@@ -113,6 +113,7 @@ export class Ring implements Core {
     this.watch = options.watch && new Watch(this, options.watch);
     this.allowed = options.allowed;
     this.features = new Features(options.switchedOff);
+    this.host = options.exclusive ? openHost(this.shim) : null;
     this.handle = openRing(this.shim, this.features, options);
     this.#driver = new Driver(this);
     rings.add(this);
@@ -286,11 +287,6 @@ export class Ring implements Core {
 
   // ---- looking at it ----------------------------------------------------------
 
-  /** Lists the pending operations, the oldest first. */
-  inspect(): PendingOperation[] {
-    return inspect(this);
-  }
-
   stats(): ContextStats {
     if (!this.closed) this.shim.kio_stats(this.handle, this.#counted);
     const latencies = this.watch?.latencies() ?? {};
@@ -310,14 +306,31 @@ export class Ring implements Core {
    * the first settles. Code of the user runs when all are settled.
    */
   step(wait: boolean): number {
+    this.#beforeStep();
+    const { kio_step } = this.shim;
+    return this.#settle(kio_step(this.handle, this.#out, BATCH_SIZE, wait));
+  }
+
+  /** Makes one step that waits until a time of the clock: for a completion, or
+   * for Deno's event loop, which the ring watches. */
+  stepUntil(timeMs: number): number {
+    this.#beforeStep();
+    const { handle, shim: { kio_wait }, waitedMs } = this;
+    const out = this.#out;
+    return this.#settle(kio_wait(handle, out, BATCH_SIZE, timeMs, waitedMs));
+  }
+
+  #beforeStep(): void {
     // In this order: a timeout of 0 lets its operation be submitted once.
     sendCancels(this);
     if (this.timers.size > 0) expire(this);
     this.starving.feed();
     this.queued = 0;
     this.silent = 0;
+  }
+
+  #settle(count: number): number {
     const out = this.#out;
-    const count = this.shim.kio_step(this.handle, out, BATCH_SIZE, wait);
     if (count < 0) {
       if (count === -EAGAIN || count === -EBUSY || count === -ENOMEM) {
         return -1;
@@ -413,19 +426,7 @@ export class Ring implements Core {
     if (this.#chain !== null) this.endChain();
     this.closing = true;
     this.shim.kio_loop_forget(this.handle);
-    for (const entry of this.table.live()) cancel(this, entry);
-    const startMs = this.shim.kio_now_ms();
-    while (this.pending > 0) {
-      const count = this.step(true);
-      // A link of a chain may have started since. The kernel walks all pending
-      // requests for this, so it is asked only when nothing came.
-      if (count <= 0 && this.pending > 0) {
-        this.shim.kio_cancel_all(this.handle);
-        if (this.shim.kio_now_ms() - startMs > RESET_MS) {
-          this.shim.kio_zero_copy_reset(this.handle);
-        }
-      }
-    }
+    drainNow(this);
     this.#destroy();
   }
 
@@ -433,10 +434,7 @@ export class Ring implements Core {
   async close(): Promise<void> {
     if (this.closing) return;
     this.closing = true;
-    const reset = () => this.shim.kio_zero_copy_reset(this.handle);
-    const timer = this.pending > 0 ? setTimeout(reset, RESET_MS) : undefined;
-    await this.cancelAll();
-    clearTimeout(timer);
+    await drain(this);
     if (!this.closed) this.#destroy();
   }
 

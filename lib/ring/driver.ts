@@ -11,6 +11,7 @@
  */
 import type { Shim } from "../../ffi/load.ts";
 import { removeIdleListeners } from "./abort.ts";
+import type { Host } from "./host.ts";
 import type { Tally } from "./stats.ts";
 import { isFirstWaker, openWaker, type Waker } from "./waker.ts";
 
@@ -34,7 +35,7 @@ const FIRST_TURN_MS = 10;
 /** Steps between two looks at the clock, which costs 1 % of a short step. */
 const STEPS_PER_CLOCK = 8;
 
-/** A bounded wait lasts this long at most: 1.5 times WAIT_NS of the shim. It
+/** A bounded wait lasts this long at most: 1.5 times WAIT_MS of the shim. It
  * costs a fraction of a wake-up through the loop. */
 export const BOUNDED_WAIT_MS = 3;
 
@@ -50,6 +51,19 @@ const RUNS_MAX = 64;
  * QUICK_MS after the thread was left to Deno. */
 const QUICK_WAKES_MIN = 2;
 const QUICK_MS = 0.5;
+
+/** An exclusive context leaves the thread to Deno after this time, though
+ * nothing tells that Deno has something to do. It waits in the kernel if
+ * completions come more often than that. */
+export const EXCLUSIVE_MS = 40;
+
+/** Passes through Deno's loop before an exclusive wait. The last ones deal with
+ * what the first ones have woken. */
+const PASSES = 1;
+const FIRST_PASSES = 4;
+
+/** As often the number of steps before an exclusive wait is looked at anew. */
+const WAITS_PER_LOOK = 8;
 
 /** Time until the next try when the kernel has no memory for a submission. */
 const SUBMIT_RETRY_MS = 1;
@@ -67,6 +81,8 @@ export interface Driven {
   readonly handle: Deno.PointerObject;
   readonly tally: Tally;
   readonly closed: boolean;
+  /** Tells of Deno's work, in an exclusive context; null in others. */
+  readonly host: Host | null;
   /** Operations that are not complete. */
   readonly pending: number;
   /** Those among them that do not keep the process alive. */
@@ -89,6 +105,10 @@ export interface Driven {
    * Returns how many completions there were, below 0 if nothing could be
    * submitted. */
   step(wait: boolean): number;
+  /** The same with an exclusive wait, until a time of the clock. */
+  stepUntil(timeMs: number): number;
+  /** The time after the last exclusive wait. */
+  readonly waitedMs: Float64Array;
 }
 
 const Drive = {
@@ -97,6 +117,8 @@ const Drive = {
   /** It comes back by itself, through Deno's event loop. */
   YIELDED: 1,
   RUNNING: 2,
+  /** An exclusive wait begins in one of the next passes of Deno's loop. */
+  PASSING: 3,
 } as const;
 type DriveState = typeof Drive[keyof typeof Drive];
 
@@ -121,6 +143,19 @@ export class Driver {
   /** Runs since the eventfd woke it, and the time of that. */
   #runs = 0;
   #wokenMs = 0;
+  /** Waits have brought completions since the last wake-up. */
+  #isActive = false;
+  /** The last of the waits before the thread was left to Deno had none. */
+  #isIdle = false;
+  /** Nothing has come to the fds of Deno's loop since the ring watches it. */
+  #isWatching = false;
+  /** Passes until the wait. */
+  #passes = 0;
+  /** Steps after which an exclusive wait begins: as many had completions the
+   * last time, before one had none. */
+  #stepsToWait = 0;
+  #waits = 0;
+  readonly #onPass = () => this.#pass();
 
   constructor(ring: Driven) {
     this.#ring = ring;
@@ -158,19 +193,24 @@ export class Driver {
 
   /** Wakes up from Deno's event loop; may be spurious. */
   #onWake(): void {
-    if (this.#state === Drive.RUNNING || this.#ring.closed) return;
+    const { host, closed, tally } = this.#ring;
+    if (this.#state >= Drive.RUNNING || closed) return;
     const nowMs = this.#look();
-    this.#ring.tally.wakeUps++;
+    tally.wakeUps++;
     this.#runs = 0;
     this.#wokenMs = nowMs;
     const awayMs = nowMs - this.#leftMs;
     if (this.#state === Drive.PARKED) {
-      this.#quickWakes = awayMs < QUICK_MS ? this.#quickWakes + 1 : 0;
+      const quickMs = host === null ? QUICK_MS : EXCLUSIVE_MS;
+      const isQuick = awayMs < quickMs && !this.#isIdle;
+      this.#quickWakes = isQuick ? this.#quickWakes + 1 : 0;
+      this.#isIdle = false;
       this.#turnMs = TURN_MS_MIN;
     } else {
       this.#turnMs = Math.min(Math.max(awayMs, TURN_MS_MIN), TURN_MS_MAX);
     }
-    void this.#run(false);
+    this.#isActive = false;
+    void this.#run(false, true);
   }
 
   /** Runs again after a refused submission. It begins with a tick: the first
@@ -182,19 +222,31 @@ export class Driver {
     }
   }
 
-  /** Runs until there is nothing to do at once. */
-  async #run(tick: boolean): Promise<void> {
+  /** Runs until there is nothing to do at once. `isFresh`: `nowMs` is the time
+   * at which this turn begins. */
+  async #run(tick: boolean, isFresh = false): Promise<void> {
     const ring = this.#ring;
     this.#state = Drive.RUNNING;
-    let steps = 0;
+    let steps = isFresh ? 1 : 0;
+    // Those with completions, behind an exclusive wait that had some.
+    let fruitful = 0;
+    const isWaited = tick && this.#isWatching;
+    const looks = this.#waits++ % WAITS_PER_LOOK === 0;
     // An overdue turn has ended before it begins.
-    let endMs = this.#isOverdue ? this.nowMs : 0;
-    let lookMs = endMs;
+    let endMs = isFresh
+      ? this.nowMs + TURN_MS_MAX
+      : this.#isOverdue
+      ? this.nowMs
+      : 0;
+    let lookMs = isFresh ? this.nowMs + this.#turnMs : endMs;
     for (;;) {
       if (tick) {
         let ticks = TICKS_MAX;
         do await TICK; while (ring.queued < this.#expected && --ticks > 0);
         if (ring.closed) return;
+        // What is queued goes into the kernel with the wait.
+        const isDone = isWaited && !looks && fruitful >= this.#stepsToWait;
+        if (isDone && this.#goPassing()) return;
       }
       tick = true;
       let waits = this.#mayWait();
@@ -209,12 +261,14 @@ export class Driver {
       if (ring.closed) return;
       if (settled < 0) {
         // The kernel is out of memory: the queue stays as it is.
-        this.#state = Drive.YIELDED;
-        setTimeout(() => this.#retry(), SUBMIT_RETRY_MS);
+        this.#retryLater();
         return;
       }
       this.#expected = settled - ring.silent;
-      if (settled === 0) {
+      if (settled > 0) fruitful++;
+      else {
+        if (isWaited) this.#stepsToWait = fruitful;
+        if (this.#goPassing()) return;
         this.#quickWakes = Math.min(this.#quickWakes, QUICK_WAKES_MIN - 1);
         const isShort = waits && this.#isFirst &&
           (endMs === 0 || this.nowMs < endMs);
@@ -235,6 +289,11 @@ export class Driver {
     }
   }
 
+  #retryLater(): void {
+    this.#state = Drive.YIELDED;
+    setTimeout(() => this.#retry(), SUBMIT_RETRY_MS);
+  }
+
   /** Tells whether Deno's event loop has something to do. */
   #loopIsReady(): boolean {
     return this.#ring.shim.kio_loop_is_ready(this.#ring.handle);
@@ -242,7 +301,8 @@ export class Driver {
 
   /** Decides whether the next step may wait in the kernel. */
   #mayWait(): boolean {
-    const isWorthIt = this.#quickWakes >= QUICK_WAKES_MIN || this.#isFirst;
+    const isWorthIt = this.#isFirst ||
+      this.#quickWakes >= QUICK_WAKES_MIN && this.#ring.host === null;
     if (!isWorthIt || this.#ring.pending === 0) return false;
     const nowMs = this.#look();
     const { nextDeadlineMs } = this.#ring;
@@ -252,6 +312,70 @@ export class Driver {
   /** Tells whether parking would open the first waker. */
   get #isFirst(): boolean {
     return this.#waker === null && isFirstWaker;
+  }
+
+  /**
+   * Goes through Deno's loop before an exclusive wait, if that is worth it.
+   * Deno takes events from its fds, and deals with them later. So the ring first
+   * polls the loop; then some passes deal with all that was taken before. If
+   * the poll has seen nothing meanwhile, nothing of Deno's is left.
+   */
+  #goPassing(): boolean {
+    const { host, shim, handle, pending, keepAlive, listens } = this.#ring;
+    if (host === null || this.#quickWakes < QUICK_WAKES_MIN) return false;
+    if (pending === 0 && !keepAlive && !listens) return false;
+    this.#passes = PASSES;
+    if (!this.#isWatching) {
+      this.#isWatching = shim.kio_loop_watch(handle);
+      if (!this.#isWatching) return false;
+      this.#passes = FIRST_PASSES;
+    }
+    if (!host.soon(this.#onPass)) return false;
+    this.#state = Drive.PASSING;
+    return true;
+  }
+
+  /** Runs in a pass of Deno's loop, where no microtask is left: counts it, or
+   * waits in the kernel. */
+  #pass(): void {
+    const ring = this.#ring;
+    if (this.#state !== Drive.PASSING || ring.closed) return;
+    const host = ring.host!;
+    if (--this.#passes > 0 && host.soon(this.#onPass)) return;
+    const turnEndMs = this.#wokenMs + EXCLUSIVE_MS;
+    const timerMs = host.nextTimerMs() || Infinity;
+    const deadlineMs = Math.ceil(ring.nextDeadlineMs) || Infinity;
+    const endMs = Math.min(turnEndMs, timerMs, deadlineMs);
+    if (this.#passes > 0 || host.hasWork()) this.#quickWakes = 0;
+    else if (this.#waitUntil(endMs)) return;
+    else if (this.nowMs < endMs) this.#quickWakes = 0;
+    else if (endMs === timerMs) this.#quickWakes = QUICK_WAKES_MIN - 1;
+    else if (endMs === turnEndMs) {
+      // Deno has timers of its own, which it looks at only when it polls.
+      if (this.#isActive) return this.#yield();
+      this.#isIdle = true;
+      this.#quickWakes = 0;
+    }
+    void this.#run(false, true);
+  }
+
+  /** Waits in the kernel. Returns false if no completion has come. */
+  #waitUntil(endMs: number): boolean {
+    const ring = this.#ring;
+    this.#rest();
+    ring.tally.exclusiveWaits++;
+    const settled = ring.stepUntil(endMs);
+    if (ring.closed) return true;
+    this.nowMs = ring.waitedMs[0]!;
+    if (settled === 0) return false;
+    if (settled < 0) {
+      this.#retryLater();
+      return true;
+    }
+    this.#isActive = true;
+    this.#expected = settled - ring.silent;
+    void this.#run(true, true);
+    return true;
   }
 
   /** Leaves the thread to Deno until a completion or a deadline. Returns false
@@ -277,10 +401,16 @@ export class Driver {
     this.#ring.shim.kio_wake_self(this.#ring.handle);
   }
 
-  #leave(state: DriveState, keepAlive: boolean): void {
-    this.#state = state;
+  /** Does what is left for the time in which the thread rests. */
+  #rest(): void {
     removeIdleListeners();
     this.#ring.onLeave?.();
+  }
+
+  #leave(state: DriveState, keepAlive: boolean): void {
+    this.#state = state;
+    this.#isWatching = false;
+    this.#rest();
     this.#leftMs = this.#ring.shim.kio_now_ms();
     const { handle, listens, pending } = this.#ring;
     // No waker if nothing can come that a handler or a promise waits for.

@@ -18,6 +18,7 @@ export interface RingOptions {
   kernelWorkersMax: number;
   operationsMax: number;
   trace: boolean;
+  exclusive: boolean;
   /** 1 in the places of the opcodes that may be used; null for all. */
   allowed: Uint8Array<ArrayBuffer> | null;
   switchedOff: ReadonlySet<Feature>;

@@ -45,6 +45,9 @@ export interface ContextStats {
   /** How long operations took, by the names of their functions, with the option
    * `histograms`; else empty. Streams are in none. */
   latencies: Record<string, Latencies>;
+  /** Waits in the kernel instead of Deno's event loop, with the option
+   * `exclusive`. 0 if this Deno does not tell all that they take. */
+  exclusiveWaits: number;
 }
 
 /** A pending operation, as `inspect()` lists it. */
@@ -106,6 +109,7 @@ export class Tally {
   timeouts = 0;
   cancels = 0;
   wakeUps = 0;
+  exclusiveWaits = 0;
   readonly #errors = new Map<number, number>();
 
   addError(errno: number): void {
@@ -126,7 +130,8 @@ export class Tally {
       completions = 0,
       overflows = 0,
     ] = shim;
-    const { completed, pendingMax, timeouts, cancels, wakeUps } = this;
+    const { completed, pendingMax, timeouts, cancels } = this;
+    const { wakeUps, exclusiveWaits } = this;
     return {
       started: completed + pending,
       completed,
@@ -149,6 +154,7 @@ export class Tally {
       overflows,
       wakeUps,
       latencies,
+      exclusiveWaits,
     };
   }
 }

@@ -176,12 +176,12 @@ class WorkerSide<T> {
 
   async run(main: (worker: PoolWorker<T>) => Task<void>): Promise<void> {
     const setup = await this.#setup.promise;
-    const { index, workers, entries, data } = setup;
+    const { index, workers, entries, exclusive, data } = setup;
     const shim = loadShim();
     const alive = shim.kio_life_begin(setup.lifeFd);
     if (alive < 0) throw exceptionOf(errorOf(-alive), "join a pool");
     const cpu = setup.cpuAffinity ? setAffinity(index) : undefined;
-    await using ctx = new IoContext({ entries });
+    await using ctx = new IoContext({ entries, exclusive });
     this.#ctx = ctx;
     const shared = new SharedCounters(setup.counters, setup.memory);
     const ring = ringOf(ctx, JOIN_POOL);

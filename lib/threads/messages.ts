@@ -11,6 +11,7 @@ export interface Setup {
   index: number;
   workers: number;
   entries: number;
+  exclusive: boolean;
   cpuAffinity: boolean;
   data: unknown;
   /** Write end of the pipe that tells of the worker's end. */

@@ -61,6 +61,7 @@ export interface PoolPlan {
   url: string;
   workers: number;
   entries: number;
+  exclusive: boolean;
   cpuAffinity: boolean;
   data: unknown;
   counters: readonly string[];
@@ -172,13 +173,14 @@ export class RunningWorker {
   }
 
   #setUp(): void {
-    const { entries, cpuAffinity, data, counters, workers } = this.#plan;
+    const { entries, exclusive, cpuAffinity, data, counters, workers } = this
+      .#plan;
     this.#tell({
       kio: "setup",
       index: this.#index,
       lifeFd: this.#lifeFd,
       memory: this.#shared.memory,
-      ...{ workers, entries, cpuAffinity, data, counters },
+      ...{ workers, entries, exclusive, cpuAffinity, data, counters },
     });
   }
 

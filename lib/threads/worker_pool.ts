@@ -5,6 +5,7 @@
  */
 import {
   checkArray,
+  checkBoolean,
   checkDelay,
   checkFunction,
   checkInteger,
@@ -48,6 +49,9 @@ export interface WorkerPoolOptions<T> {
   /** `entries` of each worker's context.
    * @default {256} */
   entries?: number | undefined;
+  /** `exclusive` of each worker's context.
+   * @default {false} */
+  exclusive?: boolean | undefined;
   /** Keeps each worker on a CPU of its own (sched_setaffinity(2)): worker i on
    * the i-th of those that the process may use, round and round.
    * @default {false} */
@@ -308,6 +312,7 @@ function planOf<T>(
   const {
     workers = navigator.hardwareConcurrency,
     entries = 256,
+    exclusive = false,
     cpuAffinity = false,
     data,
     counters = [],
@@ -317,6 +322,7 @@ function planOf<T>(
   } = options;
   checkInteger(workers, WORKERS_MAX, "workers", VERB, 1);
   checkEntries(entries, VERB);
+  checkBoolean(exclusive, "exclusive", VERB);
   checkArray(counters, "names", VERB);
   checkFunction(onError, "onError", VERB);
   checkDelay(readyTimeoutMs, "readyTimeoutMs", VERB);
@@ -325,7 +331,8 @@ function planOf<T>(
     // Copied now, not when a worker asks for it.
     data: structuredClone(data),
     counters: counters.map(String),
-    ...{ workers, entries, cpuAffinity, restart, onError, readyTimeoutMs },
+    ...{ workers, entries, exclusive, cpuAffinity, restart },
+    ...{ onError, readyTimeoutMs },
   };
 }
 

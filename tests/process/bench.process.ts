@@ -19,7 +19,10 @@ import {
 import type { Suite } from "../../bench/suite.ts";
 import { temporaryFolder } from "./support.ts";
 
-const METRICS = ["reqPerS", "cpuUs", "opsPerS", "p50Us", "p99Us", "p99.9Us"];
+const METRICS = [
+  ...["reqPerS", "cpuUs", "opsPerS", "perS"],
+  ...["p50Us", "p99Us", "p99.9Us"],
+];
 
 function peer(name: string, value: number): PeerRecord {
   const figure = { median: value, min: value, max: value, ratio: value / 200 };
@@ -75,6 +78,10 @@ const RECORDS = new Map([
     caseOf("many", { connections: 64, bytes: 64 }),
   ]),
   recordOf("file", [1, 8, 32].map((depth) => caseOf(`${depth}`, { depth }))),
+  recordOf("wake", [
+    caseOf("now and then", { pauseUs: 3000 }),
+    caseOf("as in older records"),
+  ]),
 ].map((record) => [record.benchmark, record]));
 
 /** Checks that each element is closed, in order, with nothing else in between.
@@ -99,6 +106,7 @@ Deno.test("drawCharts() makes valid SVG that names who was measured", async () =
     "connections.svg",
     "depths.svg",
     "latencies.svg",
+    "loads.svg",
   ]);
   for (const { text } of files) {
     assertWellFormed(text);

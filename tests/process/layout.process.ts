@@ -126,7 +126,7 @@ const TWINS: Readonly<Record<string, string | readonly string[]>> = {
   // The shim.
   ABI: "KIO_ABI",
   ADDRESSES_MAX: "ADDRESSES_MAX",
-  BOUNDED_WAIT_MS: "WAIT_NS * 3 / 2 / 1000000",
+  BOUNDED_WAIT_MS: "WAIT_MS * 3 / 2",
   FOLDER_BATCH_SIZE: "FOLDER_BATCH_SIZE",
   FOLDER_FOLLOW: "FOLDER_FOLLOW",
   FOLDER_NOFOLLOW: "FOLDER_NOFOLLOW",

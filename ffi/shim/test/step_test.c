@@ -63,7 +63,7 @@ TEST(step_waits_for_a_while)
 		double start_ms = kio_now_ms();
 
 		CHECK(kio_step(k, out, 1, true) == 0);
-		CHECK((kio_now_ms() - start_ms) * 1e6 >= WAIT_NS / 2);
+		CHECK(kio_now_ms() - start_ms >= WAIT_MS / 2);
 	}
 	context_close(k);
 	guard_fire();
@@ -179,6 +179,98 @@ TEST(arm_ends_the_poll_of_the_loop)
 	CHECK(write(loop.pipe[1], "b", 1) == 1);
 	CHECK(!is_readable(k->event_fd));
 	loop_close(&loop);
+}
+
+/* Waits for 20 ms at most; gives the time that it took. */
+static double wait_20_ms(struct kio *k, int *count)
+{
+	double start_ms = kio_now_ms(), now_ms = 0;
+	int32_t out[4];
+
+	*count = kio_wait(k, out, 1, start_ms + 20, &now_ms);
+	CHECK(now_ms >= start_ms);
+	return now_ms - start_ms;
+}
+
+TEST(wait_ends_at_its_time)
+{
+	struct loop loop = loop_open();
+	int count;
+
+	CHECK(kio_loop_watch(loop.k));
+	for (int i = 0; i < 5; i++)
+		CHECK(wait_20_ms(loop.k, &count) >= 20 && count == 0);
+	CHECK(loop.k->loop_armed);
+	loop_close(&loop);
+}
+
+TEST(wait_is_shortened)
+{
+	struct loop loop = loop_open();
+	struct kio *k = loop.k;
+	double now_ms, start_ms = kio_now_ms();
+	int fds[2];
+	int32_t out[4];
+	char byte;
+
+	CHECK(kio_loop_watch(k));
+	CHECK(pipe2(fds, O_CLOEXEC) == 0);
+	CHECK(write(fds[1], "a", 1) == 1);
+	CHECK(kio_read(k, 1, fds[0], &byte, 1, 0) == 0);
+	CHECK(kio_wait(k, out, 1, start_ms + 30000, &now_ms) == 1);
+	/* The timeout that is left would come far too late. */
+	CHECK(k->wait_armed);
+	CHECK(kio_wait(k, out, 1, now_ms + 5, &now_ms) == 0);
+	CHECK(now_ms - start_ms < 15000);
+	/* And a bounded wait of a step, such as those of a close, is short. */
+	CHECK(kio_read(k, 1, fds[0], &byte, 1, 0) == 0);
+	CHECK(write(fds[1], "a", 1) == 1);
+	CHECK(kio_wait(k, out, 1, kio_now_ms() + 30000, &now_ms) == 1);
+	CHECK(kio_step(k, out, 1, true) == 0);
+	CHECK(kio_now_ms() - now_ms < 15000);
+	close(fds[0]);
+	close(fds[1]);
+	loop_close(&loop);
+}
+
+TEST(wait_ends_when_the_loop_has_something)
+{
+	struct loop loop = loop_open();
+	struct kio *k = loop.k;
+	struct epoll_event event;
+	double now_ms;
+	int32_t out[4];
+	int count;
+
+	CHECK(kio_loop_watch(k));
+	CHECK(write(loop.pipe[1], "a", 1) == 1);
+	CHECK(kio_wait(k, out, 1, kio_now_ms() + 30000, &now_ms) == 0);
+	CHECK(!k->loop_armed);
+	CHECK(wait_20_ms(k, &count) < 20 && count == 0);
+	loop_close(&loop);
+
+	/* The loop takes its event before the wait, and has not dealt with it. */
+	loop = loop_open();
+	k = loop.k;
+	CHECK(kio_loop_watch(k));
+	CHECK(write(loop.pipe[1], "a", 1) == 1);
+	CHECK(epoll_wait(loop.fd, &event, 1, 0) == 1);
+	CHECK(read(loop.pipe[0], out, 1) == 1);
+	CHECK(!kio_loop_is_ready(k));
+	CHECK(kio_wait(k, out, 1, kio_now_ms() + 30000, &now_ms) == 0);
+	CHECK(!k->loop_armed);
+	loop_close(&loop);
+}
+
+TEST(wait_without_a_watch_does_not_sleep)
+{
+	struct kio *k = context_open(8);
+	int count;
+
+	CHECK(!kio_loop_watch(k));
+	CHECK(wait_20_ms(k, &count) < 20 && count == 0);
+	context_close(k);
+	guard_fire();
 }
 
 TEST(step_fills_no_more_than_its_capacity)

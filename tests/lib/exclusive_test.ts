@@ -1,0 +1,149 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import {
+  asyncRecv,
+  asyncSend,
+  asyncSleep,
+  IoContext,
+  Socket,
+  unwrap,
+  wake,
+} from "@kio/kio";
+import { assertCode, kioTest, turn, within } from "../support.ts";
+
+/** Sends a byte to a context that sleeps, again and again: it waits in the
+ * kernel from the third on. */
+async function traffic(ctx: IoContext, times: number): Promise<void> {
+  const [left, right] = unwrap(Socket.pair());
+  const byte = new Uint8Array(1);
+  for (let i = 0; i < times; i++) {
+    const received = asyncRecv(ctx, right, byte);
+    const sent = asyncSleep(ctx, 2).then(() => asyncSend(ctx, left, byte));
+    unwrap(await received);
+    unwrap(await sent);
+  }
+  await Promise.all([left.close(), right.close()]);
+}
+
+kioTest("IoContext refuses `exclusive` that is no boolean", () => {
+  assertThrows(
+    () => new IoContext({ exclusive: 1 as unknown as boolean }),
+    TypeError,
+    "Cannot open an IoContext: exclusive must be a boolean, got number",
+  );
+});
+
+kioTest("exclusive contexts wait in the kernel, others do not", async (ctx) => {
+  using exclusive = new IoContext({ exclusive: true });
+  await traffic(exclusive, 20);
+  assert(exclusive.stats().exclusiveWaits >= 10);
+  await traffic(ctx, 20);
+  assertEquals(ctx.stats().exclusiveWaits, 0);
+});
+
+kioTest("exclusive waits end at the deadlines of operations", async () => {
+  using ctx = new IoContext({ exclusive: true });
+  const [left, right] = unwrap(Socket.pair());
+  await traffic(ctx, 10);
+  const { exclusiveWaits } = ctx.stats();
+  for (let i = 0; i < 60; i++) {
+    const received = asyncRecv(ctx, right, new Uint8Array(1)).withTimeout(3);
+    assertCode(await received, "ETIMEDOUT");
+  }
+  // A wait that went on would be the last for some time.
+  const waits = ctx.stats().exclusiveWaits - exclusiveWaits;
+  assert(waits >= 60, `${waits} waits`);
+  await Promise.all([left.close(), right.close()]);
+});
+
+kioTest(
+  "exclusive waits do not begin behind an operation of Deno's",
+  async () => {
+    using ctx = new IoContext({ exclusive: true });
+    const data = new Uint8Array(1 << 16);
+    await traffic(ctx, 10);
+    await crypto.subtle.digest("SHA-256", data);
+    const { exclusiveWaits } = ctx.stats();
+    const [left, right] = unwrap(Socket.pair());
+    const byte = new Uint8Array(1);
+    for (let i = 0; i < 20; i++) {
+      const received = asyncRecv(ctx, right, byte);
+      const sent = asyncSleep(ctx, 2).then(() => asyncSend(ctx, left, byte));
+      unwrap(await received);
+      unwrap(await sent);
+      await crypto.subtle.digest("SHA-256", data);
+    }
+    const waits = ctx.stats().exclusiveWaits - exclusiveWaits;
+    assert(waits < 15, `${waits} waits`);
+    await Promise.all([left.close(), right.close()]);
+  },
+);
+
+kioTest("exclusive waits end with a message of another thread", async () => {
+  using ctx = new IoContext({ exclusive: true });
+  let messages = 0;
+  ctx.onMessage = () => messages++;
+  const running = ctx.run();
+  await traffic(ctx, 10);
+  for (let i = 1; i <= 20; i++) {
+    unwrap(wake(ctx.ringFd, 7, i));
+    await traffic(ctx, 1);
+  }
+  assertEquals(messages, 20);
+  ctx.stop();
+  await within(10_000, running, "run()");
+});
+
+kioTest("exclusive contexts that only listen wait for messages", async () => {
+  using ctx = new IoContext({ exclusive: true });
+  let messages = 0;
+  ctx.onMessage = () => messages++;
+  for (let i = 1; i <= 20; i++) {
+    unwrap(wake(ctx.ringFd, 7, i));
+    await turn(2);
+  }
+  assertEquals(messages, 20);
+  assert(ctx.stats().exclusiveWaits > 2, `${ctx.stats().exclusiveWaits} waits`);
+});
+
+kioTest("two exclusive contexts of a thread both go on", async () => {
+  using one = new IoContext({ exclusive: true });
+  using other = new IoContext({ exclusive: true });
+  await Promise.all([traffic(one, 50), traffic(other, 50)]);
+});
+
+kioTest(
+  "an exclusive context is closed while it is about to wait",
+  async () => {
+    for (let i = 0; i < 20; i++) {
+      const ctx = new IoContext({ exclusive: true });
+      const [left, right] = unwrap(Socket.pair());
+      await traffic(ctx, 4);
+      const received = asyncRecv(ctx, right, new Uint8Array(1));
+      // Between the passes of Deno's loop, and after.
+      for (let passes = 0; passes < i % 7; passes++) {
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      if (i % 2 === 0) ctx[Symbol.dispose]();
+      else await ctx[Symbol.asyncDispose]();
+      assertCode(await received, "ECANCELED");
+      left[Symbol.dispose]();
+      right[Symbol.dispose]();
+    }
+  },
+);
+
+kioTest("exclusive contexts do without a clock that is replaced", async () => {
+  using ctx = new IoContext({ exclusive: true });
+  await traffic(ctx, 10);
+  const { setImmediate: original } = globalThis;
+  // As a test does that has a clock of its own: it never calls back.
+  globalThis.setImmediate = (() => ({})) as unknown as typeof setImmediate;
+  try {
+    const { exclusiveWaits } = ctx.stats();
+    await within(10_000, traffic(ctx, 20), "the messages");
+    assertEquals(ctx.stats().exclusiveWaits, exclusiveWaits);
+  } finally {
+    globalThis.setImmediate = original;
+  }
+  await turn();
+});
