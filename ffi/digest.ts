@@ -1,6 +1,6 @@
 /** The sha256 of the C sources and of how they are compiled, at the last
  * release: `deno task digest` writes it. */
 export const DIGEST =
-  "e316eb675685ec03a8ccb8f16bb35d459207f01a7da386de4e578760d57bffc6";
+  "59a7300b00dd3955884647ed19c03d1f7b63918d6eadcf491fd47fd99bd887db";
 /** The version of that release. */
 export const VERSION = "0.1.0";

@@ -62,14 +62,17 @@ TEST(relay_keeps_in_the_pipe_what_finds_no_room)
 
 	while (write(j.out[0], bytes, sizeof(bytes)) > 0)
 		;
-	CHECK(write(j.in[0], bytes, 1000) == 1000);
-	CHECK(joint_relay(&j) == POLLOUT && j.counts[0] == 1000);
+	/* before Linux 6.5 a unix socket takes some more from a pipe */
+	do {
+		CHECK(write(j.in[0], bytes, 1000) == 1000);
+	} while (joint_relay(&j) == POLLIN);
+	held = j.counts[0];
+	CHECK(held > 0 && held <= 1000);
 	/* it takes no more as long as the pipe holds bytes */
 	CHECK(write(j.in[0], bytes, 500) == 500);
-	CHECK(joint_relay(&j) == POLLOUT && j.counts[0] == 1000);
+	CHECK(joint_relay(&j) == POLLOUT && j.counts[0] == held);
 	while (read(j.out[1], bytes, sizeof(bytes)) > 0)
 		;
-	held = j.counts[0];
 	CHECK(joint_relay(&j) == POLLIN && j.counts[1] == held);
 	CHECK(joint_relay(&j) == POLLIN && j.counts[1] == 500);
 	joint_close(&j);
