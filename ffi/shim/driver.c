@@ -112,7 +112,7 @@ uint32_t harvest(struct kio *k, int32_t *out, uint32_t capacity)
 	uint32_t count = 0;
 
 	for (; head != tail && count < capacity; head++) {
-		struct io_uring_cqe *cqe = &cq->cqes[head & *cq->kring_mask];
+		struct io_uring_cqe *cqe = &cq->cqes[head & cq->ring_mask];
 
 		if (cqe->flags & IORING_CQE_F_MORE)
 			note_burst(k, cqe->user_data);
