@@ -28,6 +28,7 @@ import syscalls from "./shim/syscalls.c" with { type: "text" };
 import faultPlan from "./shim/test/fault_plan.c" with { type: "text" };
 import faultPlanHeader from "./shim/test/fault_plan.h" with { type: "text" };
 import faults from "./shim/test/faults.c" with { type: "text" };
+import trial from "./shim/trial.c" with { type: "text" };
 import waiters from "./shim/waiters.c" with { type: "text" };
 import waitersHeader from "./shim/waiters.h" with { type: "text" };
 import zeroCopy from "./shim/zero_copy.c" with { type: "text" };
@@ -62,6 +63,7 @@ export const SOURCES: Readonly<Record<string, string>> = {
   "test/fault_plan.c": faultPlan,
   "test/fault_plan.h": faultPlanHeader,
   "test/faults.c": faults,
+  "trial.c": trial,
   "waiters.c": waiters,
   "waiters.h": waitersHeader,
   "zero_copy.c": zeroCopy,

@@ -2402,4 +2402,11 @@ export const MUTANTS: readonly Mutant[] = [
       "\tfor (; sq->sqe_head != sq->sqe_tail - keep; sq->sqe_head++)\n\t\tsq->array[sq->sqe_head & sq->ring_mask] =\n\t\t\tsq->sqe_head & sq->ring_mask;\n",
     tests: ["C step_needs_no_array_of_the_queue"],
   },
+  {
+    rule: "a ring whose eventfd is late is not used",
+    file: "ffi/shim/context.c",
+    from: "\t\t    !wakes_at_once(setup_flags[i])) {\n",
+    to: "\t\t    !wakes_at_once(setup_flags[i]) && !k) {\n",
+    tests: ["C open_does_without_an_eventfd_that_is_late"],
+  },
 ];

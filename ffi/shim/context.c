@@ -77,6 +77,11 @@ static int ring_init(struct kio *k, uint32_t entries, uint32_t cq_entries,
 		};
 
 		ret = seam_ring_init(entries, &k->ring, &params);
+		if (!ret && params.flags & IORING_SETUP_DEFER_TASKRUN &&
+		    !wakes_at_once(setup_flags[i])) {
+			io_uring_queue_exit(&k->ring);
+			ret = -EINVAL;
+		}
 		if (!ret && params.features & KIO_FEAT_NO_IOWAIT)
 			k->enter_flags |= KIO_ENTER_NO_IOWAIT;
 	}

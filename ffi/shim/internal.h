@@ -362,6 +362,10 @@ extern uint32_t lookup_threads;
 /* Under jobs_lock. */
 extern uint32_t folder_threads;
 
+/* ---- trial.c ----------------------------------------------------------- */
+
+bool wakes_at_once(uint32_t flags);
+
 /* ---- context.c, isolate.c ---------------------------------------------- */
 
 /*

@@ -131,6 +131,7 @@ int seam_register_message(struct io_uring_sqe *message);
 int seam_command(int result);
 int seam_register_buffers(struct io_uring *ring, struct io_uring_buf_reg *reg);
 bool seam_receives_many(void);
+bool seam_wakes(void);
 #else
 /* The number of an operation, or one that no kernel has. */
 static inline uint8_t seam_opcode(uint8_t opcode)
@@ -181,6 +182,12 @@ static inline int seam_register_buffers(struct io_uring *ring,
 
 /* The trial of multishot receives may fail. */
 static inline bool seam_receives_many(void)
+{
+	return true;
+}
+
+/* So may that of an eventfd. */
+static inline bool seam_wakes(void)
 {
 	return true;
 }

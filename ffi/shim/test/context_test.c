@@ -73,11 +73,14 @@ static void check_open_uses(const char *masks, uint32_t setup_flags,
 
 TEST(open_does_without_what_the_kernel_lacks)
 {
+	static const uint32_t deferred = IORING_SETUP_SINGLE_ISSUER |
+					 IORING_SETUP_DEFER_TASKRUN;
+
 	memset(mask_hides, 0, sizeof(mask_hides));
 	/* each hides what it says besides what was hidden before */
 	check_open_uses("NO_IOWAIT",
-			IORING_SETUP_SINGLE_ISSUER |
-				IORING_SETUP_DEFER_TASKRUN |
+			(wakes_at_once(deferred) ? deferred :
+						   IORING_SETUP_COOP_TASKRUN) |
 				IORING_SETUP_TASKRUN_FLAG |
 				IORING_SETUP_SUBMIT_ALL,
 			IORING_ENTER_REGISTERED_RING);
@@ -87,6 +90,16 @@ TEST(open_does_without_what_the_kernel_lacks)
 			IORING_ENTER_REGISTERED_RING);
 	check_open_uses("SUBMIT_ALL", 0, IORING_ENTER_REGISTERED_RING);
 	check_open_uses("REGISTERED_RING,IOWQ_MAX_WORKERS", 0, 0);
+	guard_fire();
+}
+
+TEST(open_does_without_an_eventfd_that_is_late)
+{
+	memset(mask_hides, 0, sizeof(mask_hides));
+	check_open_uses("NO_IOWAIT,WAKES",
+			IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+				IORING_SETUP_SUBMIT_ALL,
+			IORING_ENTER_REGISTERED_RING);
 	guard_fire();
 }
 

@@ -149,3 +149,8 @@ bool seam_receives_many(void)
 {
 	return !masked(MASK_RECV_MULTISHOT);
 }
+
+bool seam_wakes(void)
+{
+	return !masked(MASK_WAKES);
+}

@@ -1,0 +1,14 @@
+/** Prints what kio does without on the kernel that runs. */
+import { IoContext } from "../../mod.ts";
+
+/** Never operations of a ring. */
+const ALWAYS = ["asyncPipe", "asyncReadlink"];
+
+const { features, operations } = IoContext.probe();
+const names = [
+  ...Object.entries(features).filter(([, has]) => !has),
+  ...Object.entries(operations).filter(([name, support]) =>
+    support !== "ring" && !ALWAYS.includes(name)
+  ),
+].map(([name]) => name);
+console.log(`kio: lacks ${names.join(", ") || "nothing"}`);
