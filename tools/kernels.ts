@@ -18,24 +18,14 @@ import { compileShim, compileTests, SHIM_FOLDER } from "../ffi/compile.ts";
 import { type Arch, Debian, type Suite, SUITES } from "./kernels/debian.ts";
 import { boot } from "./kernels/guest.ts";
 import { addProject, baseOf, liburingOf } from "./kernels/image.ts";
+import { judge, type Verdict } from "./kernels/judge.ts";
 import { run } from "./kernels/run.ts";
 import { SHORT_TESTS } from "./short_tests.ts";
-import { summariesIn } from "./summary.ts";
 
 const ROOT = decodeURIComponent(new URL("../", import.meta.url).pathname);
 const ARCHES: readonly Arch[] = ["x86_64", "aarch64"];
 /** A guest is stopped after that time. */
 const LIMIT_S = 3600;
-const COMPLAINTS = /BUG:|WARNING:|Oops|general protection fault|Kernel panic/;
-
-interface Result {
-  title: string;
-  kernel: string;
-  passed: string;
-  failed: number;
-  lacks: string;
-  tookS: number;
-}
 
 function cacheFolder(): string {
   const base = Deno.env.get("XDG_CACHE_HOME") ||
@@ -63,116 +53,93 @@ function makeDisk(path: string): void {
   run("/sbin/mkfs.ext4", ["-q", "-O", "^has_journal", path]);
 }
 
-/** What a guest has printed, as a row of the table. */
-function judge(title: string, printed: string, runs: number): Result {
-  const summaries = summariesIn(printed);
-  const complaints = printed.split("\n").filter((it) => COMPLAINTS.test(it));
-  // A run without a summary has ended early.
-  let failed = runs - summaries.length + complaints.length;
-  for (const summary of summaries) failed += summary.failed;
-  if (!/^kio: ended$/m.test(printed)) {
-    console.log(`${title} FAILED: it did not come to its end`);
-    failed++;
-  }
-  return {
-    title,
-    kernel: /^kio: (\S+) after/m.exec(printed)?.[1] ?? "none",
-    passed: summaries.map(({ passed }) => passed).join(" + "),
-    failed,
-    lacks: /^kio: lacks (.*)$/m.exec(printed)?.[1] ?? "",
-    tookS: 0,
-  };
+/** Fetches and transpiles what the tests import. */
+function fillDenoDir(denoDir: string): void {
+  const files = run("git", ["ls-files", "*_test.ts"], { cwd: ROOT });
+  const modules = [...files.trim().split("\n"), "tools/kernels/lacks.ts"];
+  run(Deno.execPath(), ["cache", "--quiet", "--frozen", ...modules], {
+    cwd: ROOT,
+    env: { DENO_DIR: denoDir },
+  });
 }
 
-class Kernels {
-  readonly #cache: string = cacheFolder();
-  readonly #debian: Debian = new Debian(`${this.#cache}/apt`);
-  readonly #files: readonly string[];
+/** What a guest runs, line by line. */
+function commandFor(files: readonly string[]): string {
+  return `deno run --cached-only --allow-ffi tools/kernels/lacks.ts
+ffi/build/shim_test 2>&1
+deno test --no-check --cached-only --allow-ffi ${files.join(" ")} 2>&1 | cat
+`;
+}
+/** The runs of tests among them. */
+const RUNS = 2;
 
-  constructor(files: readonly string[]) {
-    this.#files = files;
-  }
+const cache = cacheFolder();
+const denoDir = `${cache}/deno`;
+const debian = new Debian(`${cache}/apt`);
 
-  /** Fetches and transpiles what the tests import. */
-  #denoDir(): string {
-    const denoDir = `${this.#cache}/deno`;
-    const files = run("git", ["ls-files", "*_test.ts"], { cwd: ROOT });
-    const modules = [...files.trim().split("\n"), "tools/kernels/lacks.ts"];
-    run(Deno.execPath(), ["cache", "--quiet", "--frozen", ...modules], {
-      cwd: ROOT,
-      env: { DENO_DIR: denoDir },
-    });
-    return denoDir;
-  }
-
-  async check(suite: Suite, arch: Arch): Promise<Result> {
-    const startMs = performance.now();
-    const folder = Deno.makeTempDirSync();
-    try {
-      const base = baseOf(this.#debian, suite, arch, this.#cache);
-      const [built, archive] = [`${folder}/built`, `${folder}/archive`];
-      const disk = `${folder}/disk`;
-      Deno.mkdirSync(built);
-      compileFor(
-        arch,
-        liburingOf(this.#debian, suite, arch, this.#cache),
-        built,
-      );
-      Deno.copyFileSync(base.archive, archive);
-      const commands = [
-        "ffi/build/shim_test 2>&1",
-        `deno test --no-check --cached-only --allow-ffi ${
-          this.#files.join(" ")
-        } 2>&1 | cat`,
-      ];
-      addProject(archive, {
-        root: ROOT,
-        built,
-        denoDir: this.#denoDir(),
-        command: [
-          "deno run --cached-only --allow-ffi tools/kernels/lacks.ts",
-          ...commands,
-        ].join("\n"),
-      });
-      makeDisk(disk);
-      const title = `${suite} ${arch}`;
-      const preparedS = (performance.now() - startMs) / 1000;
-      console.log(
-        `== ${title}: Linux ${base.version}, made in ${preparedS.toFixed()} s`,
-      );
-      const printed = await boot({
-        arch,
-        kernel: base.kernel,
-        archive,
-        disk,
-        limitS: LIMIT_S,
-      });
-      const tookS = (performance.now() - startMs) / 1000;
-      return { ...judge(title, printed, commands.length), tookS };
-    } finally {
-      Deno.removeSync(folder, { recursive: true });
-    }
+/** Boots the kernel of a suite, and runs the tests in it. */
+async function check(
+  suite: Suite,
+  arch: Arch,
+  files: readonly string[],
+): Promise<Verdict> {
+  const startMs = performance.now();
+  const folder = Deno.makeTempDirSync();
+  const [built, archive, disk] = ["built", "archive", "disk"].map((name) =>
+    `${folder}/${name}`
+  ) as [string, string, string];
+  try {
+    const base = baseOf(debian, suite, arch, cache);
+    Deno.mkdirSync(built);
+    compileFor(arch, liburingOf(debian, suite, arch, cache), built);
+    Deno.copyFileSync(base.archive, archive);
+    const command = commandFor(files);
+    addProject(archive, { root: ROOT, built, denoDir, command });
+    makeDisk(disk);
+    const tookS = (performance.now() - startMs) / 1000;
+    console.log(`Linux ${base.version}, made in ${tookS.toFixed()} s`);
+    const { kernel } = base;
+    return judge(
+      await boot({ arch, kernel, archive, disk, limitS: LIMIT_S }),
+      RUNS,
+    );
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
   }
 }
 
-const args = Deno.args.filter((it) => it !== "--short");
-const isShort = args.length < Deno.args.length;
-const suites = SUITES.filter((it) => args.includes(it));
-const arches = ARCHES.filter((it) => args.includes(it));
-const files = args.filter((it) =>
-  ![...SUITES, ...ARCHES].includes(it as Suite | Arch)
-);
-const kernels = new Kernels(files.length > 0 || !isShort ? files : SHORT_TESTS);
-const results: Result[] = [];
-for (const arch of arches.length > 0 ? arches : ARCHES) {
-  const all = arch === "x86_64" || arches.length > 0 ? SUITES : ["trixie"];
-  for (const suite of suites.length > 0 ? suites : all as Suite[]) {
-    results.push(await kernels.check(suite, arch));
-  }
+/** The guests that the arguments choose. */
+function guestsOf(args: readonly string[]): [Suite, Arch][] {
+  const suites = SUITES.filter((it) => args.includes(it));
+  const arches = ARCHES.filter((it) => args.includes(it));
+  const isPlain = suites.length === 0 && arches.length === 0;
+  return (arches.length > 0 ? arches : ARCHES).flatMap((arch) => {
+    const usual = isPlain && arch === "aarch64" ? ["trixie"] as const : SUITES;
+    const chosen = suites.length > 0 ? suites : usual;
+    return chosen.map((suite): [Suite, Arch] => [suite, arch]);
+  });
 }
-console.log();
-for (const { title, kernel, passed, failed, lacks, tookS } of results) {
-  console.log(
-    `| ${title} | ${kernel} | ${passed} passed, ${failed} failed | ${lacks} | ${tookS.toFixed()} s |`,
+
+const words: readonly string[] = [...SUITES, ...ARCHES, "--short"];
+const files = Deno.args.filter((it) => !words.includes(it));
+const isShort = Deno.args.includes("--short") && files.length === 0;
+const rows: string[] = [];
+fillDenoDir(denoDir);
+for (const [suite, arch] of guestsOf(Deno.args)) {
+  console.log(`== ${suite}, ${arch}`);
+  const startMs = performance.now();
+  const { kernel, lacks, passed, failed, faults } = await check(
+    suite,
+    arch,
+    isShort ? SHORT_TESTS : files,
   );
+  const tookS = ((performance.now() - startMs) / 1000).toFixed();
+  for (const line of faults) console.log(`   ${line}`);
+  rows.push(
+    `${suite}, ${arch}, Linux ${kernel}: ${
+      passed.join(" + ") || 0
+    } passed, ${failed} failed, ${tookS} s; without ${lacks}`,
+  );
+  if (failed > 0) Deno.exitCode = 1;
 }
+console.log(`\n${rows.join("\n")}`);

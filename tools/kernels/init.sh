@@ -1,4 +1,6 @@
 #!/usr/bin/busybox sh
+# shellcheck shell=dash
+#
 # What a guest runs as its first program, see image.ts: makes a system of what its
 # archive has, and runs /command in it.
 /usr/bin/busybox --install -s /usr/bin
@@ -17,7 +19,7 @@ ip link set lo up
 echo 1 >/proc/sys/vm/overcommit_memory
 mount -t ext4 /dev/vda /tmp
 chmod 1777 /tmp
-echo "kio: $(uname -r) after $(cut -d ' ' -f 1 /proc/uptime) s"
+echo "kio: Linux $(uname -r) after $(cut -d " " -f 1 /proc/uptime) s"
 sh /command </dev/null
 dmesg | grep -E 'BUG:|WARNING:|Oops|general protection fault'
 echo "kio: ended"

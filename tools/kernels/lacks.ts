@@ -5,8 +5,9 @@ import { IoContext } from "../../mod.ts";
 const ALWAYS = ["asyncPipe", "asyncReadlink"];
 
 const { features, operations } = IoContext.probe();
+const { COOP_TASKRUN: _, ...wanted } = features;
 const names = [
-  ...Object.entries(features).filter(([, has]) => !has),
+  ...Object.entries(wanted).filter(([, has]) => !has),
   ...Object.entries(operations).filter(([name, support]) =>
     support !== "ring" && !ALWAYS.includes(name)
   ),
