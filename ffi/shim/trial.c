@@ -41,8 +41,8 @@ static bool try_ring(uint32_t flags, const int fds[2])
 /*
  * Tells whether a ring with these flags, DEFER_TASKRUN among them, is fit for a
  * thread that sleeps on its eventfd. Since the fix of CVE-2026-80920 the kernel
- * puts a signal off that comes from the wake-up of a socket or pipe: by some
- * milliseconds, and Linux 6.12.115 to 6.12.117 at least lose all but the first.
+ * puts a signal off that comes from the wake-up of a socket or pipe, and Linux
+ * 6.12.117, for one, loses all but the first.
  * It is tried until it has worked once; what was not seen to work is not used.
  */
 bool wakes_at_once(uint32_t flags)

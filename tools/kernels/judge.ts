@@ -30,7 +30,7 @@ export function judge(console: string, runs: number): Verdict {
     ...summaries.map(({ failed }) => failed),
   ];
   return {
-    kernel: /^kio: Linux (\S+)/m.exec(console)?.[1] ?? "none",
+    kernel: /kio: Linux (\S+)/.exec(console)?.[1] ?? "none",
     lacks: /^kio: lacks (.*)$/m.exec(console)?.[1] ?? "unknown",
     passed: summaries.map(({ passed }) => passed),
     failed: counts.reduce((sum, count) => sum + count),
