@@ -4,6 +4,7 @@
  * A test that fails is a failure. So is a mask that nothing has met: then the
  * fallback did not run.
  */
+import { SHORT_TESTS } from "./short_tests.ts";
 import { summariesIn } from "./summary.ts";
 
 /** Everything that Linux 6.1, the oldest tested kernel, lacks. */
@@ -24,23 +25,6 @@ const MASKS: readonly string[] = [
   "ACCEPT_MULTISHOT",
   EVERYTHING,
 ];
-
-/** For CI: the tests that would notice most. */
-const SHORT_TESTS = [
-  "cancel",
-  "drive",
-  "fixed_files",
-  "io_file",
-  "io_link",
-  "io_socket",
-  "msg_ring",
-  "recv_multishot",
-  "recvmsg_multishot",
-  "send_to",
-  "socket_setup",
-  "wake",
-  "zero_copy",
-].map((name) => `tests/lib/${name}_test.ts`);
 
 const ROOT = decodeURIComponent(new URL("../", import.meta.url).pathname);
 const LIBRARY = `${ROOT}ffi/build/libkio_faults.so`;

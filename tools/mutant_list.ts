@@ -56,9 +56,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "what the kernel did not take of a submission is submitted again",
     file: "ffi/shim/driver.c",
-    from: "\t\t\t   tail - io_uring_smp_load_acquire(sq->khead),\n",
+    from: "\t\t\t   sq->sqe_head - io_uring_smp_load_acquire(sq->khead),\n",
     to:
-      "\t\t\t   tail - io_uring_smp_load_acquire(sq->khead) > 1 ? 1 :\n\t\t\t   tail - io_uring_smp_load_acquire(sq->khead),\n",
+      "\t\t\t   sq->sqe_head - io_uring_smp_load_acquire(sq->khead) > 1 ? 1 :\n\t\t\t   sq->sqe_head - io_uring_smp_load_acquire(sq->khead),\n",
     tests: ["C chain_across_a_full_queue_stays_whole"],
   },
   {
@@ -2925,5 +2925,20 @@ export const MUTANTS: readonly Mutant[] = [
     from: "if (this.#core.immediateQueue.tail === immediate) return true;",
     to: "if (immediate) return true;",
     tests: ["tests/lib/exclusive_test.ts"],
+  },
+  {
+    rule: "the array of the queue is left to liburing",
+    file: "ffi/shim/driver.c",
+    from: "\tsq->sqe_head = sq->sqe_tail - keep;\n",
+    to:
+      "\tfor (; sq->sqe_head != sq->sqe_tail - keep; sq->sqe_head++)\n\t\tsq->array[sq->sqe_head & sq->ring_mask] =\n\t\t\tsq->sqe_head & sq->ring_mask;\n",
+    tests: ["C step_needs_no_array_of_the_queue"],
+  },
+  {
+    rule: "a ring whose eventfd is late is not used",
+    file: "lib/ring/opening.ts",
+    from: 'features.uses("deferTaskrun")',
+    to: "true",
+    tests: ["tests/process/kernel.process.ts"],
   },
 ];

@@ -27,7 +27,7 @@ struct io_uring_sqe *unsubmitted(const struct kio *k, uint32_t i)
 
 	if (i >= sq->sqe_tail - sq->sqe_head)
 		return NULL;
-	return &sq->sqes[(sq->sqe_tail - 1 - i) & *sq->kring_mask];
+	return &sq->sqes[(sq->sqe_tail - 1 - i) & sq->ring_mask];
 }
 
 /*

@@ -21,19 +21,17 @@ static bool has_work(const struct kio *k)
 int enter(struct kio *k, uint32_t keep, uint32_t wait_count, uint32_t flags)
 {
 	struct io_uring_sq *sq = &k->ring.sq;
-	uint32_t tail = *sq->ktail;
 	int ret;
 
-	for (uint32_t end = sq->sqe_tail - keep; sq->sqe_head != end;
-	     sq->sqe_head++, tail++)
-		sq->array[tail & *sq->kring_mask] =
-			sq->sqe_head & *sq->kring_mask;
-	io_uring_smp_store_release(sq->ktail, tail);
+	/* An entry's place is that of its SQE. The array of places is liburing's:
+	 * newer versions have none, since Linux 6.6. */
+	sq->sqe_head = sq->sqe_tail - keep;
+	io_uring_smp_store_release(sq->ktail, sq->sqe_head);
 
 	if (seam_enter(&ret))
 		return ret;
 	ret = (int)syscall(__NR_io_uring_enter, k->ring.enter_ring_fd,
-			   tail - io_uring_smp_load_acquire(sq->khead),
+			   sq->sqe_head - io_uring_smp_load_acquire(sq->khead),
 			   wait_count, flags | k->enter_flags, NULL, 0);
 	k->entries++;
 	if (ret < 0)
@@ -118,7 +116,7 @@ uint32_t harvest(struct kio *k, int32_t *out, uint32_t capacity)
 	uint32_t count = 0;
 
 	for (; head != tail && count < capacity; head++) {
-		struct io_uring_cqe *cqe = &cq->cqes[head & *cq->kring_mask];
+		struct io_uring_cqe *cqe = &cq->cqes[head & cq->ring_mask];
 
 		if (cqe->flags & IORING_CQE_F_MORE)
 			note_burst(k, cqe->user_data);

@@ -155,7 +155,9 @@ __asm__(".section .rodata\n"
 	"guard_image: .incbin \"" KIO_GUARD_IMAGE "\"\n"
 	"guard_image_end:\n"
 	".previous\n");
-extern const char guard_image[], guard_image_end[];
+/* Hidden: linkers for aarch64 take one entry of the GOT for both. */
+extern const char guard_image[] __attribute__((visibility("hidden")));
+extern const char guard_image_end[] __attribute__((visibility("hidden")));
 
 /* A copy of the guard for this isolate, as an fd to be opened and closed. */
 int kio_guard_file(void)

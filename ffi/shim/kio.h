@@ -269,6 +269,7 @@ EXPORT void kio_pool_close(struct kio *k, uint32_t group);
 #define KIO_TRIAL_RECEIVE 1
 #define KIO_TRIAL_ACCEPT 2
 #define KIO_TRIAL_READ 3
+#define KIO_TRIAL_WAKE 4
 
 EXPORT int kio_trial(uint32_t number);
 EXPORT int kio_environment(char *out, uint32_t size);

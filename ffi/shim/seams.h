@@ -132,6 +132,7 @@ int seam_command(int result);
 int seam_register_buffers(struct io_uring *ring, struct io_uring_buf_reg *reg);
 int seam_received(int result);
 int seam_accepted(int result);
+bool seam_wakes(bool works);
 #else
 /* The number of an operation, or one that no kernel has. */
 static inline uint8_t seam_opcode(uint8_t opcode)
@@ -180,7 +181,7 @@ static inline int seam_register_buffers(struct io_uring *ring,
 	return io_uring_register_buf_ring(ring, reg, 0);
 }
 
-/* A result of the trial of multishot receives, and of that of accepts. */
+/* Results of the trials of multishot receives, of accepts, and of an eventfd. */
 static inline int seam_received(int result)
 {
 	return result;
@@ -189,5 +190,10 @@ static inline int seam_received(int result)
 static inline int seam_accepted(int result)
 {
 	return result;
+}
+
+static inline bool seam_wakes(bool works)
+{
+	return works;
 }
 #endif

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -304,6 +305,45 @@ static int accept_trial(void)
 	return ret;
 }
 
+/* ---- rings that a thread sleeps on ---------------------------------------- */
+
+/* Tells whether a byte in the pipe makes the eventfd of the ring readable by the
+ * time that write(2) returns. */
+static int is_signalled(struct io_uring *ring, int event_fd, const int fds[2])
+{
+	eventfd_t value;
+	int ret = io_uring_register_eventfd(ring, event_fd);
+
+	if (ret)
+		return ret;
+	io_uring_prep_poll_add(io_uring_get_sqe(ring), fds[0], POLLIN);
+	return seam_wakes(io_uring_submit(ring) == 1 &&
+			  write(fds[1], "x", 1) == 1 &&
+			  !eventfd_read(event_fd, &value)) ?
+		       WORKS :
+		       FAILS;
+}
+
+/* Since the fix of CVE-2026-80920 the kernel puts a signal off that comes from the
+ * wake-up of a socket or pipe, and Linux 6.12.117, for one, loses all but the
+ * first. A thread would sleep over its completions. */
+static int wake_trial(void)
+{
+	int event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	int fds[2] = { -1, -1 }, ret;
+	struct io_uring ring;
+
+	ret = event_fd < 0 || pipe2(fds, O_CLOEXEC) ? -errno :
+						      trial_ring(&ring);
+	if (ret == WORKS) {
+		ret = is_signalled(&ring, event_fd, fds);
+		io_uring_queue_exit(&ring);
+	}
+	close_all(fds, 2);
+	close_all(&event_fd, 1);
+	return ret;
+}
+
 /*
  * Tells whether a feature works: 1 or 0, and a negative errno if it could not be
  * tried now. Both answers are remembered for all threads; two of them may try at
@@ -316,6 +356,7 @@ int kio_trial(uint32_t number)
 		[KIO_TRIAL_RECEIVE] = receive_trial,
 		[KIO_TRIAL_ACCEPT] = accept_trial,
 		[KIO_TRIAL_READ] = read_trial,
+		[KIO_TRIAL_WAKE] = wake_trial,
 	};
 	/* the answer + 1 */
 	static atomic_int known[sizeof(trials) / sizeof(*trials)];

@@ -10,6 +10,7 @@ const TRIAL_BUFFERS = 0;
 const TRIAL_RECEIVE = 1;
 const TRIAL_ACCEPT = 2;
 const TRIAL_READ = 3;
+const TRIAL_WAKE = 4;
 
 /** Bytes for the lines of kio_environment(). */
 const ENVIRONMENT_SIZE = 8192;
@@ -99,6 +100,8 @@ export const FEATURES: Readonly<Record<Feature, Facts>> = {
   deferTaskrun: {
     since: "6.1",
     without: "completions are processed as they come (COOP_TASKRUN)",
+    trial: TRIAL_WAKE,
+    fault: "it is not there, or signals of its eventfd are lost or late",
   },
   incrementalBuffers: {
     since: "6.12",

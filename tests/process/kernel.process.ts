@@ -68,10 +68,17 @@ for (const [code, [name, hint]] of Object.entries(REFUSALS)) {
   });
 }
 
-/** The registrations of a new context in their order: the ring's own fd, the
- * eventfd, the limit of workers, the probe. Only the second is a must. */
+/** The registrations of a new context in their order: the eventfd of a trial,
+ * the ring's own fd, the eventfd, the limit of workers, the probe. Only the
+ * third is a must. */
 for (
-  const [call, out] of ["1 true", "1 Error ENOMEM", "1 true", "1 true"]
+  const [call, out] of [
+    "1 true",
+    "1 true",
+    "1 Error ENOMEM",
+    "1 true",
+    "1 true",
+  ]
     .entries()
 ) {
   Deno.test({
@@ -204,6 +211,7 @@ const MASKS: Record<string, Record<string, boolean | string>> = {
     COOP_TASKRUN: true,
     SUBMIT_ALL: true,
   },
+  WAKES: { DEFER_TASKRUN: false, SINGLE_ISSUER: false, COOP_TASKRUN: true },
   SUBMIT_ALL: { DEFER_TASKRUN: false, COOP_TASKRUN: false, SUBMIT_ALL: false },
   NO_IOWAIT: { NO_IOWAIT: false },
   SYNC_MSG_RING: { SYNC_MSG_RING: false },

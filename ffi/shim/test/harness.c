@@ -40,6 +40,11 @@ void guard_fire(void)
 	cleanup_hook(cleanup_argument);
 }
 
+bool defers(void)
+{
+	return kio_trial(KIO_TRIAL_WAKE) == 1;
+}
+
 struct kio *context_open(uint32_t entries)
 {
 	int32_t status = 1;
@@ -47,7 +52,7 @@ struct kio *context_open(uint32_t entries)
 
 	if (!isolate)
 		guard_arm();
-	k = kio_context_open(entries, 4 * entries, 8, true, NULL, &status);
+	k = kio_context_open(entries, 4 * entries, 8, defers(), NULL, &status);
 	CHECK(k && status == 0);
 	return k;
 }

@@ -62,6 +62,8 @@ extern void (*cleanup_hook)(void *);
 
 void guard_arm(void);
 void guard_fire(void);
+/* As the library asks for rings: see trials.c. */
+bool defers(void);
 struct kio *context_open(uint32_t entries);
 /* As lib/ring/waker.ts does it: the eventfd is not the shim's to close. */
 void context_close(struct kio *k);

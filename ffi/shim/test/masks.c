@@ -159,3 +159,8 @@ int seam_accepted(int result)
 	close(result);
 	return POLLIN | POLLPRI | POLLRDNORM | POLLRDBAND;
 }
+
+bool seam_wakes(bool works)
+{
+	return works && !masked(MASK_WAKES);
+}

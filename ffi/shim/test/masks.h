@@ -5,6 +5,7 @@
 
 #define MASKS(EACH)              \
 	EACH(DEFER_TASKRUN)      \
+	EACH(WAKES)              \
 	EACH(SUBMIT_ALL)         \
 	EACH(NO_IOWAIT)          \
 	EACH(SYNC_MSG_RING)      \

@@ -58,20 +58,29 @@ TEST(relay_keeps_in_the_pipe_what_finds_no_room)
 {
 	struct joint j = joint_open();
 	char bytes[4096] = { 0 };
-	uint32_t held;
+	uint32_t held, sent = 500, moved = 0;
+	int event;
 
 	while (write(j.out[0], bytes, sizeof(bytes)) > 0)
 		;
-	CHECK(write(j.in[0], bytes, 1000) == 1000);
-	CHECK(joint_relay(&j) == POLLOUT && j.counts[0] == 1000);
+	/* before Linux 6.5 a unix socket takes some more from a pipe */
+	do {
+		CHECK(write(j.in[0], bytes, 1000) == 1000);
+		sent += 1000;
+		event = joint_relay(&j);
+		moved += j.counts[1];
+	} while (event == POLLIN);
+	held = j.counts[0];
+	CHECK(event == POLLOUT && held > 0);
 	/* it takes no more as long as the pipe holds bytes */
 	CHECK(write(j.in[0], bytes, 500) == 500);
-	CHECK(joint_relay(&j) == POLLOUT && j.counts[0] == 1000);
+	CHECK(joint_relay(&j) == POLLOUT);
+	CHECK(j.counts[0] == held && j.counts[1] == 0);
 	while (read(j.out[1], bytes, sizeof(bytes)) > 0)
 		;
-	held = j.counts[0];
 	CHECK(joint_relay(&j) == POLLIN && j.counts[1] == held);
-	CHECK(joint_relay(&j) == POLLIN && j.counts[1] == 500);
+	for (moved += held; moved < sent; moved += j.counts[1])
+		CHECK(joint_relay(&j) == POLLIN && j.counts[1] > 0);
 	joint_close(&j);
 }
 

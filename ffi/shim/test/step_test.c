@@ -25,6 +25,20 @@ TEST(step_reports_user_data_and_result)
 	guard_fire();
 }
 
+TEST(step_needs_no_array_of_the_queue)
+{
+	struct kio *k = context_open(2);
+
+	/* as newer versions of liburing have it, since Linux 6.6 */
+	k->ring.sq.array = NULL;
+	for (int i = 0; i < 5; i++) {
+		CHECK(queue_fsync(k, 7 + i, -1) == 0);
+		CHECK(result_of_one(k, 7 + i) == -EBADF);
+	}
+	context_close(k);
+	guard_fire();
+}
+
 TEST(step_with_nothing_to_do_returns_at_once)
 {
 	struct kio *k = context_open(8);
