@@ -132,11 +132,12 @@ export abstract class StreamSocket extends Socket {
   }
 
   /** It is no async function, as it runs for each chunk. */
-  #sendAll(data: Uint8Array): Promise<void> {
+  #sendAll(data: Uint8Array, failed: () => void): Promise<void> {
     return asyncSend(this.#ctx!, this, data, MSG_WAITALL).then((result) => {
+      if (!result.ok) failed();
       const count = unwrap(result);
       return count < data.length
-        ? this.#sendAll(data.subarray(count))
+        ? this.#sendAll(data.subarray(count), failed)
         : undefined;
     });
   }
@@ -155,7 +156,7 @@ export abstract class StreamSocket extends Socket {
         });
       },
       cancelReceive: () => receiving?.cancel(),
-      send: (data) => this.#sendAll(data),
+      send: (data, failed) => this.#sendAll(data, failed),
       endWrite: () =>
         unwrap(call(
           this,

@@ -17,8 +17,8 @@ export interface Connection {
     buffer: Bytes,
     then: (result: Result<number>) => Promise<void> | undefined,
   ): PromiseLike<void>;
-  /** Sends all of it; rejects if it cannot. */
-  send(data: Uint8Array): PromiseLike<void>;
+  /** Sends all of it. If it cannot, it calls `failed`, and rejects. */
+  send(data: Uint8Array, failed: () => void): PromiseLike<void>;
   /** Ends the receive that is under way. */
   cancelReceive(): void;
   /** Ends the sending side; throws for an error. */
@@ -153,12 +153,15 @@ class Sink implements UnderlyingSink<Uint8Array> {
       );
     }
     if (chunk.length === 0) return undefined;
-    return this.#connection.send(chunk);
+    return this.#connection.send(chunk, this.#end);
   }
 
   async close(): Promise<void> {
-    this.#connection.endWrite();
-    await this.#end();
+    try {
+      this.#connection.endWrite();
+    } finally {
+      await this.#end();
+    }
   }
 
   abort(): Promise<void> {

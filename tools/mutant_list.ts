@@ -2941,4 +2941,18 @@ export const MUTANTS: readonly Mutant[] = [
     to: "true",
     tests: ["tests/process/kernel.process.ts"],
   },
+  {
+    rule: "a write that has failed is the end of its stream",
+    file: "net/StreamSocket.ts",
+    from: "      if (!result.ok) failed();\n",
+    to: "",
+    tests: ["tests/net/byte_streams_test.ts"],
+  },
+  {
+    rule: "an end that cannot be sent is the end of its stream",
+    file: "net/byte_streams.ts",
+    from: "    } finally {\n      await this.#end();\n    }",
+    to: "    } finally {\n      // nothing\n    }",
+    tests: ["tests/net/byte_streams_test.ts"],
+  },
 ];

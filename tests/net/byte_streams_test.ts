@@ -296,6 +296,41 @@ kioTest(
   },
 );
 
+kioTest("an echo whose write fails leaves no fd", async (ctx) => {
+  const [stream, peer] = await tcp(ctx);
+  const echo = assertRejects(() => stream.readable.pipeTo(stream.writable));
+  await peer.write(new Uint8Array(60_000));
+  // The bytes are read before the reset is met, by the write.
+  await peer.reset();
+  await echo;
+  await turn();
+  assertEquals([stream.fd, ctx.pending], [-1, 0]);
+
+  const [half, other] = await tcp(ctx);
+  await half.readable.cancel();
+  await other.reset();
+  const writer = half.writable.getWriter();
+  await assertRejects(async () => {
+    for (;;) await writer.write(bytes("x"));
+  });
+  await turn();
+  assertEquals(half.fd, -1);
+});
+
+kioTest("an end that cannot be sent leaves no fd", async (ctx) => {
+  const [stream, peer] = await tcp(ctx);
+  const { readable } = stream;
+  await peer.closeWrite();
+  assertEquals((await readable.getReader().read()).done, true);
+  await peer.reset();
+  await turn();
+  await assertRejects(
+    () => stream.writable.close(),
+    Deno.errors.NotConnected,
+  );
+  assertEquals(stream.fd, -1);
+});
+
 kioTest("a pipe passes an error on as a reset", async (ctx) => {
   const [from, source] = await tcp(ctx);
   const [to, target] = await tcp(ctx);
