@@ -67,18 +67,14 @@ async function acceptMany(ctx: IoContext, count: number): Promise<void> {
 }
 
 kioTest("features: { acceptMultishot: false } accepts one by one", async () => {
-  await using plain = new IoContext();
   await using ctx = without("acceptMultishot");
   assertEquals(ctx.capabilities.features.acceptMultishot, {
     support: "emulated",
     reason: "the option features",
   });
-  const usual = await submissionsOf(plain, () => acceptMany(plain, 20));
-  const single = await submissionsOf(ctx, () => acceptMany(ctx, 20));
-  // The native way has one accept, this one an accept for each connection.
-  if (plain.capabilities.features.acceptMultishot.support === "native") {
-    assert(single - usual >= 19, `${single}, ${usual}`);
-  } else assert(Math.abs(single - usual) < 5, `${single}, ${usual}`);
+  // For each connection a connect and an accept.
+  const count = await submissionsOf(ctx, () => acceptMany(ctx, 20));
+  assert(count >= 40, `${count}`);
 });
 
 kioTest("features: { recvMultishot: false } receives one by one", async () => {
