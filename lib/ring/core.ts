@@ -5,7 +5,6 @@ import type { Starving } from "./starving.ts";
 import type { Tally } from "./stats.ts";
 import type { Table } from "./table.ts";
 import type { Timers } from "./timers.ts";
-import type { Watch } from "./watch.ts";
 
 /** The places of a ring's files that are for direct descriptors. */
 export interface Places {
@@ -19,6 +18,12 @@ export interface Afterwards {
   callBack(): void;
 }
 
+/** Takes in the ends of operations, for their times. */
+export interface Times {
+  /** `errno` is 0 for a success. The entry is released after that. */
+  settled(entry: Entry, errno: number): void;
+}
+
 /** The part of a ring that its rooms share. `Ring` implements it; each room is
  * made of functions that take it. */
 export interface Core {
@@ -29,7 +34,7 @@ export interface Core {
   readonly tally: Tally;
   readonly features: Features;
   /** Null unless an option needs it. */
-  readonly watch: Watch | null;
+  readonly watch: Times | null;
   /** No operation can start any more. */
   closing: boolean;
   /** Submissions queued since the last step. */

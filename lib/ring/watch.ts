@@ -4,7 +4,7 @@
  * it, as the clock costs more than all counters.
  */
 import { errnoText } from "../errno.ts";
-import type { Core } from "./core.ts";
+import type { Core, Times } from "./core.ts";
 import { stackOf, targetOf } from "./dump.ts";
 import type { Entry } from "./entry.ts";
 import { Histogram, type Latencies } from "./latency.ts";
@@ -40,7 +40,7 @@ export interface WatchOptions {
   histograms: boolean;
 }
 
-export class Watch {
+export class Watch implements Times {
   readonly #core: Core;
   readonly #slowMs: number;
   readonly #onSlow: WatchOptions["onSlow"];
@@ -56,8 +56,6 @@ export class Watch {
     this.#histograms = histograms ? new Map() : null;
   }
 
-  /** Takes in the end of an operation, before its entry is released. `errno` is
-   * 0 for a success. */
   settled(entry: Entry, errno: number): void {
     const { operation } = entry;
     if (operation.patience === Patience.ENDLESS) return;

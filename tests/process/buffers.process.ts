@@ -30,7 +30,7 @@ const USING = {
 async function assertAborts(name: string, script: string): Promise<void> {
   const { signal, out, err } = await runScript(SETTING + script);
   assertEquals([signal, out], ["SIGABRT", ""], err);
-  const [message, _versions, count, operation] = err.split("\n");
+  const [message, _versions, _features, count, operation] = err.split("\n");
   assertEquals(
     message,
     `kio: ${name}: a buffer was transferred or detached while the kernel was using it; its memory may be corrupt. pin() prevents this; in place of resizable buffers and WebAssembly memory use IoContext.allocate()`,

@@ -363,7 +363,7 @@ Deno.exit();
   assertEquals([signal, out], ["SIGABRT", ""]);
   assertMatch(
     err,
-    /^kio: asyncRecv: a buffer was transferred or detached while the kernel was using it; its memory may be corrupt\. pin\(\) prevents this; in place of resizable buffers and WebAssembly memory use IoContext\.allocate\(\)\nkio of .*\n\d+ operations pending:\n {2}slot \d+, generation \d+: async/,
+    /^kio: asyncRecv: a buffer was transferred or detached while the kernel was using it; its memory may be corrupt\. pin\(\) prevents this; in place of resizable buffers and WebAssembly memory use IoContext\.allocate\(\)\nkio of .*\nwithout features: none\n\d+ operations pending:\n {2}slot \d+, generation \d+: async/,
   );
 });
 
