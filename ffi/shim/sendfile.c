@@ -10,10 +10,9 @@
 #include <sys/sendfile.h>
 #include <sys/uio.h>
 
-/* Bytes of one call: each goes on its way before the next is made. */
-#define PIECE 65536
-/* Bytes that the calls of one step send together, if they are few. */
+/* Bytes that the calls of one step send together, and each of them at least. */
 #define STEP_BYTES (1 << 20)
+#define SHARE_MIN 65536
 
 /* cachestat(2), Linux 6.5: newer than some headers. */
 #define CACHESTAT 451
@@ -61,7 +60,7 @@ static uint32_t share_of(struct kio *k)
 	calls = k->sendfiles > k->sendfiles_before ? k->sendfiles :
 						     k->sendfiles_before;
 	share = STEP_BYTES / calls;
-	return share < PIECE ? PIECE : share;
+	return share < SHARE_MIN ? SHARE_MIN : share;
 }
 
 /*
@@ -71,9 +70,9 @@ static uint32_t share_of(struct kio *k)
  */
 int kio_sendfile(struct kio *k, int file, double offset, double left, int to)
 {
-	uint32_t share = share_of(k), length, sent = 0;
+	uint32_t share = share_of(k), length;
 	off_t at = (off_t)offset;
-	int flags = fcntl(file, F_GETFL), ret = 0;
+	int flags = fcntl(file, F_GETFL), ret;
 
 	length = left < share ? (uint32_t)left : share;
 	/* O_DIRECT goes to the disk, whatever the page cache has. */
@@ -85,20 +84,8 @@ int kio_sendfile(struct kio *k, int file, double offset, double left, int to)
 		return 0;
 	if (!is_cached(file, at, length))
 		return 0;
-	while (sent < length) {
-		uint32_t piece = length - sent < PIECE ? length - sent : PIECE;
-		uint32_t asked = piece;
-
-		ret = seam_splice(k, file, to, &asked);
-		if (!ret)
-			ret = result_of((int)sendfile(to, file, &at, asked));
-		if (ret > 0)
-			sent += (uint32_t)ret;
-		/* It takes no more, or the file has become shorter. */
-		if (ret < (int)piece)
-			break;
-	}
-	if (sent)
-		return (int)sent;
+	ret = seam_splice(k, file, to, &length);
+	if (!ret)
+		ret = result_of((int)sendfile(to, file, &at, length));
 	return ret == -EINTR ? -EAGAIN : ret;
 }
