@@ -60,21 +60,13 @@ kioTest(
   async () => {
     using ctx = new IoContext({ exclusive: true });
     const data = new Uint8Array(1 << 16);
-    await traffic(ctx, 10);
-    await crypto.subtle.digest("SHA-256", data);
-    const { exclusiveWaits } = ctx.stats();
-    const [left, right] = unwrap(Socket.pair());
-    const byte = new Uint8Array(1);
-    for (let i = 0; i < 20; i++) {
-      const received = asyncRecv(ctx, right, byte);
-      const sent = asyncSleep(ctx, 2).then(() => asyncSend(ctx, left, byte));
-      unwrap(await received);
-      unwrap(await sent);
+    for (let i = 0; i < 30; i++) {
+      unwrap(await asyncSleep(ctx, 2));
       await crypto.subtle.digest("SHA-256", data);
     }
-    const waits = ctx.stats().exclusiveWaits - exclusiveWaits;
-    assert(waits < 15, `${waits} waits`);
-    await Promise.all([left.close(), right.close()]);
+    // It may be complete at once, now and then.
+    const { exclusiveWaits } = ctx.stats();
+    assert(exclusiveWaits < 3, `${exclusiveWaits} waits`);
   },
 );
 
