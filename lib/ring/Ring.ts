@@ -26,7 +26,6 @@ import {
 } from "./entry.ts";
 import { Features } from "./features.ts";
 import type { FixedMemory } from "./fixed_memory.ts";
-import { type Host, openHost } from "./host.ts";
 import { giveFds, giveMessages } from "./mail.ts";
 import { Op } from "./op.ts";
 import { openRing, type RingOptions } from "./opening.ts";
@@ -69,7 +68,6 @@ export class Ring implements Core {
   /** Notes where operations are started. */
   readonly tracing: boolean;
   readonly allowed: Uint8Array<ArrayBuffer> | null;
-  readonly host: Host | null;
   /** Called after each batch of completions. */
   onBatch: (() => void) | null = null;
   onMessage: ((result: number, userData: number) => void) | null = null;
@@ -94,7 +92,6 @@ export class Ring implements Core {
   fixedMemory: FixedMemory | null = null;
   /** Set by `reserveFiles()`. */
   places: Places | null = null;
-  readonly waitedMs = new Float64Array(1);
 
   readonly #driver: Driver;
   readonly #out = new Int32Array(4 * BATCH_SIZE);
@@ -113,9 +110,8 @@ export class Ring implements Core {
     this.watch = options.watch && new Watch(this, options.watch);
     this.allowed = options.allowed;
     this.features = new Features(options.switchedOff);
-    this.host = options.exclusive ? openHost(this.shim) : null;
     this.handle = openRing(this.shim, this.features, options);
-    this.#driver = new Driver(this);
+    this.#driver = new Driver(this, options.exclusive);
     rings.add(this);
   }
 
@@ -124,7 +120,7 @@ export class Ring implements Core {
     return this.table.size;
   }
 
-  /** Tells whether `take()` would refuse an operation now. */
+  /** `take()` would refuse an operation now. */
   get isFull(): boolean {
     return this.table.isFull;
   }
@@ -303,34 +299,20 @@ export class Ring implements Core {
   /**
    * Makes one step: cancels and deadlines, submit and harvest by
    * io_uring_enter(2), then settle. The shim copies the whole batch out before
-   * the first settles. Code of the user runs when all are settled.
+   * the first settles. Code of the user runs when all are settled. `time`: an
+   * exclusive wait until then; it gets the time after.
    */
-  step(wait: boolean): number {
-    this.#beforeStep();
-    const { kio_step } = this.shim;
-    return this.#settle(kio_step(this.handle, this.#out, BATCH_SIZE, wait));
-  }
-
-  /** Makes one step that waits until a time of the clock: for a completion, or
-   * for Deno's event loop, which the ring watches. */
-  stepUntil(timeMs: number): number {
-    this.#beforeStep();
-    const { handle, shim: { kio_wait }, waitedMs } = this;
-    const out = this.#out;
-    return this.#settle(kio_wait(handle, out, BATCH_SIZE, timeMs, waitedMs));
-  }
-
-  #beforeStep(): void {
+  step(wait: boolean, time?: Float64Array<ArrayBuffer>): number {
     // In this order: a timeout of 0 lets its operation be submitted once.
     sendCancels(this);
     if (this.timers.size > 0) expire(this);
     this.starving.feed();
     this.queued = 0;
     this.silent = 0;
-  }
-
-  #settle(count: number): number {
     const out = this.#out;
+    const count = time === undefined
+      ? this.shim.kio_step(this.handle, out, BATCH_SIZE, wait)
+      : this.shim.kio_wait(this.handle, out, BATCH_SIZE, time[0]!, time);
     if (count < 0) {
       if (count === -EAGAIN || count === -EBUSY || count === -ENOMEM) {
         return -1;

@@ -11,7 +11,7 @@
  */
 import type { Shim } from "../../ffi/load.ts";
 import { removeIdleListeners } from "./abort.ts";
-import type { Host } from "./host.ts";
+import { type Host, openHost } from "./host.ts";
 import type { Tally } from "./stats.ts";
 import { isFirstWaker, openWaker, type Waker } from "./waker.ts";
 
@@ -57,8 +57,8 @@ const QUICK_MS = 0.5;
  * completions come more often than that. */
 export const EXCLUSIVE_MS = 40;
 
-/** Passes through Deno's loop before an exclusive wait. The last ones deal with
- * what the first ones have woken. */
+/** Passes through Deno's loop before an exclusive wait, and before the first one
+ * behind a wake-up. The later ones deal with what the earlier ones have woken. */
 const PASSES = 1;
 const FIRST_PASSES = 4;
 
@@ -81,8 +81,6 @@ export interface Driven {
   readonly handle: Deno.PointerObject;
   readonly tally: Tally;
   readonly closed: boolean;
-  /** Tells of Deno's work, in an exclusive context; null in others. */
-  readonly host: Host | null;
   /** Operations that are not complete. */
   readonly pending: number;
   /** Those among them that do not keep the process alive. */
@@ -103,12 +101,9 @@ export interface Driven {
   readonly onLeave: (() => void) | null;
   /** Submits and settles, and may wait in the kernel for a bounded time.
    * Returns how many completions there were, below 0 if nothing could be
-   * submitted. */
-  step(wait: boolean): number;
-  /** The same with an exclusive wait, until a time of the clock. */
-  stepUntil(timeMs: number): number;
-  /** The time after the last exclusive wait. */
-  readonly waitedMs: Float64Array;
+   * submitted. With `time` it is an exclusive wait until then, and gets the time
+   * after. */
+  step(wait: boolean, time?: Float64Array): number;
 }
 
 const Drive = {
@@ -156,9 +151,14 @@ export class Driver {
   #stepsToWait = 0;
   #waits = 0;
   readonly #onPass = () => this.#pass();
+  /** Tells of Deno's work, in an exclusive context; null in others. */
+  readonly #host: Host | null;
+  /** When an exclusive wait is to end, and when it has ended. */
+  readonly #time = new Float64Array(1);
 
-  constructor(ring: Driven) {
+  constructor(ring: Driven, isExclusive: boolean) {
     this.#ring = ring;
+    this.#host = isExclusive ? openHost(ring.shim) : null;
   }
 
   /** Makes sure that a step comes soon. */
@@ -193,15 +193,14 @@ export class Driver {
 
   /** Wakes up from Deno's event loop; may be spurious. */
   #onWake(): void {
-    const { host, closed, tally } = this.#ring;
-    if (this.#state >= Drive.RUNNING || closed) return;
+    if (this.#state >= Drive.RUNNING || this.#ring.closed) return;
     const nowMs = this.#look();
-    tally.wakeUps++;
+    this.#ring.tally.wakeUps++;
     this.#runs = 0;
     this.#wokenMs = nowMs;
     const awayMs = nowMs - this.#leftMs;
     if (this.#state === Drive.PARKED) {
-      const quickMs = host === null ? QUICK_MS : EXCLUSIVE_MS;
+      const quickMs = this.#host === null ? QUICK_MS : EXCLUSIVE_MS;
       const isQuick = awayMs < quickMs && !this.#isIdle;
       this.#quickWakes = isQuick ? this.#quickWakes + 1 : 0;
       this.#isIdle = false;
@@ -302,7 +301,7 @@ export class Driver {
   /** Decides whether the next step may wait in the kernel. */
   #mayWait(): boolean {
     const isWorthIt = this.#isFirst ||
-      this.#quickWakes >= QUICK_WAKES_MIN && this.#ring.host === null;
+      this.#quickWakes >= QUICK_WAKES_MIN && this.#host === null;
     if (!isWorthIt || this.#ring.pending === 0) return false;
     const nowMs = this.#look();
     const { nextDeadlineMs } = this.#ring;
@@ -321,8 +320,8 @@ export class Driver {
    * the poll has seen nothing meanwhile, nothing of Deno's is left.
    */
   #goPassing(): boolean {
-    const { host, shim, handle, pending, keepAlive, listens } = this.#ring;
-    if (host === null || this.#quickWakes < QUICK_WAKES_MIN) return false;
+    const { shim, handle, pending, keepAlive, listens } = this.#ring;
+    if (this.#host === null || this.#quickWakes < QUICK_WAKES_MIN) return false;
     if (pending === 0 && !keepAlive && !listens) return false;
     this.#passes = PASSES;
     if (!this.#isWatching) {
@@ -330,7 +329,7 @@ export class Driver {
       if (!this.#isWatching) return false;
       this.#passes = FIRST_PASSES;
     }
-    if (!host.soon(this.#onPass)) return false;
+    if (!this.#host.soon(this.#onPass)) return false;
     this.#state = Drive.PASSING;
     return true;
   }
@@ -340,7 +339,7 @@ export class Driver {
   #pass(): void {
     const ring = this.#ring;
     if (this.#state !== Drive.PASSING || ring.closed) return;
-    const host = ring.host!;
+    const host = this.#host!;
     if (--this.#passes > 0 && host.soon(this.#onPass)) return;
     const turnEndMs = this.#wokenMs + EXCLUSIVE_MS;
     const timerMs = host.nextTimerMs() || Infinity;
@@ -364,9 +363,10 @@ export class Driver {
     const ring = this.#ring;
     this.#rest();
     ring.tally.exclusiveWaits++;
-    const settled = ring.stepUntil(endMs);
+    this.#time[0] = endMs;
+    const settled = ring.step(false, this.#time);
     if (ring.closed) return true;
-    this.nowMs = ring.waitedMs[0]!;
+    this.nowMs = this.#time[0]!;
     if (settled === 0) return false;
     if (settled < 0) {
       this.#retryLater();
