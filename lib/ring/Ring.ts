@@ -9,7 +9,7 @@ import { loadShim, type Shim } from "../../ffi/load.ts";
 import { EAGAIN, EBUSY, ENOMEM } from "../errno.ts";
 import { errorOf, type Result } from "../result.ts";
 import type { UringOp } from "../UringOp.ts";
-import { cancel, cancelLater, cancelLive, sendCancels } from "./cancel.ts";
+import { cancelLater, cancelLive, sendCancels } from "./cancel.ts";
 import { Chain } from "./chain.ts";
 import { expire, waitUntil } from "./clock.ts";
 import { complete, report } from "./completion.ts";
