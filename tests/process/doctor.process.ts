@@ -129,7 +129,7 @@ Deno.test("doctor notes features whose trial fails", async () => {
   assertEquals(ended.code, 0);
   assertMatch(
     ended.out,
-    /^note +features +without recvMultishot, recvmsgMultishot\n/m,
+    /^note +features +without recvMultishot, recvmsgMultishot, readMultishot\n/m,
   );
   assertEquals(verdictOf(ended), "kio works here; see the notes: features");
 });
@@ -141,7 +141,10 @@ Deno.test("doctor takes an older kernel for one that works", async () => {
   });
   assertEquals(ended.code, 0);
   assertMatch(ended.out, /^note +operations +without asyncInstallFd$/m);
-  assertEquals(verdictOf(ended), "kio works here; see the notes: operations");
+  assertEquals(
+    verdictOf(ended),
+    "kio works here; see the notes: operations; features",
+  );
 });
 
 Deno.test("doctor refuses options that it does not have", async () => {
