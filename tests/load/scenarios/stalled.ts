@@ -1,4 +1,4 @@
-import { asyncSendExact, type Socket } from "@kio/kio";
+import { asyncSendExact, type Socket, unwrap } from "@kio/kio";
 import {
   connect,
   FILE_SIZE,
@@ -12,6 +12,9 @@ import { Server, Visitor } from "../subject.ts";
 
 /** More than the buffers of a socket hold. */
 const PART_SIZE = FILE_SIZE - 1000;
+
+/** Bytes that wait for a reader of whom a transfer waits, at least. */
+const FILLED = 32 * 1024;
 
 /** The longest wait of other clients. */
 const VISIT_MS_MAX = 250;
@@ -29,15 +32,15 @@ export const stalled: Scenario = {
       sockets[i] = await connect(ctx, server.partsAt());
       await asyncSendExact(ctx, sockets[i], requestFor(i, PART_SIZE)).orThrow();
     });
-    // A transfer that waits has a pipe.
-    const pipes = await eventually(
-      () => server.fds().pipes,
-      (count) => count >= 2 * connections,
+    // Each fills the buffers of its socket, and then waits for its reader.
+    const begun = await eventually(
+      () => sockets.filter((it) => unwrap(it.unreadBytes()) > FILLED).length,
+      (count) => count === connections,
     );
     load.check(
       "all transfers are under way",
-      pipes >= 2 * connections,
-      `${pipes} ends of pipes`,
+      begun === connections,
+      `${begun} of them`,
     );
     const cpuBeforeMs = server.cpuMs();
     let threadsMax = 0;
