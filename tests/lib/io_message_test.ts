@@ -786,9 +786,12 @@ for (const [name, open] of Object.entries(unready)) {
     const op = it.start();
     for (let i = 0; i < 3; i++) {
       const before = ctx.stats().submissions;
+      const startMs = performance.now();
       await turn(PAUSE_MS);
       const count = ctx.stats().submissions - before;
-      assert(count < SUBMISSIONS_MAX, `${count} submissions`);
+      // A machine that is busy gives it more time.
+      const pauses = Math.ceil((performance.now() - startMs) / PAUSE_MS);
+      assert(count < SUBMISSIONS_MAX * pauses, `${count} submissions`);
       assertEquals(ctx.pending, 1);
     }
     await it.makeReady?.();
