@@ -35,6 +35,9 @@ const PIPE_SIZE = 1 << 16;
  * file systems, Linux before 6.5, and files that the process neither owns nor
  * may write to.
  *
+ * The kernel sends the pages of the file themselves. Who writes to the file, or
+ * truncates it, may also change bytes that were sent and not received yet.
+ *
  * It sets `O_NONBLOCK` on a socket, so that a slow reader holds no thread of
  * the kernel. Operations of a context wait on the socket as before.
  *

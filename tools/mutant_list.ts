@@ -2612,8 +2612,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "operations that unref() is about do not keep the process",
     file: "lib/ring/driver.ts",
-    from: "ring.pending > ring.unrefs || ring.keepAlive",
-    to: "ring.pending > 0 || ring.keepAlive",
+    from: "pending > unrefs || keepAlive",
+    to: "pending > 0 || keepAlive",
     tests: ["tests/process/life.process.ts"],
   },
   {
@@ -2954,5 +2954,33 @@ export const MUTANTS: readonly Mutant[] = [
     from: "    } finally {\n      await this.#end();\n    }",
     to: "    } finally {\n      // nothing\n    }",
     tests: ["tests/net/byte_streams_test.ts"],
+  },
+  {
+    rule: "the passes of an exclusive context do not keep a program alive",
+    file: "lib/ring/host.ts",
+    from: "if (!keepAlive) immediate.unref?.();",
+    to: "",
+    tests: ["tests/process/exclusive.process.ts"],
+  },
+  {
+    rule: "an exclusive context that waits follows unref()",
+    file: "lib/ring/driver.ts",
+    from: "    this.#waker?.watch(this.#keepsAlive, pending > 0);\n    if",
+    to: "    if",
+    tests: ["tests/process/exclusive.process.ts"],
+  },
+  {
+    rule: "a stream that the list leaves out is refused before it polls",
+    file: "lib/ring/receive.ts",
+    from: "this.polls = pool.ring.allowed?.[sqe.opcode] !== 0;",
+    to: "",
+    tests: ["tests/lib/features_test.ts"],
+  },
+  {
+    rule: "the context of a worker is exclusive if the pool says so",
+    file: "lib/threads/join_pool.ts",
+    from: "new IoContext({ entries, exclusive })",
+    to: "new IoContext({ entries })",
+    tests: ["tests/process/worker_pool.process.ts"],
   },
 ];

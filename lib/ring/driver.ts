@@ -329,7 +329,9 @@ export class Driver {
       if (!this.#isWatching) return false;
       this.#passes = FIRST_PASSES;
     }
-    if (!this.#host.soon(this.#onPass)) return false;
+    // Else it would keep a program alive that waits for nothing any more.
+    this.#waker?.watch(this.#keepsAlive, pending > 0);
+    if (!this.#host.soon(this.#onPass, this.#keepsAlive)) return false;
     this.#state = Drive.PASSING;
     return true;
   }
@@ -340,7 +342,7 @@ export class Driver {
     const ring = this.#ring;
     if (this.#state !== Drive.PASSING || ring.closed) return;
     const host = this.#host!;
-    if (--this.#passes > 0 && host.soon(this.#onPass)) return;
+    if (--this.#passes > 0 && host.soon(this.#onPass, this.#keepsAlive)) return;
     const turnEndMs = this.#wokenMs + EXCLUSIVE_MS;
     const timerMs = host.nextTimerMs() || Infinity;
     const deadlineMs = Math.ceil(ring.nextDeadlineMs) || Infinity;
@@ -378,6 +380,12 @@ export class Driver {
     return true;
   }
 
+  /** Tells whether the program has to wait for the ring. */
+  get #keepsAlive(): boolean {
+    const { pending, unrefs, keepAlive } = this.#ring;
+    return pending > unrefs || keepAlive;
+  }
+
   /** Leaves the thread to Deno until a completion or a deadline. Returns false
    * if there is something to do at once. */
   #park(): boolean {
@@ -389,7 +397,7 @@ export class Driver {
     if (armed === 0) return false;
     // A write to an eventfd may go unnoticed.
     if (armed === 2) setTimeout(() => this.#onWake(), LOOK_MS);
-    this.#leave(Drive.PARKED, ring.pending > ring.unrefs || ring.keepAlive);
+    this.#leave(Drive.PARKED, this.#keepsAlive);
     return true;
   }
 

@@ -79,8 +79,11 @@ export class LeaseStream extends Stream<BufferLease>
     this.#onChunk = onChunk;
     this.isBrief = true;
     this.polls = pool.group < 0;
-    if (this.polls) sqe.ioprio = 0;
-    else {
+    if (this.polls) {
+      sqe.ioprio = 0;
+      // A ring that may not receive refuses it now, not when there is data.
+      this.polls = pool.ring.allowed?.[sqe.opcode] !== 0;
+    } else {
       sqe.flags = IOSQE_BUFFER_SELECT;
       sqe.buf = pool.group;
     }

@@ -8,6 +8,7 @@ import {
 import {
   asyncAcceptMultishot,
   asyncConnect,
+  asyncReadMultishot,
   asyncRecv,
   asyncRecvmsgMultishot,
   asyncRecvMultishot,
@@ -37,6 +38,7 @@ import {
   text,
   unixPair,
   value,
+  within,
 } from "../support.ts";
 
 const without = (name: Feature) =>
@@ -76,6 +78,28 @@ kioTest("features: { acceptMultishot: false } accepts one by one", async () => {
   const count = await submissionsOf(ctx, () => acceptMany(ctx, 20));
   assert(count >= 40, `${count}`);
 });
+
+kioTest(
+  "features: { bufferRing: false } refuses what `allow` leaves out",
+  async () => {
+    using pair = unixPair();
+    await using ctx = new IoContext({
+      allow: ["send"],
+      features: { bufferRing: false },
+    });
+    using pool = new BufferPool(ctx, { count: 2, size: 256 });
+    // There is nothing to receive: the answer does not wait for data.
+    for (
+      const stream of [
+        asyncRecvMultishot(ctx, pair.left, pool),
+        asyncRecvmsgMultishot(ctx, pair.left, pool),
+        asyncReadMultishot(ctx, pair.left, pool),
+      ]
+    ) {
+      assertCode(await within(5000, stream.closed, "the stream"), "EACCES");
+    }
+  },
+);
 
 kioTest("features: { recvMultishot: false } receives one by one", async () => {
   await using ctx = without("recvMultishot");

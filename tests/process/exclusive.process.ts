@@ -48,6 +48,40 @@ Deno.test("a program ends while an exclusive context has nothing to do", async (
   );
 });
 
+Deno.test("a program ends though an exclusive context has an unref'd read", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const feeding = (async () => {
+    using peer = await listener.accept();
+    try {
+      for (;;) {
+        await peer.write(new Uint8Array(1));
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+    } catch {
+      // The program has ended.
+    }
+  })();
+  const ended = await runScript(
+    `
+      const ctx = new kio.IoContext({ exclusive: true });
+      const { port } = ${JSON.stringify(listener.addr)};
+      const stream = kio.unwrap(
+        await kio.TcpStream.connect(ctx, "127.0.0.1", port),
+      );
+      const buffer = new Uint8Array(8);
+      while (ctx.stats().exclusiveWaits < 10) await stream.read(buffer);
+      stream.unref();
+      void (async () => {
+        for (;;) await stream.read(buffer);
+      })();
+      console.log("end");
+    `,
+    { limitMs: 20_000 },
+  );
+  await feeding;
+  assertPrinted(ended, "end\n");
+});
+
 const WORKER = `
 import * as kio from "@kio/kio";
 const ctx = new kio.IoContext({ exclusive: true });

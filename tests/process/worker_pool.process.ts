@@ -127,6 +127,47 @@ poolTest(
   },
 );
 
+poolTest(
+  "start() with `exclusive` has its workers wait in the kernel",
+  async () => {
+    using listener = unwrap(
+      TcpListener.bind(SocketAddress.v4(0, "127.0.0.1")),
+    );
+    const waits = new Int32Array(new SharedArrayBuffer(8));
+    const module = moduleOf(`
+    const buffer = new Uint8Array(64);
+    pool.ready();
+    await kio.acceptLoop(ctx, data.listener, async (fd) => {
+      await using socket = new kio.Socket(fd);
+      for (;;) {
+        const count = await kio.asyncRecv(ctx, socket, buffer);
+        if (!count.ok || count.value === 0) break;
+        await kio.asyncSend(ctx, socket, buffer.subarray(0, count.value));
+      }
+      data.waits[index] = ctx.stats().exclusiveWaits;
+    }, pool.stopping);
+    data.waits[index] = ctx.stats().exclusiveWaits;
+  `);
+    const data = { listener: listener.fd, waits };
+    for (const exclusive of [true, false]) {
+      waits.fill(-1);
+      await using pool = await start(module, { exclusive, data });
+      using ctx = new IoContext(8);
+      await using client = unwrap(Socket.open("ipv4"));
+      await asyncConnect(ctx, client, listener.localAddress!).orThrow();
+      for (let i = 0; i < 30; i++) {
+        await asyncSend(ctx, client, new Uint8Array(1)).orThrow();
+        await asyncRecv(ctx, client, new Uint8Array(1)).orThrow();
+        await sleep(2);
+      }
+      await client.close();
+      assertEquals(await pool.shutdown(), 0);
+      // One worker has the connection; the other one only listens.
+      assertEquals(Math.max(...waits) > 5, exclusive, `${waits}`);
+    }
+  },
+);
+
 poolTest("start() waits until all workers are ready", async () => {
   const gate = new Int32Array(new SharedArrayBuffer(8));
   const starting = start(
