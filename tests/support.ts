@@ -12,11 +12,14 @@ import {
   asyncConnect,
   asyncOpen,
   asyncRead,
+  asyncSend,
   asyncWrite,
   BlockingPool,
   type BufferLike,
   CURRENT_POSITION,
   IoContext,
+  IPPROTO_TCP,
+  MSG_DONTWAIT,
   O_RDONLY,
   O_RDWR,
   O_TMPFILE,
@@ -25,6 +28,7 @@ import {
   Socket,
   SocketAddress,
   type SocketType,
+  TCP_INFO,
   TcpListener,
   unwrap,
 } from "@kio/kio";
@@ -41,7 +45,7 @@ const FDS_MAX = 4096;
 const EBADF = 9;
 /** Fds and threads that Deno closes a turn later may take that long to be gone.
  */
-const GRACE_MS = 2000;
+const GRACE_MS = 10_000;
 /** A test that takes longer hangs: far more than any takes, as machines may be
  * busy and sanitizers slow. */
 const BODY_MS_MAX = 120_000;
@@ -360,6 +364,33 @@ function isClosed(ctx: IoContext): boolean {
     return ctx.ringFd < 0;
   } catch {
     return true;
+  }
+}
+
+/** Place of tcpi_unacked in struct tcp_info: segments under way. */
+const UNACKED = 24;
+
+/** Tells whether TCP has sent what the peer has not acknowledged yet. */
+function isUnderWay(socket: Socket): boolean {
+  const info = socket.getOption(IPPROTO_TCP, TCP_INFO, UNACKED + 4);
+  return info.ok && info.value.subarray(UNACKED).some((it) => it !== 0);
+}
+
+/** Fills a socket, so that sends must wait. Returns how many bytes it took.
+ * `EAGAIN` alone is not enough: TCP has room once more when the peer
+ * acknowledges, which it puts off for 40 ms. */
+export async function fill(ctx: IoContext, socket: Socket): Promise<number> {
+  const data = new Uint8Array(65536);
+  let count = 0;
+  for (;;) {
+    const before = isUnderWay(socket) ? -1 : count;
+    for (;;) {
+      const sent = await asyncSend(ctx, socket, data, MSG_DONTWAIT);
+      if (!sent.ok) break;
+      count += sent.value;
+    }
+    if (count === before) return count;
+    await turn(1);
   }
 }
 

@@ -16,18 +16,17 @@ import {
   BufferPool,
   type IoContext,
   link,
-  MSG_DONTWAIT,
   O_RDWR,
   O_TMPFILE,
   RWF_APPEND,
   SHUT_WR,
-  type Socket,
   unwrap,
   type UringStream,
 } from "@kio/kio";
 import { loadShim } from "../../ffi/load.ts";
 import {
   assertCode,
+  fill,
   kioTest,
   tcpPair,
   turn,
@@ -81,21 +80,6 @@ kioTest(
     assertEquals(made.pool.stats().leased, 0);
   },
 );
-
-/** Fills a socket. Returns how many bytes it took. */
-async function fill(ctx: IoContext, socket: Socket): Promise<number> {
-  let count = 0;
-  for (;;) {
-    const sent = await asyncSend(
-      ctx,
-      socket,
-      new Uint8Array(999),
-      MSG_DONTWAIT,
-    );
-    if (!sent.ok) return count;
-    count += sent.value;
-  }
-}
 
 for (const kind of ["unix", "TCP"]) {
   for (const isBlocking of [true, false]) {

@@ -9,8 +9,6 @@ import {
   asyncSend,
   asyncShutdown,
   asyncSleep,
-  type IoContext,
-  MSG_DONTWAIT,
   MSG_WAITALL,
   POLLIN,
   POLLOUT,
@@ -21,6 +19,7 @@ import {
 import {
   assertCode,
   bytes,
+  fill,
   kioTest,
   listen,
   pattern,
@@ -32,12 +31,6 @@ import {
   unixPair,
   value,
 } from "../support.ts";
-
-/** Fills a socket, so that sends must wait. */
-async function fill(ctx: IoContext, socket: Socket): Promise<void> {
-  const data = new Uint8Array(65536);
-  while ((await asyncSend(ctx, socket, data, MSG_DONTWAIT)).ok);
-}
 
 const buffer = () => new Uint8Array(8);
 

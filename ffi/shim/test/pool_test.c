@@ -97,14 +97,17 @@ TEST(pipe_has_nowait_takes_nothing)
 {
 	int fds[2], socket_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	char byte = 0;
+	bool has;
 
 	CHECK(pipe2(fds, O_CLOEXEC) == 0);
-	CHECK(kio_pipe_has_nowait(fds[0]));
+	has = kio_pipe_has_nowait(fds[0]);
+	/* Linux 6.1 has none, and no reads that need it */
+	CHECK(has || kio_trial(KIO_TRIAL_READ) == 0);
 	CHECK(write(fds[1], "x", 1) == 1);
-	CHECK(kio_pipe_has_nowait(fds[0]));
+	CHECK(kio_pipe_has_nowait(fds[0]) == has);
 	close(fds[1]);
 	CHECK(read(fds[0], &byte, 1) == 1 && byte == 'x');
-	CHECK(kio_pipe_has_nowait(fds[0]));
+	CHECK(kio_pipe_has_nowait(fds[0]) == has);
 	CHECK(!kio_pipe_has_nowait(socket_fd));
 	CHECK(!kio_pipe_has_nowait(-1));
 	close(fds[0]);
