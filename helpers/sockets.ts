@@ -62,13 +62,30 @@ export class Socket implements AsyncDisposable {
   readonly opened: Promise<SocketInfo>;
   /** Resolves when the socket is closed; rejects if it could not connect. */
   readonly closed: Promise<void>;
-  readonly #inbound = new Pass<Uint8Array<ArrayBuffer>>();
-  readonly #outbound = new Pass<Uint8Array<ArrayBufferLike>>();
+  /** Sends each chunk whole, when the connection is there; its write is over
+   * then. `close()` ends the sending side, `abort()` resets the connection. */
+  readonly writable: WritableStream<Uint8Array<ArrayBufferLike>>;
+  readonly #inbound = new Inbound();
+  #outbound!: WritableStreamDefaultController;
   readonly #abort = new AbortController();
   #stream: TcpStream | undefined;
+  /** Of the stream's own `writable`. */
+  #writer: WritableStreamDefaultWriter<Uint8Array> | undefined;
 
   /** Begins to connect; `connect()` checks the arguments. */
   constructor(ctx: IoContext, to: SocketAddress, allowHalfOpen: boolean) {
+    this.writable = new WritableStream({
+      start: (controller) => {
+        this.#outbound = controller;
+        const { signal } = controller;
+        // abort() waits for the write that is under way, which may be stuck.
+        signal.addEventListener("abort", () => {
+          this.#send((writer) => writer.abort(signal.reason)).catch(() => {});
+        });
+      },
+      write: (chunk) => this.#send((writer) => writer.write(chunk)),
+      close: () => this.#send((writer) => writer.close()),
+    });
     this.opened = this.#open(ctx, to);
     this.closed = this.opened.then(() => this.#run(allowHalfOpen));
     // As in the draft, nobody has to look at them.
@@ -79,12 +96,6 @@ export class Socket implements AsyncDisposable {
    * connection is there. */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
     return this.#inbound.readable;
-  }
-
-  /** Sends each chunk whole, when the connection is there. `close()` ends the
-   * sending side, `abort()` resets the connection. */
-  get writable(): WritableStream<Uint8Array<ArrayBufferLike>> {
-    return this.#outbound.writable;
   }
 
   /** Always false: there is no TLS here. */
@@ -102,10 +113,11 @@ export class Socket implements AsyncDisposable {
   close(reason?: unknown): Promise<void> {
     const error = reason ?? new SocketError("the socket is closed");
     this.#abort.abort(error);
-    // It gives up the fd first: else the error would reset the connection.
+    // It gives up the fd first: else abort() would reset the connection.
     void this.#stream?.close();
+    void this.#writer?.abort(error);
     this.#inbound.controller.terminate();
-    this.#outbound.controller.error(error);
+    this.#outbound.error(error);
     return this.closed;
   }
 
@@ -143,36 +155,62 @@ export class Socket implements AsyncDisposable {
         ? signal.reason
         : new SocketError((cause as Error).message, { cause });
       this.#inbound.controller.error(error);
-      this.#outbound.controller.error(error);
+      this.#outbound.error(error);
       throw error;
+    }
+  }
+
+  /** Sends when the connection is there. */
+  async #send(
+    act: (writer: WritableStreamDefaultWriter<Uint8Array>) => Promise<void>,
+  ): Promise<void> {
+    try {
+      await this.opened;
+      await act(this.#writer!);
+    } catch (error) {
+      // close() ends what is under way.
+      const { signal } = this.#abort;
+      throw signal.aborted ? signal.reason : error;
     }
   }
 
   /** Moves the bytes until both directions have ended. */
   async #run(allowHalfOpen: boolean): Promise<void> {
     const stream = this.#stream!;
-    if (stream.fd === -1) return;
-    const received = stream.readable.pipeTo(this.#inbound.writable);
-    const sent = this.#outbound.readable.pipeTo(stream.writable);
+    // close() may have come before the connection was known here.
+    if (this.#abort.signal.aborted) return await stream.close();
+    const writer = this.#writer = stream.writable.getWriter();
+    // A reset ends the other direction as well, also if nobody reads.
+    writer.closed.catch((error) => {
+      if (stream.fd === -1) this.#inbound.controller.error(error);
+    });
     try {
-      await received;
-      // What is queued is still sent, and then the end.
-      if (!allowHalfOpen) this.#outbound.controller.terminate();
+      await stream.readable.pipeTo(this.#inbound.writable);
+      if (!allowHalfOpen) {
+        // A write that is under way is still sent, and then the end.
+        this.#outbound.error(new SocketError("the peer has ended its side"));
+        await writer.close();
+      }
     } catch (error) {
       // A connection that has failed, and no readable that was cancelled.
-      if (stream.fd === -1) this.#outbound.controller.error(error);
+      if (stream.fd === -1) {
+        this.#outbound.error(error);
+        void writer.abort(error);
+      }
     }
-    await sent.catch(() => {});
+    await writer.closed.catch(() => {});
     await stream.close();
   }
 }
 
-/** A pair of streams, which its owner can end whoever has locked them. */
-class Pass<T> extends TransformStream<T, T> {
-  readonly controller: TransformStreamDefaultController<T>;
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** The bytes that come, which `close()` can end whoever has locked them. */
+class Inbound extends TransformStream<Bytes, Bytes> {
+  readonly controller: TransformStreamDefaultController<Bytes>;
 
   constructor() {
-    let controller: TransformStreamDefaultController<T>;
+    let controller: TransformStreamDefaultController<Bytes>;
     super({ start: (it) => void (controller = it) });
     this.controller = controller!;
   }
@@ -219,8 +257,9 @@ export function connect(
   ringOf(ctx, CONNECT);
   const to = typeof address === "string" ? parsed(address) : address;
   checkOptions(to, CONNECT.verb);
-  checkText(to.hostname, "hostname", CONNECT.verb);
-  checkInteger(to.port, PORT_MAX, "port", CONNECT.verb, 1);
+  const { hostname, port } = to;
+  checkText(hostname, "hostname", CONNECT.verb);
+  checkInteger(port, PORT_MAX, "port", CONNECT.verb, 1);
   checkOptions(options, CONNECT.verb);
   const { secureTransport = "off", allowHalfOpen = false } = options;
   checkBoolean(allowHalfOpen, "allowHalfOpen", CONNECT.verb);
@@ -229,15 +268,14 @@ export function connect(
       `Cannot connect: secureTransport must be "off", got "${secureTransport}"; Deno.connectTls() has TLS`,
     );
   }
-  return new Socket(ctx, to, allowHalfOpen);
+  const host = hostname.replace(/^\[(.+)\]$/, "$1");
+  return new Socket(ctx, { hostname: host, port }, allowHalfOpen);
 }
 
 /** Takes a name and a port apart. */
 function parsed(address: string): SocketAddress {
-  const match = /^(?:\[(.+)\]|([^:]+)):(\d+)$/.exec(address);
-  if (match !== null) {
-    return { hostname: match[1] ?? match[2]!, port: Number(match[3]) };
-  }
+  const match = /^(\[.+\]|[^:]+):(\d+)$/.exec(address);
+  if (match !== null) return { hostname: match[1]!, port: Number(match[2]) };
   throw new SocketError(
     `Cannot connect: expected "name:port" or "[IPv6 address]:port", got "${address}"`,
   );

@@ -1,10 +1,11 @@
 import { loadShim } from "../ffi/load.ts";
 import { MSG_WAITALL, SHUT_WR } from "../lib/constants.ts";
+import { ECANCELED } from "../lib/errno.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import { asyncRecv, asyncSend, asyncShutdown } from "../lib/ops/socket.ts";
 import { RECV, SEND, SHUTDOWN } from "../lib/ops/table.ts";
-import { unwrap } from "../lib/result.ts";
+import { failure, unwrap } from "../lib/result.ts";
 import { Refs } from "../lib/ring/refs.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 import { ByteStreams } from "./byte_streams.ts";
@@ -133,12 +134,14 @@ export abstract class StreamSocket extends Socket {
 
   /** It is no async function, as it runs for each chunk. */
   #sendAll(data: Uint8Array, failed: () => void): Promise<void> {
+    fdOf(this, SEND.verb);
     return asyncSend(this.#ctx!, this, data, MSG_WAITALL).then((result) => {
       if (!result.ok) failed();
       const count = unwrap(result);
-      return count < data.length
-        ? this.#sendAll(data.subarray(count), failed)
-        : undefined;
+      if (count === data.length) return undefined;
+      // Closed here, which cuts a send short.
+      if (this.fd === -1) unwrap(failure(ECANCELED, SEND.verb));
+      return this.#sendAll(data.subarray(count), failed);
     });
   }
 

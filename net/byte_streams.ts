@@ -1,4 +1,5 @@
 /** The streams of the Web for a connection. */
+import { isDetached } from "../lib/check.ts";
 import { SEND } from "../lib/ops/table.ts";
 import { type Result, unwrap } from "../lib/result.ts";
 
@@ -92,7 +93,7 @@ class Source implements UnderlyingByteSource {
     const buffer = request !== null
       ? request.view as Bytes
       : this.#memory ??= new Uint8Array(RECEIVE_SIZE);
-    return this.#receiving = this.#connection.receive(buffer, (result) => {
+    const take = (result: Result<number>) => {
       this.#receiving = undefined;
       if (this.#isCancelled) return undefined;
       if (!result.ok) return this.#fail(result);
@@ -105,7 +106,14 @@ class Source implements UnderlyingByteSource {
         controller.enqueue(buffer.subarray(0, count));
       }
       return undefined;
-    });
+    };
+    try {
+      return this.#receiving = this.#connection.receive(buffer, take);
+    } catch (error) {
+      // The context is full or closed, which ends the stream as well.
+      void this.#connection.close();
+      throw error;
+    }
   }
 
   async #finish(controller: ReadableByteStreamController): Promise<void> {
@@ -147,13 +155,19 @@ class Sink implements UnderlyingSink<Uint8Array> {
   }
 
   write(chunk: Uint8Array): PromiseLike<void> | undefined {
-    if (!(chunk instanceof Uint8Array)) {
-      throw new TypeError(
-        `Cannot ${SEND.verb}: a chunk must be a Uint8Array, got ${typeof chunk}`,
-      );
+    try {
+      if (!(chunk instanceof Uint8Array)) {
+        throw new TypeError(
+          `Cannot ${SEND.verb}: a chunk must be a Uint8Array, got ${typeof chunk}`,
+        );
+      }
+      if (chunk.length === 0 && !isDetached(chunk)) return undefined;
+      return this.#connection.send(chunk, this.#end);
+    } catch (error) {
+      // The stream ends here, and its peer must not take that for the end.
+      void this.#connection.reset();
+      throw error;
     }
-    if (chunk.length === 0) return undefined;
-    return this.#connection.send(chunk, this.#end);
   }
 
   async close(): Promise<void> {

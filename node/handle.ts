@@ -6,8 +6,8 @@
 import { executionAsyncId } from "node:async_hooks";
 import { setImmediate } from "node:timers";
 import { SocketTransport, type Transport } from "../helpers/transport.ts";
-import { ENOTCONN } from "../lib/errno.ts";
-import type { Result } from "../lib/result.ts";
+import { ECANCELED, ENOTCONN } from "../lib/errno.ts";
+import { errorOf, type Result } from "../lib/result.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 import type { SocketAddress } from "../lib/SocketAddress.ts";
 import type { Socket } from "../net/Socket.ts";
@@ -135,7 +135,11 @@ export class Handle {
     for (const piece of isOne ? buffers : piecesOf(buffers)) {
       this.#sendOp = this.#transport.send(piece, this.#isClosed ? AT_ONCE : {});
       const sent = await this.#sendOp;
-      if (!sent.ok) throw nodeError("write", sent.error);
+      if (!sent.ok) {
+        // close() ends it by a timeout.
+        const error = this.#isClosed ? errorOf(ECANCELED) : sent.error;
+        throw nodeError("write", error);
+      }
       this.#above.sent();
     }
   }

@@ -14,6 +14,7 @@ import { NodeSocket } from "./socket.ts";
 /** Members of `net.Server` that its types lack, or have as `readonly`. */
 interface Inner {
   _handle: object | null;
+  _pipeName?: string;
   _connections: number;
   _emitCloseIfDrained(): void;
   readonly allowHalfOpen: boolean;
@@ -32,7 +33,7 @@ interface Counted {
  * `express`, `fastify`, `hono` or `ws` on it.
  *
  * The server has the state and the events of one that listens: "listening",
- * `server.address()`, `maxConnections`. That matters: Deno closes each
+ * `server.address()`, which is the path of a unix socket, `maxConnections`. That matters: Deno closes each
  * connection after a request if its server does not listen, and counts no
  * `headersTimeout`. `server.close()` closes the listener, after the clients that
  * the kernel has let in were accepted. If the context closes, the server closes
@@ -80,14 +81,20 @@ export function serveNode(
   }
   const inner = server as unknown as Inner;
   const stop = new AbortController();
+  const address = listener.localAddress;
+  const isUnix = address?.family === "unix";
+  // server.address() asks for one or the other.
+  if (isUnix) inner._pipeName = address.host;
+  const name = isUnix
+    ? {}
+    : { getsockname: (into: NodeAddress) => fillAddress(into, address) };
   inner._handle = {
     close() {
       stop.abort();
       // Clients that wait are accepted before the server is closed.
       inner._connections++;
     },
-    getsockname: (into: NodeAddress) =>
-      fillAddress(into, listener.localAddress),
+    ...name,
     ref() {},
     unref() {
       throw new TypeError(

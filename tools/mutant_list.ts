@@ -2983,4 +2983,25 @@ export const MUTANTS: readonly Mutant[] = [
     to: "new IoContext({ entries })",
     tests: ["tests/process/worker_pool.process.ts"],
   },
+  {
+    rule: "a chunk that cannot be sent resets the connection",
+    file: "net/byte_streams.ts",
+    from: "      void this.#connection.reset();\n      throw error;",
+    to: "      throw error;",
+    tests: ["tests/net/byte_streams_test.ts"],
+  },
+  {
+    rule: "a receive that cannot start closes the connection",
+    file: "net/byte_streams.ts",
+    from: "      void this.#connection.close();\n      throw error;",
+    to: "      throw error;",
+    tests: ["tests/net/byte_streams_test.ts"],
+  },
+  {
+    rule: "a write that close() cuts off is cancelled",
+    file: "net/StreamSocket.ts",
+    from: "      if (this.fd === -1) unwrap(failure(ECANCELED, SEND.verb));\n",
+    to: "      void failure(ECANCELED, SEND.verb);\n",
+    tests: ["tests/net/byte_streams_test.ts"],
+  },
 ];

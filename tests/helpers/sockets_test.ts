@@ -138,6 +138,67 @@ kioTest("a readable that is cancelled leaves writable open", async (ctx) => {
   await peer.close();
 });
 
+kioTest("writable is closed when all is sent", async (ctx) => {
+  const [socket, peer] = await open(ctx);
+  const writer = socket.writable.getWriter();
+  const data = new Uint8Array(8_000_000);
+  const got = new Response(peer.readable as never).arrayBuffer();
+  void writer.write(data);
+  await writer.close();
+  await socket.close();
+  assertEquals((await got).byteLength, data.length);
+  await peer.close();
+});
+
+kioTest("close() cuts a write off, which rejects", async (ctx) => {
+  const [socket, peer] = await open(ctx);
+  await socket.readable.cancel();
+  const writing = assertRejects(
+    () => socket.writable.getWriter().write(new Uint8Array(1 << 26)),
+    Error,
+    "enough",
+  );
+  await turn(5);
+  await socket.close(new Error("enough"));
+  await writing;
+  await peer.close();
+});
+
+kioTest("abort() ends a write that is stuck", async (ctx) => {
+  const [socket, peer] = await open(ctx);
+  const writer = socket.writable.getWriter();
+  const writing = assertRejects(() => writer.write(new Uint8Array(1 << 26)));
+  await turn(5);
+  await writer.abort("enough");
+  await Promise.all([writing, socket.closed]);
+  await peer.close();
+});
+
+kioTest("a write that fails rejects, and nothing else does", async (ctx) => {
+  const [socket, peer] = await open(ctx);
+  await socket.opened;
+  // Nobody reads, so readable does not tell of the error.
+  await assertRejects(
+    () => socket.writable.getWriter().write("text" as never),
+    TypeError,
+    "Uint8Array",
+  );
+  await assertRejects(
+    () => peer.read(new Uint8Array(1)),
+    Deno.errors.ConnectionReset,
+  );
+  await socket.closed;
+  await peer.close();
+});
+
+kioTest("connect() takes an address of IPv6 in brackets", async (ctx) => {
+  for (const address of ["[::1]:1", { hostname: "[::1]", port: 1 }]) {
+    const { opened } = connect(ctx, address);
+    const error = await assertRejects(() => opened, SocketError);
+    assert(error.cause instanceof Deno.errors.ConnectionRefused);
+  }
+});
+
 kioTest("connect() refuses what cannot be", (ctx) => {
   for (const address of ["localhost", "::1:80", "", ":80", "[::1]"]) {
     assertThrows(() => connect(ctx, address), SocketError, "port");

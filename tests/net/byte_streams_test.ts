@@ -3,7 +3,8 @@ import { LimitedBytesTransformStream, TextLineStream } from "@std/streams";
 import {
   asyncRecv,
   asyncSend,
-  type IoContext,
+  asyncSleep,
+  IoContext,
   Socket,
   SocketAddress,
   TcpListener,
@@ -358,13 +359,58 @@ kioTest("close() ends the streams of a connection", async (ctx) => {
   await peer.close();
 });
 
-kioTest("writable takes Uint8Array only", async (ctx) => {
-  for (const chunk of ["text", "", new ArrayBuffer(1), undefined]) {
-    const [stream, peer] = streamAndPeer(ctx);
+kioTest("writable takes Uint8Array only, and resets", async (ctx) => {
+  const lost = bytes("lost");
+  lost.buffer.transfer();
+  for (const chunk of ["text", "", new ArrayBuffer(1), undefined, lost]) {
+    const [stream, peer] = await tcp(ctx);
     const writer = stream.writable.getWriter();
     await assertRejects(() => writer.write(chunk as never), TypeError);
-    await Promise.all([stream.close(), peer.close()]);
+    // No cut that the peer takes for an end.
+    assertCode(await asyncRecv(ctx, peer, new Uint8Array(1)), "ECONNRESET");
+    assertEquals(stream.fd, -1);
+    await peer.close();
   }
+});
+
+kioTest("streams of a full context close the connection", async (ctx) => {
+  using full = new IoContext({ operationsMax: 1 });
+  const sleep = asyncSleep(full, 60_000);
+  for (const use of ["read", "write"]) {
+    const [stream, peer] = await tcp(ctx);
+    const other = new TcpStream(stream.release(), full);
+    await assertRejects(
+      () =>
+        use === "read"
+          ? other.readable.getReader().read()
+          : other.writable.getWriter().write(bytes("x")),
+      RangeError,
+    );
+    await turn();
+    assertEquals(other.fd, -1);
+    await peer.close();
+  }
+  sleep.cancel();
+  await sleep;
+});
+
+kioTest("close() cuts a write off, which rejects as cancelled", async (ctx) => {
+  const [stream, peer] = streamAndPeer(ctx);
+  const writer = stream.writable.getWriter();
+  const writing = assertRejects(
+    () => writer.write(new Uint8Array(1 << 26)),
+    Deno.errors.Interrupted,
+  );
+  await turn(5);
+  await stream.close();
+  await writing;
+  await peer.close();
+
+  const [closed, other] = streamAndPeer(ctx);
+  const idle = closed.writable.getWriter();
+  await closed.close();
+  await assertRejects(() => idle.write(bytes("x")), TypeError, "closed");
+  await other.close();
 });
 
 kioTest("streams go through those of the platform", async (ctx) => {

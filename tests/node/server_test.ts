@@ -1,5 +1,12 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { type IoContext, Socket, TcpListener, unwrap } from "@kio/kio";
+import {
+  asyncUnlink,
+  type IoContext,
+  Socket,
+  TcpListener,
+  UnixListener,
+  unwrap,
+} from "@kio/kio";
 import { createNodeSocket, serveNode } from "@kio/kio/node";
 import { once } from "node:events";
 import http from "node:http";
@@ -114,6 +121,16 @@ kioTest(
     await closed(...clients);
   },
 );
+
+kioTest("serveNode() has the path of a unix socket as address", async (ctx) => {
+  const path = `/tmp/kio-node-${crypto.randomUUID()}`;
+  const server = net.createServer();
+  serveNode(ctx, unwrap(UnixListener.bind(path)), server);
+  assertEquals(server.address(), path);
+  server.close();
+  await once(server, "close");
+  unwrap(await asyncUnlink(ctx, path));
+});
 
 kioTest("serveNode() limits connections by maxConnections", async (ctx) => {
   const { listener, at: { port } } = listen();

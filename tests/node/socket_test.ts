@@ -214,7 +214,8 @@ kioTest("toNodeSocket() is destroyed with what it waits for", async (ctx) => {
   const seen = eventsOf(left);
   right.on("error", () => {});
   right.pause();
-  left.write(new Uint8Array(PLENTY));
+  let lost: unknown;
+  left.write(new Uint8Array(PLENTY), (error) => lost = error);
   left.end();
   await turn(5);
   left.destroy(new Error("enough"));
@@ -222,6 +223,7 @@ kioTest("toNodeSocket() is destroyed with what it waits for", async (ctx) => {
   assertEquals(left.destroyed, true);
   await closed(left);
   assertEquals(seen, ["enough", "close true"]);
+  assertEquals((lost as { code: string }).code, "ECANCELED");
   right.destroy();
   await closed(right);
 });
