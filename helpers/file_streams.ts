@@ -1,5 +1,5 @@
 /** The streams of the Web for a file. */
-import { CURRENT_POSITION, type Fd } from "../lib/check.ts";
+import { CURRENT_POSITION, type Fd, isDetached } from "../lib/check.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import { Blocks, checkBlocks } from "./blocks.ts";
 import { asyncWriteExact } from "./write_exact.ts";
@@ -17,7 +17,7 @@ export function readableOf(
   return new ReadableStream({
     type: "bytes",
     async pull(controller) {
-      const step = await blocks.next();
+      const step = await orClose(blocks.next(), close);
       if (step.done !== true) return controller.enqueue(step.value);
       await close();
       controller.close();
@@ -36,12 +36,28 @@ export function writableOf(
   fd: Fd,
   close: Close,
 ): WritableStream<Uint8Array<ArrayBufferLike>> {
+  // A chunk that cannot be written is a rejection, as an error of the system is.
+  const writeAll = async (chunk: Uint8Array) => {
+    await asyncWriteExact(ctx, fd, chunk, CURRENT_POSITION).orThrow();
+  };
   return new WritableStream({
     async write(chunk) {
-      if (chunk.length === 0) return;
-      await asyncWriteExact(ctx, fd, chunk, CURRENT_POSITION).orThrow();
+      const isView = chunk instanceof Uint8Array;
+      if (isView && chunk.length === 0 && !isDetached(chunk)) return;
+      await orClose(writeAll(chunk), close);
     },
     close,
     abort: close,
   });
+}
+
+/** Closes the file if a part of its stream fails: the stream ends there, and
+ * calls nothing of it any more. */
+async function orClose<T>(part: Promise<T>, close: Close): Promise<T> {
+  try {
+    return await part;
+  } catch (error) {
+    await close();
+    throw error;
+  }
 }

@@ -3004,4 +3004,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: "      void failure(ECANCELED, SEND.verb);\n",
     tests: ["tests/net/byte_streams_test.ts"],
   },
+  {
+    rule: "a stream of a file that fails closes it",
+    file: "helpers/file_streams.ts",
+    from: "    await close();\n    throw error;\n",
+    to: "    throw error;\n",
+    tests: ["tests/helpers/file_test.ts"],
+  },
 ];

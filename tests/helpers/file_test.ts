@@ -396,6 +396,25 @@ kioTest("File.writable writes all chunks, and closes", async (ctx) => {
   assertEquals(writer.fd, -1);
 });
 
+kioTest("File.readable and writable that fail close the file", async (ctx) => {
+  const gone = new Uint8Array(4);
+  gone.buffer.transfer();
+  for (
+    const fails of [
+      (file: File) => file.writable.getWriter().write(gone),
+      (file: File) =>
+        file.writable.getWriter().write("text" as unknown as Uint8Array),
+    ]
+  ) {
+    const file = await open(ctx);
+    await assertRejects(() => fails(file), TypeError);
+    assertEquals(file.fd, -1);
+  }
+  const folder = unwrap(await File.open(ctx, "/tmp", O_RDONLY));
+  await assertRejects(() => folder.readable.getReader().read());
+  assertEquals(folder.fd, -1);
+});
+
 kioTest("File.writable that fails gives the error", async (ctx) => {
   const file = unwrap(await File.open(ctx, "/dev/full", O_RDWR));
   const writer = file.writable.getWriter();
