@@ -2512,7 +2512,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "KIO_DISABLE switches a feature off",
     file: "lib/ring/features.ts",
-    from: '    if (disabled.has(feature)) return "KIO_DISABLE";\n',
+    from:
+      '    if (this.#environment.disabled.has(feature)) return "KIO_DISABLE";\n',
     to: "",
     tests: ["tests/process/features.process.ts"],
   },
@@ -3010,5 +3011,12 @@ export const MUTANTS: readonly Mutant[] = [
     from: "    await close();\n    throw error;\n",
     to: "    throw error;\n",
     tests: ["tests/helpers/file_test.ts"],
+  },
+  {
+    rule: "a trial or a probe leaves a thread its threads of the kernel",
+    file: "ffi/shim/context.c",
+    from: "{ 4 * (uint32_t)sysconf(_SC_NPROCESSORS_ONLN),",
+    to: "{ 0 * (uint32_t)sysconf(_SC_NPROCESSORS_ONLN),",
+    tests: ["tests/process/limits.process.ts"],
   },
 ];

@@ -112,8 +112,10 @@ struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
 			     uint32_t kernel_workers, bool defers,
 			     const uint8_t *allowed, int32_t *status)
 {
-	/* bounded workers keep the kernel's own limit (0) */
-	uint32_t workers[2] = { 0, kernel_workers };
+	/* The kernel takes the limit of those for files from the first ring of a
+	 * thread, by its entries: a probe or a trial with one would leave one. */
+	uint32_t workers[2] = { 4 * (uint32_t)sysconf(_SC_NPROCESSORS_ONLN),
+				kernel_workers };
 	struct kio *k = isolate ? calloc(1, sizeof(*k)) : NULL;
 
 	status[0] = isolate ? -ENOMEM : -EOPNOTSUPP;

@@ -331,17 +331,10 @@ static int wake_trial(void)
 {
 	int event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	int fds[2] = { -1, -1 }, ret;
-	/* The first ring of a thread bounds the kernel's threads for its files by
-	 * its entries: one entry, one thread. */
-	struct io_uring_params params = {
-		.flags = IORING_SETUP_SINGLE_ISSUER |
-			 IORING_SETUP_DEFER_TASKRUN,
-	};
 	struct io_uring ring;
 
 	ret = event_fd < 0 || pipe2(fds, O_CLOEXEC) ? -errno :
-						      seam_ring_init(64, &ring, &params);
-	ret = ret == -EINVAL ? FAILS : ret ? ret : WORKS;
+						      trial_ring(&ring);
 	if (ret == WORKS) {
 		ret = is_signalled(&ring, event_fd, fds);
 		io_uring_queue_exit(&ring);

@@ -225,6 +225,29 @@ Deno.exit();
   );
 });
 
+for (const first of ["", "kio.IoContext.probe();"]) {
+  Deno.test(`two opens that wait for each other meet, ${first ? "after probe()" : "in the first context"}`, async () => {
+    using folder = temporaryFolder();
+    assertPrinted(
+      await runScript(
+        `${SHARED}
+const path = ${JSON.stringify(folder.path)} + "/fifo";
+await new Deno.Command("mkfifo", { args: [path] }).output();
+${first}
+const ctx = new kio.IoContext();
+// With O_CREAT they are for threads of the kernel at once.
+const flags = [kio.O_RDONLY, kio.O_WRONLY];
+const opens = flags.map((it) => kio.asyncOpen(ctx, path, it | kio.O_CREAT));
+for (const op of opens) say("open", await op.withTimeout(10_000));
+Deno.exit();
+`,
+        { flags: ["-A"] },
+      ),
+      "open ok\nopen ok\n",
+    );
+  });
+}
+
 // ---- memory -----------------------------------------------------------------
 
 Deno.test("64 KiB of locked memory: contexts up to there, also again", async () => {
