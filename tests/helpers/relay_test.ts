@@ -52,7 +52,7 @@ async function exchange(ctx: IoContext, { client, server }: Ends) {
   }
 }
 
-/** What the socket gives next: bytes, an end, or an error. */
+/** Receives once: bytes, an end, or an error. */
 async function next(ctx: IoContext, socket: Ends["client"]): Promise<string> {
   const result = await asyncRecv(ctx, socket, new Uint8Array(64))
     .withTimeout(5000);

@@ -30,6 +30,7 @@ import {
   value,
   within,
 } from "../support.ts";
+import { assertWhole, bytesOf, next } from "./leases.ts";
 import { loadShim } from "../../ffi/load.ts";
 
 const libc = Deno.dlopen("libc.so.6", {
@@ -39,33 +40,6 @@ const libc = Deno.dlopen("libc.so.6", {
 });
 
 const O_NOCTTY = 0o400;
-
-/** All bytes of a stream until its end, and the code of its last error. */
-async function read(
-  stream: UringStream<BufferLease>,
-): Promise<{ all: Uint8Array; code: string }> {
-  const parts: Uint8Array[] = [];
-  let code = "";
-  for await (const result of stream) {
-    if (result.ok) parts.push(result.value.copy());
-    else code = result.error.code;
-  }
-  return {
-    all: new Uint8Array(await new Blob(parts as BlobPart[]).arrayBuffer()),
-    code,
-  };
-}
-
-async function next(stream: UringStream<BufferLease>): Promise<BufferLease> {
-  const step = await stream[Symbol.asyncIterator]().next();
-  assert(step.done !== true, "the stream is over");
-  return value(step.value);
-}
-
-function assertWhole(pool: BufferPool): void {
-  const { count, free, leased, starved } = pool.stats();
-  assertEquals([free, leased, starved], [count, 0, 0]);
-}
 
 /** Closes fds at the end of a test. */
 function closing(ctx: IoContext, ...fds: number[]): AsyncDisposable {
@@ -108,7 +82,7 @@ for (const nonblocking of [false, true]) {
         const data = pattern(size * 70 + 3);
         const stream = asyncReadMultishot(ctx, readFd, pool, { leasesMax });
         const [{ all, code }] = await Promise.all([
-          read(stream),
+          bytesOf(stream),
           writeAll(ctx, writeFd, data),
         ]);
         assertEquals([code, all.length], ["", data.length]);
@@ -130,7 +104,7 @@ for (const nonblocking of [false, true]) {
         if (i % 2 === 0) await turn();
         const written = asyncWrite(ctx, writeFd, bytes("x"));
         const closed = asyncClose(ctx, writeFd);
-        const { all, code } = await within(2000, read(stream), "the end");
+        const { all, code } = await within(2000, bytesOf(stream), "the end");
         assertEquals([text(all), code], ["x", ""]);
         value(await written);
         value(await closed);
@@ -171,7 +145,7 @@ kioTest("asyncReadMultishot() waits for a buffer, in order", async (ctx) => {
   assert(ctx.stats().submissions - before < 5, "it spins");
   const parts = kept.flatMap((it) => [...it.bytes]);
   for (const it of kept) it.release();
-  const { all, code } = await within(2000, read(stream), "the rest");
+  const { all, code } = await within(2000, bytesOf(stream), "the rest");
   assertEquals([[...parts, ...all], code], [[...pattern(40)], ""]);
   await written;
   assertWhole(pool);
@@ -216,11 +190,11 @@ const LEAVING: Record<string, (stream: UringStream<BufferLease>) => unknown> = {
   "await using": (stream) => stream[Symbol.asyncDispose](),
   "cancel()": async (stream) => {
     stream.cancel();
-    assertEquals((await read(stream)).code, "ECANCELED");
+    assertEquals((await bytesOf(stream)).code, "ECANCELED");
   },
   "a timeout": async (stream) => {
     stream.withTimeout(0);
-    assertEquals((await read(stream)).code, "ETIMEDOUT");
+    assertEquals((await bytesOf(stream)).code, "ETIMEDOUT");
   },
 };
 
@@ -260,7 +234,7 @@ kioTest("asyncReadMultishot() tells of errors that end it", async (ctx) => {
   ) {
     // A poll of the wrong end of a pipe would wait for ever.
     if (fd === writeFd && !pool.stats().isNative) continue;
-    assertEquals((await read(asyncReadMultishot(ctx, fd, pool))).code, code);
+    assertEquals((await bytesOf(asyncReadMultishot(ctx, fd, pool))).code, code);
   }
   await assertRejects(
     async () => {
@@ -303,7 +277,7 @@ kioTest("asyncReadMultishot() sees the end of a named pipe", async (ctx) => {
   assertEquals(text((await next(stream)).bytes), "one");
   await turn();
   value(await asyncClose(ctx, writeFd));
-  const { all, code } = await within(2000, read(stream), "the end");
+  const { all, code } = await within(2000, bytesOf(stream), "the end");
   assertEquals([all.length, code], [0, ""]);
   assertWhole(pool);
 });
@@ -325,7 +299,7 @@ kioTest("asyncReadMultishot() reads a file from its position", async (ctx) => {
       await using first = asyncReadMultishot(ctx, fd, skipped);
       assertEquals((await next(first)).length, from);
     }
-    const { all, code } = await read(asyncReadMultishot(ctx, fd, pool));
+    const { all, code } = await bytesOf(asyncReadMultishot(ctx, fd, pool));
     assertEquals([all, code], [data.subarray(from), ""]);
     assertWhole(pool);
   }
@@ -338,7 +312,7 @@ for (const path of ["/proc/self/maps", "/dev/null", "/proc/self/mounts"]) {
     using pool = new BufferPool(ctx, { count: 2, size: 256 });
     const { all, code } = await within(
       10_000,
-      read(asyncReadMultishot(ctx, fd, pool)),
+      bytesOf(asyncReadMultishot(ctx, fd, pool)),
       "the end",
     );
     assertEquals([all.length > 0, code], [path !== "/dev/null", ""]);
@@ -375,7 +349,7 @@ for (const flags of [0, O_NONBLOCK]) {
     assert(ctx.stats().submissions - before < 8, "it waits by the clock");
     // Ctrl-D
     value(await asyncWrite(ctx, user, bytes("\x04")));
-    const { all, code } = await within(2000, read(stream), "the end");
+    const { all, code } = await within(2000, bytesOf(stream), "the end");
     assertEquals([all.length, code], [0, ""]);
     assertWhole(pool);
   });
@@ -389,7 +363,7 @@ for (const flags of [0, O_NONBLOCK]) {
     value(await asyncWrite(ctx, user, bytes("one\n")));
     await next(stream);
     stream.cancel();
-    assertEquals((await read(stream)).code, "ECANCELED");
+    assertEquals((await bytesOf(stream)).code, "ECANCELED");
     assertWhole(pool);
   });
 }
@@ -401,7 +375,7 @@ kioTest("asyncReadMultishot() tells that a terminal is gone", async (ctx) => {
   const stream = asyncReadMultishot(ctx, user, pool);
   value(await asyncWrite(ctx, program, bytes("bye")));
   value(await asyncClose(ctx, program));
-  const { all, code } = await within(2000, read(stream), "the end");
+  const { all, code } = await within(2000, bytesOf(stream), "the end");
   assertEquals([text(all), code], ["bye", "EIO"]);
   assertCode(await stream.closed, "EIO");
   assertWhole(pool);

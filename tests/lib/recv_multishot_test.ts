@@ -44,6 +44,7 @@ import {
   value,
   within,
 } from "../support.ts";
+import { assertWhole, bytesOf, next } from "./leases.ts";
 
 const PAIRS: Record<string, (ctx: IoContext) => Pair | Promise<Pair>> = {
   unix: () => unixPair(),
@@ -54,33 +55,6 @@ const PAIRS: Record<string, (ctx: IoContext) => Pair | Promise<Pair>> = {
 async function sendAll(ctx: IoContext, socket: Socket, data: Uint8Array) {
   value(await asyncSendExact(ctx, socket, data));
   value(await asyncShutdown(ctx, socket, SHUT_WR));
-}
-
-/** All bytes of a stream until its end, and the code of its last error. */
-async function received(
-  stream: UringStream<BufferLease>,
-): Promise<{ all: Uint8Array; code: string }> {
-  const parts: Uint8Array[] = [];
-  let code = "";
-  for await (const result of stream) {
-    if (result.ok) parts.push(result.value.copy());
-    else code = result.error.code;
-  }
-  return {
-    all: new Uint8Array(await new Blob(parts as BlobPart[]).arrayBuffer()),
-    code,
-  };
-}
-
-async function next(stream: UringStream<BufferLease>): Promise<BufferLease> {
-  const step = await stream[Symbol.asyncIterator]().next();
-  assert(step.done !== true, "the stream is over");
-  return value(step.value);
-}
-
-function assertWhole(pool: BufferPool): void {
-  const { count, free, leased, starved } = pool.stats();
-  assertEquals([free, leased, starved], [count, 0, 0]);
 }
 
 // ---- bytes ----------------------------------------------------------------------
@@ -101,7 +75,7 @@ for (const [kind, open] of Object.entries(PAIRS)) {
         const data = pattern(size * 70 + 3);
         const stream = asyncRecvMultishot(ctx, pair.right, pool, { leasesMax });
         const [{ all, code }] = await Promise.all([
-          received(stream),
+          bytesOf(stream),
           sendAll(ctx, pair.left, data),
         ]);
         assertEquals([code, all.length], ["", data.length]);
@@ -122,7 +96,7 @@ for (const [kind, open] of Object.entries(PAIRS)) {
         if (i % 2 === 0) await turn();
         void asyncSend(ctx, pair.left, bytes("x"));
         void asyncShutdown(ctx, pair.left, SHUT_WR);
-        const { all, code } = await within(2000, received(stream), "the end");
+        const { all, code } = await within(2000, bytesOf(stream), "the end");
         assertEquals([text(all), code], ["x", ""]);
       }
       assertWhole(pool);
@@ -309,7 +283,7 @@ kioTest(
     await turn(5);
     assert(pool.stats().leased < 4, `${pool.stats().leased} leases`);
     value(await asyncShutdown(ctx, pair.left, SHUT_WR));
-    const { all } = await received(stream);
+    const { all } = await bytesOf(stream);
     assertEquals(all, data);
     assertWhole(pool);
   },
@@ -492,15 +466,15 @@ const LEAVING: Record<string, (stream: UringStream<BufferLease>) => unknown> = {
   "await using": (stream) => stream[Symbol.asyncDispose](),
   "cancel()": async (stream) => {
     stream.cancel();
-    assertEquals((await received(stream)).code, "ECANCELED");
+    assertEquals((await bytesOf(stream)).code, "ECANCELED");
   },
   "a signal": async (stream) => {
     stream.withSignal(AbortSignal.timeout(1));
-    assertEquals((await received(stream)).code, "ECANCELED");
+    assertEquals((await bytesOf(stream)).code, "ECANCELED");
   },
   "a timeout": async (stream) => {
     stream.withTimeout(0);
-    assertEquals((await received(stream)).code, "ETIMEDOUT");
+    assertEquals((await bytesOf(stream)).code, "ETIMEDOUT");
   },
 };
 
@@ -535,7 +509,7 @@ kioTest("asyncRecvMultishot() ends when its socket closes", async (ctx) => {
   value(await asyncSend(ctx, pair.left, pattern(64)));
   await turn();
   await pair.right.close();
-  assertEquals((await received(stream)).code, "ECANCELED");
+  assertEquals((await bytesOf(stream)).code, "ECANCELED");
   assertWhole(pool);
 });
 
@@ -551,7 +525,7 @@ kioTest("asyncRecvMultishot() tells of errors that end it", async (ctx) => {
   ) {
     // A poll of a socket that is not connected tells of its end.
     assertEquals(
-      (await received(asyncRecvMultishot(ctx, fd, pool))).code,
+      (await bytesOf(asyncRecvMultishot(ctx, fd, pool))).code,
       code,
     );
   }
@@ -579,7 +553,7 @@ kioTest("asyncRecvMultishot() gives what came before a reset", async (ctx) => {
   value(await asyncSend(ctx, pair.right, bytes("unread")));
   await turn(5);
   value(await asyncClose(ctx, pair.left.release()));
-  const { all, code } = await within(2000, received(stream), "the reset");
+  const { all, code } = await within(2000, bytesOf(stream), "the reset");
   assertEquals([text(all), code], ["last words", "ECONNRESET"]);
   assertWhole(pool);
 });
@@ -605,7 +579,7 @@ kioTest(
       const data = pattern(300, i);
       const stream = asyncRecvMultishot(small, right, pool);
       const [{ all }] = await Promise.all([
-        received(stream),
+        bytesOf(stream),
         sendAll(small, left, data),
       ]);
       assertEquals(all, data);
@@ -631,7 +605,7 @@ kioTest("onChunk gets each chunk, and the stream its end", async (ctx) => {
   });
   const data = pattern(16 * 30 + 5);
   const [rest] = await Promise.all([
-    received(stream),
+    bytesOf(stream),
     sendAll(ctx, pair.left, data),
   ]);
   assertEquals([rest.all.length, rest.code], [0, ""]);
@@ -753,7 +727,7 @@ for (const how of ["cancel", "dispose"] as const) {
       },
     );
     void asyncSend(ctx, pair.left, pattern(16 * 8));
-    assertEquals((await received(stream)).code, "ECANCELED");
+    assertEquals((await bytesOf(stream)).code, "ECANCELED");
     // The end of the context drops those that came with the first.
     if (how === "dispose") assertEquals(count, 1);
     assertWhole(pool);
@@ -783,7 +757,7 @@ kioTest(
     const stream = asyncRecvMultishot(ctx, pair.right, pool);
     value(await asyncSend(ctx, pair.left, bytes("one")));
     const chunk = (await next(stream)).keep();
-    const over = received(stream);
+    const over = bytesOf(stream);
     await pool.close();
     assertEquals((await over).code, "ECANCELED");
     // The kernel has not taken what comes now.

@@ -42,6 +42,7 @@ import {
   value,
   within,
 } from "../support.ts";
+import { assertWhole, next } from "./leases.ts";
 import { loadShim } from "../../ffi/load.ts";
 
 const closeFd = (fd: number) => loadShim().kio_fd_close(fd);
@@ -68,12 +69,6 @@ function udpPair(family: "ipv4" | "ipv6" = "ipv4") {
   };
 }
 
-async function next(stream: UringStream<MessageLease>): Promise<MessageLease> {
-  const step = await stream[Symbol.asyncIterator]().next();
-  assert(step.done !== true, "the stream is over");
-  return value(step.value);
-}
-
 /** The messages of a stream until its end, and the code of its last error. */
 async function received(stream: UringStream<MessageLease>) {
   const texts: string[] = [];
@@ -87,11 +82,6 @@ async function received(stream: UringStream<MessageLease>) {
     for (const fd of parseScmRights(result.value.control)) closeFd(fd);
   }
   return { texts, code };
-}
-
-function assertWhole(pool: BufferPool): void {
-  const { count, free, leased, starved } = pool.stats();
-  assertEquals([free, leased, starved], [count, 0, 0]);
 }
 
 /** Sends a byte with an fd of its own. */

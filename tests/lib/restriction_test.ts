@@ -25,7 +25,7 @@ import { giveBack } from "./ops/give_back.ts";
 import { Place } from "./ops/place.ts";
 import { type Case, CASES, startGood, startWaiting } from "./ops/samples.ts";
 
-/** What no list can take away. */
+/** Operations that no list can take away. */
 const ALWAYS = ["poll", "close"];
 /** It needs what another operation makes. */
 const DEPENDENT = ["fixedFdInstall"];

@@ -31,12 +31,7 @@ import {
   value,
   within,
 } from "../support.ts";
-
-async function next(stream: UringStream<BufferLease>): Promise<BufferLease> {
-  const step = await stream[Symbol.asyncIterator]().next();
-  assert(step.done !== true, "the stream is over");
-  return value(step.value);
-}
+import { next } from "./leases.ts";
 
 /** Sends back what comes, until the end. Returns the code of the error. */
 async function echo(

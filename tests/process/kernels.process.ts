@@ -1,4 +1,4 @@
-/** What `deno task test:kernels` makes of the console of a guest. */
+/** How `deno task test:kernels` judges the console of a guest. */
 import { assertEquals } from "@std/assert";
 import { judge } from "../../tools/kernels/judge.ts";
 

@@ -45,7 +45,7 @@ function numbers(): Shared[] {
   return all.map(([name, number]) => [expressionOf(name), number]);
 }
 
-/** What a name of the system stands for: the codes of getaddrinfo(3) are moved
+/** Gives the expression in C of a name of the system: the codes of getaddrinfo(3) are moved
  * behind the errnos. */
 function expressionOf(name: string): string {
   return name.startsWith("EAI_") ? `1000 - (${name})` : name;
@@ -257,7 +257,7 @@ function* modulesIn(folder: string): Generator<string> {
   }
 }
 
-/** What C calls a number of a module; undefined for one of the module's own. */
+/** Gives the names in C of a number of a module; undefined for one of the module's own. */
 function twinsOf(name: string): string | readonly string[] | undefined {
   const isSystem = SYSTEM_NAME.test(name) || Object.hasOwn(SYSTEM, name);
   return TWINS[name] ?? (isSystem ? expressionOf(name) : undefined);
@@ -317,7 +317,7 @@ Deno.test("numbers of the system and of the shim are those of the C compiler, in
   assertShared(shared);
 });
 
-/** What a parameter or result is for Deno; a pointer is either kind. */
+/** Gives the types in Deno of a parameter or result; a pointer is either kind. */
 function typesOf(declaration: string): string[] {
   if (/\*/.test(declaration)) return ["buffer", "pointer"];
   const [type = ""] = /\b(u?int\d*(_t)?|double|bool|void)\b/.exec(

@@ -452,7 +452,7 @@ kioTest("asyncRecvMultishot() goes on with single shots", async (ctx) => {
   assertEquals(plan.injectedCount, 1);
 });
 
-/** What a pipe gives, until its end. */
+/** Reads a pipe until its end. */
 async function reads(ctx: IoContext): Promise<void> {
   const { readFd, writeFd } = value(await asyncPipe(ctx));
   using pool = new BufferPool(ctx, { count: 8, size: 500 });
