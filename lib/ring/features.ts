@@ -14,6 +14,7 @@ const TRIAL_WAKE = 4;
 
 /** Bytes for the lines of kio_environment(). */
 const ENVIRONMENT_SIZE = 8192;
+const LINE_FEED = 10;
 
 /**
  * A feature of the kernel that kio uses, with the first Linux that has it:
@@ -145,6 +146,9 @@ const KNOWN_BAD: readonly {
   },
 ];
 
+/** Features that some kernel has wrong. */
+const FAULTY = new Set(KNOWN_BAD.flatMap(({ features }) => features));
+
 /** Gives the known faults of a kernel, by feature. `release` and `version` are
  * those of uname(2): Debian has the upstream number in the second only. */
 export function knownFaults(
@@ -163,6 +167,7 @@ export function knownFaults(
 // ---- the process --------------------------------------------------------------
 
 interface Environment {
+  /** The known faults of the kernel. */
   readonly faults: ReadonlyMap<Feature, string>;
   readonly disabled: ReadonlySet<Feature>;
 }
@@ -177,10 +182,22 @@ function environmentOf(): Environment {
   if (length < 0) {
     throw new RangeError("Cannot use KIO_DISABLE: it is too long");
   }
-  const text = new TextDecoder().decode(bytes.subarray(0, length));
-  const [release = "", version = "", ...list] = text.split("\n");
-  const faults = knownFaults(release, version);
-  return environment = { faults, disabled: namesIn(list.join("\n")) };
+  const kernelEnd = bytes.indexOf(LINE_FEED, bytes.indexOf(LINE_FEED) + 1);
+  const text = (from: number, to: number) =>
+    new TextDecoder().decode(bytes.subarray(from, to));
+  let faults: ReadonlyMap<Feature, string> | undefined;
+  return environment = {
+    // The first context of a program asks for none: it would cost a part of its
+    // time.
+    get faults() {
+      if (faults !== undefined) return faults;
+      const [release = "", version = ""] = text(0, kernelEnd).split("\n");
+      return faults = knownFaults(release, version);
+    },
+    disabled: kernelEnd + 1 === length
+      ? new Set()
+      : namesIn(text(kernelEnd + 1, length)),
+  };
 }
 
 /** Gives the features of KIO_DISABLE: names, with commas between. */
@@ -238,10 +255,9 @@ export class Features {
     const { unused, needs, trial, fault } = FEATURES[feature];
     if (unused !== undefined) return unused;
     if (this.#switchedOff.has(feature)) return "the option features";
-    const { disabled, faults } = this.#environment;
-    if (disabled.has(feature)) return "KIO_DISABLE";
-    const lack = faults.get(feature);
-    if (lack !== undefined) return lack;
+    if (this.#environment.disabled.has(feature)) return "KIO_DISABLE";
+    const lack = FAULTY.has(feature) && this.#environment.faults.get(feature);
+    if (lack) return lack;
     const missing = needs && this.known(needs);
     if (missing) return `${needs}: ${missing}`;
     const works = trial === undefined || answers[trial];
