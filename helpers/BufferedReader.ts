@@ -42,8 +42,8 @@ export interface UntilOptions extends BoundOptions {
  * Reads messages from a stream of bytes: so many bytes, or those up to a mark.
  *
  * Results are views of its memory, lent until the next call: copy what you keep.
- * What a call has received and not given stays for the next one, whatever the
- * call ended with. One call at a time.
+ * Bytes that a call has received and not given stay for the next one, whatever
+ * the call ended with. One call at a time.
  *
  * Everything is bounded: memory by `sizeMax`, each message by `max`, and the
  * time of the whole of it by `timeoutMs`. A peer that sends a byte now and then

@@ -10,9 +10,11 @@ import { unwrap } from "../lib/result.ts";
 import { OVER, type Step } from "../lib/ring/iterators.ts";
 import { Refs } from "../lib/ring/refs.ts";
 import type { UringStream } from "../lib/UringStream.ts";
-import { fdOf } from "./call.ts";
+import { contextOf } from "./call.ts";
 import { Socket } from "./Socket.ts";
 import type { StreamSocket } from "./StreamSocket.ts";
+
+const LACK = "the listener has no IoContext; give bind() one: { ctx }";
 
 /**
  * A socket that listens, and the members that it shares with `Deno.Listener`.
@@ -132,13 +134,8 @@ export abstract class StreamListener<S extends StreamSocket> extends Socket
     return this.#refs ??= new Refs(this.#contextFor(verb));
   }
 
-  /** Gives the context; throws without one, or if the socket is closed. */
   #contextFor(verb: string): IoContext {
-    fdOf(this, verb);
-    if (this.#ctx !== undefined) return this.#ctx;
-    throw new TypeError(
-      `Cannot ${verb}: the listener has no IoContext; give bind() one: { ctx }`,
-    );
+    return contextOf(this, this.#ctx, verb, LACK);
   }
 }
 

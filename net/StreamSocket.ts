@@ -9,8 +9,10 @@ import { failure, unwrap } from "../lib/result.ts";
 import { Refs } from "../lib/ring/refs.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 import { ByteStreams } from "./byte_streams.ts";
-import { call, fdOf } from "./call.ts";
+import { call, contextOf, fdOf } from "./call.ts";
 import { Socket } from "./Socket.ts";
+
+const LACK = "the stream has no IoContext; pass one to its constructor";
 
 /**
  * A connected stream socket, and the members that it shares with `Deno.Conn`.
@@ -175,12 +177,7 @@ export abstract class StreamSocket extends Socket {
     return this.#refs ??= new Refs(this.#contextFor(verb));
   }
 
-  /** Gives the context; throws without one, or if the socket is closed. */
   #contextFor(verb: string): IoContext {
-    fdOf(this, verb);
-    if (this.#ctx !== undefined) return this.#ctx;
-    throw new TypeError(
-      `Cannot ${verb}: the stream has no IoContext; pass one to its constructor`,
-    );
+    return contextOf(this, this.#ctx, verb, LACK);
   }
 }
