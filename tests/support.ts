@@ -44,7 +44,7 @@ import { runInNewContext } from "node:vm";
 const FDS_MAX = 4096;
 const EBADF = 9;
 /** Fds and threads that Deno closes a turn later may take that long to be gone,
- * or so many looks: a machine may be slow, or be stopped meanwhile. */
+ * and so many looks: a machine may be slow, or be stopped meanwhile. */
 const GRACE_MS = 2000;
 const GRACE_LOOKS = 20;
 /** A test that takes longer hangs: far more than any takes, as machines may be

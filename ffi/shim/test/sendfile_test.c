@@ -45,6 +45,22 @@ static int send_part(struct sender *s, double offset, double left)
 	return kio_sendfile(s->k, s->file, offset, left, s->sockets[0]);
 }
 
+/* Sends a page that is not in the page cache. The kernel may keep it there for a
+ * while though it is asked to drop it, and the look itself may read it. */
+static int send_dropped(struct sender *s, off_t offset)
+{
+	char got[4096];
+	int sent = 1;
+
+	for (int i = 0; i < 100 && sent > 0; i++) {
+		CHECK(posix_fadvise(s->file, 0, 0, POSIX_FADV_DONTNEED) == 0);
+		sent = send_part(s, (double)offset, sizeof(got));
+		CHECK(sent <= 0 ||
+		      read(s->sockets[1], got, sizeof(got)) == sent);
+	}
+	return sent;
+}
+
 static void sender_close(struct sender *s)
 {
 	free(s->bytes);
@@ -93,9 +109,8 @@ TEST(sendfile_leaves_what_waits_for_the_disk_to_the_ring)
 	if (!s.able)
 		return sender_close(&s);
 	/* two pages that are read one by one, and a hole between them */
-	CHECK(posix_fadvise(s.file, 0, 0, POSIX_FADV_DONTNEED) == 0);
 	CHECK(posix_fadvise(s.file, 0, 0, POSIX_FADV_RANDOM) == 0);
-	CHECK(send_part(&s, 65536, 4096) == 0);
+	CHECK(send_dropped(&s, 65536) == 0);
 	CHECK(pread(s.file, &byte, 1, 65536) == 1);
 	CHECK(pread(s.file, &byte, 1, 131072) == 1);
 	CHECK(send_part(&s, 65536, 69632) == 0);
