@@ -170,7 +170,7 @@ export function compileTests(
     ...["-std=gnu11", "-g", ...WARNINGS, ...flags, "-DKIO_MASKS"],
     // names_test.c and folders_test.c have their own.
     "-Wl,--wrap=getaddrinfo,--wrap=pthread_create",
-    "-Wl,--wrap=getdents64,--wrap=statx",
+    "-Wl,--wrap=call_getdents,--wrap=call_statx",
     compileGuard(folder),
     ...sourcesIn(SHIM_FOLDER),
     `${SHIM_FOLDER}/test/masks.c`,

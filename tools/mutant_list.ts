@@ -2433,8 +2433,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "this thread sends no file that cannot be read without waiting",
     file: "ffi/shim/sendfile.c",
-    from: "if (preadv2(file, &one, 1, last, RWF_NOWAIT) != 1)",
-    to: "if (preadv2(file, &one, 1, last, 0) != 1)",
+    from: "if (syscall(SYS_preadv2, file, &one, 1, last, 0L, RWF_NOWAIT) != 1)",
+    to: "if (syscall(SYS_preadv2, file, &one, 1, last, 0L, 0) != 1)",
     tests: [
       "C sendfile_leaves_files_that_cannot_be_read_without_waiting_to_the_ring",
     ],

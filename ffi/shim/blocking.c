@@ -43,7 +43,7 @@ int kio_blocking_truncate(int fd, int64_t length)
 
 int kio_blocking_stat(int fd, uint32_t fields, void *out)
 {
-	return result_of(statx(fd, "", AT_EMPTY_PATH, fields, out));
+	return result_of(call_statx(fd, "", AT_EMPTY_PATH, fields, out));
 }
 
 /* Waits for the lock, unlike kio_file_lock(). */

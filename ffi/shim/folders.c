@@ -14,6 +14,10 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#ifndef STATX_BASIC_STATS /* musl before 1.2.5 */
+#include <linux/stat.h>
+#endif
+
 /* A folder that is read, a batch at a time. */
 struct folder {
 	/* first: it is one */
@@ -86,10 +90,11 @@ static int look(const struct folder *folder, const char *name, uint8_t type,
 
 	if (folder->flags & FOLDER_FOLLOW &&
 	    (type == DT_LNK || type == DT_UNKNOWN) &&
-	    !statx(folder->fd, name, flags, STAT_MASK, stat))
+	    !call_statx(folder->fd, name, flags, STAT_MASK, stat))
 		return 0;
-	return result_of(statx(folder->fd, name, flags | AT_SYMLINK_NOFOLLOW,
-			       STAT_MASK, stat));
+	return result_of(call_statx(folder->fd, name,
+				    flags | AT_SYMLINK_NOFOLLOW, STAT_MASK,
+				    stat));
 }
 
 /* Adds an entry to a batch. */
@@ -202,7 +207,8 @@ static void folder_read(struct folder *folder)
 		}
 	}
 	do {
-		ret = getdents64(folder->fd, dents + size, sizeof(dents) - size);
+		ret = call_getdents(folder->fd, dents + size,
+				    sizeof(dents) - size);
 		size += ret > 0 ? (size_t)ret : 0;
 	} while (ret > 0 && size + DENT_SIZE_MAX <= sizeof(dents));
 	folder->status = ret > 0 ? 1 : result_of((int)ret);

@@ -410,4 +410,8 @@ static inline int result_of(int ret)
 	return ret < 0 ? -errno : ret;
 }
 
+/* By their numbers, as musl before 1.2.5 has neither. */
+int call_statx(int dir, const char *path, int flags, uint32_t mask, void *out);
+ssize_t call_getdents(int fd, void *out, size_t size);
+
 #pragma GCC visibility pop

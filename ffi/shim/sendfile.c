@@ -38,7 +38,7 @@ static bool is_cached(int file, off_t offset, uint32_t length)
 	char byte;
 	struct iovec one = { &byte, 1 };
 
-	if (preadv2(file, &one, 1, last, RWF_NOWAIT) != 1)
+	if (syscall(SYS_preadv2, file, &one, 1, last, 0L, RWF_NOWAIT) != 1)
 		return false;
 	if (syscall(CACHESTAT, file, &range, &state, 0) < 0)
 		return false;

@@ -19,6 +19,16 @@
 #include <sys/uio.h>
 #include <time.h>
 
+int call_statx(int dir, const char *path, int flags, uint32_t mask, void *out)
+{
+	return (int)syscall(SYS_statx, dir, path, flags, mask, out);
+}
+
+ssize_t call_getdents(int fd, void *out, size_t size)
+{
+	return syscall(SYS_getdents64, fd, out, size);
+}
+
 /* ---- sockets: the calls that never block ------------------------------- */
 
 int kio_socket(int domain, int type)

@@ -15,16 +15,16 @@ static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
 static bool without_types, without_end;
 static atomic_int looks;
 
-ssize_t __real_getdents64(int fd, void *buffer, size_t length);
-ssize_t __wrap_getdents64(int fd, void *buffer, size_t length);
-int __real_statx(int directory, const char *path, int flags, unsigned mask,
-		 struct statx *out);
-int __wrap_statx(int directory, const char *path, int flags, unsigned mask,
-		 struct statx *out);
+ssize_t __real_call_getdents(int fd, void *buffer, size_t length);
+ssize_t __wrap_call_getdents(int fd, void *buffer, size_t length);
+int __real_call_statx(int directory, const char *path, int flags, uint32_t mask,
+		      void *out);
+int __wrap_call_statx(int directory, const char *path, int flags, uint32_t mask,
+		      void *out);
 
-ssize_t __wrap_getdents64(int fd, void *buffer, size_t length)
+ssize_t __wrap_call_getdents(int fd, void *buffer, size_t length)
 {
-	ssize_t size = __real_getdents64(fd, buffer, length);
+	ssize_t size = __real_call_getdents(fd, buffer, length);
 
 	if (size == 0 && without_end) {
 		errno = EIO;
@@ -39,8 +39,8 @@ ssize_t __wrap_getdents64(int fd, void *buffer, size_t length)
 	return size;
 }
 
-int __wrap_statx(int directory, const char *path, int flags, unsigned mask,
-		 struct statx *out)
+int __wrap_call_statx(int directory, const char *path, int flags, uint32_t mask,
+		      void *out)
 {
 	if (!strncmp(path, "gone", 4)) {
 		errno = ENOENT;
@@ -51,7 +51,7 @@ int __wrap_statx(int directory, const char *path, int flags, unsigned mask,
 		pthread_mutex_lock(&gate);
 		pthread_mutex_unlock(&gate);
 	}
-	return __real_statx(directory, path, flags, mask, out);
+	return __real_call_statx(directory, path, flags, mask, out);
 }
 
 static char root[] = "/tmp/kio-folders-XXXXXX";

@@ -35,7 +35,7 @@ static struct sender sender_open(void)
 		s.bytes[i] = (char)(i * 7 + i / 4096);
 	CHECK(write(s.file, s.bytes, SIZE) == SIZE && fsync(s.file) == 0);
 	CHECK(kio_socket_pair(SOCK_STREAM | SOCK_NONBLOCK, s.sockets) == 0);
-	s.able = preadv2(s.file, &one, 1, 0, RWF_NOWAIT) == 1 &&
+	s.able = syscall(SYS_preadv2, s.file, &one, 1, 0L, 0L, RWF_NOWAIT) == 1 &&
 		 syscall(451, s.file, range, state, 0) == 0;
 	return s;
 }
