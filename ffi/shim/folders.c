@@ -14,10 +14,6 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#ifndef STATX_BASIC_STATS /* musl before 1.2.5 */
-#include <linux/stat.h>
-#endif
-
 /* A folder that is read, a batch at a time. */
 struct folder {
 	/* first: it is one */
@@ -42,7 +38,20 @@ struct folder {
 #define FOLDER_LINGER_NS 100000000L
 /* getdents64(2) is called once more if this much is left: the longest entry. */
 #define DENT_SIZE_MAX 280
-#define STAT_MASK (STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID)
+/* STATX_BASIC_STATS, STATX_BTIME and STATX_MNT_ID. */
+#define STAT_MASK 0x1fff
+
+/* A struct statx, which musl before 1.2.5 does not have. */
+struct facts {
+	uint32_t before_mode[7];
+	uint16_t mode;
+	uint16_t padding;
+	uint64_t inode;
+	uint64_t after_inode[12];
+	uint32_t device_major;
+	uint32_t device_minor;
+	uint64_t after_device[14];
+};
 
 uint32_t folder_threads;
 /* Under jobs_lock. */
@@ -84,17 +93,17 @@ struct parts {
 /* Looks at an entry: where it leads if the folder's flags say so and it leads
  * anywhere. No name is the folder itself. Returns 0 or -errno. */
 static int look(const struct folder *folder, const char *name, uint8_t type,
-		struct statx *stat)
+		struct facts *facts)
 {
 	int flags = AT_NO_AUTOMOUNT | (*name ? 0 : AT_EMPTY_PATH);
 
 	if (folder->flags & FOLDER_FOLLOW &&
 	    (type == DT_LNK || type == DT_UNKNOWN) &&
-	    !call_statx(folder->fd, name, flags, STAT_MASK, stat))
+	    !call_statx(folder->fd, name, flags, STAT_MASK, facts))
 		return 0;
 	return result_of(call_statx(folder->fd, name,
 				    flags | AT_SYMLINK_NOFOLLOW, STAT_MASK,
-				    stat));
+				    facts));
 }
 
 /* Adds an entry to a batch. */
@@ -104,20 +113,20 @@ static void add(struct folder *folder, struct parts *to, const char *name,
 	bool is_looked_at = to->stats || type == DT_UNKNOWN ||
 			    (type == DT_LNK && folder->flags & FOLDER_FOLLOW);
 	size_t size = strlen(name) + 1;
-	struct statx stat;
-	int32_t error = is_looked_at ? look(folder, name, type, &stat) : 0;
+	struct facts facts;
+	int32_t error = is_looked_at ? look(folder, name, type, &facts) : 0;
 
 	if (is_looked_at && !error) {
-		inode = stat.stx_ino;
+		inode = facts.inode;
 		/* as IFTODT() of <dirent.h> */
-		type = (uint8_t)((stat.stx_mode & S_IFMT) >> 12);
+		type = (uint8_t)((facts.mode & S_IFMT) >> 12);
 		if (!*name)
-			folder->device = stat.stx_dev_major * 0x1p32 +
-					 stat.stx_dev_minor;
+			folder->device = facts.device_major * 0x1p32 +
+					 facts.device_minor;
 	}
 	if (to->stats) {
 		if (!error)
-			memcpy(to->stats, &stat, FOLDER_STAT_ERRNO);
+			memcpy(to->stats, &facts, FOLDER_STAT_ERRNO);
 		memcpy(to->stats + FOLDER_STAT_ERRNO, &error, sizeof(error));
 		to->stats += FOLDER_STAT_SIZE;
 	}
