@@ -123,6 +123,7 @@ export function ringOptionsOf(options: number | IoContextOptions): RingOptions {
   if (entries !== undefined) checkEntries(entries, verb);
   checkInteger(operationsMax, 2 ** 24, "operationsMax", verb, 1);
   checkInteger(kernelWorkersMax, 65535, "kernelWorkersMax", verb, 1);
+  checkBoolean(trace, "trace", verb);
   checkBoolean(exclusive, "exclusive", verb);
   const allowed = allow === undefined ? null : allowedBy(allow, verb);
   const switchedOff = switchedOffBy(features, verb);

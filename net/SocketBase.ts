@@ -1,5 +1,5 @@
 import { loadShim } from "../ffi/load.ts";
-import { checkInteger, checkOptions } from "../lib/check.ts";
+import { checkBoolean, checkInteger, checkOptions } from "../lib/check.ts";
 import {
   IPPROTO_IPV6,
   IPPROTO_TCP,
@@ -154,15 +154,10 @@ export abstract class SocketBase {
    *
    * @param on True if left out.
    * @returns `EOPNOTSUPP` if it is no TCP socket.
-   * @throws {TypeError} If the socket is closed.
+   * @throws {TypeError} If the socket is closed, or `on` is no boolean.
    */
   setNodelay(on = true): Result<void> {
-    return setOption(
-      this,
-      [IPPROTO_TCP, TCP_NODELAY],
-      on ? 1 : 0,
-      "set TCP_NODELAY",
-    );
+    return setSwitch(this, [IPPROTO_TCP, TCP_NODELAY], on, "set TCP_NODELAY");
   }
 
   /**
@@ -170,15 +165,10 @@ export abstract class SocketBase {
    *
    * @param on True if left out.
    * @returns An error of setsockopt(2).
-   * @throws {TypeError} If the socket is closed.
+   * @throws {TypeError} If the socket is closed, or `on` is no boolean.
    */
   setReuseAddr(on = true): Result<void> {
-    return setOption(
-      this,
-      [SOL_SOCKET, SO_REUSEADDR],
-      on ? 1 : 0,
-      "set SO_REUSEADDR",
-    );
+    return setSwitch(this, [SOL_SOCKET, SO_REUSEADDR], on, "set SO_REUSEADDR");
   }
 
   /**
@@ -187,15 +177,10 @@ export abstract class SocketBase {
    *
    * @param on True if left out.
    * @returns An error of setsockopt(2).
-   * @throws {TypeError} If the socket is closed.
+   * @throws {TypeError} If the socket is closed, or `on` is no boolean.
    */
   setReusePort(on = true): Result<void> {
-    return setOption(
-      this,
-      [SOL_SOCKET, SO_REUSEPORT],
-      on ? 1 : 0,
-      "set SO_REUSEPORT",
-    );
+    return setSwitch(this, [SOL_SOCKET, SO_REUSEPORT], on, "set SO_REUSEPORT");
   }
 
   /**
@@ -224,15 +209,10 @@ export abstract class SocketBase {
    *
    * @param on True if left out.
    * @returns An error of setsockopt(2).
-   * @throws {TypeError} If the socket is closed.
+   * @throws {TypeError} If the socket is closed, or `on` is no boolean.
    */
   setKeepAlive(on = true): Result<void> {
-    return setOption(
-      this,
-      [SOL_SOCKET, SO_KEEPALIVE],
-      on ? 1 : 0,
-      "set SO_KEEPALIVE",
-    );
+    return setSwitch(this, [SOL_SOCKET, SO_KEEPALIVE], on, "set SO_KEEPALIVE");
   }
 
   /**
@@ -269,16 +249,20 @@ export abstract class SocketBase {
    * @param on True if left out.
    * @returns `EINVAL` if the socket is bound, `ENOPROTOOPT` if it is no IPv6
    * socket.
-   * @throws {TypeError} If the socket is closed.
+   * @throws {TypeError} If the socket is closed, or `on` is no boolean.
    */
   setIpv6Only(on = true): Result<void> {
-    return setOption(
-      this,
-      [IPPROTO_IPV6, IPV6_V6ONLY],
-      on ? 1 : 0,
-      "set IPV6_V6ONLY",
-    );
+    return setSwitch(this, [IPPROTO_IPV6, IPV6_V6ONLY], on, "set IPV6_V6ONLY");
   }
+}
+
+function setSwitch(
+  socket: SocketBase,
+  option: Parameters<typeof setOption>[1],
+  on: boolean,
+  verb: string,
+): Result<void> {
+  return setOption(socket, option, checkBoolean(on, "on", verb) ? 1 : 0, verb);
 }
 
 /** Throws unless Linux could have such a CPU. */

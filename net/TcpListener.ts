@@ -1,5 +1,5 @@
 import { loadShim } from "../ffi/load.ts";
-import { checkOptions } from "../lib/check.ts";
+import { checkBoolean, checkOptions } from "../lib/check.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import { DONE, failure, type Result, success } from "../lib/result.ts";
@@ -123,11 +123,8 @@ export class TcpListener extends StreamListener<TcpStream> {
       ? SocketAddress.v4(address)
       : checkAddress(address, "listen");
     checkBacklog(backlog);
-    if (reusePort !== undefined && typeof reusePort !== "boolean") {
-      throw new TypeError(
-        `Cannot listen: reusePort must be a boolean, got ${typeof reusePort}`,
-      );
-    }
+    if (reusePort !== undefined) checkBoolean(reusePort, "reusePort", "listen");
+    checkBoolean(ipv6Only, "ipv6Only", "listen");
     if (ctx !== undefined) ringOf(ctx, { verb: "listen" });
     if (incomingCpu !== undefined) {
       checkCpu(incomingCpu, "listen");

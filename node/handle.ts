@@ -204,13 +204,14 @@ export class Handle {
 
   // As in Node, options that cannot be set are not.
 
-  setNoDelay(on: boolean): void {
-    this.ipSocket?.setNodelay(on);
+  // Node takes any value for true or false.
+  setNoDelay(on: unknown): void {
+    this.ipSocket?.setNodelay(Boolean(on));
   }
 
-  setKeepAlive(on: boolean, idleSeconds: number): void {
+  setKeepAlive(on: unknown, idleSeconds: number): void {
     const socket = this.ipSocket;
-    socket?.setKeepAlive(on);
+    socket?.setKeepAlive(Boolean(on));
     if (on && idleSeconds > 0) {
       socket?.setOptions({
         keepAliveIdleSeconds: Math.min(idleSeconds, 32767),

@@ -1,4 +1,4 @@
-import { checkInteger, checkOptions } from "../check.ts";
+import { checkBoolean, checkInteger, checkOptions } from "../check.ts";
 import { EAGAIN, EINVAL, EOWNERDEAD } from "../errno.ts";
 import {
   type Job,
@@ -114,10 +114,12 @@ export class BlockingPool implements Disposable, AsyncDisposable {
    * @returns When the pool is closed. May be called again, to cancel after all.
    */
   async close(options: { cancel?: boolean | undefined } = {}): Promise<void> {
-    checkOptions(options, "close a BlockingPool");
+    const verb = "close a BlockingPool";
+    checkOptions(options, verb);
+    const isCancelled = checkBoolean(options.cancel ?? false, "cancel", verb);
     this.#closing = true;
     const ops = this.#jobs.map(({ op }) => op);
-    if (options.cancel === true) { for (const op of ops) op.cancel(); }
+    if (isCancelled) { for (const op of ops) op.cancel(); }
     await Promise.allSettled(ops);
     const ends: Promise<void>[] = [];
     for (const [thread, job] of this.#threads) {

@@ -1,4 +1,9 @@
-import { checkArray, checkBounds, checkFunction } from "../check.ts";
+import {
+  checkArray,
+  checkBoolean,
+  checkBounds,
+  checkFunction,
+} from "../check.ts";
 import { type JobOutcome, ringOf, startJobOf } from "../internal.ts";
 import type { IoContext } from "../IoContext.ts";
 import { OFFLOAD } from "../ops/table.ts";
@@ -139,6 +144,7 @@ export function offload(
   checkBounds(it, operation.verb);
   const { transfer = [], transferResult = false }: JobOptions = it;
   checkArray(transfer, "transfer", operation.verb);
+  checkBoolean(transferResult, "transferResult", operation.verb);
   const source = "run" in it ? sourceOf(it.run) : sourceOfExport(it);
   const call = { source, args, transferResult };
   const op = startJob({ ring, operation, call, transfer, resultOf });

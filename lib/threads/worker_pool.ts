@@ -323,6 +323,8 @@ function planOf<T>(
   checkInteger(workers, WORKERS_MAX, "workers", VERB, 1);
   checkEntries(entries, VERB);
   checkBoolean(exclusive, "exclusive", VERB);
+  checkBoolean(cpuAffinity, "cpuAffinity", VERB);
+  checkBoolean(restart, "restart", VERB);
   checkArray(counters, "names", VERB);
   checkFunction(onError, "onError", VERB);
   checkDelay(readyTimeoutMs, "readyTimeoutMs", VERB);

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   asyncClose,
   asyncFallocate,
@@ -20,9 +20,12 @@ import {
   asyncSplice,
   asyncUnlink,
   asyncWrite,
+  BlockingPool,
   Connections,
   IoContext,
   link,
+  type ListenOptions,
+  offload,
   passFd,
   pin,
   POLLIN,
@@ -32,6 +35,7 @@ import {
   SocketAddress,
   TcpListener,
   unwrap,
+  WorkerPool,
 } from "@kio/kio";
 import {
   assertCode,
@@ -536,4 +540,36 @@ kioTest("what is wrong is said with what to do instead", (ctx) => {
     [() => TcpListener.bind(loose("127.0.0.1:0")), "SocketAddress.parse()"],
   ];
   for (const [wrong, hint] of cases) assertThrows(wrong, TypeError, hint);
+});
+
+kioTest("options that are true or false refuse what is neither", async () => {
+  const wrong: unknown[] = [null, 0, 1, "false"];
+  const pool = new BlockingPool();
+  using ctx = new IoContext();
+  using socket = unwrap(Socket.open("ipv6"));
+  const job = (transferResult: boolean) =>
+    offload(ctx, pool, { run: () => 0, transferResult });
+  const listen = (options: ListenOptions) => () =>
+    TcpListener.bind(SocketAddress.v6(0), options);
+  for (const value of wrong as boolean[]) {
+    const refused: Record<string, () => unknown> = {
+      trace: () => new IoContext({ trace: value }),
+      histograms: () => new IoContext({ histograms: value }),
+      exclusive: () => new IoContext({ exclusive: value }),
+      ipv6Only: listen({ ipv6Only: value }),
+      reusePort: listen({ reusePort: value }),
+      transferResult: () => job(value),
+      on: () => socket.setNodelay(value),
+      cpuAffinity: () => WorkerPool.start("", { cpuAffinity: value }),
+      restart: () => WorkerPool.start("", { restart: value }),
+    };
+    if (value !== null) refused.cancel = () => pool.close({ cancel: value });
+    for (const [name, call] of Object.entries(refused)) {
+      const message = `${name} must be a boolean, got ${
+        value === null ? "object" : typeof value
+      }`;
+      await assertRejects(async () => await call(), TypeError, message);
+    }
+  }
+  await pool.close();
 });
