@@ -12,16 +12,16 @@ const HEAD = `# Kernel support
 
 ## Tested kernels
 
-\`deno task test:kernels --short\` on 29 November 2026: Debian's kernels under
-QEMU with two emulated processors, on a machine that was busy with other things.
-First the tests in C, then those of the library that would notice most.
+\`deno task test:kernels --short bookworm trixie sid\` on 29 November 2026:
+Debian's kernels under QEMU with two emulated processors, on a machine that was
+busy with other things. First the tests in C, then those of the library that
+would notice most.
 
-| kernel            | liburing | passed    | failed | without                                       |
-| ----------------- | -------- | --------- | ------ | --------------------------------------------- |
-| 6.1.176, x86_64   | 2.3      | 158 + 435 | 0      | \`NO_IOWAIT\`, \`SYNC_MSG_RING\`, six operations  |
-| 6.12.117, x86_64  | 2.9      | 158 + 435 | 0      | \`DEFER_TASKRUN\`, \`NO_IOWAIT\`, \`SYNC_MSG_RING\` |
-| 6.12.117, aarch64 | 2.9      | 158 + 435 | 0      | the same                                      |
-| 7.2.13, x86_64    | 2.15     | 158 + 435 | 0      | \`DEFER_TASKRUN\`                               |
+| kernel                       | liburing | passed    | failed | without                                       |
+| ---------------------------- | -------- | --------- | ------ | --------------------------------------------- |
+| 6.1.176, x86_64 and aarch64  | 2.3      | 158 + 435 | 0      | \`NO_IOWAIT\`, \`SYNC_MSG_RING\`, six operations  |
+| 6.12.117, x86_64 and aarch64 | 2.9      | 158 + 435 | 0      | \`DEFER_TASKRUN\`, \`NO_IOWAIT\`, \`SYNC_MSG_RING\` |
+| 7.2.13, x86_64 and aarch64   | 2.15     | 158 + 435 | 0      | \`DEFER_TASKRUN\`                               |
 
 The long form, and the tests of processes, have not been run to their end there.
 
