@@ -211,8 +211,10 @@ function anchorsOf(page: string): Set<string> {
 
 /** Tells whether a page, or another file, has what a link leads to. */
 function leadsSomewhere(page: string, link: string): boolean {
-  const { pathname, hash } = new URL(link, `file:///${page}`);
-  const path = pathname.slice(1);
+  const { pathname, hash } = new URL(link, `file://${ROOT}${page}`);
+  // A link with too many ".." leaves the checkout.
+  if (!pathname.startsWith(ROOT)) return false;
+  const path = pathname.slice(ROOT.length);
   try {
     return hash === ""
       ? Deno.statSync(ROOT + path).isFile || path.endsWith("/")
