@@ -67,8 +67,9 @@ export interface IoContextOptions {
    * wake-ups cheaper at light load. It does so while completions come at least
    * every 40 ms and Deno has nothing to do. Deno's timers, operations, sockets,
    * signals and messages of other threads end the wait. Work of Deno's that
-   * leaves no trace may be up to 40 ms late; docs/guide.md lists it. One context
-   * of a thread waits at a time. `stats().exclusiveWaits` counts the waits.
+   * leaves no trace may be up to 40 ms late; docs/guide/threads.md lists it. One
+   * context of a thread waits at a time. `stats().exclusiveWaits` counts the
+   * waits.
    * @default {false}
    */
   exclusive?: boolean | undefined;

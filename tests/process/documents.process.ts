@@ -33,6 +33,7 @@ const PAGES = [
   "CHANGELOG.md",
   "SECURITY.md",
   ...pagesIn("docs"),
+  ...pagesIn("docs/guide"),
   ...pagesIn("docs/decisions"),
 ];
 
@@ -190,7 +191,40 @@ for (const block of blocks) {
     runBlock(block));
 }
 
-Deno.test("documents name tasks, modules and files that are there", () => {
+/** What stands on a page outside of its blocks of code. */
+function proseOf(page: string): string {
+  return Deno.readTextFileSync(ROOT + page).replaceAll(/^```.*?^```$/gms, "");
+}
+
+/** The anchors of a page, as the sites that show it make them of headings. */
+function anchorsOf(page: string): Set<string> {
+  const anchors = new Set<string>();
+  for (const [, heading = ""] of proseOf(page).matchAll(/^#+ (.+)$/gm)) {
+    const name = heading.toLowerCase().replaceAll(/[^\p{L}\p{N}\s_-]/gu, "")
+      .replaceAll(/\s/g, "-");
+    let anchor = name;
+    for (let i = 1; anchors.has(anchor); i++) anchor = `${name}-${i}`;
+    anchors.add(anchor);
+  }
+  return anchors;
+}
+
+/** Tells whether a page, or another file, has what a link leads to. */
+function leadsSomewhere(page: string, link: string): boolean {
+  const { pathname, hash } = new URL(link, `file://${ROOT}${page}`);
+  // A link with too many ".." leaves the checkout.
+  if (!pathname.startsWith(ROOT)) return false;
+  const path = pathname.slice(ROOT.length);
+  try {
+    return hash === ""
+      ? Deno.statSync(ROOT + path).isFile || path.endsWith("/")
+      : anchorsOf(path).has(decodeURIComponent(hash.slice(1)));
+  } catch {
+    return false;
+  }
+}
+
+Deno.test("documents name tasks, modules, files and headings that are there", () => {
   const { tasks, exports } = JSON.parse(
     Deno.readTextFileSync(`${ROOT}deno.json`),
   );
@@ -204,14 +238,32 @@ Deno.test("documents name tasks, modules and files that are there", () => {
     };
     check(/deno task ([\w:]+)/g, (name) => name in tasks);
     check(/jsr:@kio\/kio\/(\w+)/g, (name) => `./${name}` in exports);
-    check(/\]\((?!https?:)([^)#]+)/g, (path) => {
-      try {
-        return Deno.statSync(new URL(path, `file://${ROOT}${page}`)) !== null;
-      } catch {
-        return false;
+    for (const [, link = ""] of proseOf(page).matchAll(/\]\(([^)]+)\)/g)) {
+      const isOutside = link.startsWith("https:");
+      if (!isOutside && !leadsSomewhere(page, link)) {
+        wrong.push(`${page}: ${link}`);
       }
-    });
+    }
   }
+  assertEquals(wrong, []);
+});
+
+Deno.test("sources name documents that are there", () => {
+  const wrong: string[] = [];
+  const look = (folder: string) => {
+    for (const { name, isDirectory } of Deno.readDirSync(ROOT + folder)) {
+      const path = `${folder}${name}`;
+      if (isDirectory && !/^(build|node_modules|\..*)$/.test(name)) {
+        look(`${path}/`);
+      }
+      if (!/\.(ts|c|h|sh)$/.test(name)) continue;
+      const text = Deno.readTextFileSync(ROOT + path);
+      for (const [link] of text.matchAll(/\bdocs\/[\w/-]+\.md\b/g)) {
+        if (!leadsSomewhere("", link)) wrong.push(`${path}: ${link}`);
+      }
+    }
+  };
+  look("");
   assertEquals(wrong, []);
 });
 

@@ -16,7 +16,7 @@ import { ROOT, run, temporaryFolder } from "./support.ts";
 /** The module of the guide, in a folder that goes with the tests. */
 const folder = temporaryFolder();
 globalThis.addEventListener("unload", () => folder[Symbol.dispose]());
-const guide = Deno.readTextFileSync(`${ROOT}docs/guide.md`);
+const guide = Deno.readTextFileSync(`${ROOT}docs/guide/files.md`);
 const [source = ""] =
   /^import(?:(?!^```).)*?^class Log {.*?(?=^\/\/ A thousand)/ms
     .exec(guide)!;

@@ -1,7 +1,7 @@
 /**
- * The table of promptness of docs/guide.md: how soon Deno's own events come to a
- * program that gets a message by kio every 25 ms. An exclusive context waits in
- * the kernel meanwhile. An event that does not end the wait comes with the next
+ * The table of promptness of docs/guide/threads.md: how soon Deno's own events
+ * come to a program that gets a message by kio every 25 ms. An exclusive context
+ * waits in the kernel meanwhile. An event that does not end the wait comes with the next
  * message: that shows, however busy the machine is.
  */
 import { assert, assertEquals } from "@std/assert";
