@@ -48,9 +48,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a result counts more than a timeout that came as well",
     file: "lib/ring/settle.ts",
-    from: "  if (result >= 0) return result;\n  // EAGAIN is",
+    from: "  if (result >= 0) return result;\n  // A listener",
     to:
-      "  if (result >= 0) return entry.marks & Mark.TIMED_OUT ? -ETIMEDOUT : result;\n  // EAGAIN is",
+      "  if (result >= 0) return entry.marks & Mark.TIMED_OUT ? -ETIMEDOUT : result;\n  // A listener",
     tests: ["tests/lib/timeout_test.ts", FAULTS],
   },
   {
@@ -3018,5 +3018,12 @@ export const MUTANTS: readonly Mutant[] = [
     from: "{ 4 * (uint32_t)sysconf(_SC_NPROCESSORS_ONLN),",
     to: "{ 0 * (uint32_t)sysconf(_SC_NPROCESSORS_ONLN),",
     tests: ["tests/process/limits.process.ts"],
+  },
+  {
+    rule: "what accepts is cancelled by the end of its listener",
+    file: "lib/ring/settle.ts",
+    from: "    return entry.marks & Mark.CANCELLED ? -ECANCELED : result;",
+    to: "    return result;",
+    tests: ["tests/net/TcpListener_test.ts"],
   },
 ];

@@ -1,5 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
+  asyncAccept,
+  asyncAcceptMultishot,
   asyncConnect,
   asyncRecv,
   asyncSend,
@@ -155,3 +157,23 @@ kioTest("incoming() refuses what makes no sense", async (ctx) => {
   assertThrows(() => gone.incoming(ctx), RangeError, "is closed");
   assertEquals(ctx.pending, 0);
 });
+
+// Without DEFER_TASKRUN the end of the listener comes before the cancel.
+for (const deferTaskrun of [true, false]) {
+  kioTest(
+    `close() cancels what accepts, ${
+      deferTaskrun ? "with" : "without"
+    } deferTaskrun`,
+    async () => {
+      await using ctx = new IoContext({ features: { deferTaskrun } });
+      const { listener } = listen();
+      const accepts = [asyncAccept(ctx, listener), asyncAccept(ctx, listener)];
+      const next = asyncAcceptMultishot(ctx, listener)[Symbol.asyncIterator]()
+        .next();
+      await turn(5);
+      await listener.close();
+      for (const accept of accepts) assertCode(await accept, "ECANCELED");
+      assertCode((await next).value!, "ECANCELED");
+    },
+  );
+}
