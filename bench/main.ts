@@ -2,7 +2,8 @@
  * The benchmarks of kio: `deno task bench <name>...`, or `all`.
  *
  * Builds the C programs, runs all peers that are installed in turn, and prints
- * medians and how they compare. `all` and `--save` keep them in `results/<name>.json`, which charts and documents are made of.
+ * medians and how they compare. `all` and `--save` keep them in
+ * `results/<name>.json`, which charts and documents are made of.
  */
 
 import { parseArgs } from "node:util";
@@ -132,7 +133,10 @@ function jobsOf({ names, options, only }: Request): Job[] {
 const request = parse(Deno.args);
 const jobs = jobsOf(request);
 if (jobs.length === 0) {
-  refuse(`Cannot measure: no case has "${request.only}" in its title`);
+  refuse(
+    `Cannot measure: no case with "${request.only}" in its title has a program ` +
+      "that is installed",
+  );
 }
 if (
   navigator.hardwareConcurrency < 2 ||
@@ -156,12 +160,18 @@ console.error(
   } minutes, ${minutes(limitS)} at most`,
 );
 
-/** The benchmark that has files now. */
+/** The benchmark that may have files, and their end once it has begun. */
 let current: Suite | undefined;
+let cleaned: Promise<void> | undefined;
+
+function clean(): Promise<void> {
+  return cleaned ??= current?.end?.() ?? Promise.resolve();
+}
+
 for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
   Deno.addSignalListener(signal, async () => {
     endAll();
-    await current?.end?.().catch(() => {});
+    await clean().catch(() => {});
     progress.clear();
     Deno.exit(code);
   });
@@ -175,13 +185,13 @@ async function bench(
   const date = new Date().toISOString();
   const run: Run = { date, options: request.options, machine };
   current = suite;
+  cleaned = undefined;
   let results;
   try {
     await suite.begin?.();
     results = await measure(cases, rounds, endMs, progress);
   } finally {
-    await suite.end?.();
-    current = undefined;
+    await clean();
   }
   progress.clear();
   const record = recordOf(name, suite, cases, results, run);

@@ -2,12 +2,10 @@
 
 import type { Figures, Sample } from "./suite.ts";
 
-/** Fewer steady rounds than this say less than all of them. */
-const STEADY_ROUNDS_MIN = 3;
-
-/** The number of steady rounds that are enough, of a number that was wanted. */
+/** The number of steady rounds that are enough, of a number that was wanted:
+ * fewer say less than all rounds. */
 export function enoughOf(rounds: number): number {
-  return Math.min(STEADY_ROUNDS_MIN, rounds);
+  return Math.ceil(rounds / 2);
 }
 
 /** One run of one peer. */

@@ -44,7 +44,7 @@ Deno.test("bench --help tells the usage, and wrong arguments end with 2", async 
       [["echo", "--limit", ""], "--limit  is no number above 0"],
       [["echo", "--limit"], "argument missing"],
       [["echo", "--fast"], "Unknown option '--fast'"],
-      [["echo", "--only", "nothing"], 'no case has "nothing" in its title'],
+      [["echo", "--only", "nothing"], 'no case with "nothing" in its title'],
     ] as const
   ) {
     const { code, out, err } = await run(Deno.execPath(), [
