@@ -2,112 +2,111 @@
  * The benchmarks of kio: `deno task bench <name>...`, or `all`.
  *
  * Builds the C programs, runs all peers that are installed in turn, and prints
- * medians, ratios and whether the project's bars are met. `all` and `--save`
- * keep them in `results/<name>.json`, which charts and documents are made of.
+ * medians and how they compare. `all` and `--save` keep them in
+ * `results/<name>.json`, which charts and documents are made of.
  */
 
+import { parseArgs } from "node:util";
 import { buildPeers, firstLine } from "./programs.ts";
-import { Progress } from "./progress.ts";
+import { minutes, Progress } from "./progress.ts";
 import { recordOf, type Run, save } from "./record.ts";
-import { print } from "./report.ts";
-import { measure, type Turn, turnsOf } from "./rounds.ts";
+import { report } from "./report.ts";
+import { measure } from "./rounds.ts";
+import { endAll } from "./run.ts";
 import type { Case, Options, Suite } from "./suite.ts";
-import { accept } from "./suites/accept.ts";
-import { bulk } from "./suites/bulk.ts";
-import { copy } from "./suites/copy.ts";
-import { datagrams } from "./suites/datagrams.ts";
-import { direct } from "./suites/direct.ts";
-import { echo } from "./suites/echo.ts";
-import { fair } from "./suites/fair.ts";
-import { file } from "./suites/file.ts";
-import { heap } from "./suites/heap.ts";
-import { idle } from "./suites/idle.ts";
-import { log } from "./suites/log.ts";
-import { proxy } from "./suites/proxy.ts";
-import { sendfile } from "./suites/sendfile.ts";
-import { sequential } from "./suites/sequential.ts";
-import { smallFiles } from "./suites/small_files.ts";
-import { start } from "./suites/start.ts";
-import { staticFiles } from "./suites/static.ts";
-import { streams } from "./suites/streams.ts";
-import { threads } from "./suites/threads.ts";
-import { timers } from "./suites/timers.ts";
-import { tls } from "./suites/tls.ts";
-import { tree } from "./suites/tree.ts";
-import { udp } from "./suites/udp.ts";
-import { wake } from "./suites/wake.ts";
+import { SUITES } from "./suites.ts";
 import { describeMachine } from "./this_machine.ts";
 
-const SUITES: Record<string, (options: Options) => Suite> = {
-  echo,
-  accept,
-  fair,
-  idle,
-  bulk,
-  file,
-  direct,
-  datagrams,
-  log,
-  timers,
-  wake,
-  sendfile,
-  copy,
-  tree,
-  static: staticFiles,
-  udp,
-  proxy,
-  tls,
-  heap,
-  threads,
-  start,
-  sequential,
-  "small-files": smallFiles,
-  streams,
-};
-
 const ALL = "all";
-const USAGE = `Usage: deno task bench <${
-  [...Object.keys(SUITES), ALL].join("|")
-}>...
-  --rounds N    how often every peer runs (7)
-  --seconds S   how long, each time (2)
-  --only TEXT   only cases with this in their title
-  --save        keep the results in bench/results/, as "all" does`;
+/** The longest time, of that of the rounds on a quiet machine. */
+const LIMIT_FACTOR = 2;
+const USAGE = `Usage: deno task bench NAME... [options]
+
+Compares kio with C, Deno, Node and Bun, as far as they are installed.
+
+NAME: ${wrapped([...Object.keys(SUITES), ALL])}
+
+  --rounds N       steady rounds that each program shall have (5)
+  --seconds S      how long it runs in a round (1)
+  --limit MINUTES  the longest time of all: until then rounds on a busy machine
+                   are repeated (twice what the rounds take on a quiet one)
+  --only TEXT      only cases with this in their title
+  --save           keep the results in bench/results/, as "${ALL}" does
+  --aims           show the project's own aims, too
+  --help           show this`;
+
+/** The names, a comma between them, below each other. */
+function wrapped(names: readonly string[]): string {
+  return names.join(", ").replaceAll(/(.{1,65}),( |$)/g, "$1,\n      ")
+    .trimEnd();
+}
 
 interface Request {
   readonly names: readonly string[];
   readonly options: Options;
+  readonly limitMinutes: number | null;
   readonly only: string;
   readonly isKept: boolean;
+  readonly hasAims: boolean;
 }
 
-/** Parses the arguments; null if they make no sense. */
-function parse(args: readonly string[]): Request | null {
-  const names: string[] = [];
-  const values = { rounds: "7", seconds: "2", only: "" };
-  let isKept = false;
-  const rest = [...args];
-  for (let arg; (arg = rest.shift()) !== undefined;) {
-    const key = arg.replace(/^--/, "");
-    if (key === arg) names.push(arg);
-    else if (key === "save") isKept = true;
-    else if (Object.hasOwn(values, key) && rest[0] !== undefined) {
-      values[key as keyof typeof values] = rest.shift()!;
-    } else return null;
+/** Ends the program for a request that makes no sense. */
+function refuse(reason: string): never {
+  console.error(`${reason}\n\n${USAGE}`);
+  Deno.exit(2);
+}
+
+function positive(text: string, option: string): number {
+  const value = Number(text);
+  if (text.trim() !== "" && value > 0 && value < Infinity) return value;
+  return refuse(`Cannot measure: --${option} ${text} is no number above 0`);
+}
+
+/** Parses the arguments. */
+function parse(args: string[]): Request {
+  try {
+    const { values, positionals } = parseArgs({
+      args,
+      allowPositionals: true,
+      options: {
+        rounds: { type: "string", default: "5" },
+        seconds: { type: "string", default: "1" },
+        limit: { type: "string" },
+        only: { type: "string", default: "" },
+        save: { type: "boolean", default: false },
+        aims: { type: "boolean", default: false },
+        help: { type: "boolean", default: false },
+      },
+    });
+    if (values.help) {
+      console.log(USAGE);
+      Deno.exit(0);
+    }
+    const unknown = positionals.find((name) =>
+      name !== ALL && !Object.hasOwn(SUITES, name)
+    );
+    if (unknown !== undefined) {
+      refuse(`Cannot measure ${unknown}: there is no such benchmark`);
+    }
+    if (positionals.length === 0) refuse("Cannot measure: name a benchmark");
+    const isAll = positionals.includes(ALL);
+    const rounds = positive(values.rounds, "rounds");
+    if (!Number.isInteger(rounds)) {
+      refuse(`Cannot measure: --rounds ${rounds} is no whole number`);
+    }
+    return {
+      names: isAll ? Object.keys(SUITES) : [...new Set(positionals)],
+      options: { rounds, seconds: positive(values.seconds, "seconds") },
+      limitMinutes: values.limit === undefined
+        ? null
+        : positive(values.limit, "limit"),
+      only: values.only,
+      isKept: values.save || isAll,
+      hasAims: values.aims,
+    };
+  } catch (error) {
+    return refuse(`Cannot measure: ${(error as Error).message}`);
   }
-  const rounds = Number(values.rounds);
-  const seconds = Number(values.seconds);
-  if (!(Number.isInteger(rounds) && rounds > 0 && seconds > 0)) return null;
-  const isAll = names.length === 1 && names[0] === ALL;
-  if (!isAll && !names.every((name) => Object.hasOwn(SUITES, name))) {
-    return null;
-  }
-  return {
-    names: isAll ? Object.keys(SUITES) : names,
-    options: { rounds, seconds },
-    only: values.only,
-    isKept: isKept || isAll,
-  };
 }
 
 /** A benchmark, and what of it was asked for. */
@@ -115,40 +114,29 @@ interface Job {
   readonly name: string;
   readonly suite: Suite;
   readonly cases: readonly Case[];
-  readonly turns: readonly Turn[];
+  /** Seconds of all rounds, about. */
+  readonly seconds: number;
 }
 
 function jobsOf({ names, options, only }: Request): Job[] {
   return names.map((name) => {
     const suite = SUITES[name]!(options);
-    const cases = suite.cases.filter(({ title }) => title.includes(only));
-    return { name, suite, cases, turns: turnsOf(cases, options.rounds) };
-  }).filter(({ turns }) => turns.length > 0);
-}
-
-/** Runs one benchmark; false if a peer failed. */
-async function bench(
-  { name, suite, cases, turns }: Job,
-  run: Run,
-  isKept: boolean,
-  progress: Progress,
-): Promise<boolean> {
-  console.log(`\n== ${name} ==`);
-  await suite.begin?.();
-  const results = await measure(turns, progress, suite.turnSeconds);
-  await suite.end?.();
-  progress.clear();
-  const record = recordOf(name, suite, cases, results, run);
-  print(record, suite.findings?.(results) ?? [], run);
-  if (isKept) await save(suite, record);
-  return !results.hasFailures;
+    const cases = suite.cases.filter(({ title, peers }) =>
+      title.includes(only) && peers.some(({ installed }) => installed)
+    );
+    const runs = options.rounds * cases.flatMap(({ peers }) => peers)
+      .filter(({ installed }) => installed).length;
+    return { name, suite, cases, seconds: runs * suite.turnSeconds };
+  }).filter(({ cases }) => cases.length > 0);
 }
 
 const request = parse(Deno.args);
-const jobs = request === null ? [] : jobsOf(request);
-if (request === null || jobs.length === 0) {
-  console.error(USAGE);
-  Deno.exit(2);
+const jobs = jobsOf(request);
+if (jobs.length === 0) {
+  refuse(
+    `Cannot measure: no case with "${request.only}" in its title has a program ` +
+      "that is installed",
+  );
 }
 if (
   navigator.hardwareConcurrency < 2 ||
@@ -160,16 +148,64 @@ if (
 
 await buildPeers();
 const machine = await describeMachine();
-const progress = new Progress(
-  jobs.map(({ turns, suite: { turnSeconds } }) => ({
-    turns: turns.length,
-    turnSeconds,
-  })),
+const { rounds, seconds } = request.options;
+const expectedS = jobs.reduce((sum, job) => sum + job.seconds, 0);
+const limitS = request.limitMinutes === null
+  ? expectedS * LIMIT_FACTOR
+  : request.limitMinutes * 60;
+const progress = new Progress(jobs, limitS);
+console.error(
+  `${rounds} round${rounds === 1 ? "" : "s"} of ${seconds} s: about ${
+    minutes(Math.min(expectedS, limitS))
+  } minutes, ${minutes(limitS)} at most`,
 );
-let allRan = true;
-for (const job of jobs) {
+
+/** The benchmark that may have files, and their end once it has begun. */
+let current: Suite | undefined;
+let cleaned: Promise<void> | undefined;
+
+function clean(): Promise<void> {
+  return cleaned ??= current?.end?.() ?? Promise.resolve();
+}
+
+for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+  Deno.addSignalListener(signal, async () => {
+    endAll();
+    await clean().catch(() => {});
+    progress.clear();
+    Deno.exit(code);
+  });
+}
+
+/** Runs one benchmark; false if a peer failed. */
+async function bench(
+  { name, suite, cases }: Job,
+  endMs: number,
+): Promise<boolean> {
   const date = new Date().toISOString();
   const run: Run = { date, options: request.options, machine };
-  allRan = await bench(job, run, request.isKept, progress) && allRan;
+  current = suite;
+  cleaned = undefined;
+  let results;
+  try {
+    await suite.begin?.();
+    results = await measure(cases, rounds, endMs, progress);
+  } finally {
+    await clean();
+  }
+  progress.clear();
+  const record = recordOf(name, suite, cases, results, run);
+  console.log(report(record, {
+    findings: suite.findings?.(results) ?? [],
+    hasAims: request.hasAims,
+    isColoured: Deno.stdout.isTerminal() && !Deno.noColor,
+  }));
+  if (request.isKept) await save(suite, record);
+  return !results.hasFailures;
+}
+
+let allRan = true;
+for (const [i, job] of jobs.entries()) {
+  allRan = await bench(job, progress.next(i)) && allRan;
 }
 Deno.exit(allRan ? 0 : 1);

@@ -37,10 +37,29 @@ const C_PROGRAMS = [
   "waker",
 ];
 
-/** Compiles the C programs. */
+/** When a file was changed; 0 if it is not there. */
+async function changedMs(path: string): Promise<number> {
+  try {
+    return (await Deno.stat(path)).mtime!.getTime();
+  } catch {
+    return 0;
+  }
+}
+
+/** Compiles the C programs whose sources have changed. */
 export async function buildPeers(): Promise<void> {
   await Deno.mkdir(BUILD_FOLDER, { recursive: true });
+  const headers = [...Deno.readDirSync(here("peers"))]
+    .filter(({ name }) => name.endsWith(".h"));
+  const headersMs = Math.max(
+    ...await Promise.all(
+      headers.map(({ name }) => changedMs(here(`peers/${name}`))),
+    ),
+  );
   for (const name of C_PROGRAMS) {
+    const sourceMs = await changedMs(here(`peers/${name}.c`));
+    const builtMs = await changedMs(`${BUILD_FOLDER}/${name}`);
+    if (builtMs > Math.max(headersMs, sourceMs)) continue;
     const { success, stderr } = await new Deno.Command("cc", {
       args: [
         ...["-O2", "-Wall", "-Wextra", "-Werror", "-pthread"],

@@ -1,55 +1,90 @@
-/** Says what runs, and how long all of it will still take. */
+/** A benchmark that will be measured. */
+export interface Planned {
+  readonly name: string;
+  /** Seconds of all rounds, about, if none is repeated. */
+  readonly seconds: number;
+}
+
+const MINUTE_S = 60;
+
+/** Says what runs, and how long all of it will still take: in one line on a
+ * terminal, otherwise in a line for each round of a case. */
 export class Progress {
   readonly #startMs = performance.now();
-  readonly #turns: number;
+  readonly #isTerminal = Deno.stderr.isTerminal();
+  readonly #plan: readonly Planned[];
+  readonly #limitS: number;
   readonly #expectedS: number;
-  #doneTurns = 0;
   #doneS = 0;
+  #now: Planned | undefined;
+  #part = 0;
+  #line = "";
 
-  /** @param plan How many runs there will be, and about how long each takes. */
-  constructor(plan: readonly { turns: number; turnSeconds: number }[]) {
-    this.#turns = plan.reduce((sum, { turns }) => sum + turns, 0);
-    this.#expectedS = plan.reduce(
-      (sum, { turns, turnSeconds }) => sum + turns * turnSeconds,
-      0,
-    );
-  }
-
-  /** Says what runs now. */
-  show(text: string): void {
-    const left = minutes(this.#leftMs());
-    this.#write(`${text} (${this.#doneTurns}/${this.#turns}, ${left} left)`);
-  }
-
-  /** Counts a run that is over. */
-  done(turnSeconds: number): void {
-    this.#doneTurns++;
-    this.#doneS += turnSeconds;
-  }
-
-  /** Leaves the line that was written last. */
-  clear(): void {
-    const passed = minutes(performance.now() - this.#startMs);
-    this.#write(`${this.#doneTurns}/${this.#turns} measured in ${passed}`);
-    console.error();
-  }
-
-  /** Estimates the time left: the expected time, corrected by the error so far.
+  /**
+   * @param plan The benchmarks, in their order.
+   * @param limitS The longest time of all of them.
    */
-  #leftMs(): number {
-    const leftMs = (this.#expectedS - this.#doneS) * 1000;
-    if (this.#doneS === 0) return leftMs;
-    return leftMs * (performance.now() - this.#startMs) / (this.#doneS * 1000);
+  constructor(plan: readonly Planned[], limitS: number) {
+    this.#plan = plan;
+    this.#limitS = limitS;
+    this.#expectedS = plan.reduce((sum, { seconds }) => sum + seconds, 0);
   }
 
-  /** Over the last line on a terminal, below it in a log. */
-  #write(line: string): void {
-    const text = Deno.stderr.isTerminal() ? `\r\x1b[K${line}` : `${line}\n`;
-    Deno.stderr.writeSync(new TextEncoder().encode(text));
+  /** Begins the next benchmark. Returns when its time is over: its share of what
+   * is left, by performance.now(). */
+  next(index: number): number {
+    this.#now = this.#plan[index]!;
+    this.#part = 0;
+    const before = this.#plan.slice(0, index);
+    this.#doneS = before.reduce((sum, { seconds }) => sum + seconds, 0);
+    const share = this.#now.seconds / (this.#expectedS - this.#doneS);
+    const nowMs = performance.now();
+    const leftMs = this.#startMs + this.#limitS * 1000 - nowMs;
+    return nowMs + Math.max(0, leftMs) * share;
+  }
+
+  /** Begins a round of a case, with a part of the benchmark done. */
+  round(title: string, round: number, part: number): void {
+    this.#part = part;
+    this.#line = `${this.#now!.name}, round ${round}: ${title}`;
+    if (!this.#isTerminal) console.error(`${this.#line} (${this.#times()})`);
+  }
+
+  /** Begins a program of the case. */
+  peer(name: string): void {
+    if (!this.#isTerminal) return;
+    const times = ` (${this.#times()})`;
+    const { columns } = Deno.consoleSize();
+    const room = Math.max(0, columns - 1 - times.length);
+    this.#draw(`${this.#line}, ${name}`.slice(0, room) + times);
+  }
+
+  /** Takes the line away. */
+  clear(): void {
+    if (this.#isTerminal) this.#draw("");
+  }
+
+  #draw(text: string): void {
+    Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[K${text}`));
+  }
+
+  /** The time that has passed, what is left if no further round is repeated, and
+   * what may be left. */
+  #times(): string {
+    const passedS = (performance.now() - this.#startMs) / 1000;
+    const doneS = this.#doneS + this.#part * (this.#now?.seconds ?? 0);
+    const mostS = Math.max(0, this.#limitS - passedS);
+    const expectedS = doneS === 0
+      ? this.#expectedS
+      : passedS * (this.#expectedS / doneS - 1);
+    return `${minutes(passedS)}, ${minutes(Math.min(expectedS, mostS))} left`;
   }
 }
 
-function minutes(ms: number): string {
-  const seconds = Math.round(ms / 1000);
-  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+/** "3:05" */
+export function minutes(seconds: number): string {
+  const whole = Math.round(seconds);
+  return `${Math.floor(whole / MINUTE_S)}:${
+    String(whole % MINUTE_S).padStart(2, "0")
+  }`;
 }

@@ -1,7 +1,7 @@
 /** The record of a benchmark, in `results/<name>.json`. */
 
 import type { Machine } from "./machine.ts";
-import type { Results, Summary } from "./stats.ts";
+import { enoughOf, type Results, type Summary } from "./stats.ts";
 import {
   type Bar,
   type Case,
@@ -30,7 +30,9 @@ export interface PeerRecord {
   readonly name: string;
   /** "measured", "not installed", or the reason of its failure. */
   readonly status: string;
+  /** Rounds that it took part in. */
   readonly rounds: number;
+  /** Those that its figures are of, unless they are too few: then of all. */
   readonly steadyRounds: number;
   /** Figures by metric; empty unless it was measured. */
   readonly figures: Readonly<Record<string, Figure>>;
@@ -89,7 +91,7 @@ function peerRecord(table: Case, peer: Peer, results: Results): PeerRecord {
       ? results.failure(table.title, peer.name) ?? MEASURED
       : "not installed",
     rounds: taken.length,
-    steadyRounds: taken.filter((one) => results.isSteady(one)).length,
+    steadyRounds: results.steadyRounds(table.title, peer.name),
     figures: figuresOf(table, peer, results),
   };
 }
@@ -158,6 +160,31 @@ function merge(
 /** True if a peer of a record has figures. */
 export function isMeasured({ status }: PeerRecord): boolean {
   return status === MEASURED;
+}
+
+/** The cases in which a peer had too few steady rounds. */
+export function unsteady(cases: readonly CaseRecord[]): CaseRecord[] {
+  return cases.filter(({ peers, run: { options } }) =>
+    peers.some((peer) =>
+      isMeasured(peer) && peer.steadyRounds < enoughOf(options.rounds)
+    )
+  );
+}
+
+/** Tells how many rounds the medians are of: "5 rounds", or "3 to 5 rounds" if
+ * some peers have less than was asked for. */
+export function roundsText(cases: readonly CaseRecord[]): string {
+  const counts = cases.flatMap(({ peers, run: { options } }) =>
+    peers.filter(isMeasured).map(({ rounds, steadyRounds }) =>
+      Math.min(
+        options.rounds,
+        steadyRounds < enoughOf(options.rounds) ? rounds : steadyRounds,
+      )
+    )
+  );
+  const [least, most] = [Math.min(...counts), Math.max(...counts)];
+  const range = least < most ? `${least} to ${most}` : `${most}`;
+  return `${range} round${most === 1 ? "" : "s"}`;
 }
 
 /** Reads the record of a benchmark; null if there is none. */

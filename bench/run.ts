@@ -7,6 +7,41 @@ import { onCore, SERVER_CORE } from "./programs.ts";
 const OVERTIME_MS = 60_000;
 const START_MAX_MS = 20_000;
 
+/** The programs that run now. */
+const running = new Set<Deno.ChildProcess>();
+let isOver = false;
+
+/** Kills all programs that run now, and lets no other begin: a promise of its
+ * end is never settled. */
+export function endAll(): void {
+  isOver = true;
+  for (const process of running) kill(process);
+}
+
+function kill(process: Deno.ChildProcess): void {
+  try {
+    process.kill("SIGKILL");
+  } catch {
+    // It has ended by itself; its client has noticed and said so.
+  }
+}
+
+async function spawn(
+  [program, ...args]: Command,
+  stdout: "piped" | "null",
+): Promise<Deno.ChildProcess> {
+  if (isOver) await new Promise(() => {});
+  const process = new Deno.Command(program, {
+    args,
+    stdin: "null",
+    stdout,
+    stderr: "piped",
+  }).spawn();
+  running.add(process);
+  void process.status.then(() => running.delete(process));
+  return process;
+}
+
 /**
  * Runs a program to its end.
  *
@@ -15,14 +50,17 @@ const START_MAX_MS = 20_000;
  * @returns What it printed.
  */
 export async function run(command: Command, seconds: number): Promise<string> {
-  const [program, ...args] = command;
-  const signal = AbortSignal.timeout(seconds * 1000 + OVERTIME_MS);
-  const { success, code, stdout, stderr } = await new Deno.Command(program, {
-    args,
-    signal,
-  }).output();
-  if (signal.aborted) {
-    throw new Error(`Cannot measure ${program}: it did not end`);
+  const process = await spawn(command, "piped");
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    kill(process);
+  }, seconds * 1000 + OVERTIME_MS);
+  const { success, code, stdout, stderr } = await process.output();
+  clearTimeout(timer);
+  if (isOver) await new Promise(() => {});
+  if (isLate) {
+    throw new Error(`Cannot measure ${command[0]}: it did not end`);
   }
   if (!success) {
     throw new Error(reason(new TextDecoder().decode(stderr), code));
@@ -85,17 +123,13 @@ export class Server implements AsyncDisposable {
     stdout: "piped" | "null",
     portOf: (process: Deno.ChildProcess) => Promise<number | null>,
   ): Promise<Server> {
-    const [program, ...args] = command;
-    const process = new Deno.Command(program, {
-      args,
-      stdout,
-      stderr: "piped",
-    }).spawn();
+    const process = await spawn(command, stdout);
     const errors = new Response(process.stderr).text();
-    const timer = setTimeout(() => process.kill("SIGKILL"), START_MAX_MS);
+    const timer = setTimeout(() => kill(process), START_MAX_MS);
     const port = await portOf(process);
     clearTimeout(timer);
     if (port !== null) return new Server(process, errors, port);
+    if (isOver) await new Promise(() => {});
     const { code } = await process.status;
     throw new Error(reason(await errors, code));
   }
@@ -106,11 +140,7 @@ export class Server implements AsyncDisposable {
 
   /** Ends it. Returns what it wrote to its standard error output. */
   async stop(): Promise<string> {
-    try {
-      this.#process.kill("SIGKILL");
-    } catch {
-      // It has ended by itself; its client has noticed and said so.
-    }
+    kill(this.#process);
     await this.#process.status;
     return this.#errors;
   }

@@ -1,16 +1,19 @@
 /** Medians and spreads of the rounds. */
 
-import { isSteady, type Steadiness } from "./steadiness.ts";
 import type { Figures, Sample } from "./suite.ts";
 
-/** Fewer steady rounds than this say less than all of them. */
-const STEADY_ROUNDS_MIN = 3;
+/** The number of steady rounds that are enough, of a number that was wanted:
+ * fewer say less than all rounds. */
+export function enoughOf(rounds: number): number {
+  return Math.ceil(rounds / 2);
+}
 
 /** One run of one peer. */
 export interface Taken {
   readonly round: number;
   readonly sample: Sample;
-  readonly machine: Steadiness;
+  /** The machine was as fast as in the run of the base. */
+  readonly isSteady: boolean;
 }
 
 /** A median and the values that it was taken from. */
@@ -43,13 +46,17 @@ export function summarize(values: readonly number[]): Summary | null {
 export class Results implements Figures {
   readonly #taken = new Map<string, Taken[]>();
   readonly #failures = new Map<string, string>();
-  #ideal: Steadiness = { slowestMs: Infinity, distanceNs: Infinity };
+  readonly #enough: number;
 
-  add(title: string, peer: string, taken: Taken, ideal: Steadiness): void {
+  /** @param rounds The steady rounds that each peer shall have. */
+  constructor(rounds: number) {
+    this.#enough = enoughOf(rounds);
+  }
+
+  add(title: string, peer: string, taken: Taken): void {
     const list = this.#taken.get(key(title, peer)) ?? [];
     list.push(taken);
     this.#taken.set(key(title, peer), list);
-    this.#ideal = ideal;
   }
 
   /** A peer that fails in one round has no figures at all. */
@@ -70,13 +77,13 @@ export class Results implements Figures {
     return this.#taken.get(key(title, peer)) ?? [];
   }
 
-  isSteady(taken: Taken): boolean {
-    return isSteady(taken.machine, this.#ideal);
+  steadyRounds(title: string, peer: string): number {
+    return this.taken(title, peer).filter(({ isSteady }) => isSteady).length;
   }
 
   summary(title: string, peer: string, metric: string): Summary | null {
     return summarize(
-      this.#chosen(this.taken(title, peer), (taken) => this.isSteady(taken))
+      this.#chosen(this.taken(title, peer), ({ isSteady }) => isSteady)
         .map((taken) => taken.sample[metric]!),
     );
   }
@@ -99,7 +106,7 @@ export class Results implements Figures {
     });
     const values = this.#chosen(
       pairs,
-      ({ taken, other }) => this.isSteady(taken) && this.isSteady(other),
+      ({ taken, other }) => taken.isSteady && other.isSteady,
     ).map(({ taken, other }) =>
       combine(taken.sample[metric]!, other.sample[metric]!)
     );
@@ -109,7 +116,7 @@ export class Results implements Figures {
   /** The steady ones where there are enough of them, otherwise all. */
   #chosen<T>(all: readonly T[], isSteady: (one: T) => boolean): readonly T[] {
     const steady = all.filter(isSteady);
-    return steady.length < STEADY_ROUNDS_MIN ? all : steady;
+    return steady.length < this.#enough ? all : steady;
   }
 }
 

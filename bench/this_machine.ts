@@ -15,6 +15,7 @@ export async function describeMachine(): Promise<Machine> {
     liburing: versions.liburing,
     fio: versions.fio,
     nginx: versions.nginx,
+    socat: versions.socat,
     wrk: versions.wrk,
   };
   return {

@@ -4,6 +4,8 @@ import {
   type CaseRecord,
   type Figure,
   isMeasured,
+  type PeerRecord,
+  roundsText,
   type Run,
   type SuiteRecord,
 } from "../record.ts";
@@ -15,6 +17,7 @@ const VERSIONS_SHOWN = ["Deno", "Node", "Bun", "liburing"];
 /** A program of the charts, and its figures in a case. */
 export interface Entry {
   readonly name: string;
+  readonly peer: PeerRecord;
   readonly figures: Readonly<Record<string, Figure>>;
 }
 
@@ -25,7 +28,7 @@ export function entriesOf({ peers }: CaseRecord): Entry[] {
       program.peers.some((one) => one === name)
     );
     if (peer === undefined || !isMeasured(peer)) return [];
-    return [{ name: program.name, figures: peer.figures }];
+    return [{ name: program.name, peer, figures: peer.figures }];
   });
 }
 
@@ -41,12 +44,10 @@ export function casesWith(
   );
 }
 
-/** Counts the runs that met a machine at its best: "40 of 45". */
-export function steadiness(cases: readonly CaseRecord[]): string {
-  const peers = cases.flatMap(({ peers }) => peers);
-  const steady = peers.reduce((sum, { steadyRounds }) => sum + steadyRounds, 0);
-  const all = peers.reduce((sum, { rounds }) => sum + rounds, 0);
-  return `${steady} of ${all}`;
+/** Tells when cases were measured: "2026-11-28" or "2026-11-27 to 2026-11-28". */
+export function daysText(cases: readonly CaseRecord[]): string {
+  const days = cases.map(({ run: { date } }) => date.slice(0, 10)).sort();
+  return [...new Set([days.at(0), days.at(-1)])].join(" to ");
 }
 
 function machineTexts({ machine }: Run): string[] {
@@ -59,12 +60,8 @@ function machineTexts({ machine }: Run): string[] {
 
 /** Describes how and on which machine the cases were measured, line by line. */
 export function runTexts(cases: readonly CaseRecord[]): string[] {
-  const ways = cases.map(({ run: { options: { rounds, seconds } } }) =>
-    `${rounds} × ${seconds} s`
-  );
   return [
-    `Medians of ${[...new Set(ways)].join(" and ")}; ` +
-    `${steadiness(cases)} runs undisturbed`,
+    `Medians of ${roundsText(cases)}, ${daysText(cases)}`,
     ...new Set(cases.flatMap(({ run }) => machineTexts(run))),
   ];
 }

@@ -1,6 +1,7 @@
 /** All files that are made of the results. */
 
 import { load, RESULTS_FOLDER, type SuiteRecord } from "../record.ts";
+import { benchmark, PLANS } from "./benchmarks.ts";
 import { connections } from "./connections.ts";
 import { depths } from "./depths.ts";
 import { latencies } from "./latencies.ts";
@@ -13,6 +14,8 @@ const ROOT = new URL("../../", import.meta.url);
 interface ChartFile {
   readonly path: string;
   readonly benchmark: string;
+  /** Documents show it by hand, where it says most. */
+  readonly isPlaced?: boolean;
   /** Gives null for a record that lacks what the chart shows. */
   readonly draw: (record: SuiteRecord) => Chart | null;
 }
@@ -21,12 +24,29 @@ const CHARTS: readonly ChartFile[] = [
   {
     path: "docs/charts/connections.svg",
     benchmark: "echo",
+    isPlaced: true,
     draw: connections,
   },
   { path: "docs/charts/depths.svg", benchmark: "file", draw: depths },
   { path: "docs/charts/latencies.svg", benchmark: "echo", draw: latencies },
   { path: "docs/charts/loads.svg", benchmark: "wake", draw: loads },
+  ...Object.keys(PLANS).map((name): ChartFile => ({
+    path: `docs/charts/${name}.svg`,
+    benchmark: name,
+    draw: benchmark,
+  })),
 ];
+
+/** The pictures of a benchmark, for a document in docs/. */
+function picturesOf(record: SuiteRecord): string[] {
+  return CHARTS.flatMap(({ path, benchmark, isPlaced, draw }) => {
+    if (benchmark !== record.benchmark || isPlaced) return [];
+    const chart = draw(record);
+    return chart === null
+      ? []
+      : [`![${chart.description}](${path.replace("docs/", "")})`];
+  });
+}
 
 const DOCUMENTS = ["README.md", "docs/performance.md"];
 
@@ -40,7 +60,7 @@ export interface MadeFile {
 export async function loadAll(folder = RESULTS_FOLDER): Promise<Records> {
   const records = new Map<string, SuiteRecord>();
   for await (const { name } of Deno.readDir(folder)) {
-    const benchmark = /^(\w+)\.json$/.exec(name)?.[1];
+    const benchmark = /^([\w-]+)\.json$/.exec(name)?.[1];
     const record = benchmark === undefined
       ? null
       : await load(benchmark, folder);
@@ -69,7 +89,7 @@ export async function fillDocuments(records: Records): Promise<MadeFile[]> {
     const url = new URL(path, ROOT);
     files.push({
       url,
-      text: withFigures(await Deno.readTextFile(url), records),
+      text: withFigures(await Deno.readTextFile(url), records, picturesOf),
     });
   }
   return files;

@@ -33,7 +33,7 @@ export function loads(record: SuiteRecord): Chart | null {
         points,
         {
           title: "requests a second, logarithmic",
-          size: 660,
+          size: 620,
           domain: [Math.min(...all), Math.max(...all)],
           ticks: [100, 300, 1000, 3000, 10_000, 30_000],
           label: "format(datum.value, ',')",

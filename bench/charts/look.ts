@@ -62,6 +62,18 @@ export const DASH_SCALE = {
   range: CURVES.map(({ dash }) => [...dash]),
 };
 
+/** The scale that gives each family of programs its colour. */
+export const FAMILY_SCALE = {
+  domain: PROGRAMS.map(({ name }) => name),
+  range: PROGRAMS.map(({ colour }) => colour),
+};
+
+/** The runtime that a program is of: "kio" of "kio, multishot", "C" of all that
+ * is of none. */
+export function familyOf(name: string): string {
+  return /^(kio|Bun|Node|Deno)\b/.exec(name)?.[1] ?? "C";
+}
+
 /** True for kio, in the language of the charts. */
 export const IS_KIO = "datum.name === 'kio'";
 

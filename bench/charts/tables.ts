@@ -1,15 +1,18 @@
 /** The tables of README.md and docs/performance.md. */
 
-import { machineText } from "../machine.ts";
+import { layouts } from "../layout.ts";
+import { type Machine, machineText } from "../machine.ts";
 import {
   type CaseRecord,
   isMeasured,
   type PeerRecord,
+  roundsText,
   type SuiteRecord,
+  unsteady,
 } from "../record.ts";
 import { number } from "../report.ts";
 import type { Column } from "../suite.ts";
-import { casesWith, entriesOf, steadiness } from "./data.ts";
+import { casesWith, daysText, entriesOf } from "./data.ts";
 import { PROGRAMS } from "./look.ts";
 
 /** The records there are, by the name of the benchmark. */
@@ -17,6 +20,8 @@ export type Records = ReadonlyMap<string, SuiteRecord>;
 
 const LINE_WIDTH = 80;
 const NOT_MEASURED = "Not measured.";
+/** Programs of the summary. */
+const SUMMARY_VERSIONS = ["kio", "Deno", "Node", "Bun", "liburing", "nginx"];
 
 /** The figures that say most in one row each. */
 const SUMMARY = [
@@ -75,7 +80,9 @@ function paragraph(text: string): string {
 }
 
 /** A table as `deno fmt` pads it. */
-function table(rows: readonly (readonly string[])[]): string {
+function table(all: readonly (readonly string[])[]): string {
+  // A name may be that of a pipeline.
+  const rows = all.map((row) => row.map((text) => text.replaceAll("|", "\\|")));
   const widths = rows[0]!.map((_, i) =>
     Math.max(3, ...rows.map((row) => row[i]!.length))
   );
@@ -95,27 +102,23 @@ function cell(peer: PeerRecord, base: string, column: Column): string {
   return `${text} (${number(ratio, 2)}×)`;
 }
 
-const namesOf = ({ peers }: CaseRecord) => peers.map(({ name }) => name);
-
-/** Cases in a row that have the same peers, a table for each. */
-function groups(cases: readonly CaseRecord[]): CaseRecord[][] {
-  const all: CaseRecord[][] = [];
-  for (const one of cases) {
-    const group = all.at(-1);
-    if (group && `${namesOf(group[0]!)}` === `${namesOf(one)}`) group.push(one);
-    else all.push([one]);
-  }
-  return all;
-}
-
-function groupTable(cases: readonly CaseRecord[]): string {
-  const rows = cases.flatMap(({ title, base, columns, peers }) =>
-    columns.filter(({ spread, ratio }) => spread || ratio).map((column) => [
-      `${title}: ${column.head}`,
-      ...peers.map((peer) => cell(peer, base, column)),
-    ])
-  );
-  return table([["", ...namesOf(cases[0]!)], ...rows]);
+/** The tables of cases: a line for each program. */
+function tables(cases: readonly CaseRecord[]): string[] {
+  return layouts(
+    cases,
+    ({ spread, ratio }) => spread === true || ratio === true,
+  )
+    .map(({ metric, peers, cells }) =>
+      table([
+        [metric, ...cells.map(({ head }) => head)],
+        ...peers.map((name) => [
+          name,
+          ...cells.map(({ table: { peers, base }, column }) =>
+            cell(peers.find((peer) => peer.name === name)!, base, column)
+          ),
+        ]),
+      ])
+    );
 }
 
 /** The commands that measured the cases, with their dates. One a line: a
@@ -125,23 +128,60 @@ function commands({ benchmark, cases }: SuiteRecord): string {
     `- \`deno task bench ${benchmark} --rounds ${options.rounds} ` +
     `--seconds ${options.seconds}\`, ${date.slice(0, 10)}`
   );
-  return `${[...new Set(all)].join("\n")}\n\n` +
-    `${steadiness(cases)} runs undisturbed.`;
+  return [...new Set(all)].join("\n");
+}
+
+/** Names the cases to be compared with care. */
+function warning(cases: readonly CaseRecord[]): string[] {
+  const shaky = unsteady(cases);
+  if (shaky.length === 0) return [];
+  const names = shaky.length === cases.length
+    ? "all of it"
+    : shaky.map(({ title }) => `"${title}"`).join("; ");
+  return [
+    paragraph(`The machine was not steady: compare with care (${names}).`),
+  ];
 }
 
 /** A benchmark: its tables, how it was measured, and by which command. */
-function suiteText(record: SuiteRecord): string {
+function suiteText(
+  record: SuiteRecord,
+  picturesOf: (record: SuiteRecord) => readonly string[],
+): string {
+  const { cases, notes } = record;
   return [
-    ...groups(record.cases).map(groupTable),
-    paragraph(record.notes.join(" ")),
+    ...picturesOf(record),
+    ...tables(cases),
+    paragraph(`${notes.join(" ")} Medians of ${roundsText(cases)}.`),
+    ...warning(cases),
     commands(record),
   ].join("\n\n");
 }
 
-/** The machines of some cases. */
-function machines(cases: readonly CaseRecord[]): string {
-  const all = new Set(cases.map(({ run }) => `${machineText(run.machine)}.`));
-  return [...all].map(paragraph).join("\n\n");
+/** Tells the machines of some cases, with the versions of these programs or of
+ * all. */
+function machineTexts(
+  cases: readonly CaseRecord[],
+  programs?: readonly string[],
+): string[] {
+  const all = new Map<string, Machine[]>();
+  for (const { run: { machine } } of cases) {
+    const { cpu, cores, kernel } = machine;
+    const key = JSON.stringify([cpu, cores, kernel]);
+    all.set(key, [...all.get(key) ?? [], machine]);
+  }
+  return [...all.values()].map((same) => {
+    const found = same.flatMap(({ versions }) => Object.entries(versions));
+    const names = new Set(found.map(([name]) => name));
+    const versions = [...names]
+      .filter((name) => programs === undefined || programs.includes(name))
+      .map((name) => {
+        const its = found.filter(([one]) => one === name).map(([, it]) => it);
+        return [name, [...new Set(its)].sort().join(" and ")] as const;
+      });
+    const machine = { ...same[0]!, versions: Object.fromEntries(versions) };
+    return `${machineText(machine)}.`;
+  });
 }
 
 function summary(records: Records): string {
@@ -165,29 +205,40 @@ function summary(records: Records): string {
   const cases = found.map(({ one }) => one);
   return [
     table([["", ...PROGRAMS.map(({ name }) => name)], ...rows]),
-    machines(cases),
-    `${steadiness(cases)} runs undisturbed.`,
+    paragraph(
+      `Medians of ${roundsText(cases)}, ${daysText(cases)}. ` +
+        machineTexts(cases, SUMMARY_VERSIONS).join(" "),
+    ),
   ].join("\n\n");
 }
 
-function figures(what: string, records: Records): string {
+function figures(
+  what: string,
+  records: Records,
+  picturesOf: (record: SuiteRecord) => readonly string[],
+): string {
   if (records.size === 0) return NOT_MEASURED;
   if (what === "summary") return summary(records);
   if (what === "machine") {
-    return machines([...records.values()].flatMap(({ cases }) => cases));
+    return machineTexts([...records.values()].flatMap(({ cases }) => cases))
+      .map(paragraph).join("\n\n");
   }
   const record = records.get(what);
-  return record === undefined ? NOT_MEASURED : suiteText(record);
+  return record === undefined ? NOT_MEASURED : suiteText(record, picturesOf);
 }
 
 /**
  * Puts the figures into a document, each between `<!-- figures: echo -->` (or
  * another benchmark, `summary`, `machine`) and `<!-- /figures -->`.
  */
-export function withFigures(document: string, records: Records): string {
+export function withFigures(
+  document: string,
+  records: Records,
+  picturesOf: (record: SuiteRecord) => readonly string[] = () => [],
+): string {
   return document.replaceAll(
     /(<!-- figures: (\S+) -->\n)[^]*?(<!-- \/figures -->)/g,
     (_, begin: string, what: string, end: string) =>
-      `${begin}\n${figures(what, records)}\n\n${end}`,
+      `${begin}\n${figures(what, records, picturesOf)}\n\n${end}`,
   );
 }
