@@ -1463,7 +1463,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "what is done at once is no part of a chain",
     file: "ffi/shim/sqe.c",
-    from: "\t\tk->chain_refused = true;\n\t\treturn -EOPNOTSUPP;\n",
+    from: "\t\tk->chain_refused = k->chaining;\n\t\treturn -EOPNOTSUPP;\n",
     to: "",
     tests: ["C sockets_are_set_up_on_kernels_without_the_operations"],
   },
@@ -1477,8 +1477,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a place of the registered files is no fd of a system call",
     file: "ffi/shim/sqe.c",
-    from: "if (row->at_once && !(op >> 8 & IOSQE_FIXED_FILE)) {",
-    to: "if (row->at_once) {",
+    from: "if (k->chaining || sqe->flags & IOSQE_FIXED_FILE) {",
+    to: "if (k->chaining) {",
     tests: ["C sockets_are_set_up_on_kernels_without_the_operations"],
   },
   {

@@ -73,7 +73,8 @@ static uint64_t field_of(const void *base, double value)
 
 /*
  * Does an operation by its system call if the ring lacks it: DONE, or the error.
- * 0: the ring has it. In a chain it would be out of order, so it is refused.
+ * 0: the ring has it. In a chain it would be out of order, and a direct
+ * descriptor has no fd that a system call takes: both are refused.
  */
 static int at_once(struct kio *k, const struct opcode *row,
 		   const struct io_uring_sqe *sqe)
@@ -84,8 +85,8 @@ static int at_once(struct kio *k, const struct opcode *row,
 		return 0;
 	if (k->chain_refused)
 		return -ECANCELED;
-	if (k->chaining) {
-		k->chain_refused = true;
+	if (k->chaining || sqe->flags & IOSQE_FIXED_FILE) {
+		k->chain_refused = k->chaining;
 		return -EOPNOTSUPP;
 	}
 	if (k->refused[sqe->opcode])
@@ -118,10 +119,10 @@ queue_fields(struct kio *k, double id, uint32_t op, int fd, uint64_t addr,
 		else
 			op_flags |= O_CLOEXEC;
 	}
-	/* a registered file has no fd that a system call takes */
-	if (row->at_once && !(op >> 8 & IOSQE_FIXED_FILE)) {
+	if (row->at_once) {
 		ret = at_once(k, row, &(struct io_uring_sqe){
 			.opcode = (uint8_t)op,
+			.flags = (uint8_t)(op >> 8),
 			.fd = fd,
 			.off = off,
 			.addr = addr,

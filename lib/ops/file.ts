@@ -198,8 +198,8 @@ export function asyncFallocate(
 
 /**
  * Cuts a file off, or extends it with zeros, by ftruncate(2). Before Linux 6.9
- * the calling thread does it, at once, and it is refused within `link()`
- * (`EOPNOTSUPP`).
+ * the calling thread does it, at once, and it is refused within `link()` and
+ * for a direct descriptor (`EOPNOTSUPP`).
  *
  * C++: `AsyncFtruncate`
  *

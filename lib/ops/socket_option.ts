@@ -41,7 +41,8 @@ function optionSqe(
 /**
  * Sets an option of a socket by setsockopt(2). Before Linux 6.7, and on some
  * kernels after it, the calling thread does it, at once, and it is refused
- * within `link()` (`EOPNOTSUPP`). Without a ring `Socket.setOption()` does it.
+ * within `link()` and for a direct descriptor (`EOPNOTSUPP`). Without a ring
+ * `Socket.setOption()` does it.
  *
  * @param ctx The context.
  * @param fd The socket.
@@ -90,7 +91,8 @@ export function asyncSetsockopt(
 /**
  * Reads an option of a socket that is an int, by getsockopt(2). The ring does
  * it from Linux 6.7 on for `SOL_SOCKET`. Else the calling thread does it, at
- * once, and it is refused within `link()` (`EOPNOTSUPP`).
+ * once, and it is refused within `link()` and for a direct descriptor
+ * (`EOPNOTSUPP`).
  *
  * @param ctx The context.
  * @param fd The socket.

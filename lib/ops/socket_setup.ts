@@ -91,8 +91,8 @@ export function asyncSocket(
 
 /**
  * Gives a socket its own address by bind(2). Before Linux 6.11 the calling
- * thread does it, at once, and it is refused within `link()` (`EOPNOTSUPP`).
- * `Socket.bind()` does it without a ring.
+ * thread does it, at once, and it is refused within `link()` and for a direct
+ * descriptor (`EOPNOTSUPP`). `Socket.bind()` does it without a ring.
  *
  * @param ctx The context.
  * @param fd The socket, of the family of the address.
@@ -119,7 +119,8 @@ export function asyncBind(
 
 /**
  * Lets connections come in by listen(2). Before Linux 6.11 the calling thread
- * does it, at once, and it is refused within `link()` (`EOPNOTSUPP`).
+ * does it, at once, and it is refused within `link()` and for a direct
+ * descriptor (`EOPNOTSUPP`).
  *
  * `Socket.listen()` does it without a ring; `TcpListener.bind()` sees to it that
  * no other process has the port.

@@ -272,10 +272,8 @@ kioTest("IoContext has the features that it requires", () => {
 kioTest("IoContext tells what it does without when it is printed", async () => {
   await using ctx = without("sendZc");
   const printed = Deno.inspect(ctx);
-  assertStringIncludes(
-    printed,
-    "IoContext { 0 pending, without sendZc (the option features)",
-  );
+  assertStringIncludes(printed, "IoContext { 0 pending, without ");
+  assertStringIncludes(printed, "sendZc (the option features)");
   assert(!printed.includes("bundles"));
 });
 
