@@ -33,6 +33,9 @@ export class Below extends Duplex {
   #buffer = new Uint8Array(ROOM);
   readonly #outgoing: Outgoing[] = [];
   #isSending = false;
+  /** The exception of the transport, if there is one: it is closed, or its
+   * context. */
+  thrown: unknown;
   /** The error of a send: nothing is sent behind it. */
   #failed: Error | undefined;
 
@@ -71,7 +74,7 @@ export class Below extends Duplex {
         this.emit("data", this.#taken(received.value));
       }
     } catch (error) {
-      this.destroy(error as Error);
+      this.#breakOff(error);
     }
   }
 
@@ -132,9 +135,16 @@ export class Below extends Duplex {
         : await this.#transport.send(data);
       return sent.ok ? undefined : nodeError("write", sent.error);
     } catch (error) {
-      // The context is closed.
+      this.#breakOff(error);
       return error as Error;
     }
+  }
+
+  /** Ends with an exception of the transport. */
+  #breakOff(error: unknown): void {
+    // TLS sends an alert also when it has closed the transport.
+    if (!this.destroyed) this.thrown = error;
+    this.destroy(error as Error);
   }
 
   override _destroy(error: Error | null, done: Callback): void {
