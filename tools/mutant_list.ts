@@ -3067,8 +3067,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a send that throws ends the handshake",
     file: "node/tls_below.ts",
-    from: "      this.#breakOff(error);\n      return error as Error;\n",
-    to: "      return error as Error;\n",
+    from: "          this.#breakOff(error);\n          goOn(error);\n",
+    to: "          goOn(error);\n",
     tests: ["tests/node/tls_test.ts"],
   },
 ];

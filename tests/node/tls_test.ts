@@ -660,16 +660,16 @@ kioTest(
   async (ctx) => {
     await using both = await pair(ctx);
     const { server } = both;
-    await assertRejects(() => server.recv(new Uint8Array(0)), RangeError);
-    await assertRejects(
+    assertThrows(() => server.recv(new Uint8Array(0)), RangeError);
+    assertThrows(
       () => server.recv(new Uint8Array(1), { timeoutMs: -1 }),
       RangeError,
     );
-    await assertRejects(() => server.recv("x" as never), TypeError);
+    assertThrows(() => server.recv("x" as never), TypeError);
     assertThrows(() => server.send(new Uint8Array(0)), RangeError);
     assertThrows(() => server.send("x" as never), TypeError);
     const receiving = server.recv(new Uint8Array(8));
-    await assertRejects(
+    assertThrows(
       () => server.recv(new Uint8Array(8)),
       TypeError,
       "another receive is pending",
