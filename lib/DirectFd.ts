@@ -72,7 +72,8 @@ export class DirectFd implements AsyncDisposable {
   /**
    * Cancels the operations on it, waits for them, and closes it by
    * io_uring_register_files_update(3). The second time it only waits; after the
-   * end of its context it does nothing. `asyncClose()` does not let this thread wait for a disk.
+   * end of its context it does nothing. `asyncClose()` does not let this thread
+   * wait for a disk.
    *
    * @returns `EIO` and others, if the kernel could not close it.
    */
