@@ -57,6 +57,8 @@ export interface FileOpenOptions extends OpenOptions, BoundOptions {}
 export class File extends FileSync implements Disposable, AsyncDisposable {
   readonly #ctx: IoContext;
   #fd: number;
+  /** The close that has begun: its end. */
+  #closing: Promise<void> | undefined;
   #readable: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
   #writable: WritableStream<Uint8Array<ArrayBufferLike>> | undefined;
 
@@ -364,14 +366,15 @@ export class File extends FileSync implements Disposable, AsyncDisposable {
   /**
    * Closes the file. It cancels what is pending on it in the contexts of this
    * thread, and waits until the kernel has let go. Only then it closes the fd,
-   * as its number may be in use again at once. Does nothing the second time.
+   * as its number may be in use again at once. The second time it only waits.
    *
    * @returns When the fd is closed. `sync()` tells of data that could not be
    * written; an error of close(2) is not reported.
    */
   close(): Promise<void> {
     const fd = this.#take();
-    return fd < 0 ? Promise.resolve() : closeIdle(fd);
+    if (fd >= 0) this.#closing = closeIdle(fd);
+    return this.#closing ?? Promise.resolve();
   }
 
   /** Begins what `close()` does, and does not wait. The fd is closed at once if

@@ -1,5 +1,10 @@
 import { ECANCELED, ETIMEDOUT } from "../lib/errno.ts";
-import { actionOf, exceptionOf, type Result } from "../lib/result.ts";
+import {
+  actionOf,
+  exceptionOf,
+  type Failure,
+  type Result,
+} from "../lib/result.ts";
 import {
   type Consumed,
   OVER,
@@ -118,12 +123,22 @@ export abstract class ResultStream<T> implements UringStream<T>, Consumed<T> {
     return new Promise((resolve) => this.#takers.push(resolve));
   }
 
-  async nextValue(): Promise<Step<T>> {
-    const { done, value: result } = await this.nextResult();
-    if (done) return OVER;
-    if (result.ok) return { done: false, value: result.value };
+  /** It is no async function for a value that is there, as a tree has many. */
+  nextValue(): Promise<Step<T>> {
+    const result = this.take();
+    if (result?.ok) {
+      return Promise.resolve({ done: false, value: result.value });
+    }
+    if (result !== undefined) return this.#fail(result);
+    return this.nextResult().then((step) => {
+      if (step.done) return OVER;
+      const { value } = step;
+      return value.ok ? { done: false, value: value.value } : this.#fail(value);
+    });
+  }
+
+  async #fail({ error }: Failure): Promise<never> {
     await this.leave();
-    const { error } = result;
     const { verb, name } = this.#operation;
     throw exceptionOf(error, actionOf(error) ?? verb, name);
   }

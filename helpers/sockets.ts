@@ -60,7 +60,9 @@ export class SocketError extends TypeError {
 export class Socket implements AsyncDisposable {
   /** Resolves when the connection is there; rejects with a `SocketError`. */
   readonly opened: Promise<SocketInfo>;
-  /** Resolves when the socket is closed; rejects if it could not connect. */
+  /** Resolves when the socket is closed; rejects if it could not connect. As in
+   * the draft, the end of the peer closes a socket whose `readable` is read: what
+   * has come may be wanted. So read it, cancel it, or call `close()`. */
   readonly closed: Promise<void>;
   /** Sends each chunk whole, when the connection is there; its write is over
    * then. `close()` ends the sending side, `abort()` resets the connection. */

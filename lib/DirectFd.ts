@@ -50,6 +50,7 @@ export class DirectFd implements AsyncDisposable {
   readonly #place: number;
   readonly #close: Close;
   #isOpen = true;
+  #closing: Promise<Result<void>> | undefined;
 
   static {
     make = (ring, place, close) => new DirectFd(ring, place, close);
@@ -70,13 +71,14 @@ export class DirectFd implements AsyncDisposable {
 
   /**
    * Cancels the operations on it, waits for them, and closes it by
-   * io_uring_register_files_update(3). Does nothing the second time, or after the
-   * end of its context. `asyncClose()` does not let this thread wait for a disk.
+   * io_uring_register_files_update(3). The second time it only waits; after the
+   * end of its context it does nothing. `asyncClose()` does not let this thread
+   * wait for a disk.
    *
    * @returns `EIO` and others, if the kernel could not close it.
    */
   close(): Promise<Result<void>> {
-    return this.#close(this);
+    return this.#closing ??= this.#close(this);
   }
 
   /** Closes it as `close()` does. */

@@ -9,9 +9,9 @@ import {
   SOCK_STREAM,
   SOL_SOCKET,
 } from "../lib/constants.ts";
+import { closeIdle } from "../lib/ring/close_idle.ts";
 import { offered } from "../lib/ring/offered.ts";
 import { failure, type Result, success } from "../lib/result.ts";
-import { cancelOn } from "../lib/ring/rings.ts";
 import {
   ADDRESS_SIZE,
   type AddressFamily,
@@ -70,6 +70,8 @@ export interface PeerCredentials {
  */
 export class Socket extends SocketBase implements Disposable, AsyncDisposable {
   #fd: number;
+  /** The close that has begun: its end. */
+  #closing: Promise<void> | undefined;
 
   /**
    * Takes ownership of an fd. This object closes it from now on, at the latest
@@ -177,18 +179,19 @@ export class Socket extends SocketBase implements Disposable, AsyncDisposable {
    * Closes the socket in the order that is safe. It ends the connection, so
    * that the peer knows at once. It cancels what is pending on the socket in
    * the contexts of this thread, and waits until the kernel has let go. Only
-   * then it closes the fd, as its number may be in use again at once. Does
-   * nothing the second time. A socket of `adopt()` may go on in other processes.
+   * then it closes the fd, as its number may be in use again at once. The second
+   * time it only waits. A socket of `adopt()` may go on in other processes.
    *
    * @returns When the fd is closed. An error of close(2) says nothing about a
    * socket and is not reported.
    */
-  async close(): Promise<void> {
+  close(): Promise<void> {
     const fd = this.#take();
-    if (fd < 0) return;
-    if (!isShared(this)) loadShim().kio_socket_shutdown(fd, SHUT_RDWR);
-    await cancelOn(fd);
-    loadShim().kio_fd_close(fd);
+    if (fd >= 0) {
+      if (!isShared(this)) loadShim().kio_socket_shutdown(fd, SHUT_RDWR);
+      this.#closing = closeIdle(fd);
+    }
+    return this.#closing ?? Promise.resolve();
   }
 
   /**
@@ -196,12 +199,7 @@ export class Socket extends SocketBase implements Disposable, AsyncDisposable {
    * fd is closed at once too if nothing is pending on it.
    */
   [Symbol.dispose](): void {
-    const fd = this.#take();
-    if (fd < 0) return;
-    if (!isShared(this)) loadShim().kio_socket_shutdown(fd, SHUT_RDWR);
-    const cancelled = cancelOn(fd);
-    if (cancelled === undefined) loadShim().kio_fd_close(fd);
-    else void cancelled.then(() => loadShim().kio_fd_close(fd));
+    void this.close();
   }
 
   /** Closes the socket as `close()` does. */
@@ -334,13 +332,14 @@ export class Socket extends SocketBase implements Disposable, AsyncDisposable {
    * console.log(received.ok ? "an end" : received.error.code);
    * ```
    */
-  async reset(): Promise<void> {
+  reset(): Promise<void> {
     const fd = this.#take();
-    if (fd < 0) return;
-    const { kio_option_set_bytes, kio_fd_close } = loadShim();
-    kio_option_set_bytes(fd, SOL_SOCKET, SO_LINGER, AT_ONCE, LINGER_SIZE);
-    await cancelOn(fd);
-    kio_fd_close(fd);
+    if (fd >= 0) {
+      const { kio_option_set_bytes } = loadShim();
+      kio_option_set_bytes(fd, SOL_SOCKET, SO_LINGER, AT_ONCE, LINGER_SIZE);
+      this.#closing = closeIdle(fd);
+    }
+    return this.close();
   }
 
   /**

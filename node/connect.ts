@@ -65,7 +65,10 @@ function targetOf({ path, port, host }: ConnectOptions): ConnectTarget {
   if (port === undefined || port === null) {
     throw new TypeError(`Cannot ${VERB}: there is neither a port nor a path`);
   }
-  const number = checkInteger(Number(port), 65535, "port", VERB);
+  // Number() makes 0 of what is blank, and 1 of true.
+  const isText = typeof port === "string" && port.trim() !== "";
+  const number = isText ? Number(port) : port as number;
+  checkInteger(number, 65535, "port", VERB);
   return { port: number, host: host || "localhost" };
 }
 

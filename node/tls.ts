@@ -130,6 +130,8 @@ export class TlsAcceptor {
    * speak TLS, `ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE` …
    * @throws {TypeError} (as a rejection) If an argument has the wrong type.
    * @throws {RangeError} (as a rejection) If `timeoutMs` is out of range.
+   * @throws (as a rejection) As the `transport` does: it is closed, or its
+   * context.
    */
   async accept(
     transport: Transport,
@@ -168,6 +170,7 @@ export class TlsAcceptor {
  * certificate or a key is none in PEM.
  * @throws {RangeError} (as a rejection) If `timeoutMs` is out of range, or a name
  * is too long.
+ * @throws (as a rejection) As the `transport` does: it is closed, or its context.
  */
 export async function startTls(
   transport: Transport,
@@ -277,8 +280,13 @@ async function handshake(
   const stream = new TlsStream(transport, below, socket);
   // A server starts in a tick that was asked for before this one.
   nextTick(() => below.open());
-  const { promise, resolve } = Promise.withResolvers<Result<TlsStream>>();
-  const fail = (error: Error) => resolve(tlsFailure(error, verb));
+  const { promise, resolve, reject } = Promise.withResolvers<
+    Result<TlsStream>
+  >();
+  const fail = (error: Error) => {
+    if (below.thrown === undefined) resolve(tlsFailure(error, verb));
+    else reject(below.thrown);
+  };
   const left = () => resolve(failure(ECONNRESET, verb));
   socket.once(event, () => {
     const code = verify?.(socket);
@@ -289,9 +297,13 @@ async function handshake(
   below.once("end", left);
   socket.once("close", left);
   const limits = handshakeBounds(options);
-  const result = await within(promise, limits, resolve);
-  if (result.ok) return result;
-  socket.destroy();
-  await transport.close();
-  return result;
+  let result: Result<TlsStream> | undefined;
+  try {
+    return result = await within(promise, limits, resolve);
+  } finally {
+    if (result?.ok !== true) {
+      socket.destroy();
+      await transport.close();
+    }
+  }
 }

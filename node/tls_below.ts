@@ -1,5 +1,6 @@
 import { Duplex } from "node:stream";
 import type { Transport } from "../helpers/transport.ts";
+import type { Result } from "../lib/result.ts";
 import { nodeError } from "./errors.ts";
 
 /** Bytes that a receive has room for: more than a record of TLS. */
@@ -30,9 +31,12 @@ export class Below extends Duplex {
   readonly #transport: Transport;
   /** Lets the next receive through; undefined if the gate is open. */
   #gate: PromiseWithResolvers<void> | undefined = Promise.withResolvers();
-  #buffer = new Uint8Array(ROOM);
+  readonly #buffer = new Uint8Array(ROOM);
   readonly #outgoing: Outgoing[] = [];
   #isSending = false;
+  /** The exception of the transport, if there is one: it is closed, or its
+   * context. */
+  thrown: unknown;
   /** The error of a send: nothing is sent behind it. */
   #failed: Error | undefined;
 
@@ -68,19 +72,12 @@ export class Below extends Duplex {
           this.push(null);
           return;
         }
-        this.emit("data", this.#taken(received.value));
+        // node:tls has taken all of it when it returns.
+        this.emit("data", this.#buffer.subarray(0, received.value));
       }
     } catch (error) {
-      this.destroy(error as Error);
+      this.#breakOff(error);
     }
-  }
-
-  /** Gives the first bytes of the buffer away: a copy if they are few. */
-  #taken(count: number): Uint8Array {
-    if (count < ROOM / 2) return this.#buffer.slice(0, count);
-    const taken = this.#buffer.subarray(0, count);
-    this.#buffer = new Uint8Array(ROOM);
-    return taken;
   }
 
   // It has bytes whether asked or not.
@@ -110,31 +107,51 @@ export class Below extends Duplex {
 
   #send(data: Outgoing["data"], done: Callback): void {
     this.#outgoing.push({ data, done });
-    if (!this.#isSending) void this.#sendAll();
+    if (!this.#isSending) this.#sendNext();
   }
 
-  /** Sends one part after the other: two at a time could mix. */
-  async #sendAll(): Promise<void> {
+  /** Sends one part after the other: two at a time could mix. It is no async
+   * function, as it runs for each message. */
+  #sendNext(): void {
     this.#isSending = true;
     for (let next; (next = this.#outgoing.shift()) !== undefined;) {
-      if (next.data !== "mark" && this.#failed === undefined) {
-        this.#failed = await this.#attempt(next.data);
+      const { data, done } = next;
+      if (data === "mark" || this.#failed !== undefined) {
+        done(this.#failed ?? null);
+        continue;
       }
-      next.done(this.#failed ?? null);
+      const goOn = (failed: Error | undefined) => {
+        this.#failed = failed;
+        done(failed ?? null);
+        this.#sendNext();
+      };
+      this.#attempt(data).then(
+        (sent) => goOn(sent.ok ? undefined : nodeError("write", sent.error)),
+        (error) => {
+          this.#breakOff(error);
+          goOn(error);
+        },
+      );
+      return;
     }
     this.#isSending = false;
   }
 
-  async #attempt(data: Uint8Array | "end"): Promise<Error | undefined> {
+  #attempt(data: Uint8Array | "end"): Promise<Result<unknown>> {
     try {
-      const sent = data === "end"
-        ? await this.#transport.shutdown()
-        : await this.#transport.send(data);
-      return sent.ok ? undefined : nodeError("write", sent.error);
+      return data === "end"
+        ? this.#transport.shutdown()
+        : this.#transport.send(data);
     } catch (error) {
-      // The context is closed.
-      return error as Error;
+      return Promise.reject(error);
     }
+  }
+
+  /** Ends with an exception of the transport. */
+  #breakOff(error: unknown): void {
+    // TLS sends an alert also when it has closed the transport.
+    if (!this.destroyed) this.thrown = error;
+    this.destroy(error as Error);
   }
 
   override _destroy(error: Error | null, done: Callback): void {

@@ -127,12 +127,11 @@ export class TlsStream implements Transport {
    * `ERR_SSL_UNEXPECTED_EOF_WHILE_READING` if the connection has ended without
    * one: what came may be a part only. `ECONNRESET`, `ECANCELED` after `close()`,
    * and errors of TLS, which are named as Node names them.
-   * @throws {RangeError} (as a rejection) If `buffer` is empty, or `timeoutMs` is
-   * out of range.
-   * @throws {TypeError} (as a rejection) If an argument has the wrong type, or
-   * another receive is pending.
+   * @throws {RangeError} If `buffer` is empty, or `timeoutMs` is out of range.
+   * @throws {TypeError} If an argument has the wrong type, or another receive is
+   * pending.
    */
-  async recv(
+  recv(
     buffer: Uint8Array<ArrayBuffer>,
     options: BoundOptions = {},
   ): Promise<Result<number>> {
@@ -143,13 +142,19 @@ export class TlsStream implements Transport {
         `Cannot ${RECV}: another receive is pending; await it first`,
       );
     }
-    if (this.#waiting.length === 0 && this.#end === undefined) {
-      const { promise, resolve } = Promise.withResolvers<Failure | void>();
-      this.#wake = resolve;
-      const late = await within(promise, options, resolve);
-      this.#wake = undefined;
-      if (late !== undefined && this.#waiting.length === 0) return late;
+    if (this.#waiting.length > 0 || this.#end !== undefined) {
+      return Promise.resolve(this.#received(buffer));
     }
+    const { promise, resolve } = Promise.withResolvers<Result<number>>();
+    this.#wake = (late) => {
+      this.#wake = undefined;
+      resolve(late ?? this.#received(buffer));
+    };
+    return within(promise, options, (late) => this.#wake?.(late));
+  }
+
+  /** The result of a receive that need not wait. */
+  #received(buffer: Uint8Array): Result<number> {
     return this.#waiting.length > 0 ? success(this.#fill(buffer)) : this.#end!;
   }
 

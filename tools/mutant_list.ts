@@ -147,16 +147,18 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "Socket.close() waits before it closes the fd",
     file: "net/Socket.ts",
-    from: "    await cancelOn(fd);\n    loadShim().kio_fd_close(fd);",
-    to: "    loadShim().kio_fd_close(fd);\n    await cancelOn(fd);",
+    from:
+      "      this.#closing = closeIdle(fd);\n    }\n    return this.#closing ??",
+    to:
+      "      void closeIdle;\n      loadShim().kio_fd_close(fd);\n    }\n    return this.#closing ??",
     tests: ["tests/net/net_test.ts"],
   },
   {
     rule: "Socket.close() tells the peer first",
     file: "net/Socket.ts",
     from:
-      "    if (!isShared(this)) loadShim().kio_socket_shutdown(fd, SHUT_RDWR);\n    await cancelOn(fd);",
-    to: "    void isShared;\n    await cancelOn(fd);",
+      "      if (!isShared(this)) loadShim().kio_socket_shutdown(fd, SHUT_RDWR);\n",
+    to: "      void isShared;\n",
     tests: ["tests/net/net_test.ts"],
   },
   {
@@ -1407,15 +1409,15 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "a reset tells the peer of no end",
     file: "net/Socket.ts",
     from:
-      "    kio_option_set_bytes(fd, SOL_SOCKET, SO_LINGER, AT_ONCE, LINGER_SIZE);\n",
-    to: "    void [kio_option_set_bytes, SO_LINGER, AT_ONCE, LINGER_SIZE];\n",
+      "      kio_option_set_bytes(fd, SOL_SOCKET, SO_LINGER, AT_ONCE, LINGER_SIZE);\n",
+    to: "      void [kio_option_set_bytes, SO_LINGER, AT_ONCE, LINGER_SIZE];\n",
     tests: ["tests/net/options_test.ts"],
   },
   {
     rule: "a reset waits until the kernel has let go of the socket",
     file: "net/Socket.ts",
-    from: "LINGER_SIZE);\n    await cancelOn(fd);\n",
-    to: "LINGER_SIZE);\n    void cancelOn(fd);\n",
+    from: "LINGER_SIZE);\n      this.#closing = closeIdle(fd);\n",
+    to: "LINGER_SIZE);\n      void closeIdle(fd);\n",
     tests: ["tests/net/options_test.ts"],
   },
   {
@@ -2718,17 +2720,16 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "close() leaves a socket to the other processes that have it",
     file: "net/Socket.ts",
-    from:
-      "    if (!isShared(this)) loadShim().kio_socket_shutdown(fd, SHUT_RDWR);\n    await",
-    to: "    loadShim().kio_socket_shutdown(fd, SHUT_RDWR);\n    await",
+    from: "      if (!isShared(this)) loadShim()",
+    to: "      void isShared;\n      loadShim()",
     tests: ["tests/net/adopt_test.ts"],
   },
   {
     rule: "dispose leaves a socket to the other processes that have it",
     file: "net/Socket.ts",
-    from:
-      "    if (!isShared(this)) loadShim().kio_socket_shutdown(fd, SHUT_RDWR);\n    const",
-    to: "    loadShim().kio_socket_shutdown(fd, SHUT_RDWR);\n    const",
+    from: "    void this.close();\n",
+    to:
+      "    loadShim().kio_socket_shutdown(this.#fd, SHUT_RDWR);\n    void this.close();\n",
     tests: ["tests/net/adopt_test.ts"],
   },
   {
@@ -3025,5 +3026,56 @@ export const MUTANTS: readonly Mutant[] = [
     from: "    return entry.marks & Mark.CANCELLED ? -ECANCELED : result;",
     to: "    return result;",
     tests: ["tests/net/TcpListener_test.ts"],
+  },
+  {
+    rule: "close() of a socket waits for a close() before it",
+    file: "net/Socket.ts",
+    from: "    return this.#closing ?? Promise.resolve();\n",
+    to:
+      "    return fd < 0 ? Promise.resolve() : this.#closing ?? Promise.resolve();\n",
+    tests: ["tests/net/net_test.ts"],
+  },
+  {
+    rule: "close() of a file waits for a close() before it",
+    file: "helpers/File.ts",
+    from: "    return this.#closing ?? Promise.resolve();\n",
+    to:
+      "    return fd < 0 ? Promise.resolve() : this.#closing ?? Promise.resolve();\n",
+    tests: ["tests/helpers/file_test.ts"],
+  },
+  {
+    rule: "close() of a direct descriptor waits for a close() before it",
+    file: "lib/DirectFd.ts",
+    from: "return this.#closing ??= this.#close(this);",
+    to: "return this.#closing = this.#close(this);",
+    tests: ["tests/lib/direct_fd_test.ts"],
+  },
+  {
+    rule: "the close of a context waits for a close before it",
+    file: "lib/ring/Ring.ts",
+    from: "return this.#ending ??= this.#end();",
+    to: "return this.#ending = this.#end();",
+    tests: ["tests/lib/IoContext_test.ts"],
+  },
+  {
+    rule: "a port of a socket of Node is no blank text",
+    file: "node/connect.ts",
+    from: 'typeof port === "string" && port.trim() !== ""',
+    to: 'typeof port === "string"',
+    tests: ["tests/node/connect_test.ts"],
+  },
+  {
+    rule: "a handshake throws what its connection throws",
+    file: "node/tls_below.ts",
+    from: "    if (!this.destroyed) this.thrown = error;\n",
+    to: "",
+    tests: ["tests/node/tls_test.ts"],
+  },
+  {
+    rule: "a send that throws ends the handshake",
+    file: "node/tls_below.ts",
+    from: "          this.#breakOff(error);\n          goOn(error);\n",
+    to: "          goOn(error);\n",
+    tests: ["tests/node/tls_test.ts"],
   },
 ];

@@ -102,6 +102,8 @@ export class Ring implements Core {
   #links: Op<unknown>[] = [];
   #messages: number[] = [];
   #hasMail = false;
+  /** The close that has begun: its end. */
+  #ending: Promise<void> | undefined;
 
   constructor(options: RingOptions) {
     this.shim = loadShim();
@@ -413,7 +415,11 @@ export class Ring implements Core {
   }
 
   /** Cancels, drains and closes while the event loop goes on. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    return this.#ending ??= this.#end();
+  }
+
+  async #end(): Promise<void> {
     if (this.closing) return;
     this.closing = true;
     await drain(this);

@@ -243,6 +243,22 @@ kioTest("File.seek() refuses what is no place", async (ctx) => {
   assertEquals((before as Error & { code?: string }).code, "EINVAL");
 });
 
+kioTest(
+  "File.close() waits for the end of a close() before it",
+  async (ctx) => {
+    const { readFd, writeFd } = value(await asyncPipe(ctx));
+    await using _ = new File(ctx, writeFd);
+    const file = new File(ctx, readFd);
+    const reading = asyncRead(ctx, file, new Uint8Array(8));
+    await turn();
+    void file.close();
+    assert(isOpen(readFd), "the kernel still has it");
+    await file.close();
+    assert(!isOpen(readFd));
+    assertCode(await reading, "ECANCELED");
+  },
+);
+
 kioTest("File that is closed says so", async (ctx) => {
   const file = await open(ctx);
   await file.close();

@@ -66,6 +66,22 @@ kioTest(
   },
 );
 
+kioTest("closed keeps what has come until it is read", async (ctx) => {
+  for (const end of ["closeWrite", "close"] as const) {
+    const [socket, peer] = await open(ctx);
+    await socket.opened;
+    let isClosed = false;
+    void socket.closed.then(() => isClosed = true);
+    await peer.write(bytes("hello"));
+    await peer[end]();
+    await turn(5);
+    assertEquals(isClosed, false);
+    assertEquals(await new Response(socket.readable).text(), "hello");
+    await socket.closed;
+    await peer.close();
+  }
+});
+
 kioTest("connect() with allowHalfOpen leaves writable open", async (ctx) => {
   const [socket, peer] = await open(ctx, { allowHalfOpen: true });
   await peer.closeWrite();

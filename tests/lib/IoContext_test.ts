@@ -784,7 +784,12 @@ kioTest("[Symbol.asyncDispose]() twice at a time", async () => {
   const ctx = new IoContext(4);
   const op = asyncRecv(ctx, pair.left, buffer());
   await turn();
-  await Promise.all([ctx[Symbol.asyncDispose](), ctx[Symbol.asyncDispose]()]);
+  let hasEnded = false;
+  void op.then(() => hasEnded = true);
+  const closing = ctx[Symbol.asyncDispose]();
+  await ctx[Symbol.asyncDispose]();
+  assert(hasEnded, "the second waits, too");
+  await closing;
   assertCode(await op, "ECANCELED");
 });
 

@@ -823,3 +823,19 @@ function listen0(): SocketAddress {
   listener[Symbol.dispose]();
   return at;
 }
+
+kioTest(
+  "DirectFd.close() waits for the end of a close() before it",
+  async (ctx) => {
+    reserve(ctx);
+    await using both = await connection(ctx);
+    let hasEnded = false;
+    const receiving = asyncRecv(ctx, both.direct, new Uint8Array(8))
+      .then(() => hasEnded = true);
+    await turn();
+    void both.direct.close();
+    value(await both.direct.close());
+    assert(hasEnded, "the kernel still had it");
+    await receiving;
+  },
+);

@@ -155,6 +155,27 @@ kioTest("close() closes, once", async () => {
   assert(isOpen(fd));
 });
 
+for (const first of ["close", "reset", "dispose"] as const) {
+  kioTest(
+    `close() waits for the end of a ${first}() before it`,
+    async (ctx) => {
+      for (const again of ["close", "reset"] as const) {
+        using pair = unixPair();
+        const { left } = pair;
+        const { fd } = left;
+        const receiving = asyncRecv(ctx, left, new Uint8Array(8));
+        await turn();
+        if (first === "dispose") left[Symbol.dispose]();
+        else void left[first]();
+        assert(isOpen(fd), "the kernel still has it");
+        await left[again]();
+        assert(!isOpen(fd), `after ${again}()`);
+        await receiving;
+      }
+    },
+  );
+}
+
 kioTest("using and await using close at the end of their block", async () => {
   const fds: number[] = [];
   {

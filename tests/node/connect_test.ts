@@ -204,6 +204,10 @@ kioTest("createNodeSocket() refuses what it cannot connect by", async (ctx) => {
   assertThrows(connect(), TypeError, "neither a port nor a path");
   assertThrows(connect({ host: "x" }), TypeError, "neither");
   assertThrows(connect(65536, "x"), RangeError, "port");
+  for (const port of ["", " ", true, []]) {
+    assertThrows(connect({ port }), RangeError, "port");
+  }
+  assertThrows(connect(""), RangeError, "port");
   for (const name of ["lookup", "localAddress", "localPort", "family"]) {
     assertThrows(connect({ port: 1, [name]: 4 }), TypeError, name);
   }

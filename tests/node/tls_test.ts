@@ -324,6 +324,26 @@ kioTest("accept() ends by its signal", async (ctx) => {
   }
 });
 
+kioTest(
+  "accept() and startTls() throw what the connection throws",
+  async (ctx) => {
+    const acceptor = new TlsAcceptor(SERVER);
+    using both = unixPair();
+    const below = new SocketTransport(ctx, both.left);
+    await below.close();
+    await assertRejects(() => acceptor.accept(below), RangeError, "is closed");
+    await assertRejects(() => startTls(below, "x"), RangeError, "is closed");
+    // One that throws when it sends, as a client does first.
+    using others = unixPair();
+    const mute = new SocketTransport(ctx, others.left);
+    mute.send = () => {
+      throw new SyntaxError("no sends");
+    };
+    await assertRejects(() => startTls(mute, "x"), SyntaxError, "no sends");
+    assertEquals(others.left.fd, -1);
+  },
+);
+
 kioTest("accept() gives a peer 10 seconds, unless told otherwise", () => {
   assertEquals(handshakeBounds({}).timeoutMs, 10_000);
   assertEquals(handshakeBounds({ timeoutMs: 5 }).timeoutMs, 5);
@@ -640,16 +660,16 @@ kioTest(
   async (ctx) => {
     await using both = await pair(ctx);
     const { server } = both;
-    await assertRejects(() => server.recv(new Uint8Array(0)), RangeError);
-    await assertRejects(
+    assertThrows(() => server.recv(new Uint8Array(0)), RangeError);
+    assertThrows(
       () => server.recv(new Uint8Array(1), { timeoutMs: -1 }),
       RangeError,
     );
-    await assertRejects(() => server.recv("x" as never), TypeError);
+    assertThrows(() => server.recv("x" as never), TypeError);
     assertThrows(() => server.send(new Uint8Array(0)), RangeError);
     assertThrows(() => server.send("x" as never), TypeError);
     const receiving = server.recv(new Uint8Array(8));
-    await assertRejects(
+    assertThrows(
       () => server.recv(new Uint8Array(8)),
       TypeError,
       "another receive is pending",
