@@ -71,6 +71,7 @@ export const rareSymbols = {
   kio_again: fn([K, BUFFER], INT),
   kio_retract: fn([K, ID], BOOL),
   kio_cancel: fn([K, ID], INT),
+  kio_cancels_submit: fn([K], VOID),
   kio_take_back: fn([K, ID], INT),
   kio_cancel_all: fn([K], INT),
 

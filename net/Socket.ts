@@ -176,11 +176,11 @@ export class Socket extends SocketBase implements Disposable, AsyncDisposable {
   }
 
   /**
-   * Closes the socket in the order that is safe. It ends the connection, so
-   * that the peer knows at once. It cancels what is pending on the socket in
-   * the contexts of this thread, and waits until the kernel has let go. Only
-   * then it closes the fd, as its number may be in use again at once. The second
-   * time it only waits. A socket of `adopt()` may go on in other processes.
+   * Closes the socket in the order that is safe. It cancels what is pending on
+   * the socket in the contexts of this thread. It ends the connection, so that
+   * the peer knows at once, and waits until the kernel has let go. Only then it
+   * closes the fd, as its number may be in use again at once. The second time it
+   * only waits. A socket of `adopt()` may go on in other processes.
    *
    * @returns When the fd is closed. An error of close(2) says nothing about a
    * socket and is not reported.
@@ -188,8 +188,8 @@ export class Socket extends SocketBase implements Disposable, AsyncDisposable {
   close(): Promise<void> {
     const fd = this.#take();
     if (fd >= 0) {
-      if (!isShared(this)) loadShim().kio_socket_shutdown(fd, SHUT_RDWR);
-      this.#closing = closeIdle(fd);
+      const end = () => void loadShim().kio_socket_shutdown(fd, SHUT_RDWR);
+      this.#closing = closeIdle(fd, isShared(this) ? undefined : end);
     }
     return this.#closing ?? Promise.resolve();
   }

@@ -48,9 +48,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a result counts more than a timeout that came as well",
     file: "lib/ring/settle.ts",
-    from: "  if (result >= 0) return result;\n  // A listener",
+    from: "  if (result >= 0) return result;\n  // EAGAIN is",
     to:
-      "  if (result >= 0) return entry.marks & Mark.TIMED_OUT ? -ETIMEDOUT : result;\n  // A listener",
+      "  if (result >= 0) return entry.marks & Mark.TIMED_OUT ? -ETIMEDOUT : result;\n  // EAGAIN is",
     tests: ["tests/lib/timeout_test.ts", FAULTS],
   },
   {
@@ -148,17 +148,16 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Socket.close() waits before it closes the fd",
     file: "net/Socket.ts",
     from:
-      "      this.#closing = closeIdle(fd);\n    }\n    return this.#closing ??",
+      "      this.#closing = closeIdle(fd, isShared(this) ? undefined : end);\n",
     to:
-      "      void closeIdle;\n      loadShim().kio_fd_close(fd);\n    }\n    return this.#closing ??",
+      "      if (!isShared(this)) end();\n      loadShim().kio_fd_close(fd);\n",
     tests: ["tests/net/net_test.ts"],
   },
   {
     rule: "Socket.close() tells the peer first",
     file: "net/Socket.ts",
-    from:
-      "      if (!isShared(this)) loadShim().kio_socket_shutdown(fd, SHUT_RDWR);\n",
-    to: "      void isShared;\n",
+    from: "isShared(this) ? undefined : end);",
+    to: "isShared(this) ? undefined : undefined);\n      void end;",
     tests: ["tests/net/net_test.ts"],
   },
   {
@@ -2720,8 +2719,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "close() leaves a socket to the other processes that have it",
     file: "net/Socket.ts",
-    from: "      if (!isShared(this)) loadShim()",
-    to: "      void isShared;\n      loadShim()",
+    from: "closeIdle(fd, isShared(this) ? undefined : end)",
+    to: "closeIdle(fd, isShared(this) ? end : end)",
     tests: ["tests/net/adopt_test.ts"],
   },
   {
@@ -3021,10 +3020,10 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ["tests/process/limits.process.ts"],
   },
   {
-    rule: "what accepts is cancelled by the end of its listener",
-    file: "lib/ring/settle.ts",
-    from: "    return entry.marks & Mark.CANCELLED ? -ECANCELED : result;",
-    to: "    return result;",
+    rule: "what waits on a socket hears of the cancel before the end",
+    file: "ffi/shim/cancel.c",
+    from: "\t\tenter(k, 0, 0, 0);",
+    to: "\t\treturn;",
     tests: ["tests/net/TcpListener_test.ts"],
   },
   {

@@ -58,6 +58,18 @@ int kio_cancel(struct kio *k, double id)
 }
 
 /*
+ * Submits the cancels on a socket that is about to be shut down. What waits on
+ * it then hears of the cancel and not of the end. With DEFER_TASKRUN the kernel
+ * deals with neither before the next step, which submits first. An error is
+ * left to that step, too.
+ */
+void kio_cancels_submit(struct kio *k)
+{
+	if (!(k->ring.flags & IORING_SETUP_DEFER_TASKRUN))
+		enter(k, 0, 0, 0);
+}
+
+/*
  * Cancels an operation that was not given up, to queue it again. The kernel's
  * answer is reported whatever it is. -ENOENT: it goes on, or is complete.
  */

@@ -192,6 +192,7 @@ EXPORT int kio_sendfile(struct kio *k, int file, double offset, double left,
 
 EXPORT bool kio_retract(struct kio *k, double id);
 EXPORT int kio_cancel(struct kio *k, double id);
+EXPORT void kio_cancels_submit(struct kio *k);
 EXPORT int kio_take_back(struct kio *k, double id);
 EXPORT int kio_cancel_all(struct kio *k);
 

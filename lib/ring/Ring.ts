@@ -396,6 +396,7 @@ export class Ring implements Core {
     const ends = cancelLive(this, fd);
     // At once, because the number may soon mean another file.
     sendCancels(this);
+    if (ends.length > 0) this.shim.kio_cancels_submit(this.handle);
     return ends;
   }
 

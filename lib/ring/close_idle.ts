@@ -1,10 +1,14 @@
 import { loadShim } from "../../ffi/load.ts";
 import { cancelOn } from "./rings.ts";
 
-/** Closes an fd when nothing is pending on it in this isolate: at once, or when
- * all of it is cancelled. */
-export function closeIdle(fd: number): Promise<void> {
+/**
+ * Closes an fd when nothing is pending on it in this isolate: at once, or when
+ * all of it is cancelled. `end` ends a connection: after the cancels, or what
+ * waits would take that for the peer's end; and before the close.
+ */
+export function closeIdle(fd: number, end?: () => void): Promise<void> {
   const cancelled = cancelOn(fd);
+  end?.();
   const close = () => void loadShim().kio_fd_close(fd);
   if (cancelled !== undefined) return cancelled.then(close);
   close();

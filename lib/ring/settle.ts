@@ -2,14 +2,7 @@
  * Settling: a number of the kernel becomes the `Result` of an operation. Its
  * entry is released first, so the user's code finds the slot free.
  */
-import {
-  EAGAIN,
-  ECANCELED,
-  EINTR,
-  EINVAL,
-  ENODATA,
-  ETIMEDOUT,
-} from "../errno.ts";
+import { EAGAIN, ECANCELED, EINTR, ENODATA, ETIMEDOUT } from "../errno.ts";
 import {
   actionOf,
   DONE,
@@ -24,9 +17,6 @@ import { AbortGroup } from "./abort.ts";
 import type { Core } from "./core.ts";
 import { type Entry, Mark, type Transfer } from "./entry.ts";
 import { Yields } from "./operation.ts";
-
-/** IORING_OP_ACCEPT. */
-const OP_ACCEPT = 13;
 
 /** Releases an entry, and settles its operation with a result of the kernel. */
 export function conclude(core: Core, entry: Entry, result: number): void {
@@ -97,10 +87,6 @@ export function whenSettled(entry: Entry): Promise<void> {
 /** Names the reason in a result, if the library ended the wait. */
 export function resultFor(entry: Entry, result: number): number {
   if (result >= 0) return result;
-  // A listener that close() has shut down, where the cancel comes after that.
-  if (result === -EINVAL && entry.operation.opcode === OP_ACCEPT) {
-    return entry.marks & Mark.CANCELLED ? -ECANCELED : result;
-  }
   // EAGAIN is the result of a last try after the wait was ended.
   if (result !== -ECANCELED && result !== -EINTR && result !== -EAGAIN) {
     return result;
