@@ -3019,4 +3019,40 @@ export const MUTANTS: readonly Mutant[] = [
     to: "{ 0 * (uint32_t)sysconf(_SC_NPROCESSORS_ONLN),",
     tests: ["tests/process/limits.process.ts"],
   },
+  {
+    rule: "a stream that has waited takes one buffer",
+    file: "lib/ring/receive.ts",
+    from: "isFed ? 0 : isLast ?",
+    to: "isLast ?",
+    tests: ["tests/lib/pool_turns_test.ts"],
+  },
+  {
+    rule: "a stream that goes on is behind those that wait for a buffer",
+    file: "lib/ring/receive.ts",
+    from: "!isFed && pool.isShort;",
+    to: "!isFed && pool.free === 0;",
+    tests: ["tests/lib/pool_turns_test.ts"],
+  },
+  {
+    rule: "a stream waits for data before it waits for a buffer",
+    file: "lib/ring/receive.ts",
+    from: "      if (pool.isShort) sqe.ioprio = this.#pollFirst;\n",
+    to: "",
+    tests: ["tests/lib/pool_turns_test.ts"],
+  },
+  {
+    rule: "a message is read as its shot has made it",
+    file: "lib/ring/receive.ts",
+    from: "return (this.sqe.ioprio & MULTISHOT) !== 0;",
+    to: "return this.#multishot !== 0;",
+    tests: ["tests/lib/pool_turns_test.ts"],
+  },
+  {
+    rule: "a multishot that the kernel refuses is not tried again",
+    file: "lib/ring/receive.ts",
+    from:
+      "    if (result === -EINVAL) this.#multishot = this.#pollFirst = 0;\n",
+    to: "",
+    tests: ["tests/process/pool.process.ts"],
+  },
 ];
