@@ -32,8 +32,8 @@ export interface BufferPoolOptions {
  * takes no system call. A context may have several pools, of different sizes.
  *
  * When all buffers are out the streams with data wait, and go on in the order in
- * which they began to wait. Each then takes one buffer, and is behind the others
- * for the next.
+ * which they began to wait. A stream that goes on is behind the others for the next
+ * buffer.
  *
  * @example An echo without a buffer for each connection
  * ```ts

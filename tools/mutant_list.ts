@@ -3022,8 +3022,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a stream that has waited takes one buffer",
     file: "lib/ring/receive.ts",
-    from: "isFed ? 0 : isLast ?",
-    to: "isLast ?",
+    from: "const isSingle = (isFed || isLast)",
+    to: "const isSingle = isLast",
     tests: ["tests/lib/pool_turns_test.ts"],
   },
   {

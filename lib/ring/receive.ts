@@ -225,8 +225,8 @@ export class LeaseStream extends Stream<BufferLease>
   // ---- the kernel -----------------------------------------------------------
 
   /** Arms the next shot, but not before those that wait for a buffer: then it
-   * waits for data first, and for its turn when there is some. A shot that takes
-   * one buffer is no multishot, which would take those of the others. */
+   * waits for data first, and for its turn when there is some. If its share is one
+   * buffer, a multishot would take those of others, and had to be cancelled. */
   protected override arm(): void {
     const pool = this.#pool;
     const isFed = this.#isFed;
@@ -237,7 +237,9 @@ export class LeaseStream extends Stream<BufferLease>
       return pool.starve(this);
     }
     if (this.#isReadable && pool.group < 0) this.#picked = pool.pick();
-    this.sqe.ioprio = isFed ? 0 : isLast ? this.#pollFirst : this.#multishot;
+    const isSingle = (isFed || isLast) && pool.share === 1;
+    const shot = isSingle ? 0 : this.#multishot;
+    this.sqe.ioprio = isLast ? shot | this.#pollFirst : shot;
     super.arm();
   }
 
