@@ -31,8 +31,9 @@ export interface BufferPoolOptions {
  * The memory is one piece, as `ctx.allocate()` gives it. Giving a buffer back
  * takes no system call. A context may have several pools, of different sizes.
  *
- * When all buffers are out the streams of the pool wait, and go on in the order
- * in which they began to wait.
+ * When all buffers are out the streams with data wait, and go on in the order in
+ * which they began to wait. A stream that goes on is behind the others for the next
+ * buffer.
  *
  * @example An echo without a buffer for each connection
  * ```ts

@@ -3077,4 +3077,40 @@ export const MUTANTS: readonly Mutant[] = [
     to: "          goOn(error);\n",
     tests: ["tests/node/tls_test.ts"],
   },
+  {
+    rule: "a stream that has waited takes one buffer",
+    file: "lib/ring/receive.ts",
+    from: "const isSingle = (isFed || isLast)",
+    to: "const isSingle = isLast",
+    tests: ["tests/lib/pool_turns_test.ts"],
+  },
+  {
+    rule: "a stream that goes on is behind those that wait for a buffer",
+    file: "lib/ring/receive.ts",
+    from: "!isFed && pool.isShort;",
+    to: "!isFed && pool.free === 0;",
+    tests: ["tests/lib/pool_turns_test.ts"],
+  },
+  {
+    rule: "a stream waits for data before it waits for a buffer",
+    file: "lib/ring/receive.ts",
+    from: "      if (pool.isShort) sqe.ioprio = this.#pollFirst;\n",
+    to: "",
+    tests: ["tests/lib/pool_turns_test.ts"],
+  },
+  {
+    rule: "a message is read as its shot has made it",
+    file: "lib/ring/receive.ts",
+    from: "return (this.sqe.ioprio & MULTISHOT) !== 0;",
+    to: "return this.#multishot !== 0;",
+    tests: ["tests/lib/pool_turns_test.ts"],
+  },
+  {
+    rule: "a multishot that the kernel refuses is not tried again",
+    file: "lib/ring/receive.ts",
+    from:
+      "    if (result === -EINVAL) this.#multishot = this.#pollFirst = 0;\n",
+    to: "",
+    tests: ["tests/process/pool.process.ts"],
+  },
 ];

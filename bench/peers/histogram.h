@@ -28,9 +28,9 @@ static inline void histogram_add(struct histogram *histogram, uint64_t ns)
 	histogram->count++;
 }
 
-/* The middle of the bucket that holds this fraction of all samples. */
-static inline double histogram_us(const struct histogram *histogram,
-				  double fraction)
+/* The bucket that holds this fraction of all samples. */
+static inline uint32_t histogram_bucket(const struct histogram *histogram,
+					double fraction)
 {
 	double wanted = (double)histogram->count * fraction;
 	uint64_t seen = 0;
@@ -42,7 +42,15 @@ static inline double histogram_us(const struct histogram *histogram,
 			break;
 		bucket++;
 	}
-	return ((double)bucket + 0.5) * (1 << HISTOGRAM_SHIFT) / 1000.0;
+	return bucket;
+}
+
+/* Its middle. */
+static inline double histogram_us(const struct histogram *histogram,
+				  double fraction)
+{
+	return ((double)histogram_bucket(histogram, fraction) + 0.5) *
+	       (1 << HISTOGRAM_SHIFT) / 1000.0;
 }
 
 #endif

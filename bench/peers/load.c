@@ -35,6 +35,7 @@ struct connection {
 	int fd;
 	uint32_t received;
 	uint64_t sent_at_ns;
+	uint64_t sent_at_reply;
 	uint64_t request;
 	char *message;
 };
@@ -45,9 +46,13 @@ static struct connection *connections;
 static unsigned connection_count;
 static uint32_t size;
 static uint64_t requests;
+static uint64_t replies; /* those of the warm-up, too */
 /* Connections without a reply so far: the server has perhaps not accepted them. */
 static unsigned unanswered;
 static struct histogram latency;
+/* Replies to others between a request and its own: it is fair to all if as many
+ * as there are connections. In place of ns. */
+static struct histogram overtaken;
 
 /* Denser towards the end: a chart has 1 - p on a logarithmic axis. */
 static const double percentiles[] = {
@@ -71,6 +76,7 @@ static void send_request(unsigned index, uint64_t now_ns)
 	memcpy(connection->message, &connection->request, SIZE_MIN);
 	connection->received = 0;
 	connection->sent_at_ns = now_ns;
+	connection->sent_at_reply = replies;
 	/* WAITALL: a silent send could not tell that it was cut short. */
 	io_uring_prep_send(sqe, connection->fd, connection->message, size,
 			   MSG_WAITALL | MSG_NOSIGNAL);
@@ -91,6 +97,8 @@ static void take_bytes(unsigned index, const char *bytes, uint32_t length,
 	if (connection->received < size)
 		return;
 	histogram_add(&latency, now_ns - connection->sent_at_ns);
+	histogram_add(&overtaken, (replies++ - connection->sent_at_reply)
+					  << HISTOGRAM_SHIFT);
 	requests++;
 	unanswered -= connection->request == 1;
 	send_request(index, now_ns);
@@ -190,6 +198,7 @@ static void measure(pid_t server, double seconds, bool has_heap)
 	if (has_heap)
 		signal_heap(server, 0);
 	histogram_clear(&latency);
+	histogram_clear(&overtaken);
 	requests = 0;
 	struct server_cpu cpu_from = server_cpu_read(server);
 	uint64_t own_from_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
@@ -207,11 +216,13 @@ static void measure(pid_t server, double seconds, bool has_heap)
 	double user_us = server_cpu_user_us(&cpu_from, &cpu_to);
 	printf("{\"requests\":%llu,\"seconds\":%.6f,\"reqPerS\":%.1f,"
 	       "\"cpuUtil\":%.4f,"
-	       "\"serverCpuUserUs\":%.1f,\"serverCpuSystemUs\":%.1f",
+	       "\"serverCpuUserUs\":%.1f,\"serverCpuSystemUs\":%.1f,"
+	       "\"overtakenP99\":%u",
 	       (unsigned long long)requests, elapsed_ns / (double)NS_PER_S,
 	       (double)requests * (double)NS_PER_S / elapsed_ns,
 	       own_ns / elapsed_ns, user_us,
-	       server_cpu_total_us(&cpu_from, &cpu_to) - user_us);
+	       server_cpu_total_us(&cpu_from, &cpu_to) - user_us,
+	       histogram_bucket(&overtaken, 0.99));
 	for (unsigned i = 0; i < sizeof(percentiles) / sizeof(*percentiles);
 	     i++)
 		printf(",\"p%gUs\":%.3f", percentiles[i],

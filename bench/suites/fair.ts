@@ -50,7 +50,7 @@ async function sample(
     hasGreedy ? pour(server, seconds) : 0,
     load(server, CLIENT_CORE, CONNECTIONS, BYTES, seconds),
   ]);
-  return { ...sampleOf(others), mibPerS };
+  return { ...sampleOf(others), overtaken: others.overtakenP99!, mibPerS };
 }
 
 /** Latency of 1000 connections on 256 buffers. */
@@ -64,7 +64,9 @@ export function fair({ seconds }: Options): Suite {
       `The echo servers of \`echo\`, ${BYTES} bytes; the pools have ${BUFFERS} buffers for`,
       "all connections. The greedy one sends as fast as the server receives, and",
       "reads what comes back, on core 1 in the time that the load generator leaves.",
-      "Latency and requests are those of the others.",
+      "Latency and requests are those of the others. Overtaken: the replies to others",
+      "that come between a request and its own; a server that is fair to all gives",
+      `each ${CONNECTIONS - 1}.`,
     ],
     cases: CASES.map(({ title, hasGreedy }): Case => ({
       title,
@@ -73,6 +75,13 @@ export function fair({ seconds }: Options): Suite {
         {
           head: "p99 µs",
           metric: "p99Us",
+          digits: 0,
+          spread: true,
+          ratio: true,
+        },
+        {
+          head: "overtaken, p99",
+          metric: "overtaken",
           digits: 0,
           spread: true,
           ratio: true,

@@ -192,13 +192,8 @@ export class MessageStream extends LeaseStream {
     this.#pointTo(shim, 0);
   }
 
-  /** The kernel writes heads itself. */
-  get #isMultishot(): boolean {
-    return this.sqe.ioprio !== 0;
-  }
-
   protected override make(id: number, result: number): Message {
-    if (!this.#isMultishot) return this.#makeOfSingle(id, result);
+    if (!this.isMultishot) return this.#makeOfSingle(id, result);
     const at = id * this.size;
     const length = result - this.#headSize;
     const heads = this.#heads;
@@ -245,7 +240,7 @@ export class MessageStream extends LeaseStream {
     handle: Deno.PointerObject,
     id: number,
   ): number {
-    const isMultishot = this.#isMultishot;
+    const { isMultishot } = this;
     shim.kio_message_init(
       this.#block,
       ADDRESS_SIZE,
@@ -276,7 +271,7 @@ export class MessageStream extends LeaseStream {
 
   override last(result: number, flags: number): void {
     // The end of a stream comes with a head.
-    const isEnd = this.#isMultishot && result === this.#headSize &&
+    const isEnd = this.isMultishot && result === this.#headSize &&
       !this.isDatagram();
     super.last(isEnd ? 0 : result, flags);
   }

@@ -31,7 +31,7 @@ export interface RecvMultishotOptions {
    * asked to stop, and some more may come until it has: 32, or all that are
    * free where the kernel is old (6.1). It goes on when half of them are back.
    * While other streams wait for a buffer, an equal share of the pool is the
-   * limit.
+   * limit. If that is one, the streams take turns.
    * @default {half of the pool} */
   leasesMax?: number | undefined;
   /** Called for each chunk, in place of giving it to the loop: no promise is

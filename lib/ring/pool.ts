@@ -86,6 +86,11 @@ export class Pool {
     return this.group < 0 ? this.#free.length : this.count - this.#leased;
   }
 
+  /** A stream that wants a buffer has to wait for it. */
+  get isShort(): boolean {
+    return this.#starved.size > 0 || this.free === 0;
+  }
+
   /** Leases that a stream may hold while others wait for a buffer. */
   get share(): number {
     return Math.max(1, Math.floor(this.count / this.#streams.size));

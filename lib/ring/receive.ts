@@ -11,7 +11,7 @@ import {
   SOCK_DGRAM,
   SOL_SOCKET,
 } from "../constants.ts";
-import { EAGAIN, EINTR, ENOBUFS } from "../errno.ts";
+import { EAGAIN, EINTR, EINVAL, ENOBUFS } from "../errno.ts";
 import type { Afterwards } from "./core.ts";
 import { abort } from "./dump.ts";
 import type { Entry } from "./entry.ts";
@@ -29,8 +29,13 @@ const BUFFER_SHIFT = 16;
 /** IOSQE_BUFFER_SELECT */
 const IOSQE_BUFFER_SELECT = 1 << 5;
 
-/** IORING_OP_RECV */
+/** IORING_OP_RECVMSG, IORING_OP_RECV */
+const RECVMSG = 10;
 const RECV = 27;
+
+/** IORING_RECVSEND_POLL_FIRST, IORING_RECV_MULTISHOT */
+const POLL_FIRST = 1;
+const MULTISHOT = 2;
 
 export const LEASES: Values<BufferLease> = {
   of: (result, flags, stream) => (stream as LeaseStream).lease(result, flags),
@@ -59,6 +64,12 @@ export class LeaseStream extends Stream<BufferLease>
   #asked: Error | undefined = undefined;
   /** The kernel has found no buffer. */
   #isStarved = false;
+  /** It has waited for the buffer that its next shot is to take. */
+  #isFed = false;
+  /** `ioprio` of a multishot, and of a shot that looks for data before it looks
+   * for a buffer. 0: there is none. */
+  #multishot = 0;
+  #pollFirst = 0;
   /** A poll comes before each shot: there is no buffer group, or the file does
    * not wait. */
   protected polls: boolean;
@@ -86,6 +97,11 @@ export class LeaseStream extends Stream<BufferLease>
     } else {
       sqe.flags = IOSQE_BUFFER_SELECT;
       sqe.buf = pool.group;
+      this.#multishot = sqe.ioprio;
+      if (sqe.opcode === RECV || sqe.opcode === RECVMSG) {
+        this.#pollFirst = POLL_FIRST;
+      }
+      if (pool.isShort) sqe.ioprio = this.#pollFirst;
     }
     pool.add(this);
   }
@@ -208,20 +224,35 @@ export class LeaseStream extends Stream<BufferLease>
 
   // ---- the kernel -----------------------------------------------------------
 
-  /** Arms the next shot, but not without a buffer. */
+  /** Arms the next shot, but not before those that wait for a buffer: then it
+   * waits for data first, and for its turn when there is some. If its share is one
+   * buffer, a multishot would take those of others, and had to be cancelled. */
   protected override arm(): void {
     const pool = this.#pool;
-    if (this.#isStarved || this.#isReadable && pool.free === 0) {
+    const isFed = this.#isFed;
+    const isLast = !isFed && pool.isShort;
+    const wantsNow = this.polls ? this.#isReadable : this.#pollFirst === 0;
+    if (this.#isStarved || isLast && wantsNow) {
       this.wait(Lack.BUFFER);
       return pool.starve(this);
     }
     if (this.#isReadable && pool.group < 0) this.#picked = pool.pick();
+    const isSingle = (isFed || isLast) && pool.share === 1;
+    const shot = isSingle ? 0 : this.#multishot;
+    this.sqe.ioprio = isLast ? shot | this.#pollFirst : shot;
     super.arm();
   }
 
   feed(): void {
     this.#isStarved = false;
+    this.#isFed = true;
     this.rearm();
+    this.#isFed = false;
+  }
+
+  /** Its shot is a multishot. */
+  protected get isMultishot(): boolean {
+    return (this.sqe.ioprio & MULTISHOT) !== 0;
   }
 
   override prepare(
@@ -267,6 +298,7 @@ export class LeaseStream extends Stream<BufferLease>
       // A want of buffers would be no end.
       return this.conclude(result === -ENOBUFS ? 0 : result);
     }
+    if (result === -EINVAL) this.#multishot = this.#pollFirst = 0;
     if (result === -ENOBUFS) {
       this.core.silent++;
       this.#isStarved = true;

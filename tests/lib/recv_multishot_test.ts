@@ -8,6 +8,7 @@ import {
 } from "@std/assert";
 import {
   asyncClose,
+  asyncReadMultishot,
   asyncRecv,
   asyncRecvExact,
   asyncRecvMultishot,
@@ -353,10 +354,10 @@ kioTest(
     const holder = asyncRecvMultishot(ctx, first.right, pool);
     value(await asyncSend(ctx, first.left, bytes("x")));
     const kept = (await next(holder)).keep();
-    // They find no buffer when they are armed, though they have nothing to read.
+    // A read finds no buffer when it is armed, though there is nothing to read.
     const idle = Array.from({ length: 20 }, () => sockets.use(unixPair()));
     const streams = idle.map(({ right }) =>
-      asyncRecvMultishot(ctx, right, pool)
+      asyncReadMultishot(ctx, right, pool)
     );
     const busy = sockets.use(unixPair());
     value(await asyncSend(ctx, busy.left, bytes("busy")));

@@ -26,12 +26,14 @@ import {
 } from "@kio/kio";
 import { FaultPlan, type FaultRule } from "@kio/kio/testing";
 import {
+  assertCode,
   kioTest,
   pattern,
   tcpPair,
   turn,
   unixPair,
   value,
+  within,
 } from "../support.ts";
 import { loadShim } from "../../ffi/load.ts";
 import { runScript } from "./support.ts";
@@ -450,6 +452,17 @@ kioTest("asyncRecvMultishot() goes on with single shots", async (ctx) => {
   });
   await echoes(ctx, false);
   assertEquals(plan.injectedCount, 1);
+});
+
+kioTest("asyncRecvMultishot() tries single shots once", async (ctx) => {
+  using pair = unixPair();
+  using pool = new BufferPool(ctx, { count: 8, size: 500 });
+  using plan = FaultPlan.install({
+    rules: [{ operation: "recv", fault: "error", code: "EINVAL" }],
+  });
+  const stream = asyncRecvMultishot(ctx, pair.right, pool);
+  assertCode(await within(2000, stream.closed, "the end"), "EINVAL");
+  assertEquals(plan.injectedCount, 2);
 });
 
 /** Reads a pipe until its end. */
