@@ -941,8 +941,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a timeout that is set during a pause counts",
     file: "lib/ring/clock.ts",
-    from: "    entry.deadlineMs = deadlineMs;\n",
-    to: "    void deadlineMs;\n",
+    from: "    table.deadlineMs[slot] = deadlineMs;\n  }\n",
+    to: "  }\n",
     tests: ["tests/lib/io_message_test.ts"],
   },
   {
@@ -2556,8 +2556,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a time begins with its own operation",
     file: "lib/ring/Ring.ts",
-    from:
-      "    if (this.watch !== null) entry.startedMs = this.shim.kio_now_ms();\n",
+    from: "      this.table.startedMs[entry.slot] = this.shim.kio_now_ms();\n",
     to: "",
     tests: ["tests/lib/times_test.ts"],
   },
@@ -3112,5 +3111,27 @@ export const MUTANTS: readonly Mutant[] = [
       "    if (result === -EINVAL) this.#multishot = this.#pollFirst = 0;\n",
     to: "",
     tests: ["tests/process/pool.process.ts"],
+  },
+  {
+    rule: "the start of an operation is kept, however many there are",
+    file: "lib/ring/table.ts",
+    from: "    this.startedMs = grown(this.startedMs, length);\n",
+    to: "",
+    tests: ["tests/lib/sleep_test.ts"],
+  },
+  {
+    rule:
+      "the end of an operation by the clock is kept, however many there are",
+    file: "lib/ring/table.ts",
+    from: "    this.wakeMs = grown(this.wakeMs, length);\n",
+    to: "",
+    tests: ["tests/lib/sleep_test.ts"],
+  },
+  {
+    rule: "a timeout is kept, however many there are",
+    file: "lib/ring/table.ts",
+    from: "    this.deadlineMs = grown(this.deadlineMs, length);\n",
+    to: "",
+    tests: ["tests/lib/sleep_test.ts"],
   },
 ];

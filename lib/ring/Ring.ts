@@ -161,7 +161,9 @@ export class Ring implements Core {
   take(operation: Operation): Entry {
     if (this.closing) this.checkOpen(operation.verb);
     const entry = this.table.take(operation);
-    if (this.watch !== null) entry.startedMs = this.shim.kio_now_ms();
+    if (this.watch !== null) {
+      this.table.startedMs[entry.slot] = this.shim.kio_now_ms();
+    }
     return entry;
   }
 
@@ -242,7 +244,9 @@ export class Ring implements Core {
     if (this.#chain !== null && op !== null) this.#links.push(op);
     // schedule() refreshes nowMs, so it comes first.
     this.#driver.schedule();
-    if (this.watch === null) entry.startedMs = this.#driver.nowMs;
+    if (this.watch === null) {
+      this.table.startedMs[entry.slot] = this.#driver.nowMs;
+    }
     if (this.tracing) entry.trace = new Error("started");
   }
 

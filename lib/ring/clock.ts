@@ -16,24 +16,27 @@ export function waitUntil(
   state: Entry["state"],
   wakeMs: number,
 ): void {
-  const { timers } = core;
+  const { timers, table } = core;
+  const { slot } = entry;
+  const deadlineMs = timers.of(slot);
   entry.state = state;
-  entry.wakeMs = wakeMs;
-  entry.deadlineMs = timers.of(entry.slot);
-  if (wakeMs < entry.deadlineMs) timers.set(entry.slot, wakeMs);
+  table.wakeMs[slot] = wakeMs;
+  table.deadlineMs[slot] = deadlineMs;
+  if (wakeMs < deadlineMs) timers.set(slot, wakeMs);
 }
 
 /** Gives an operation a timeout; the earliest counts. */
 export function limit(core: Core, entry: Entry, timeoutMs: number): void {
   if (entry.state === State.NOTIFYING) return;
-  const { timers } = core;
+  const { timers, table } = core;
+  const { slot } = entry;
   const deadlineMs = core.shim.kio_now_ms() + timeoutMs;
   if (entry.state !== State.SUBMITTED) {
-    if (entry.deadlineMs <= deadlineMs) return;
-    entry.deadlineMs = deadlineMs;
+    if (table.deadlineMs[slot]! <= deadlineMs) return;
+    table.deadlineMs[slot] = deadlineMs;
   }
-  if (timers.isBefore(entry.slot, deadlineMs)) return;
-  timers.set(entry.slot, deadlineMs);
+  if (timers.isBefore(slot, deadlineMs)) return;
+  timers.set(slot, deadlineMs);
   core.schedule();
 }
 
@@ -48,11 +51,12 @@ export function expire(core: Core): void {
 }
 
 function expireOne(core: Core, entry: Entry): void {
+  const { wakeMs, deadlineMs } = core.table;
   if (entry.state === State.SUBMITTED) {
     if (entry.operation.closesFd) return;
     if (!entry.isGivenUp) markTimedOut(core, entry);
     requestCancel(core, entry);
-  } else if (entry.deadlineMs < entry.wakeMs) {
+  } else if (deadlineMs[entry.slot]! < wakeMs[entry.slot]!) {
     markTimedOut(core, entry);
     end(core, entry, -ETIMEDOUT);
   } else if (entry.state === State.BACKING_OFF) goOnAfterPause(core, entry);
@@ -66,10 +70,10 @@ function markTimedOut(core: Core, entry: Entry): void {
 
 /** Makes an operation the kernel's again, with its timeout. */
 export function resume(core: Core, entry: Entry): void {
+  const { slot } = entry;
+  const deadlineMs = core.table.deadlineMs[slot]!;
   entry.state = State.SUBMITTED;
-  if (entry.deadlineMs !== Infinity) {
-    core.timers.set(entry.slot, entry.deadlineMs);
-  }
+  if (deadlineMs !== Infinity) core.timers.set(slot, deadlineMs);
 }
 
 function goOnAfterPause(core: Core, entry: Entry): void {

@@ -21,7 +21,7 @@ export function inspect(core: Core): PendingOperation[] {
     isCancelled: (entry.marks & Mark.CANCELLED) !== 0,
     fd: Math.max(entry.fd, -1),
     target: targetOf(core, entry.fd),
-    ageMs: Math.max(0, nowMs - entry.startedMs),
+    ageMs: Math.max(0, nowMs - core.table.startedMs[entry.slot]!),
     leftMs: Math.max(0, core.timers.of(entry.slot) - nowMs),
     stack: stackOf(entry.trace),
   }));

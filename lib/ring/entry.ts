@@ -155,12 +155,6 @@ export class Entry {
   retained: Retained = null;
   settle: Settle = settleNobody;
   extra: Extra | null = null;
-  // NaN: V8 then keeps doubles in place, where an integer would come first.
-  startedMs = NaN;
-  /** In the states of the clock: the time of its end or next try, and that of
-   * its timeout; Infinity for none. */
-  wakeMs = NaN;
-  deadlineMs = NaN;
   /** The errno that is held back. */
   heldErrno = 0;
   /** The stack of its start, with the option `trace`. */

@@ -119,8 +119,9 @@ class Sends extends Waiting {
     entry.fd = this.fd;
     entry.retained = memory;
     entry.extra = extra;
-    entry.startedMs = shim.kio_now_ms();
-    waitUntil(ring, entry, State.BACKING_OFF, entry.startedMs);
+    const nowMs = shim.kio_now_ms();
+    ring.table.startedMs[entry.slot] = nowMs;
+    waitUntil(ring, entry, State.BACKING_OFF, nowMs);
     ring.schedule();
   }
 

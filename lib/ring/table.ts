@@ -15,6 +15,14 @@ export class Table {
   /** Free slots, as a stack. */
   #free = new Int32Array(64);
   #freeCount = 0;
+  /** The start of an operation, by its slot. Times are not in the entry: V8
+   * allocates an object for each double of an object, and the garbage collector
+   * moves them. */
+  startedMs = new Float64Array(64);
+  /** In the states of the clock, by slot: the time of its end or next try, and
+   * that of its timeout; Infinity for none. */
+  wakeMs = new Float64Array(64);
+  deadlineMs = new Float64Array(64);
 
   constructor(entriesMax: number) {
     this.#entriesMax = entriesMax;
@@ -43,10 +51,17 @@ export class Table {
         `Cannot ${operation.verb}: ${slot} operations are in flight, the limit of this IoContext; await some first or raise operationsMax`,
       );
     }
-    if (slot >= this.#free.length) this.#free = grown(this.#free, slot + 1);
+    if (slot >= this.#free.length) this.#grow(slot + 1);
     const entry = new Entry(slot, operation);
     this.#entries.push(entry);
     return entry;
+  }
+
+  #grow(length: number): void {
+    this.#free = grown(this.#free, length);
+    this.startedMs = grown(this.startedMs, length);
+    this.wakeMs = grown(this.wakeMs, length);
+    this.deadlineMs = grown(this.deadlineMs, length);
   }
 
   /** Makes an entry free: tickets to it hold nothing any more. */

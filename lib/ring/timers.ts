@@ -32,9 +32,7 @@ export class Timers {
     if (place !== 0) this.#remove(place - 1);
     if (this.#size === this.#slots.length) {
       this.#slots = grown(this.#slots, this.#size + 1);
-      const deadlinesMs = new Float64Array(this.#slots.length);
-      deadlinesMs.set(this.#deadlinesMs);
-      this.#deadlinesMs = deadlinesMs;
+      this.#deadlinesMs = grown(this.#deadlinesMs, this.#size + 1);
     }
     this.#up(this.#size++, slot, deadlineMs);
   }
@@ -119,11 +117,11 @@ export class Timers {
 
 /** Copies an array into one of twice the length, or of `length` if that is
  * more. */
-export function grown(
-  array: Int32Array<ArrayBuffer>,
-  length: number,
-): Int32Array<ArrayBuffer> {
-  const copy = new Int32Array(Math.max(2 * array.length, length));
+export function grown<
+  A extends Int32Array<ArrayBuffer> | Float64Array<ArrayBuffer>,
+>(array: A, length: number): A {
+  const make = array.constructor as new (length: number) => A;
+  const copy = new make(Math.max(2 * array.length, length));
   copy.set(array);
   return copy;
 }

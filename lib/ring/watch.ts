@@ -60,7 +60,10 @@ export class Watch implements Times {
     const { operation } = entry;
     if (operation.patience === Patience.ENDLESS) return;
     const nowMs = this.batchMs || this.#core.shim.kio_now_ms();
-    const elapsedMs = Math.max(0, nowMs - entry.startedMs);
+    const elapsedMs = Math.max(
+      0,
+      nowMs - this.#core.table.startedMs[entry.slot]!,
+    );
     if (this.#histograms !== null) {
       const known = this.#histograms.get(operation);
       const histogram = known ?? new Histogram();

@@ -74,6 +74,22 @@ kioTest("asyncSleep() of 100000 at a time all end", async (ctx) => {
   assert((await Promise.all(ops)).every((result) => result.ok));
 });
 
+kioTest(
+  "asyncSleep() of 200 at a time have times of their own",
+  async (ctx) => {
+    const ops = Array.from(
+      { length: 200 },
+      (_, i) => asyncSleep(ctx, 60_000).withTimeout(100 + i % 3),
+    );
+    const pending = ctx.inspect();
+    assertEquals(pending.length, 200);
+    // An age or a rest that is lost is NaN.
+    assert(pending.every(({ ageMs }) => ageMs < 60_000));
+    assert(pending.every(({ leftMs }) => leftMs <= 102));
+    for (const op of ops) assertCode(await op, "ETIMEDOUT");
+  },
+);
+
 kioTest("asyncSleep() of 10000 can be cancelled in any order", async (ctx) => {
   const random = randomOf(5);
   const ops = Array.from(
