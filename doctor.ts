@@ -153,13 +153,13 @@ function nofile(): Finding {
 }
 
 /** Compiler and headers, by compiling; only the build needs them. */
-function compiler(hasLibrary: boolean): Finding {
+async function compiler(hasLibrary: boolean): Promise<Finding> {
   const name = "compiler, headers";
   const folder = Deno.makeTempDirSync();
   try {
     const source = `${folder}/probe.c`;
     Deno.writeTextFileSync(source, "#include <liburing.h>\n");
-    compile(["-fsyntax-only", source]);
+    await compile(["-fsyntax-only", source]);
     const is = `${Deno.env.get("CC") || "cc"}, liburing.h`;
     return { name, state: "ok", is };
   } catch (error) {
@@ -291,7 +291,7 @@ async function examine(): Promise<[Finding[], Capabilities?]> {
     seccomp(),
     memlock(),
     nofile(),
-    compiler(hasLibrary),
+    await compiler(hasLibrary),
     found,
     ...ring,
   ];
@@ -355,20 +355,35 @@ function isPermitted(): boolean {
   return names.every(isWhole);
 }
 
-async function main(): Promise<void> {
-  const complaint = !isPermitted()
-    ? "Cannot examine this system: run it with deno run -A, and no --deny-…"
-    : Deno.args.some((it) => it !== "--all")
-    ? "Cannot examine this system: the only option is --all, which lists operations and features"
-    : undefined;
-  if (complaint !== undefined) {
-    console.error(complaint);
-    Deno.exitCode = 1;
-    return;
+const USAGE = "usage: deno run -A jsr:@kio/kio/doctor [--all]";
+const HELP =
+  `Examines this system: finds what kio lacks, and says how to get it.
+
+${USAGE}
+
+  --all   list the operations and features of the kernel, too
+  --help  print this`;
+
+/** Examines what the arguments ask for; gives the exit code. */
+async function main(args: readonly string[]): Promise<number> {
+  const unknown = args.find((it) => it !== "--all" && it !== "--help");
+  if (unknown !== undefined) {
+    console.error(`Unknown argument "${unknown}"\n${USAGE}`);
+    return 2;
+  }
+  if (args.includes("--help")) {
+    console.log(HELP);
+    return 0;
+  }
+  if (!isPermitted()) {
+    console.error(
+      "Cannot examine this system: run it with deno run -A, and no --deny-…",
+    );
+    return 1;
   }
   const [findings, capabilities] = await examine();
-  print(findings, Deno.args.length > 0 ? capabilities : undefined);
-  if (findings.some(({ state }) => state === "WRONG")) Deno.exitCode = 1;
+  print(findings, args.includes("--all") ? capabilities : undefined);
+  return findings.some(({ state }) => state === "WRONG") ? 1 : 0;
 }
 
-if (import.meta.main) await main();
+if (import.meta.main) Deno.exitCode = await main(Deno.args);
