@@ -44,17 +44,18 @@ export class Screen {
     const rate = (kio.requestsPerS / deno.requestsPerS).toFixed(2);
     const cpu = (kio.cpuUs / deno.cpuUs).toFixed(2);
     const verdict = [
-      `${painted("ok", 32)}: ${
-        answersOf(servers)
-      } have come back, every byte ` +
-      "as it was sent.",
+      `ok: ${answersOf(servers)} have come back, every byte as it was sent.`,
       `kio answers ${rate} times as many requests, with ${cpu} of the CPU time ` +
       "for each.",
     ];
     if (!isTerminal) {
       return console.log([...servers.map(lineOf), ...verdict].join("\n"));
     }
-    this.#draw([...this.#table(servers), "", ...verdict.flatMap(lines)]);
+    this.#draw(
+      [...this.#table(servers), "", ...verdict.flatMap(lines)].map((line) =>
+        line.replace(/^ok/, painted("ok", 32))
+      ),
+    );
     this.leave();
   }
 
