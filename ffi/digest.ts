@@ -1,6 +1,6 @@
 /** The sha256 of the C sources and of how they are compiled, at the last
  * release: `deno task digest` writes it. */
 export const DIGEST =
-  "fc7acb9e4897bbbde2fe134c5caa7fa77889226f8958841b20525888b54f03ca";
+  "0d6edbf09b62bbb3c7647477698273931c91bc67c27519d43c5380e74c2c9697";
 /** The version of that release. */
-export const VERSION = "0.1.0";
+export const VERSION = "0.2.0";
