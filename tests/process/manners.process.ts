@@ -17,6 +17,7 @@ const COLUMNS_MAX = 100;
 const PARTS = [
   ...[
     "command_line",
+    "listen_options",
     "demo_client",
     "demo_screen",
     "demo_servers",
