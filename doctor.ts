@@ -55,12 +55,8 @@ function kernelNumber(): number {
 function kernel(): Finding {
   const is = Deno.osRelease();
   if (kernelNumber() >= KERNEL_MIN) return { name: "kernel", state: "ok", is };
-  return {
-    name: "kernel",
-    state: "note",
-    is,
-    fix: "kio is tested with Linux 6.1 and later",
-  };
+  const note = `${is}: kio is tested with 6.1 and later`;
+  return { name: "kernel", state: "note", is: note };
 }
 
 function architecture(): Finding {
@@ -133,33 +129,31 @@ function memlock(): Finding {
   const bytes = limit("Max locked memory");
   const isEnough = bytes >= MEMLOCK_MIN_BYTES || Deno.uid() === 0 ||
     kernelNumber() < KERNEL_COUNTING;
-  return {
-    name: "locked memory",
-    state: isEnough ? "ok" : "note",
-    is: bytes === Infinity ? "unlimited" : `${bytes / 1024} KiB`,
-    fix: isEnough ? undefined : "rings count here: ulimit -l 8192",
-  };
+  const is = bytes === Infinity ? "unlimited" : `${bytes / 1024} KiB`;
+  const note = `${is}: rings count here (ulimit -l 8192)`;
+  return isEnough
+    ? { name: "locked memory", state: "ok", is }
+    : { name: "locked memory", state: "note", is: note };
 }
 
 function nofile(): Finding {
   const count = limit("Max open files");
   const isEnough = count >= NOFILE_MIN;
-  return {
-    name: "open files",
-    state: isEnough ? "ok" : "note",
-    is: String(count),
-    fix: isEnough ? undefined : `each connection is one: ulimit -n 65536`,
-  };
+  const is = count === Infinity ? "unlimited" : String(count);
+  const note = `${is}: each connection is one (ulimit -n 65536)`;
+  return isEnough
+    ? { name: "open files", state: "ok", is }
+    : { name: "open files", state: "note", is: note };
 }
 
 /** Compiler and headers, by compiling; only the build needs them. */
-function compiler(hasLibrary: boolean): Finding {
+async function compiler(hasLibrary: boolean): Promise<Finding> {
   const name = "compiler, headers";
   const folder = Deno.makeTempDirSync();
   try {
     const source = `${folder}/probe.c`;
     Deno.writeTextFileSync(source, "#include <liburing.h>\n");
-    compile(["-fsyntax-only", source]);
+    await compile(["-fsyntax-only", source]);
     const is = `${Deno.env.get("CC") || "cc"}, liburing.h`;
     return { name, state: "ok", is };
   } catch (error) {
@@ -231,15 +225,19 @@ function featuresOf({ features }: Capabilities): Finding {
   );
   if (lacks.length === 0) return { name, state: "ok", is: "all native" };
   const byKernel = lacks.filter((it) => features[it].reason !== "KIO_DISABLE");
-  const list = lacks.map((it) =>
-    `${it} is ${features[it].support}: ${features[it].reason}`
-  );
+  const list = Map.groupBy(
+    lacks,
+    (it) => `${features[it].support}: ${features[it].reason}`,
+  )
+    .entries().map(([how, names]) =>
+      `${names.join(", ")} ${names.length > 1 ? "are" : "is"} ${how}`
+    );
   return {
     name,
     // A switch is no lack.
     state: byKernel.length === 0 ? "ok" : "note",
-    is: `without ${lacks.join(", ")}`,
-    fix: list.join("\n"),
+    is: `not all native`,
+    fix: [...list].join("\n"),
   };
 }
 
@@ -291,7 +289,7 @@ async function examine(): Promise<[Finding[], Capabilities?]> {
     seccomp(),
     memlock(),
     nofile(),
-    compiler(hasLibrary),
+    await compiler(hasLibrary),
     found,
     ...ring,
   ];
@@ -302,14 +300,23 @@ async function examine(): Promise<[Finding[], Capabilities?]> {
 }
 
 const WIDTH = 80;
-const INDENT = " ".repeat(7);
+const STATE_WIDTH = 7;
+const NAME_WIDTH = 26;
+/** Colours of the states on a terminal (SGR). */
+const COLOURS = { ok: 32, note: 33, WRONG: 31 } as const;
 
-/** Breaks a line at spaces, to lines of a terminal. */
-function wrapped(line: string): string[] {
+/** Gives a state in its colour, where colours are wanted. */
+function painted(state: Finding["state"], text: string): string {
+  const hasColour = Deno.stdout.isTerminal() && !Deno.noColor;
+  return hasColour ? `\x1b[${COLOURS[state]}m${text}\x1b[0m` : text;
+}
+
+/** Breaks a line at spaces, to lines of a terminal that begin at a column. */
+function wrapped(line: string, column: number): string[] {
   const lines = [""];
   for (const word of line.split(/(?<=\S) /)) {
     const last = lines.at(-1)!;
-    const length = INDENT.length + last.length + 1 + word.length;
+    const length = column + last.length + 1 + word.length;
     if (last === "") lines[lines.length - 1] = word;
     else if (length <= WIDTH) lines[lines.length - 1] = `${last} ${word}`;
     else lines.push(word);
@@ -322,10 +329,12 @@ function verdictOf(findings: readonly Finding[]): string {
   const namesOf = (state: Finding["state"]) =>
     findings.filter((it) => it.state === state).map(({ name }) => name);
   const [wrong, notes] = [namesOf("WRONG"), namesOf("note")];
-  if (wrong.length > 0) return `kio does not work here: ${wrong.join("; ")}`;
+  if (wrong.length > 0) {
+    return painted("WRONG", `kio does not work here: ${wrong.join("; ")}`);
+  }
   return notes.length === 0
-    ? "kio works here"
-    : `kio works here; see the notes: ${notes.join("; ")}`;
+    ? painted("ok", "kio works here")
+    : painted("note", `kio works here; see the notes: ${notes.join("; ")}`);
 }
 
 function print(
@@ -334,9 +343,14 @@ function print(
 ): void {
   console.log(`kio ${config.version}`);
   for (const { name, state, is, fix } of findings) {
-    console.log(`${state.padEnd(6)} ${name.padEnd(25)} ${is}`);
-    for (const line of fix?.trimEnd().split("\n").flatMap(wrapped) ?? []) {
-      console.log(INDENT + line);
+    const head = painted(state, state.padEnd(STATE_WIDTH)) +
+      name.padEnd(NAME_WIDTH);
+    const column = STATE_WIDTH + NAME_WIDTH;
+    console.log(head + wrapped(is, column).join(`\n${" ".repeat(column)}`));
+    for (const line of fix?.trimEnd().split("\n") ?? []) {
+      for (const part of wrapped(line, STATE_WIDTH)) {
+        console.log(" ".repeat(STATE_WIDTH) + part);
+      }
     }
   }
   console.log();
@@ -355,20 +369,35 @@ function isPermitted(): boolean {
   return names.every(isWhole);
 }
 
-async function main(): Promise<void> {
-  const complaint = !isPermitted()
-    ? "Cannot examine this system: run it with deno run -A, and no --deny-…"
-    : Deno.args.some((it) => it !== "--all")
-    ? "Cannot examine this system: the only option is --all, which lists operations and features"
-    : undefined;
-  if (complaint !== undefined) {
-    console.error(complaint);
-    Deno.exitCode = 1;
-    return;
+const USAGE = "usage: deno run -A jsr:@kio/kio/doctor [--all]";
+const HELP =
+  `Examines this system: finds what kio lacks, and says how to get it.
+
+${USAGE}
+
+  --all   list the operations and features of the kernel, too
+  --help  print this`;
+
+/** Examines what the arguments ask for; gives the exit code. */
+async function main(args: readonly string[]): Promise<number> {
+  const unknown = args.find((it) => it !== "--all" && it !== "--help");
+  if (unknown !== undefined) {
+    console.error(`Unknown argument "${unknown}"\n${USAGE}`);
+    return 2;
+  }
+  if (args.includes("--help")) {
+    console.log(HELP);
+    return 0;
+  }
+  if (!isPermitted()) {
+    console.error(
+      "Cannot examine this system: run it with deno run -A, and no --deny-…",
+    );
+    return 1;
   }
   const [findings, capabilities] = await examine();
-  print(findings, Deno.args.length > 0 ? capabilities : undefined);
-  if (findings.some(({ state }) => state === "WRONG")) Deno.exitCode = 1;
+  print(findings, args.includes("--all") ? capabilities : undefined);
+  return findings.some(({ state }) => state === "WRONG") ? 1 : 0;
 }
 
-if (import.meta.main) await main();
+if (import.meta.main) Deno.exitCode = await main(Deno.args);

@@ -10,12 +10,8 @@ import { serveNode } from "@kio/kio/node";
 import http from "node:http";
 // @ts-types="npm:@types/ws@8.18.2"
 import { type WebSocket, WebSocketServer } from "npm:ws@8.23.0";
-import {
-  addressOf,
-  listenOptions,
-  readArguments,
-  wholeNumber,
-} from "./command_line.ts";
+import { readArguments, wholeNumber } from "./command_line.ts";
+import { addressOf, listenOptions } from "./listen_options.ts";
 
 const MESSAGE_SIZE_MAX = 4096;
 /** Bytes that may wait for a client that is slow; then it is cut off. */

@@ -1,6 +1,6 @@
-/** Reads the command lines of the examples, and prints their help. */
-import { SocketAddress } from "@kio/kio";
+/** Reads the command lines of examples and tools, and prints their help. */
 import { parseArgs } from "node:util";
+import { wrapped } from "./terminal.ts";
 
 /** An option of a program, `--name`. */
 export interface Option {
@@ -70,7 +70,9 @@ export function readArguments<O extends Record<string, Option>, T>(
     }
     return read(values as Values<O>, positionals);
   } catch (error) {
-    console.error(`${(error as Error).message}\n${usageOf(line)}`);
+    // Node's has advice about operands that begin with "-".
+    const [message] = (error as Error).message.split(". To specify");
+    console.error(`${message}\n${usageOf(line)}`);
     Deno.exit(2);
   }
 }
@@ -85,7 +87,8 @@ function usageOf(
   const parts = Object.entries(options).map(([name, option]) =>
     option.isRequired ? nameOf(name, option) : `[${nameOf(name, option)}]`
   );
-  return ["usage:", command, operands ?? [], parts].flat().join(" ");
+  const words = [command, operands ?? [], parts].flat().join(" ");
+  return `usage: ${wrapped(words, "usage: ".length)}`;
 }
 
 function helpOf(line: CommandLine<Record<string, Option>>): string {
@@ -96,33 +99,11 @@ function helpOf(line: CommandLine<Record<string, Option>>): string {
     const end = option.default === undefined
       ? ""
       : ` (default ${option.default})`;
-    return `  ${name.padEnd(width)}  ${option.help}${end}`;
+    const head = `  ${name.padEnd(width)}  `;
+    return head + wrapped(option.help + end, head.length);
   });
-  return [line.about, "", usageOf(line), "", ...lines].join("\n");
-}
-
-/** Options for the address of a server. */
-export function listenOptions(host: string) {
-  return {
-    host: { value: "ADDRESS", default: host, help: "IPv4 or IPv6 address" },
-    port: { value: "PORT", default: "8080", help: "0 for any that is free" },
-  };
-}
-
-/** The address that `listenOptions()` were given. */
-export function addressOf(
-  { host, port }: { host: string; port: string },
-): SocketAddress {
-  const number = wholeNumber("--port", port, 0, 65535);
-  try {
-    return host.includes(":")
-      ? SocketAddress.v6(number, host)
-      : SocketAddress.v4(number, host);
-  } catch {
-    throw new TypeError(
-      `--host must be an IPv4 or IPv6 address, got "${host}"`,
-    );
-  }
+  const about = wrapped(line.about, 0);
+  return [about, "", usageOf(line), "", ...lines].join("\n");
 }
 
 /** The whole number that an option was given. */

@@ -1,183 +1,113 @@
 /**
- * Starts the echo server, talks to it over 300 connections at a time for a few
- * seconds, and checks every byte that comes back.
+ * Measures echo servers on kio and on Deno's own sockets, live, by one client
+ * that checks every byte:
  *
- *     deno task demo [--seconds 4]
+ *     deno task demo [--seconds 10] [--connections 64]
  *
- * Exits with 0 if all was right, else with 1.
+ * Each server is a process of its own. Both have the same connections and the
+ * same messages, in turn for a quarter of a second each, so that they share the
+ * moods of the machine. Exits with 0 if all bytes came back as they were sent.
  */
-import {
-  asyncConnect,
-  asyncRecvExact,
-  asyncSendExact,
-  IoContext,
-  Socket,
-  SocketAddress,
-  type Task,
-  unwrap,
-} from "@kio/kio";
-import { millisecondsOf, readArguments } from "./command_line.ts";
+import { BufferPool, IoContext, SocketAddress, type Task } from "@kio/kio";
+import { millisecondsOf, readArguments, wholeNumber } from "./command_line.ts";
+import { Client } from "./demo_client.ts";
+import { Screen } from "./demo_screen.ts";
+import { EchoServer } from "./demo_servers.ts";
 
-const CONNECTIONS = 300;
-const SIZE_MAX = 16 * 1024;
-/** Messages of a connection at most; then another one takes its place. */
-const MESSAGES_MAX = 400;
-/** Time for the server to start and to stop. */
+/** Bytes of a message. */
+const SIZE_MAX = 4096;
+/** How long one server has the client for itself. */
+const TURN_MS = 250;
+/** Turns of each server before it counts: V8 compiles. */
+const WARM_UP_TURNS = 2;
+/** Time for the servers to start and to stop. */
 const MARGIN_MS = 15_000;
 
-const runMs = readArguments({
+const { runMs, connections } = readArguments({
   command: "deno task demo",
-  about: "Talks to the echo server and checks every byte that comes back.",
+  about: "Measures echo servers on kio and on Deno's own sockets, live, and " +
+    "checks every byte.",
   options: {
-    seconds: { value: "N", default: "4", help: "how long it talks" },
+    seconds: { value: "SECONDS", default: "10", help: "how long it measures" },
+    connections: { value: "N", default: "64", help: "to each server" },
   },
-}, ({ seconds }) => millisecondsOf("--seconds", seconds));
-const isTerminal = Deno.stdout.isTerminal();
-/** Messages are parts of this. */
-const noise = crypto.getRandomValues(new Uint8Array(4 * SIZE_MAX));
-let connections = 0;
-let open = 0;
-let messages = 0;
-let bytes = 0;
-let isOver = false;
+}, ({ seconds, connections }) => ({
+  runMs: millisecondsOf("--seconds", seconds),
+  connections: wholeNumber("--connections", connections, 1, 400),
+}));
 
-const server = new Deno.Command(Deno.execPath(), {
-  args: [
-    "run",
-    "--allow-ffi",
-    import.meta.resolve("./echo_server.ts"),
-    "--host=127.0.0.1",
-    "--port=0",
-  ],
-  stdout: "piped",
-}).spawn();
-const lines = linesOf(server.stdout);
-const deadline = setTimeout(() => fail("it hangs"), runMs + MARGIN_MS);
-Deno.addSignalListener("SIGINT", () => fail("interrupted"));
+/** Messages are parts of this. */
+const noise = crypto.getRandomValues(new Uint8Array(16 * SIZE_MAX));
+const screen = new Screen(connections, SIZE_MAX);
+const servers = [
+  new EchoServer("kio", "demo_kio.ts", "--allow-ffi"),
+  new EchoServer("Deno", "demo_deno.ts", "--allow-net=127.0.0.1"),
+];
+for (const [signal, number] of [["SIGINT", 2], ["SIGTERM", 15]] as const) {
+  Deno.addSignalListener(signal, () => end(128 + number));
+}
+setTimeout(() => end(1, "it hangs"), runMs + MARGIN_MS);
 
 try {
-  const address = SocketAddress.parse(await said(/^listening on (.+)$/));
-  const startMs = performance.now();
-  await drive(address);
-  const seconds = (performance.now() - startMs) / 1000;
-
-  server.kill("SIGINT");
-  const counted = await said(/^served (.+)$/);
-  const { code } = await server.status;
-  const expected = `${connections} connections, ${bytes} bytes`;
-  if (counted !== expected || code !== 0) {
-    throw new Error(
-      `the server counts ${counted} (exit code ${code}), but there were ${expected}`,
-    );
-  }
-  const megabytes = (bytes / 1e6).toLocaleString("en", {
-    maximumSignificantDigits: 3,
-  });
-  console.log(
-    `${connections.toLocaleString("en")} connections, ${megabytes} MB, ` +
-      `all as sent: ${perSecond(messages, seconds)} requests/s`,
-  );
-} catch (error) {
-  fail((error as Error).message);
-}
-clearTimeout(deadline);
-
-/** Keeps all connections busy until the time is over. */
-async function drive(address: SocketAddress): Task<void> {
   using ctx = new IoContext();
-  const stopProgress = showProgress();
-  setTimeout(() => isOver = true, runMs);
-  await Promise.all(
-    Array.from({ length: CONNECTIONS }, () => keepTalking(ctx, address)),
-  );
-  stopProgress();
+  using pool = new BufferPool(ctx, { count: 1024, size: SIZE_MAX });
+  const clients = new Map<EchoServer, Client[]>();
+  for (const server of servers) {
+    const address = SocketAddress.parse(await server.listening());
+    const connecting = Array.from(
+      { length: connections },
+      () =>
+        Client.connect(
+          ctx,
+          address,
+          pool,
+          (bytes, ms) => server.count(bytes, ms),
+        ),
+    );
+    clients.set(server, await Promise.all(connecting));
+  }
+  await measure(clients);
+  for (const client of [...clients.values()].flat()) {
+    await client[Symbol.asyncDispose]();
+  }
+  for (const server of servers) await server.stop(connections);
+  screen.summarize(servers);
+} catch (error) {
+  end(1, (error as Error).message);
 }
+Deno.exit();
 
-/** One connection after the other. */
-async function keepTalking(ctx: IoContext, address: SocketAddress): Task<void> {
-  const buffer = new Uint8Array(SIZE_MAX);
-  while (!isOver) {
-    await using socket = unwrap(Socket.open(address.family));
-    await asyncConnect(ctx, socket, address).orThrow();
-    connections++;
-    open++;
-    let left = Math.ceil(MESSAGES_MAX * Math.random());
-    // At least one message, or the server might never see the connection.
-    do await exchange(ctx, socket, buffer); while (--left > 0 && !isOver);
-    open--;
+/** Gives the servers their turns until the time is over. */
+async function measure(clients: Map<EchoServer, Client[]>): Task<void> {
+  const startMs = performance.now();
+  for (let turn = 0; performance.now() - startMs < runMs; turn++) {
+    // Each begins as often as the other.
+    const order = turn % 2 === 0 ? servers : servers.toReversed();
+    const messages = Array.from({ length: connections }, anyMessage);
+    for (const server of order) {
+      server.begin();
+      const endMs = performance.now() + TURN_MS;
+      await Promise.all(
+        clients.get(server)!.map((it, i) => it.talk(messages[i]!, endMs)),
+      );
+      server.finish();
+    }
+    if (turn < WARM_UP_TURNS) { for (const server of servers) server.forget(); }
+    else screen.show(servers, (runMs - performance.now() + startMs) / 1000);
   }
 }
 
-/** Sends a message and checks the answer. */
-async function exchange(
-  ctx: IoContext,
-  socket: Socket,
-  buffer: Uint8Array,
-): Task<void> {
-  // From 1 byte to SIZE_MAX, small ones as often as large ones.
+/** A part of the noise. Small ones are as frequent as large ones. */
+function anyMessage(): Uint8Array<ArrayBuffer> {
   const size = Math.round(SIZE_MAX ** Math.random());
   const at = Math.floor(Math.random() * (noise.length - size));
-  const message = noise.subarray(at, at + size);
-  await asyncSendExact(ctx, socket, message).orThrow();
-  const answer = buffer.subarray(0, size);
-  await asyncRecvExact(ctx, socket, answer).orThrow();
-  for (let i = 0; i < size; i++) {
-    if (answer[i] !== message[i]) throw new Error(`byte ${i} came back wrong`);
-  }
-  messages++;
-  bytes += size;
+  return noise.subarray(at, at + size);
 }
 
-/** One line that changes on a terminal, else a line each second. */
-function showProgress(): () => void {
-  const intervalMs = isTerminal ? 200 : 1000;
-  let before = messages;
-  const timer = setInterval(() => {
-    const rate = perSecond(messages - before, intervalMs / 1000);
-    before = messages;
-    show(`${rate} requests/s, ${open} connections open`);
-  }, intervalMs);
-  return () => {
-    clearInterval(timer);
-    if (isTerminal) show("");
-  };
-}
-
-function show(line: string): void {
-  const text = isTerminal ? `\r\x1b[K${line}` : `${line}\n`;
-  Deno.stdout.writeSync(new TextEncoder().encode(text));
-}
-
-function perSecond(count: number, seconds: number): string {
-  return Math.round(count / seconds).toLocaleString("en");
-}
-
-/** Waits for the next line of the server. */
-async function said(pattern: RegExp): Task<string> {
-  const { value } = await lines.next();
-  const match = pattern.exec(value ?? "");
-  if (match === null) throw new Error(`the server says "${value ?? ""}"`);
-  return match[1]!;
-}
-
-async function* linesOf(
-  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
-): AsyncGenerator<string, undefined> {
-  let rest = "";
-  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
-    const parts = (rest + text).split("\n");
-    rest = parts.pop()!;
-    yield* parts;
-  }
-}
-
-/** Ends the demo, and the server whatever state it is in. */
-function fail(why: string): never {
-  try {
-    server.kill("SIGKILL");
-  } catch {
-    // It has ended already.
-  }
-  console.error(`${isTerminal ? "\n" : ""}The demo failed: ${why}`);
-  Deno.exit(1);
+/** Ends the demo, and the servers whatever state they are in. */
+function end(code: number, why?: string): never {
+  for (const server of servers) server.kill();
+  screen.leave();
+  if (why !== undefined) console.error(`The demo failed: ${why}`);
+  Deno.exit(code);
 }

@@ -13,7 +13,8 @@ import {
   type Task,
   TcpListener,
 } from "@kio/kio";
-import { addressOf, listenOptions, readArguments } from "./command_line.ts";
+import { readArguments } from "./command_line.ts";
+import { addressOf, listenOptions } from "./listen_options.ts";
 
 const address = readArguments({
   command: "deno task echo",

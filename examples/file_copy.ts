@@ -39,6 +39,7 @@ import {
 import { Buffer } from "node:buffer";
 import { dirname } from "node:path";
 import { readArguments, wholeNumber } from "./command_line.ts";
+import { LiveLine, minutesOf } from "./terminal.ts";
 
 /** File systems keep holes in multiples of this. */
 const PAGE = 4096;
@@ -48,6 +49,8 @@ const MIB = 2 ** 20;
 const SYNC_SIZE = 32 * MIB;
 const MEMORY_MAX = 1024 * MIB;
 const DEPTH_MAX = 1024;
+/** Between two lines of progress, where there is no terminal. */
+const LOG_EVERY_MS = 10_000;
 /** Has a file open by its name only; see open(2). */
 const O_PATH = 0o10000000;
 const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
@@ -302,13 +305,13 @@ async function syncFolder(ctx: IoContext, path: string): Task<void> {
 
 // ---- what the user sees and says ---------------------------------------------------
 
-/** A line on a terminal that is written again and again. */
+/** Says how far the copy is. */
 class Progress {
   readonly #startMs = performance.now();
+  readonly #live = new LiveLine(LOG_EVERY_MS);
   readonly #isShown: boolean;
   #size = 0;
   #done = 0;
-  #timer: ReturnType<typeof setInterval> | undefined;
 
   constructor(isShown: boolean) {
     this.#isShown = isShown;
@@ -316,27 +319,21 @@ class Progress {
 
   start(size: number): (bytes: number) => void {
     this.#size = size;
-    if (this.#isShown && Deno.stderr.isTerminal()) {
-      this.#draw();
-      this.#timer = setInterval(() => this.#draw(), 100);
-    }
+    if (this.#isShown) this.#live.keep(() => this.#text());
     return (bytes) => this.#done += bytes;
   }
 
-  /** Takes the line away. */
   stop(): void {
-    if (this.#timer === undefined) return;
-    clearInterval(this.#timer);
-    write("\r\x1b[K");
+    this.#live[Symbol.dispose]();
   }
 
   summarize(bytes: number): void {
     if (!this.#isShown) return;
     const seconds = this.#seconds;
-    write(
+    console.error(
       `copied ${inUnits(bytes)} in ${seconds.toFixed(2)} s (${
         inUnits(bytes / seconds)
-      }/s)\n`,
+      }/s)`,
     );
   }
 
@@ -344,24 +341,18 @@ class Progress {
     return (performance.now() - this.#startMs) / 1000;
   }
 
-  #draw(): void {
+  #text(): string {
     // More than all of it, if the file has grown.
     const part = Math.min(1, this.#done / (this.#size || 1));
     const rate = this.#done / this.#seconds;
     const left = rate === 0
       ? ""
-      : `, ${inMinutes(Math.max(0, this.#size - this.#done) / rate)} left`;
+      : `, ${minutesOf(Math.max(0, this.#size - this.#done) / rate)} left`;
     const bar = "#".repeat(Math.floor(20 * part)).padEnd(20);
-    write(
-      `\r\x1b[K[${bar}] ${Math.floor(100 * part)} %, ${
-        inUnits(this.#done)
-      } of ${inUnits(this.#size)}, ${inUnits(rate)}/s${left}`,
-    );
+    return `[${bar}] ${Math.floor(100 * part)} %, ${inUnits(this.#done)} of ${
+      inUnits(this.#size)
+    }, ${inUnits(rate)}/s${left}`;
   }
-}
-
-function write(text: string): void {
-  Deno.stderr.writeSync(new TextEncoder().encode(text));
 }
 
 function inUnits(bytes: number): string {
@@ -369,11 +360,6 @@ function inUnits(bytes: number): string {
     if (bytes >= size) return `${(bytes / size).toFixed(1)} ${unit}iB`;
   }
   return `${Math.round(bytes)} B`;
-}
-
-function inMinutes(seconds: number): string {
-  const whole = Math.ceil(seconds);
-  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
 
 interface Request {

@@ -17,7 +17,8 @@ import {
   type Transport,
 } from "@kio/kio";
 import { TlsAcceptor, type TlsIdentity } from "@kio/kio/tls";
-import { addressOf, listenOptions, readArguments } from "./command_line.ts";
+import { readArguments } from "./command_line.ts";
+import { addressOf, listenOptions } from "./listen_options.ts";
 
 const IDLE_MS = 60_000;
 const LINE_MAX = 8192;

@@ -9,13 +9,8 @@ import {
   type Task,
   type WorkerPool,
 } from "@kio/kio";
-import {
-  addressOf,
-  listenOptions,
-  type Option,
-  readArguments,
-  wholeNumber,
-} from "./command_line.ts";
+import { type Option, readArguments, wholeNumber } from "./command_line.ts";
+import { addressOf, listenOptions } from "./listen_options.ts";
 
 /** The counters that `echo()` keeps. */
 export const COUNTERS = ["connections", "bytes"];

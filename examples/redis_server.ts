@@ -25,7 +25,8 @@ import {
   type Transport,
 } from "@kio/kio";
 import { Buffer } from "node:buffer";
-import { addressOf, readArguments, wholeNumber } from "./command_line.ts";
+import { readArguments, wholeNumber } from "./command_line.ts";
+import { addressOf } from "./listen_options.ts";
 import { AppendLog, type Sync } from "./redis/append_log.ts";
 import { execute, failed } from "./redis/commands.ts";
 import {

@@ -28,12 +28,8 @@ import {
   TcpListener,
   unwrap,
 } from "@kio/kio";
-import {
-  addressOf,
-  listenOptions,
-  millisecondsOf,
-  readArguments,
-} from "./command_line.ts";
+import { millisecondsOf, readArguments } from "./command_line.ts";
+import { addressOf, listenOptions } from "./listen_options.ts";
 
 const HANDOVER_MS = 10_000;
 const LINE_MAX = 4096;

@@ -27,7 +27,8 @@ import {
   TcpListener,
 } from "@kio/kio";
 import { Buffer } from "node:buffer";
-import { addressOf, listenOptions, readArguments } from "./command_line.ts";
+import { readArguments } from "./command_line.ts";
+import { addressOf, listenOptions } from "./listen_options.ts";
 import { FileCache, type ServedFile } from "./static/file_cache.ts";
 import {
   parseConditions,

@@ -15,13 +15,8 @@ import {
   TcpListener,
   TcpStream,
 } from "@kio/kio";
-import {
-  addressOf,
-  listenOptions,
-  millisecondsOf,
-  readArguments,
-  wholeNumber,
-} from "./command_line.ts";
+import { millisecondsOf, readArguments, wholeNumber } from "./command_line.ts";
+import { addressOf, listenOptions } from "./listen_options.ts";
 
 const CONNECT_MS = 10_000;
 

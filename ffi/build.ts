@@ -37,6 +37,7 @@ import {
   pathOf,
   PLAIN,
   SHIM_FOLDER,
+  stopCompilers,
   type Variant,
 } from "./compile.ts";
 import { openLibrary, systemComplaint } from "./load.ts";
@@ -58,20 +59,30 @@ function modified(name: string): number {
 }
 
 /** Builds a library of the checkout. */
-function buildCheckout(name: string, variant: Variant): void {
+async function buildCheckout(
+  name: string,
+  variant: Variant,
+): Promise<void> {
   const newest = Math.max(...ingredientsOf(variant).map(modified));
   if (modified(name) > newest) return;
   Deno.mkdirSync(pathOf("build"), { recursive: true });
   // Written beside and renamed: a process that has loaded the old one keeps it.
   const output = pathOf(`${name}.${Deno.pid}`);
-  compileShim(SHIM_FOLDER, output, variant);
-  Deno.renameSync(output, pathOf(name));
+  try {
+    await compileShim(SHIM_FOLDER, output, variant);
+    Deno.renameSync(output, pathOf(name));
+  } catch (error) {
+    remove(output);
+    throw error;
+  }
   console.log(`built ffi/${name}`);
 }
 
 /** Compiles the sources that came with this module. The result has no debug
  * information, as each start of a program reads and checks all of it. */
-function compileInstalled(variant: Variant): Uint8Array<ArrayBuffer> {
+async function compileInstalled(
+  variant: Variant,
+): Promise<Uint8Array<ArrayBuffer>> {
   const folder = Deno.makeTempDirSync();
   try {
     Deno.mkdirSync(`${folder}/test`);
@@ -79,7 +90,7 @@ function compileInstalled(variant: Variant): Uint8Array<ArrayBuffer> {
       Deno.writeTextFileSync(`${folder}/${name}`, text);
     }
     const { flags, sources } = variant;
-    compileShim(folder, `${folder}/libkio.so`, {
+    await compileShim(folder, `${folder}/libkio.so`, {
       flags: ["-s", ...flags],
       sources,
     });
@@ -111,17 +122,22 @@ function install(path: string, library: Uint8Array): string {
     openLibrary(beside, path, () => "see what the C compiler does (CC)");
     Deno.renameSync(beside, path);
   } catch (cause) {
-    try {
-      Deno.removeSync(beside);
-    } catch {
-      // It was not made.
-    }
+    remove(beside);
     throw new Error(
       `Cannot build into ${folder}: ${(cause as Error).message}`,
       { cause },
     );
   }
   return path;
+}
+
+/** Removes a file, if it is there. */
+function remove(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch {
+    // It was not made.
+  }
 }
 
 /** Makes a folder; another process may make it at the same time. */
@@ -146,42 +162,69 @@ function projectFolder(): string {
   return path;
 }
 
-function main(args: readonly string[]): void {
-  const complaint = systemComplaint();
-  if (complaint !== undefined) throw new Deno.errors.NotSupported(complaint);
+const USAGE = "usage: deno run -A jsr:@kio/kio/build [--project] [--faults]";
+const HELP = `Builds the native library of kio, once for each version.
+
+${USAGE}
+
+  --project  for the programs of this folder, into .kio; else for all of a user
+  --faults   the library of @kio/kio/testing, beside the other
+  --help     print this`;
+
+/** Builds what the arguments ask for; gives the exit code. */
+async function main(args: readonly string[]): Promise<number> {
+  const options = ["--project", "--faults", "--help"];
   const isCheckout = import.meta.url.startsWith("file:");
   // For the tests of a checkout: no package has its source.
-  if (isCheckout && args.includes("--asan")) {
-    return buildCheckout(ASAN_LIBRARY, ASAN);
+  const withAsan = isCheckout && args.includes("--asan");
+  const unknown = args.find((it) => !options.includes(it));
+  if (unknown !== undefined && !withAsan) {
+    console.error(`Unknown argument "${unknown}"\n${USAGE}`);
+    return 2;
   }
-  const unknown = args.find((it) => it !== "--project" && it !== "--faults");
-  if (unknown !== undefined) {
-    throw new TypeError(
-      `Cannot build: unknown argument ${unknown}; there are --project and --faults`,
-    );
+  if (args.includes("--help")) {
+    console.log(HELP);
+    return 0;
   }
+  const complaint = systemComplaint();
+  if (complaint !== undefined) throw new Deno.errors.NotSupported(complaint);
+  if (withAsan) await buildCheckout(ASAN_LIBRARY, ASAN);
+  else await build(args);
+  return 0;
+}
+
+async function build(args: readonly string[]): Promise<void> {
+  const isCheckout = import.meta.url.startsWith("file:");
   const isProject = args.includes("--project");
   const withFaults = args.includes("--faults");
   if (!isProject && isCheckout) {
     return withFaults
-      ? buildCheckout("build/libkio_faults.so", MASKED_FAULTS)
-      : buildCheckout("build/libkio.so", PLAIN);
+      ? await buildCheckout("build/libkio_faults.so", MASKED_FAULTS)
+      : await buildCheckout("build/libkio.so", PLAIN);
   }
   const name = withFaults ? FAULTS_LIBRARY_NAME : LIBRARY_NAME;
   // First, so that a wrong folder is known before the compiler runs.
   const folder = isProject ? projectFolder() : cacheFolder(makeFolder);
   const path = install(
     `${folder}/${name}`,
-    compileInstalled(withFaults ? FAULTS : PLAIN),
+    await compileInstalled(withFaults ? FAULTS : PLAIN),
   );
   console.log(`built ${path}`);
 }
 
 if (import.meta.main) {
+  let interrupted = 0;
+  for (const [name, number] of [["SIGINT", 2], ["SIGTERM", 15]] as const) {
+    Deno.addSignalListener(name, () => {
+      interrupted = 128 + number;
+      stopCompilers();
+    });
+  }
   try {
-    main(Deno.args);
+    const code = await main(Deno.args);
+    Deno.exit(interrupted || code);
   } catch (error) {
-    console.error((error as Error).message);
-    Deno.exit(1);
+    if (!interrupted) console.error((error as Error).message);
+    Deno.exit(interrupted || 1);
   }
 }

@@ -42,16 +42,34 @@ export function pathOf(name: string): string {
   return decodeURIComponent(new URL(name, import.meta.url).pathname);
 }
 
+/** The compilers that run. */
+const running = new Set<Deno.ChildProcess>();
+let isStopped = false;
+
+/** Ends the compilers, and lets no other start. */
+export function stopCompilers(): void {
+  isStopped = true;
+  for (const compiler of running) compiler.kill("SIGKILL");
+}
+
 /**
  * Runs the C compiler (`CC`, else `cc`). Throws its messages, and the packages
  * to install if it or a header is missing.
  */
-export function compile(args: readonly string[]): void {
+export async function compile(args: readonly string[]): Promise<void> {
   const command = Deno.env.get("CC") || "cc";
   let complaint: string;
+  if (isStopped) throw new Error("Cannot compile the library of kio: stopped");
   try {
-    const { success, stderr } = new Deno.Command(command, { args: [...args] })
-      .outputSync();
+    const child = new Deno.Command(command, {
+      args: [...args],
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+    }).spawn();
+    running.add(child);
+    const { success, stderr } = await child.output();
+    running.delete(child);
     if (success) return;
     complaint = new TextDecoder().decode(stderr);
   } catch (error) {
@@ -76,9 +94,12 @@ export function compile(args: readonly string[]): void {
 }
 
 /** Compiles the guard that isolate.c carries. Gives the flag with its path. */
-export function compileGuard(folder: string, shim = SHIM_FOLDER): string {
+export async function compileGuard(
+  folder: string,
+  shim = SHIM_FOLDER,
+): Promise<string> {
   const image = `${folder}/guard.so`;
-  compile([...LIBRARY, `${shim}/guard.c`, "-o", image]);
+  await compile([...LIBRARY, `${shim}/guard.c`, "-o", image]);
   return `-DKIO_GUARD_IMAGE="${image}"`;
 }
 
@@ -128,18 +149,18 @@ export const ASAN: Variant = {
 export const ASAN_LIBRARY = "build/libkio_asan.so";
 
 /** Compiles the shim in a folder, or a variant of it, to a library. */
-export function compileShim(
+export async function compileShim(
   shim: string,
   output: string,
   { flags, sources }: Variant = PLAIN,
-): void {
+): Promise<void> {
   const folder = Deno.makeTempDirSync();
   try {
     const args = [
       ...LIBRARY,
       ...SHIM,
       ...flags,
-      compileGuard(folder, shim),
+      await compileGuard(folder, shim),
       ...sourcesIn(shim),
       ...sources.map((name) => `${shim}/${name}`),
       "-o",
@@ -147,9 +168,9 @@ export function compileShim(
     ];
     try {
       // With a static liburing the result needs libc only.
-      compile([...args, "-l:liburing.a"]);
+      await compile([...args, "-l:liburing.a"]);
     } catch {
-      compile([...args, "-luring"]);
+      await compile([...args, "-luring"]);
     }
   } finally {
     Deno.removeSync(folder, { recursive: true });
@@ -157,21 +178,21 @@ export function compileShim(
 }
 
 /** Compiles the tests in C with the shim; extra flags are for the compiler. */
-export function compileTests(
+export async function compileTests(
   folder: string,
   flags: readonly string[],
-): string {
+): Promise<string> {
   const program = `${folder}/shim_test`;
   const tests = [...Deno.readDirSync(`${SHIM_FOLDER}/test`)]
     .map(({ name }) => `${SHIM_FOLDER}/test/${name}`)
     .filter((path) => path.endsWith("_test.c"))
     .sort();
-  compile([
+  await compile([
     ...["-std=gnu11", "-g", ...WARNINGS, ...flags, "-DKIO_MASKS"],
     // names_test.c and folders_test.c have their own.
     "-Wl,--wrap=getaddrinfo,--wrap=pthread_create",
     "-Wl,--wrap=call_getdents,--wrap=call_statx",
-    compileGuard(folder),
+    await compileGuard(folder),
     ...sourcesIn(SHIM_FOLDER),
     `${SHIM_FOLDER}/test/masks.c`,
     `${SHIM_FOLDER}/test/harness.c`,

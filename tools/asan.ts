@@ -8,7 +8,9 @@
  * where the memory was allocated and freed. The end of a run reports memory that
  * the library has lost.
  */
+import { readArguments, wholeNumber } from "../examples/command_line.ts";
 import { ASAN_LIBRARY, pathOf } from "../ffi/compile.ts";
+import { tidily } from "./tidy.ts";
 
 /** Tests that move bytes, and that close while bytes move. */
 const CORE = [
@@ -71,7 +73,6 @@ export function sanitizedEnv(suppressionsPath: string): Record<string, string> {
 
 function runOne({ v8Flags, what }: Run, env: Record<string, string>): boolean {
   const command = what[0]!.endsWith("fuzz.ts") ? "run" : "test";
-  console.log(`\n${command} ${what.join(" ")}, V8 with ${v8Flags}`);
   const { success } = new Deno.Command(Deno.execPath(), {
     args: [
       command,
@@ -89,18 +90,33 @@ function runOne({ v8Flags, what }: Run, env: Record<string, string>): boolean {
   return success;
 }
 
-function main(args: readonly string[]): number {
-  const numbers = args.map(Number);
-  const runs = args.includes("--short")
-    ? SHORT_RUNS
-    : RUNS.filter((_, i) => args.length === 0 || numbers.includes(i + 1));
+function main(): number {
+  const runs = readArguments({
+    command: "deno task test:asan",
+    about: "Runs tests with a library and a Deno that watch over memory.",
+    operands: `[1 to ${RUNS.length} ...]`,
+    options: { short: { help: "one run of a few tests" } },
+  }, ({ short }, operands) => {
+    const numbers = operands.map((text) =>
+      wholeNumber("a run", text, 1, RUNS.length)
+    );
+    return short
+      ? SHORT_RUNS
+      : RUNS.filter((_, i) => operands.length === 0 || numbers.includes(i + 1));
+  });
   const suppressionsPath = Deno.makeTempFileSync();
   try {
     const env = sanitizedEnv(suppressionsPath);
-    return runs.filter((run) => !runOne(run, env)).length;
+    const failed = runs.filter((run, i) => {
+      const { what, v8Flags } = run;
+      console.log(`\n${i + 1} of ${runs.length}: ${what.join(" ")}`);
+      console.log(`V8 with ${v8Flags}`);
+      return !runOne(run, env);
+    });
+    return failed.length > 0 ? 1 : 0;
   } finally {
     Deno.removeSync(suppressionsPath);
   }
 }
 
-if (import.meta.main) Deno.exit(main(Deno.args) > 0 ? 1 : 0);
+if (import.meta.main) await tidily(import.meta.url, main);

@@ -5,12 +5,14 @@
  * Deno does with musl, as there is none. Both must be installed (Debian: clang,
  * libclang-rt-14-dev, musl-tools).
  */
+import { readArguments } from "../examples/command_line.ts";
 import {
   compileShim,
   compileTests,
   SANITIZERS,
   SHIM_FOLDER,
 } from "../ffi/compile.ts";
+import { tidily } from "./tidy.ts";
 
 /** Tests that fail with musl, and why. */
 const NOT_WITH_MUSL: Readonly<Record<string, string>> = {
@@ -21,8 +23,9 @@ const NOT_WITH_MUSL: Readonly<Record<string, string>> = {
 
 /** Runs the tests in C. Gives how many passed, and the names of those that did
  * not. */
-function runTests(folder: string, flags: readonly string[]) {
-  const { stdout, stderr } = new Deno.Command(compileTests(folder, flags), {
+async function runTests(folder: string, flags: readonly string[]) {
+  const program = await compileTests(folder, flags);
+  const { stdout, stderr } = new Deno.Command(program, {
     stdout: "piped",
     stderr: "piped",
   }).outputSync();
@@ -63,10 +66,11 @@ function archiveOf(folder: string): string {
   return folder;
 }
 
-function withClang(folder: string): boolean {
+async function withClang(folder: string): Promise<boolean> {
+  console.log("clang: compiles and runs the tests");
   Deno.env.set("CC", "clang");
-  const { passed, failed } = runTests(folder, SANITIZERS);
-  compileShim(SHIM_FOLDER, `${folder}/libkio.so`);
+  const { passed, failed } = await runTests(folder, SANITIZERS);
+  await compileShim(SHIM_FOLDER, `${folder}/libkio.so`);
   const isLoaded = works(`${folder}/libkio.so`);
   console.log(`clang: ${passed} passed, ${failed.length} failed ${failed}`);
   console.log(
@@ -75,9 +79,10 @@ function withClang(folder: string): boolean {
   return failed.length === 0 && isLoaded;
 }
 
-function withMusl(folder: string): boolean {
+async function withMusl(folder: string): Promise<boolean> {
+  console.log("musl: compiles and runs the tests");
   Deno.env.set("CC", "musl-gcc");
-  const { passed, failed } = runTests(folder, [
+  const { passed, failed } = await runTests(folder, [
     "-static",
     // Headers of the kernel and of liburing; musl's own come first.
     "-idirafter",
@@ -94,10 +99,19 @@ function withMusl(folder: string): boolean {
   return others.length === 0;
 }
 
-const folder = Deno.makeTempDirSync();
-try {
-  const results = [withClang(folder), withMusl(folder)];
-  if (results.includes(false)) Deno.exitCode = 1;
-} finally {
-  Deno.removeSync(folder, { recursive: true });
+async function main(): Promise<number> {
+  readArguments({
+    command: "deno task test:compilers",
+    about: "Compiles the C with clang and with musl, and runs its tests.",
+    options: {},
+  }, () => {});
+  const folder = Deno.makeTempDirSync();
+  try {
+    const results = [await withClang(folder), await withMusl(folder)];
+    return results.includes(false) ? 1 : 0;
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
 }
+
+await tidily(import.meta.url, main);

@@ -2,9 +2,15 @@
  * Writes ffi/digest.ts, from which an installed package names its library:
  * `deno task digest`, before a release. A checkout does not use it.
  */
+import { readArguments } from "../examples/command_line.ts";
 import config from "../deno.json" with { type: "json" };
 import { SOURCES } from "../ffi/sources.ts";
 
+readArguments({
+  command: "deno task digest",
+  about: "Writes ffi/digest.ts, before a release.",
+  options: {},
+}, () => {});
 const ffi = new URL("../ffi/", import.meta.url);
 const compile = Deno.readTextFileSync(new URL("compile.ts", ffi));
 const sources = [...Object.entries(SOURCES).flat(), compile];

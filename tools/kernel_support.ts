@@ -2,6 +2,7 @@
  * Writes docs/kernel-support.md from the table of operations:
  * `deno task support`.
  */
+import { readArguments } from "../examples/command_line.ts";
 import { ROWS } from "../lib/ops/rows.ts";
 import type { Row } from "../lib/ops/table.ts";
 import { FEATURE_NAMES, FEATURES } from "../lib/ring/features.ts";
@@ -109,4 +110,11 @@ export function kernelSupport(): string {
   return `${HEAD}\n${operations}\n${FEATURES_HEAD}\n${features}\n`;
 }
 
-if (import.meta.main) await Deno.writeTextFile(FILE, kernelSupport());
+if (import.meta.main) {
+  readArguments({
+    command: "deno task support",
+    about: "Writes docs/kernel-support.md from the table of operations.",
+    options: {},
+  }, () => {});
+  await Deno.writeTextFile(FILE, kernelSupport());
+}

@@ -1,7 +1,7 @@
 /**
  * Runs the tests on Debian's kernels under QEMU:
  *
- *     deno task test:kernels [--short] [SUITE | ARCH | FILE …]
+ *     deno task test:kernels [--short] [SUITE | ARCH | FILE ...]
  *
  * Suites are bookworm (Linux 6.1), trixie (6.12) and sid (the newest); ARCH is
  * x86_64 or aarch64. Without them it boots each suite on x86_64, and trixie on
@@ -14,6 +14,7 @@
  * libc6-dev-arm64-cross for the other architecture. Packages of the guests are
  * kept in ~/.cache/kio/kernels; nothing of this system is changed.
  */
+import { readArguments } from "../examples/command_line.ts";
 import { compileShim, compileTests, SHIM_FOLDER } from "../ffi/compile.ts";
 import { type Arch, Debian, type Suite, SUITES } from "./kernels/debian.ts";
 import { boot } from "./kernels/guest.ts";
@@ -21,6 +22,7 @@ import { addProject, baseOf, liburingOf } from "./kernels/image.ts";
 import { judge, type Verdict } from "./kernels/judge.ts";
 import { run } from "./kernels/run.ts";
 import { SHORT_TESTS } from "./short_tests.ts";
+import { tidily } from "./tidy.ts";
 
 const ROOT = decodeURIComponent(new URL("../", import.meta.url).pathname);
 const ARCHES: readonly Arch[] = ["x86_64", "aarch64"];
@@ -36,11 +38,15 @@ function cacheFolder(): string {
 }
 
 /** Compiles the library and its tests for a guest. */
-function compileFor(arch: Arch, flags: readonly string[], into: string): void {
+async function compileFor(
+  arch: Arch,
+  flags: readonly string[],
+  into: string,
+): Promise<void> {
   if (arch !== Deno.build.arch) Deno.env.set("CC", `${arch}-linux-gnu-gcc`);
   try {
-    compileShim(SHIM_FOLDER, `${into}/libkio.so`, { flags, sources: [] });
-    compileTests(into, ["-O1", ...flags]);
+    await compileShim(SHIM_FOLDER, `${into}/libkio.so`, { flags, sources: [] });
+    await compileTests(into, ["-O1", ...flags]);
   } finally {
     Deno.env.delete("CC");
   }
@@ -73,15 +79,19 @@ deno test --no-check --cached-only --allow-ffi ${files.join(" ")} 2>&1 | cat
 /** The runs of tests among them. */
 const RUNS = 2;
 
-const cache = cacheFolder();
-const denoDir = `${cache}/deno`;
-const debian = new Debian(`${cache}/apt`);
+/** What is kept from run to run. */
+interface Kept {
+  cache: string;
+  denoDir: string;
+  debian: Debian;
+}
 
 /** Boots the kernel of a suite, and runs the tests in it. */
 async function check(
   suite: Suite,
   arch: Arch,
   files: readonly string[],
+  { cache, denoDir, debian }: Kept,
 ): Promise<Verdict> {
   const startMs = performance.now();
   const folder = Deno.makeTempDirSync();
@@ -91,7 +101,7 @@ async function check(
   try {
     const base = baseOf(debian, suite, arch, cache);
     Deno.mkdirSync(built);
-    compileFor(arch, liburingOf(debian, suite, arch, cache), built);
+    await compileFor(arch, liburingOf(debian, suite, arch, cache), built);
     Deno.copyFileSync(base.archive, archive);
     const command = commandFor(files);
     addProject(archive, { root: ROOT, built, denoDir, command });
@@ -120,26 +130,54 @@ function guestsOf(args: readonly string[]): [Suite, Arch][] {
   });
 }
 
-const words: readonly string[] = [...SUITES, ...ARCHES, "--short"];
-const files = Deno.args.filter((it) => !words.includes(it));
-const isShort = Deno.args.includes("--short") && files.length === 0;
-const rows: string[] = [];
-fillDenoDir(denoDir);
-for (const [suite, arch] of guestsOf(Deno.args)) {
-  console.log(`== ${suite}, ${arch}`);
-  const startMs = performance.now();
-  const { kernel, lacks, passed, failed, faults } = await check(
-    suite,
-    arch,
-    isShort ? SHORT_TESTS : files,
-  );
-  const tookS = ((performance.now() - startMs) / 1000).toFixed();
-  for (const line of faults) console.log(`   ${line}`);
-  rows.push(
-    `${suite}, ${arch}, Linux ${kernel}: ${
-      passed.join(" + ") || 0
-    } passed, ${failed} failed, ${tookS} s; without ${lacks}`,
-  );
-  if (failed > 0) Deno.exitCode = 1;
+const WORDS: readonly string[] = [...SUITES, ...ARCHES];
+
+async function main(): Promise<number> {
+  const { guests, files } = readArguments({
+    command: "deno task test:kernels",
+    about: "Runs the tests on Debian's kernels under QEMU.",
+    operands: `[${WORDS.join(" | ")} | FILE ...]`,
+    options: { short: { help: "the tests that would notice most" } },
+  }, ({ short }, operands) => {
+    const files = operands.filter((it) => !WORDS.includes(it));
+    const wrong = files.find((it) => !/^tests\/.*_test\.ts$/.test(it));
+    if (wrong !== undefined) {
+      throw new TypeError(
+        `"${wrong}" is neither ${WORDS.join(", ")} nor a file of tests`,
+      );
+    }
+    return {
+      guests: guestsOf(operands),
+      files: short && files.length === 0 ? SHORT_TESTS : files,
+    };
+  });
+  const rows: string[] = [];
+  let isRight = true;
+  const cache = cacheFolder();
+  const denoDir = `${cache}/deno`;
+  console.log("fetches what the tests import, and Debian's lists of packages");
+  fillDenoDir(denoDir);
+  const kept = { cache, denoDir, debian: new Debian(`${cache}/apt`) };
+  for (const [i, [suite, arch]] of guests.entries()) {
+    console.log(`== ${i + 1} of ${guests.length}: ${suite}, ${arch}`);
+    const startMs = performance.now();
+    const { kernel, lacks, passed, failed, faults } = await check(
+      suite,
+      arch,
+      files,
+      kept,
+    );
+    const tookS = ((performance.now() - startMs) / 1000).toFixed();
+    for (const line of faults) console.log(`   ${line}`);
+    rows.push(
+      `${suite}, ${arch}, Linux ${kernel}: ${
+        passed.join(" + ") || 0
+      } passed, ${failed} failed, ${tookS} s; without ${lacks}`,
+    );
+    if (failed > 0) isRight = false;
+  }
+  console.log(`\n${rows.join("\n")}`);
+  return isRight ? 0 : 1;
 }
-console.log(`\n${rows.join("\n")}`);
+
+await tidily(import.meta.url, main);

@@ -4,8 +4,10 @@
  * A test that fails is a failure. So is a mask that nothing has met: then the
  * fallback did not run.
  */
+import { readArguments } from "../examples/command_line.ts";
 import { SHORT_TESTS } from "./short_tests.ts";
 import { summariesIn } from "./summary.ts";
+import { tidily } from "./tidy.ts";
 
 /** Everything that Linux 6.1, the oldest tested kernel, lacks. */
 const LINUX_6_1 = "NO_IOWAIT,SYNC_MSG_RING,FTRUNCATE";
@@ -72,7 +74,6 @@ function metIn(said: string): Map<string, number> {
 }
 
 function check(mask: string, tests: readonly string[]): void {
-  console.log(mask);
   const said = run(mask, [
     "test",
     "--allow-ffi",
@@ -87,12 +88,27 @@ function check(mask: string, tests: readonly string[]): void {
   }
 }
 
-const isShort = Deno.args.includes("--short");
-const chosen = Deno.args.filter((it) => it !== "--short");
-const masks = isShort ? [EVERYTHING] : MASKS;
-for (const mask of chosen.length > 0 ? chosen : masks) {
-  check(mask, isShort ? SHORT_TESTS : []);
-  if (!isShort) run(mask, ["run", "-A", "ffi/run_c_tests.ts"]);
+function main(): number {
+  const { isShort, masks } = readArguments({
+    command: "deno task test:masked",
+    about: "Runs the tests on kernels that have less than this one.",
+    operands: "[MASK ...]",
+    options: { short: { help: "the fewest features, and a few tests" } },
+  }, ({ short }, operands) => {
+    const wrong = operands.find((it) => !/^[A-Z_0-9]+(,[A-Z_0-9]+)*$/.test(it));
+    if (wrong !== undefined) {
+      throw new TypeError(`a mask is like ${LINUX_6_1}, and "${wrong}" is not`);
+    }
+    const masks = short ? [EVERYTHING] : MASKS;
+    return { isShort: short, masks: operands.length > 0 ? operands : masks };
+  });
+  for (const [i, mask] of masks.entries()) {
+    console.log(`${i + 1} of ${masks.length}: ${mask}`);
+    check(mask, isShort ? SHORT_TESTS : []);
+    if (!isShort) run(mask, ["run", "-A", "tools/c_tests.ts"]);
+  }
+  console.log(`${passed} passed, ${failed} failed`);
+  return failed > 0 ? 1 : 0;
 }
-console.log(`${passed} passed, ${failed} failed`);
-Deno.exit(failed > 0 ? 1 : 0);
+
+await tidily(import.meta.url, main);

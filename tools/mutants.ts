@@ -5,7 +5,10 @@
  * tests that fail without any mutant, and a run that fails without naming a
  * test: these would make the others look better than they are.
  */
+import { readArguments, wholeNumber } from "../examples/command_line.ts";
+import { LiveLine, minutesOf } from "../examples/terminal.ts";
 import { type Mutant, MUTANTS } from "./mutant_list.ts";
+import { tidily } from "./tidy.ts";
 
 const ROOT = decodeURIComponent(new URL("../", import.meta.url).pathname);
 /** Parts of the checkout that tests need; the rest is not copied. */
@@ -122,7 +125,7 @@ async function build(folder: string, file?: string): Promise<void> {
 
 function commandOf(test: string): string[] {
   const [first, ...names] = test.split(" ");
-  if (first === "C") return ["run", "-A", "ffi/run_c_tests.ts", ...names];
+  if (first === "C") return ["run", "-A", "tools/c_tests.ts", ...names];
   return ["test", "-A", "--no-check", "--fail-fast", test];
 }
 
@@ -178,12 +181,45 @@ export function staleMutants(): string[] {
   });
 }
 
-async function main(numbers: readonly number[]): Promise<boolean> {
+/** The numbers of the mutants that are asked for, each from 1. */
+function chosenNumbers(): number[] {
+  const count = MUTANTS.length;
+  return readArguments({
+    command: "deno task mutants",
+    about: "Removes one safety rule after the other, and finds the test that " +
+      "notices.",
+    operands: `[1 to ${count} ...]`,
+    options: {},
+  }, (_, operands) => {
+    const chosen = operands.map((text) =>
+      wholeNumber("a mutant", text, 1, count)
+    );
+    return Array.from({ length: count }, (_, i) => i + 1)
+      .filter((it) => chosen.length === 0 || chosen.includes(it));
+  });
+}
+
+async function main(): Promise<number> {
+  const numbers = chosenNumbers();
+  const stale = staleMutants();
+  for (const complaint of stale) console.error(complaint);
+  if (stale.length > 0) return 1;
   let failures = 0;
+  using live = new LiveLine();
+  live.show("builds");
   using untouched = workshop();
   await build(untouched.folder);
-  for (const [i, mutant] of MUTANTS.entries()) {
-    if (numbers.length > 0 && !numbers.includes(i + 1)) continue;
+  const startMs = performance.now();
+  for (const [done, number] of numbers.entries()) {
+    const mutant = MUTANTS[number - 1]!;
+    live.keep(() => {
+      const seconds = (performance.now() - startMs) / 1000;
+      const left = done === 0
+        ? ""
+        : `, about ${minutesOf(seconds / done * (numbers.length - done))} left`;
+      const part = `${done + 1} of ${numbers.length}`;
+      return `${part}, ${minutesOf(seconds)}${left}: ${mutant.rule}`;
+    });
     let verdict: string;
     try {
       const killer = await killerOf(mutant, untouched.folder);
@@ -193,18 +229,10 @@ async function main(numbers: readonly number[]): Promise<boolean> {
       failures++;
       verdict = `NO VERDICT: ${(error as Error).message}`;
     }
-    console.log(`${i + 1}. ${mutant.rule}\n   ${verdict}`);
+    live.print(`${number}. ${mutant.rule}\n   ${verdict}`);
   }
-  console.log(`${failures} failures`);
-  return failures === 0;
+  live.print(`${failures} failures`);
+  return failures > 0 ? 1 : 0;
 }
 
-if (import.meta.main) {
-  for (const complaint of staleMutants()) {
-    console.error(complaint);
-    Deno.exitCode = 1;
-  }
-  if (Deno.exitCode === 0 && !await main(Deno.args.map(Number))) {
-    Deno.exitCode = 1;
-  }
-}
+if (import.meta.main) await tidily(import.meta.url, main);

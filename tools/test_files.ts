@@ -7,14 +7,25 @@
  * Prints the output of a file when it has ended, and at the end the numbers of all
  * passed and failed tests.
  */
+import { LiveLine, minutesOf } from "../examples/terminal.ts";
 import { summariesIn } from "./summary.ts";
+import { tidily } from "./tidy.ts";
+
+const USAGE =
+  "usage: deno run -A tools/test_files.ts [OPTION of deno test ...] FILE ...";
+const HELP = `Runs test files side by side, one for each processor.
+
+${USAGE}
+
+  --help  print this`;
 
 const options = Deno.args.filter((it) => it.startsWith("-"));
 const files = Deno.args.filter((it) => !it.startsWith("-"));
+const count = files.length;
 const startMs = performance.now();
-let [passed, failed] = [0, 0];
+let [done, passed, failed] = [0, 0, 0];
 
-async function runFile(file: string): Promise<void> {
+async function runFile(file: string, live: LiveLine): Promise<void> {
   const { success, stdout } = await new Deno.Command("sh", {
     // Both outputs in one, so that their order stays.
     args: ["-c", 'exec "$@" 2>&1', "sh", Deno.execPath(), "test"].concat(
@@ -26,20 +37,41 @@ async function runFile(file: string): Promise<void> {
     stderr: "null",
   }).output();
   const text = new TextDecoder().decode(stdout);
-  console.log(text.trim());
+  live.print(text.trim());
+  done++;
   const summary = summariesIn(text).at(-1);
   passed += summary?.passed ?? 0;
   // A file has failed if it ends without a summary, or contradicts its own.
   failed += summary?.failed || (success && summary !== undefined ? 0 : 1);
 }
 
-async function lane(): Promise<void> {
-  for (let file; (file = files.shift()) !== undefined;) await runFile(file);
+async function lane(live: LiveLine): Promise<void> {
+  for (let file; (file = files.shift()) !== undefined;) {
+    await runFile(file, live);
+  }
 }
 
-await Promise.all(
-  Array.from({ length: navigator.hardwareConcurrency }, lane),
-);
-const tookS = ((performance.now() - startMs) / 1000).toFixed();
-console.log(`\nall files, ${tookS} s:\n${passed} passed, ${failed} failed`);
-Deno.exit(failed === 0 && passed > 0 ? 0 : 1);
+async function main(): Promise<number> {
+  if (options.includes("--help")) {
+    console.log(HELP);
+    return 0;
+  }
+  if (count === 0) {
+    console.error(`There is no file\n${USAGE}`);
+    return 2;
+  }
+  using live = new LiveLine();
+  const seconds = () => (performance.now() - startMs) / 1000;
+  live.keep(() =>
+    `${done} of ${count} files, ${passed} passed, ${failed} failed, ` +
+    minutesOf(seconds())
+  );
+  await Promise.all(
+    Array.from({ length: navigator.hardwareConcurrency }, () => lane(live)),
+  );
+  const tookS = seconds().toFixed();
+  live.print(`\nall files, ${tookS} s:\n${passed} passed, ${failed} failed`);
+  return failed === 0 && passed > 0 ? 0 : 1;
+}
+
+await tidily(import.meta.url, main);

@@ -7,7 +7,8 @@
  * Each episode is a world of its own; what fails can be repeated with the seed
  * that is printed, as far as the kernel does the same again.
  */
-import { parseArgs } from "node:util";
+import { readArguments, wholeNumber } from "../../examples/command_line.ts";
+import { LiveLine, minutesOf } from "../../examples/terminal.ts";
 import { FaultPlan, type FaultRule } from "@kio/kio/testing";
 import type { Action } from "./actions.ts";
 import type { Outcome } from "./world.ts";
@@ -29,21 +30,36 @@ const RULES: FaultRule[] = [
   { operation: "send", fault: "error", code: "ERESTARTSYS", probability: 0.02 },
 ];
 
-const { values: options } = parseArgs({
+const options = readArguments({
+  command: "deno task fuzz",
+  about: "Tries random operations, and checks each result against a model.",
   options: {
-    seed: { type: "string", default: "1" },
-    ops: { type: "string", default: "100000" },
-    faults: { type: "boolean", default: false },
+    seed: {
+      value: "N",
+      default: "1",
+      help: "where to begin; each has its own",
+    },
+    ops: { value: "N", default: "100000", help: "operations at least" },
+    faults: { help: "with faults of the kernel that no program notices" },
   },
-});
-const firstSeed = Number(options.seed);
-const operationsMax = Number(options.ops);
+}, ({ seed, ops, faults }) => ({
+  firstSeed: wholeNumber("--seed", seed, 0, 2 ** 32 - 1),
+  operationsMax: wholeNumber("--ops", ops, 1, 1e12),
+  faults,
+}));
+const { firstSeed, operationsMax } = options;
 // Choose the library first: the modules below open a context.
 if (options.faults) FaultPlan.load();
 const { actionsOf } = await import("./actions.ts");
 const { World } = await import("./world.ts");
 const { shrink } = await import("./shrink.ts");
 const { randomOf } = await import("../support.ts");
+
+/** The exit code of a signal that has come. */
+let interrupted = 0;
+for (const [name, number] of [["SIGINT", 2], ["SIGTERM", 15]] as const) {
+  Deno.addSignalListener(name, () => interrupted = 128 + number);
+}
 
 async function play(
   actions: readonly Action[],
@@ -52,7 +68,10 @@ async function play(
   using _ = options.faults
     ? FaultPlan.install({ seed, rules: RULES })
     : undefined;
-  return await World.run(actions, randomOf(seed), options.faults);
+  const outcome = await World.run(actions, randomOf(seed), options.faults);
+  // Not before: a world removes its files.
+  if (interrupted > 0) Deno.exit(interrupted);
+  return outcome;
 }
 
 async function fails(actions: readonly Action[], seed: number) {
@@ -84,6 +103,7 @@ async function report({ error, done }: Outcome, seed: number): Promise<void> {
   console.log(`again: deno task fuzz --seed ${seed} --ops 1${flag}`);
 }
 
+const live = new LiveLine(0);
 // An fd that Deno opens at first need (a pair of sockets) is no leak.
 await play(actionsOf(0, EPISODE_ACTIONS), 0);
 
@@ -92,10 +112,11 @@ const counts = new Map<string, number>();
 let operations = 0;
 let seed = firstSeed;
 for (; operations < operationsMax; seed++) {
-  // Printed before, as it may end the process.
-  console.log(`seed ${seed}`);
+  // Before the episode, which may end the process.
+  live.show(`seed ${seed}, ${progress()}`);
   const outcome = await play(actionsOf(seed, EPISODE_ACTIONS), seed);
   if (outcome.error !== undefined) {
+    live[Symbol.dispose]();
     await report(outcome, seed);
     Deno.exit(1);
   }
@@ -104,12 +125,25 @@ for (; operations < operationsMax; seed++) {
     operations += count;
   }
 }
-const seconds = (performance.now() - startMs) / 1000;
+live[Symbol.dispose]();
 const results = [...counts].sort(([, a], [, b]) => b - a)
   .map(([result, count]) => `${count} ${result}`);
 console.log(results.join(", "));
 console.log(
   `${operations} operations, seeds ${firstSeed} to ${seed - 1}, ${
-    seconds.toFixed(1)
+    passedS().toFixed(1)
   } s: nothing wrong`,
 );
+
+function passedS(): number {
+  return (performance.now() - startMs) / 1000;
+}
+
+function progress(): string {
+  const [done, all] = [operations, operationsMax].map((count) =>
+    count.toLocaleString("en")
+  );
+  const leftS = passedS() * (operationsMax / operations - 1);
+  const left = operations === 0 ? "" : `, about ${minutesOf(leftS)} left`;
+  return `${done} of ${all} operations${left}`;
+}

@@ -1,5 +1,6 @@
 /** A scenario, and how it reports its findings. */
 import type { IoContext } from "@kio/kio";
+import type { LiveLine } from "../../examples/terminal.ts";
 import { run, sleep } from "../process/support.ts";
 
 /** The size of a scenario. */
@@ -47,6 +48,7 @@ export class Load {
   readonly isLong: boolean;
   /** A folder of its own. */
   readonly folder: string;
+  readonly #live: LiveLine;
   failures = 0;
 
   constructor(
@@ -54,8 +56,10 @@ export class Load {
     { seconds, connections }: Size,
     isLong: boolean,
     folder: string,
+    live: LiveLine,
   ) {
     this.ctx = ctx;
+    this.#live = live;
     this.folder = folder;
     this.seconds = seconds;
     this.connections = connections;
@@ -81,11 +85,11 @@ export class Load {
 
   /** A figure that has no limit, or progress. */
   note(text: string): void {
-    console.log(`  ${text}`);
+    this.#live.print(`  ${text}`);
   }
 
   #print(verdict: string, demand: string, measured: unknown): void {
-    console.log(`  ${verdict.padEnd(6)} ${demand}: ${measured}`);
+    this.#live.print(`  ${verdict.padEnd(6)} ${demand}: ${measured}`);
   }
 }
 

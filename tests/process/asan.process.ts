@@ -152,7 +152,7 @@ Deno.test("a program that does nothing wrong ends well", async () => {
 
 Deno.test("memory that the library loses is reported", async () => {
   using folder = temporaryFolder();
-  const library = compileMutant(
+  const library = await compileMutant(
     folder.path,
     "\t\t*tag = parcel->tag;\n\t\tfree(parcel);\n",
     "\t\t*tag = parcel->tag;\n",

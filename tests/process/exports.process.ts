@@ -1,11 +1,11 @@
 /** The exports of each module of the package, types included. */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { ROOT, run } from "./support.ts";
 
 const CONFIG = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`)) as {
   exports: Record<string, string>;
   imports: Record<string, string>;
-  tasks: Record<string, string>;
+  tasks: Record<string, { description: string; command: string }>;
 };
 
 /** Gives the names that a module exports, in order. */
@@ -144,10 +144,16 @@ Deno.test("each export has an import here, and its documentation is checked", ()
   for (const [path, file] of Object.entries(modules)) {
     assertEquals(imports[`@kio/kio${path.slice(1)}`], file);
   }
-  const checked = tasks["lint:doc"]!.split(" ").slice(3);
+  const checked = tasks["lint:doc"]!.command.split(" ").slice(3);
   const files = [...Object.values(modules), build, doctor];
   assertEquals(
     new Set(checked.map((file) => `./${file}`)),
     new Set(files),
   );
+});
+
+Deno.test("deno task says in a line what each task is for", () => {
+  for (const [name, { description }] of Object.entries(CONFIG.tasks)) {
+    assertMatch(description, /^[A-Z].{10,70}[^.]$/, name);
+  }
 });

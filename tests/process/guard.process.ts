@@ -185,7 +185,7 @@ Deno.test("isolate_end() leaves nothing of a worker behind", async () => {
 
 Deno.test("isolate_end() is called by Node-API where the guard cannot be loaded", async () => {
   using folder = temporaryFolder();
-  const library = compileMutant(folder.path, ...NO_GUARD_FILE);
+  const library = await compileMutant(folder.path, ...NO_GUARD_FILE);
   const { code, signal, out, err } = await runWorkers(library);
   assertEquals([code, signal], [0, null], err);
   const { corrupted, rings } = JSON.parse(out);
@@ -194,14 +194,14 @@ Deno.test("isolate_end() is called by Node-API where the guard cannot be loaded"
 
 Deno.test("isolate_end() that did not wait would be noticed", async () => {
   using folder = temporaryFolder();
-  const library = compileMutant(folder.path, ...NO_WAIT);
+  const library = await compileMutant(folder.path, ...NO_WAIT);
   const found = findings(await runWorkers(library, BROKEN_ROUNDS));
   assert(found === undefined || found.corrupted > 0);
 });
 
 Deno.test("isolate_end() that did nothing would be noticed", async () => {
   using folder = temporaryFolder();
-  const library = compileMutant(folder.path, ...NO_GUARD);
+  const library = await compileMutant(folder.path, ...NO_GUARD);
   const found = findings(await runWorkers(library, BROKEN_ROUNDS));
   assert(found === undefined || found.rings > 0);
 });
@@ -265,7 +265,7 @@ Deno.test("isolate_end() leaves nothing of a test file behind", async () => {
 
 Deno.test("isolate_end() that did nothing would fail the next file", async () => {
   using folder = temporaryFolder();
-  const library = compileMutant(folder.path, ...NO_GUARD);
+  const library = await compileMutant(folder.path, ...NO_GUARD);
   const { code, signal, out } = await runTestFiles({ KIO_LIB: library });
   assertNotEquals(signal, "SIGKILL", "it took too long");
   assert(code !== 0, out);

@@ -76,7 +76,7 @@ const INCLUDES = [
 
 /** That the C compiler has these values, with the shim's headers and its
  * faults before it. */
-function assertShared(shared: readonly Shared[]): void {
+async function assertShared(shared: readonly Shared[]): Promise<void> {
   const folder = Deno.makeTempDirSync();
   try {
     const lines = shared.map(([expression]) =>
@@ -89,10 +89,10 @@ function assertShared(shared: readonly Shared[]): void {
       }\n}\n`,
     );
     const program = `${folder}/layout`;
-    compile([
+    await compile([
       "-std=gnu11",
       ...FAULTS.flags,
-      compileGuard(folder),
+      await compileGuard(folder),
       `${folder}/layout.c`,
       ...sourcesIn(SHIM_FOLDER),
       `${SHIM_FOLDER}/test/fault_plan.c`,
@@ -110,14 +110,14 @@ function assertShared(shared: readonly Shared[]): void {
   }
 }
 
-Deno.test("lib/constants.ts and lib/errno.ts have the C compiler's numbers", () => {
-  assertShared(numbers());
+Deno.test("lib/constants.ts and lib/errno.ts have the C compiler's numbers", async () => {
+  await assertShared(numbers());
 });
 
-Deno.test("FaultKind has the numbers of the shim", () => {
+Deno.test("FaultKind has the numbers of the shim", async () => {
   const kinds = Object.entries(FaultKind);
   assertEquals(kinds.length, 5);
-  assertShared(kinds.map(([name, value]) => [`FAULT_${name}`, value]));
+  await assertShared(kinds.map(([name, value]) => [`FAULT_${name}`, value]));
 });
 
 /** Numbers that a module has for itself, whichever that is, under names of its
@@ -285,7 +285,7 @@ function evaluate(
   return Number.isNaN(value) ? undefined : value;
 }
 
-Deno.test("numbers of the system and of the shim are those of the C compiler, in each module", () => {
+Deno.test("numbers of the system and of the shim are those of the C compiler, in each module", async () => {
   const shared: Shared[] = [];
   const missing = new Set(Object.keys(TWINS));
   const untested: string[] = [];
@@ -314,7 +314,7 @@ Deno.test("numbers of the system and of the shim are those of the C compiler, in
   }
   assertEquals([...missing], [], "no module has them");
   assertEquals(untested, [], "they are not compared");
-  assertShared(shared);
+  await assertShared(shared);
 });
 
 /** Gives the types in Deno of a parameter or result; a pointer is either kind. */
@@ -363,7 +363,7 @@ Deno.test("symbols.ts has the functions of the shim, with their types", () => {
   }
 });
 
-Deno.test("opcodes.c has the opcodes of lib/ops/table.ts, by the same names", () => {
+Deno.test("opcodes.c has the opcodes of lib/ops/table.ts, by the same names", async () => {
   const same = ({ opcode, fault }: Row): Shared[] => {
     if (opcode < 0) return [];
     const row = `opcodes[${opcode}].name`;
@@ -371,13 +371,13 @@ Deno.test("opcodes.c has the opcodes of lib/ops/table.ts, by the same names", ()
     const name = fault.replace(/[A-Z]/g, (it) => `_${it.toLowerCase()}`);
     return [[`${row} && strcmp(${row}, "${name}") == 0`, 1]];
   };
-  assertShared(ROWS.flatMap(same));
+  await assertShared(ROWS.flatMap(same));
 });
 
-Deno.test("operations wait for the events that opcodes.c says", () => {
+Deno.test("operations wait for the events that opcodes.c says", async () => {
   const rows = ROWS.filter(({ waits }) => waits !== 0);
   assert(rows.length >= 4);
-  assertShared(rows.map(({ opcode, waits }): Shared => [
+  await assertShared(rows.map(({ opcode, waits }): Shared => [
     `opcodes[${opcode}].waits`,
     waits,
   ]));
@@ -385,7 +385,7 @@ Deno.test("operations wait for the events that opcodes.c says", () => {
 
 Deno.test("an operation without a row in opcodes.c fails with ENOSYS, and never starts", async () => {
   using folder = temporaryFolder();
-  const library = compileMutant(
+  const library = await compileMutant(
     folder.path,
     '\t[IORING_OP_SHUTDOWN] = { .name = "shutdown" },\n',
     "",

@@ -52,6 +52,7 @@ const TREE = [
   "deno.json",
   "mod.ts",
   "imports.ts",
+  "examples",
   "tools",
   "ffi",
   "lib",
@@ -262,17 +263,17 @@ Deno.test("KIO_LIB names the only library that is tried", async () => {
 });
 
 /** A library of a few lines of C. */
-function compileText(source: string, library: string): void {
+async function compileText(source: string, library: string): Promise<void> {
   using folder = temporaryFolder();
   Deno.writeTextFileSync(`${folder.path}/text.c`, source);
-  compile(["-shared", "-fPIC", `${folder.path}/text.c`, "-o", library]);
+  await compile(["-shared", "-fPIC", `${folder.path}/text.c`, "-o", library]);
 }
 
 Deno.test("IoContext names the library that its library lacks", async () => {
   using folder = temporaryFolder();
   const library = `${folder.path}/libkio.so`;
   const needed = `${folder.path}/libneeded.so`;
-  compileText("int needed(void) { return 0; }", needed);
+  await compileText("int needed(void) { return 0; }", needed);
   const link = [
     "-shared",
     "-Wl,--no-as-needed",
@@ -366,7 +367,7 @@ Deno.test("IoContext refuses a library of another version", async () => {
     () => compileText("int other(void) { return 0; }", library),
   ];
   for (const make of makers) {
-    make();
+    await make();
     assertMatch(
       await complaintOf(withLibrary(library)),
       /^Error Cannot use KIO_LIB=\/.*\/libkio\.so: it was built from another version of kio; unset KIO_LIB, or /,

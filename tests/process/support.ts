@@ -220,12 +220,12 @@ function shimFiles(): [name: string, text: string][] {
  * Compiles the shim with some of its text replaced, which the tests have to
  * notice. The text has to be once in its files.
  */
-export function compileMutant(
+export async function compileMutant(
   folder: string,
   from: string,
   to: string,
   variant?: Variant,
-): string {
+): Promise<string> {
   const library = `${folder}/libkio.so`;
   using copy = temporaryFolder();
   Deno.mkdirSync(`${copy.path}/test`);
@@ -236,6 +236,6 @@ export function compileMutant(
     Deno.writeTextFileSync(`${copy.path}/${name}`, mutant);
   }
   assertEquals(count, 1, `not once in ffi/shim: ${from}`);
-  compileShim(copy.path, library, variant);
+  await compileShim(copy.path, library, variant);
   return library;
 }

@@ -402,7 +402,7 @@ Deno.test("a worker's memory is freed when the kernel is done with it", async ()
 
 Deno.test("a guard that does not wait would be noticed, at every death", async () => {
   using folder = temporaryFolder();
-  const library = compileMutant(
+  const library = await compileMutant(
     folder.path,
     "\t\tcontext_drain(isolate->contexts);\n",
     "\t\t(void)context_drain;\n",
@@ -412,7 +412,7 @@ Deno.test("a guard that does not wait would be noticed, at every death", async (
 
 Deno.test("sockets that are not closed with their worker would be noticed", async () => {
   using folder = temporaryFolder();
-  const library = compileMutant(
+  const library = await compileMutant(
     folder.path,
     "\towned_close();\n",
     "\t(void)owned_close;\n",

@@ -49,7 +49,6 @@ export async function boot(
     stderr: "inherit",
   }).spawn();
   const stop = () => child.kill("SIGKILL");
-  Deno.addSignalListener("SIGINT", stop);
   const limit = setTimeout(stop, limitS * 1000);
   let printed = "";
   for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
@@ -58,6 +57,5 @@ export async function boot(
   }
   await child.status;
   clearTimeout(limit);
-  Deno.removeSignalListener("SIGINT", stop);
   return printed.replaceAll("\r", "");
 }

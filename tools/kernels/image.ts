@@ -64,7 +64,7 @@ export function baseOf(
   } catch {
     // It is made now.
   }
-  const unpacked = Deno.makeTempDirSync({ dir: cache, prefix: "unpacked-" });
+  const unpacked = Deno.makeTempDirSync();
   const made = Deno.makeTempDirSync({ dir: cache, prefix: "made-" });
   try {
     debian.unpack(packages, suite, DEBIAN_ARCH[arch], `${unpacked}/kernel`);

@@ -14,7 +14,7 @@ static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
 static bool without_threads;
 
 /* The linker has the shim call these instead of the system's: see
- * run_c_tests.ts. */
+ * c_tests.ts. */
 int __real_getaddrinfo(const char *host, const char *service,
 		       const struct addrinfo *hints, struct addrinfo **list);
 int __wrap_getaddrinfo(const char *host, const char *service,
