@@ -3,7 +3,7 @@ import type { X509Certificate } from "node:crypto";
 import type tls from "node:tls";
 import type { Transport } from "../helpers/transport.ts";
 import { checkBounds, checkMemory } from "../lib/check.ts";
-import { ECANCELED, EPIPE } from "../lib/errno.ts";
+import { ECANCELED, EFAULT, EPIPE } from "../lib/errno.ts";
 import {
   DONE,
   type Failure,
@@ -126,7 +126,8 @@ export class TlsStream implements Transport {
    * @returns The number of bytes; 0 after the close_notify of the peer.
    * `ERR_SSL_UNEXPECTED_EOF_WHILE_READING` if the connection has ended without
    * one: what came may be a part only. `ECONNRESET`, `ECANCELED` after `close()`,
-   * and errors of TLS, which are named as Node names them.
+   * and errors of TLS, which are named as Node names them. `EFAULT` if `buffer`
+   * was transferred meanwhile; the bytes wait for the next receive.
    * @throws {RangeError} If `buffer` is empty, or `timeoutMs` is out of range.
    * @throws {TypeError} If an argument has the wrong type, or another receive is
    * pending.
@@ -155,6 +156,8 @@ export class TlsStream implements Transport {
 
   /** The result of a receive that need not wait. */
   #received(buffer: Uint8Array): Result<number> {
+    // It was transferred meanwhile. 0 bytes would be an end.
+    if (buffer.length === 0) return failure(EFAULT, RECV);
     return this.#waiting.length > 0 ? success(this.#fill(buffer)) : this.#end!;
   }
 

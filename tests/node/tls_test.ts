@@ -680,6 +680,24 @@ kioTest(
 );
 
 kioTest(
+  "TlsStream takes a buffer that is taken away for no end",
+  async (ctx) => {
+    await using both = await pair(ctx);
+    const { client, server } = both;
+    const taken = new Uint8Array(8);
+    const receiving = server.recv(taken);
+    taken.buffer.transfer();
+    value(await client.send(bytes("hello")));
+    assertCode(await receiving, "EFAULT");
+    const buffer = new Uint8Array(8);
+    assertEquals(
+      text(buffer.subarray(0, value(await server.recv(buffer)))),
+      "hello",
+    );
+  },
+);
+
+kioTest(
   "startTls() refuses wrong arguments, and leaves the connection",
   async (ctx) => {
     using both = unixPair();
