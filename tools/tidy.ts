@@ -21,6 +21,8 @@ export async function tidily(
 ): Promise<void> {
   if (Deno.env.get(WAITING) === `${Deno.ppid}`) Deno.exit(await main());
   const folder = Deno.makeTempDirSync();
+  // Like /tmp: programs of other users may pass.
+  Deno.chmodSync(folder, 0o1777);
   for (const [name, number] of Object.entries(SIGNALS)) {
     Deno.addSignalListener(name as keyof typeof SIGNALS, () => {
       endAll(folder);
