@@ -12,7 +12,7 @@
  *
  * @module
  */
-import { isWhole } from "./ffi/cache.ts";
+import { isWhole, LIBRARY_NAME } from "./ffi/cache.ts";
 import { compile } from "./ffi/compile.ts";
 import { shimPath, systemComplaint } from "./ffi/load.ts";
 import type { Capabilities } from "./lib/capabilities.ts";
@@ -168,10 +168,24 @@ async function compiler(hasLibrary: boolean): Promise<Finding> {
   }
 }
 
+function isFile(path: string): boolean {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false;
+  }
+}
+
 function library(): Finding {
   try {
     return { name: "library", state: "ok", is: shimPath() };
   } catch (error) {
+    // The programs of this folder have it beside them; the doctor is elsewhere.
+    const ofProject = `${Deno.cwd()}/.kio/${LIBRARY_NAME}`;
+    if (!Deno.env.get("KIO_LIB") && isFile(ofProject)) {
+      Deno.env.set("KIO_LIB", ofProject);
+      return library();
+    }
     return {
       name: "library",
       state: "WRONG",

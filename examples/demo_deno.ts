@@ -19,6 +19,10 @@ let bytes = 0;
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   Deno.addSignalListener(signal, () => listener.close());
 }
+// The input ends with the demo, however that ends.
+void Deno.stdin.read(new Uint8Array(1)).then((it) => {
+  if (it === null) Deno.exit(1);
+});
 console.log(`listening on 127.0.0.1:${listener.addr.port}`);
 for await (const connection of listener) {
   connections.set(connection, echo(connection));
@@ -26,6 +30,7 @@ for await (const connection of listener) {
 }
 await Promise.all(connections.values());
 console.log(`served ${served} connections, ${bytes} bytes`);
+Deno.exit();
 
 /** Serves a connection until its client closes it. */
 async function echo(connection: Deno.TcpConn): Promise<void> {

@@ -6,6 +6,7 @@
  */
 import {
   acceptLoop,
+  asyncRead,
   asyncRecvMultishot,
   BufferPool,
   IoContext,
@@ -28,6 +29,10 @@ await using listener = unwrap(
   TcpListener.bind(SocketAddress.v4(0, "127.0.0.1")),
 );
 const stop = new AbortController();
+// The input ends with the demo, however that ends.
+void asyncRead(ctx, 0, new Uint8Array(1)).then((it) => {
+  if (it.ok && it.value === 0) Deno.exit(1);
+});
 const connections = new Set<Task<void>>();
 let served = 0;
 let bytes = 0;

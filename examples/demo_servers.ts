@@ -27,6 +27,8 @@ export class EchoServer {
     const path = import.meta.resolve(`./${file}`);
     this.#child = new Deno.Command(Deno.execPath(), {
       args: ["run", "--quiet", "--no-check", permission, path],
+      // It ends with the demo, however that ends.
+      stdin: "piped",
       stdout: "piped",
     }).spawn();
     this.#lines = linesOf(this.#child.stdout);

@@ -15,7 +15,7 @@ import { expire, waitUntil } from "./clock.ts";
 import { complete, report } from "./completion.ts";
 import type { Afterwards, Core, Places } from "./core.ts";
 import { Driver } from "./driver.ts";
-import { abort } from "./dump.ts";
+import { abort, traceHere } from "./dump.ts";
 import { drain, drainNow } from "./ending.ts";
 import {
   type Entry,
@@ -247,7 +247,7 @@ export class Ring implements Core {
     if (this.watch === null) {
       this.table.startedMs[entry.slot] = this.#driver.nowMs;
     }
-    if (this.tracing) entry.trace = new Error("started");
+    if (this.tracing) entry.trace = traceHere();
   }
 
   #countPending(): void {

@@ -81,6 +81,16 @@ export function targetOf({ shim }: Core, fd: number): string {
   return length < 0 ? "" : new TextDecoder().decode(path.subarray(0, length));
 }
 
+/** Notes where the program is. The frames of the library are not shown, so more
+ * are kept than usual. */
+export function traceHere(): Error {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 64;
+  const trace = new Error();
+  Error.stackTraceLimit = stackTraceLimit;
+  return trace;
+}
+
 /** Gives the stack of an operation's start, without the frames of the
  * library. */
 export function stackOf(trace: Error | undefined): string {

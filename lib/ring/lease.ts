@@ -1,5 +1,6 @@
 import type { BufferLease } from "../BufferLease.ts";
 import { checkFd } from "../check.ts";
+import { traceHere } from "./dump.ts";
 
 /** The stream that lends a lease. */
 export interface Lender {
@@ -71,7 +72,7 @@ export class Lease implements BufferLease {
   keep(): this {
     this.check("keep the buffer");
     this.#claim = Claim.KEPT;
-    if (this.lender.tracing) this.trace = new Error("kept");
+    if (this.lender.tracing) this.trace = traceHere();
     return this;
   }
 

@@ -13,7 +13,7 @@ import {
 } from "../constants.ts";
 import { EAGAIN, EINTR, EINVAL, ENOBUFS } from "../errno.ts";
 import type { Afterwards } from "./core.ts";
-import { abort } from "./dump.ts";
+import { abort, traceHere } from "./dump.ts";
 import type { Entry } from "./entry.ts";
 import { Lease, type Lender } from "./lease.ts";
 import { LeaseQueue } from "./lease_queue.ts";
@@ -171,7 +171,7 @@ export class LeaseStream extends Stream<BufferLease>
   // ---- the consumer ---------------------------------------------------------
 
   protected override turn(): void {
-    if (this.tracing) this.#asked = new Error("taken");
+    if (this.tracing) this.#asked = traceHere();
     const lent = this.#lent;
     if (lent === null) return;
     this.#lent = null;

@@ -6,7 +6,7 @@ import {
   asyncShutdown,
   BufferedReader,
   BufferPool,
-  type IoContext,
+  IoContext,
   SHUT_WR,
   Socket,
   unwrap,
@@ -245,3 +245,16 @@ kioTest(
     );
   },
 );
+
+kioTest("pool.inspect() with trace tells where a reader is used", async () => {
+  await using ctx = new IoContext({ trace: true });
+  await using sides = new Sides(ctx);
+  async function readLine(): Promise<unknown> {
+    return await sides.reader.line();
+  }
+  const reading = readLine();
+  await sides.send("one\n");
+  await reading;
+  const [lease] = sides.pool.inspect();
+  assert(/^ +at readLine \(/.test(lease!.stack), lease!.stack);
+});

@@ -262,6 +262,9 @@ Deno.test("build --project serves programs with a list of paths", async () => {
   assertEquals([code, out], [0, `built ${path}\n`]);
   assertWorks(await user.program());
   assertWorks(await user.program(PROGRAM, ["--allow-ffi=.kio"]));
+  const url = `jsr:@kio/kio@${VERSION}/doctor`;
+  const doctor = await user.deno(["run", "-A", url]);
+  assertEquals([doctor.code, doctor.out.includes(path)], [0, true]);
 });
 
 Deno.test("what one stage has built works in another without a compiler", async () => {
