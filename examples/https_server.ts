@@ -42,10 +42,7 @@ const { address, files } = readArguments({
 }));
 
 using ctx = new IoContext();
-const acceptor = new TlsAcceptor({
-  ...await identityOf(files),
-  alpnProtocols: ["http/1.1"],
-});
+const acceptor = acceptorOf(await identityOf(files));
 const bound = TcpListener.bind(address);
 if (!bound.ok) fail(`Cannot listen on ${address}: ${bound.error.message}`);
 await using listener = bound.value;
@@ -119,6 +116,15 @@ async function identityOf(
     return text.value;
   };
   return { cert: await read(files.cert), key: await read(files.key) };
+}
+
+function acceptorOf(identity: TlsIdentity): TlsAcceptor {
+  try {
+    return new TlsAcceptor({ ...identity, alpnProtocols: ["http/1.1"] });
+  } catch (error) {
+    // The files have no certificate or no key.
+    fail((error as Error).message);
+  }
 }
 
 function fail(message: string): never {

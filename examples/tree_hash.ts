@@ -22,7 +22,6 @@ import {
   type Path,
   type Result,
   type Task,
-  unwrap,
   walk,
 } from "@kio/kio";
 import { createHash, hash } from "node:crypto";
@@ -187,6 +186,11 @@ if (summary) {
     hashed.sort(compare).map((it) => lineOf(it) as Uint8Array<ArrayBuffer>),
   ).bytes();
   if (lines.length > 0) {
-    unwrap(await asyncWriteExact(ctx, STDOUT, lines, 0));
+    const written = await asyncWriteExact(ctx, STDOUT, lines, 0);
+    // Who reads it may have enough, as head(1).
+    if (!written.ok && written.error.code !== "EPIPE") {
+      console.error(`Cannot write the list: ${written.error.message}`);
+      Deno.exitCode = 1;
+    }
   }
 }

@@ -1,15 +1,28 @@
 /** The streams of the Web for a file. */
-import { CURRENT_POSITION, type Fd, isDetached } from "../lib/check.ts";
+import { CURRENT_POSITION, isDetached } from "../lib/check.ts";
+import { ECANCELED } from "../lib/errno.ts";
 import type { IoContext } from "../lib/IoContext.ts";
+import { READ, WRITE } from "../lib/ops/table.ts";
+import { failure, unwrap } from "../lib/result.ts";
 import { Blocks, checkBlocks } from "./blocks.ts";
 import { asyncWriteExact } from "./write_exact.ts";
 
 type Close = () => Promise<void>;
 
+interface Owner {
+  readonly fd: number;
+}
+
+/** Ends what a stream has begun before the file was closed, and asks for only
+ * now. */
+function checkOpen({ fd }: Owner, verb: string): void {
+  if (fd === -1) unwrap(failure(ECANCELED, verb));
+}
+
 /** Gives a file from its position on, and closes it at its end. */
 export function readableOf(
   ctx: IoContext,
-  file: { readonly fd: number },
+  file: Owner,
   close: Close,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
   // The stream takes the memory of a chunk away.
@@ -17,6 +30,7 @@ export function readableOf(
   return new ReadableStream({
     type: "bytes",
     async pull(controller) {
+      checkOpen(file, READ.verb);
       const step = await orClose(blocks.next(), close);
       if (step.done !== true) return controller.enqueue(step.value);
       await close();
@@ -33,15 +47,16 @@ export function readableOf(
 /** Writes chunks at a file's position, and closes it at the end. */
 export function writableOf(
   ctx: IoContext,
-  fd: Fd,
+  file: Owner,
   close: Close,
 ): WritableStream<Uint8Array<ArrayBufferLike>> {
   // A chunk that cannot be written is a rejection, as an error of the system is.
   const writeAll = async (chunk: Uint8Array) => {
-    await asyncWriteExact(ctx, fd, chunk, CURRENT_POSITION).orThrow();
+    await asyncWriteExact(ctx, file, chunk, CURRENT_POSITION).orThrow();
   };
   return new WritableStream({
     async write(chunk) {
+      checkOpen(file, WRITE.verb);
       const isView = chunk instanceof Uint8Array;
       if (isView && chunk.length === 0 && !isDetached(chunk)) return;
       await orClose(writeAll(chunk), close);

@@ -45,8 +45,8 @@ export interface BufferLease extends Disposable {
    * come in between.
    *
    * A failure ends the stream that the lease is of, whichever socket it was, and
-   * is its last result. So does the close of that socket: `ECANCELED`, or
-   * `EPIPE`. Nothing of that stream is sent after it. A stream whose peer has
+   * is its last result. So does the close of that socket, before the call or
+   * after it: `ECANCELED`, or `EPIPE`. Nothing of that stream is sent after it. A stream whose peer has
    * closed ends when its leases are sent. Do not close the socket by
    * `asyncClose()` before.
    *

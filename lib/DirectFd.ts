@@ -30,7 +30,8 @@ let end: (direct: DirectFd) => void;
  *
  * The kernel refuses it, and so does the library, as a directory of a path, and
  * for `asyncFstat()`, attributes, `asyncSendfile()`, `passFd()` and the options
- * of sockets. `asyncInstallFd()` makes an fd of it for those.
+ * of sockets. So do streams of leases (`asyncRecvMultishot()` and its like).
+ * `asyncInstallFd()` makes an fd of it for those.
  *
  * @example Read a file that has no fd
  * ```ts

@@ -163,12 +163,10 @@ export function checkBoolean(
 
 /** Checks that a value is an object with options. */
 export function checkOptions(options: unknown, verb: string): void {
-  if (typeof options === "object" && options !== null) return;
-  throw new TypeError(
-    `Cannot ${verb}: options must be an object, got ${
-      options === null ? "null" : typeof options
-    }`,
-  );
+  const isArray = Array.isArray(options);
+  if (typeof options === "object" && options !== null && !isArray) return;
+  const it = isArray ? "an array" : options === null ? "null" : typeof options;
+  throw new TypeError(`Cannot ${verb}: options must be an object, got ${it}`);
 }
 
 /** Checks that a value is an `AbortSignal`. */

@@ -9,7 +9,7 @@ import { failure, unwrap } from "../lib/result.ts";
 import { Refs } from "../lib/ring/refs.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 import { ByteStreams } from "./byte_streams.ts";
-import { call, contextOf, fdOf } from "./call.ts";
+import { call, contextOf } from "./call.ts";
 import { Socket } from "./Socket.ts";
 
 const LACK = "the stream has no IoContext; pass one to its constructor";
@@ -136,15 +136,20 @@ export abstract class StreamSocket extends Socket {
 
   /** It is no async function, as it runs for each chunk. */
   #sendAll(data: Uint8Array, failed: () => void): Promise<void> {
-    fdOf(this, SEND.verb);
+    this.#checkOpen(SEND.verb);
     return asyncSend(this.#ctx!, this, data, MSG_WAITALL).then((result) => {
       if (!result.ok) failed();
       const count = unwrap(result);
       if (count === data.length) return undefined;
-      // Closed here, which cuts a send short.
-      if (this.fd === -1) unwrap(failure(ECANCELED, SEND.verb));
+      // Closing the connection cuts a send short, too.
       return this.#sendAll(data.subarray(count), failed);
     });
+  }
+
+  /** Ends what a stream has begun before the connection was closed, and asks
+   * for only now. */
+  #checkOpen(verb: string): void {
+    if (this.fd === -1) unwrap(failure(ECANCELED, verb));
   }
 
   #byteStreams(verb: string): ByteStreams {
@@ -153,7 +158,7 @@ export abstract class StreamSocket extends Socket {
     let receiving: UringOp<number> | undefined;
     return this.#streams = new ByteStreams({
       receive: (buffer, then) => {
-        fdOf(this, RECV.verb);
+        this.#checkOpen(RECV.verb);
         receiving = this.#receive(buffer);
         return receiving.then((result) => {
           this.#refs!.ended();

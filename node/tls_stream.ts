@@ -127,7 +127,7 @@ export class TlsStream implements Transport {
    * `ERR_SSL_UNEXPECTED_EOF_WHILE_READING` if the connection has ended without
    * one: what came may be a part only. `ECONNRESET`, `ECANCELED` after `close()`,
    * and errors of TLS, which are named as Node names them. `EFAULT` if `buffer`
-   * was transferred meanwhile; the bytes wait for the next receive.
+   * was transferred before bytes came, which wait for the next receive.
    * @throws {RangeError} If `buffer` is empty, or `timeoutMs` is out of range.
    * @throws {TypeError} If an argument has the wrong type, or another receive is
    * pending.

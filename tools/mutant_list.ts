@@ -2059,9 +2059,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a send that failed ends its stream",
     file: "lib/ring/receive.ts",
-    from:
-      '      this.fail(errno, fd === this.sqe.fd ? "send" : `send to fd ${fd}`);\n',
-    to: "",
+    from: '      this.fail(errno, isOwn ? "send" : `send to fd ${fd}`);\n',
+    to: "      void isOwn;\n",
     tests: ["tests/lib/send_to_test.ts"],
   },
   {
@@ -2956,18 +2955,18 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ["tests/net/byte_streams_test.ts"],
   },
   {
-    rule: "the passes of an exclusive context do not keep a program alive",
-    file: "lib/ring/host.ts",
-    from: "if (!keepAlive) immediate.unref?.();",
-    to: "",
-    tests: ["tests/process/exclusive.process.ts"],
+    rule: "an exclusive context waits only where its passes come at once",
+    file: "lib/ring/driver.ts",
+    from: "    if (!this.#keepsAlive) return false;\n    this.#passes",
+    to: "    this.#passes",
+    tests: ["tests/lib/exclusive_test.ts"],
   },
   {
-    rule: "an exclusive context that waits follows unref()",
-    file: "lib/ring/driver.ts",
-    from: "    this.#waker?.watch(this.#keepsAlive, pending > 0);\n    if",
-    to: "    if",
-    tests: ["tests/process/exclusive.process.ts"],
+    rule: "a send to a socket that was closed ends the stream",
+    file: "lib/ring/receive.ts",
+    from: "    if (fd === -1) return this.sent(lease, ECANCELED, fd);\n",
+    to: "",
+    tests: ["tests/lib/send_to_test.ts"],
   },
   {
     rule: "a stream that the list leaves out is refused before it polls",
@@ -3000,8 +2999,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a write that close() cuts off is cancelled",
     file: "net/StreamSocket.ts",
-    from: "      if (this.fd === -1) unwrap(failure(ECANCELED, SEND.verb));\n",
-    to: "      void failure(ECANCELED, SEND.verb);\n",
+    from: "    this.#checkOpen(SEND.verb);\n",
+    to: "",
     tests: ["tests/net/byte_streams_test.ts"],
   },
   {
@@ -3133,5 +3132,12 @@ export const MUTANTS: readonly Mutant[] = [
     from: "    this.deadlineMs = grown(this.deadlineMs, length);\n",
     to: "",
     tests: ["tests/lib/sleep_test.ts"],
+  },
+  {
+    rule: "a stream asks for nothing of a connection that was closed",
+    file: "net/StreamSocket.ts",
+    from: "        this.#checkOpen(RECV.verb);\n",
+    to: "",
+    tests: ["tests/net/byte_streams_test.ts"],
   },
 ];

@@ -3,8 +3,14 @@
  * `bench/results/`: `deno task charts`.
  */
 
+import { readArguments } from "../../examples/command_line.ts";
 import { drawCharts, fillDocuments, loadAll } from "./files.ts";
 
+readArguments({
+  command: "deno task charts",
+  about: "Makes charts and tables of documents out of bench/results/.",
+  options: {},
+}, () => {});
 const records = await loadAll();
 const files = [...await drawCharts(records), ...await fillDocuments(records)];
 for (const { url, text } of files) {

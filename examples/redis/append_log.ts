@@ -117,6 +117,10 @@ export class AppendLog {
     });
     if (!opened.ok) throw new LogError(opened.error.message);
     const file = opened.value;
+    if (!(await file.stat()).isFile) {
+      await file.close();
+      throw new LogError(`${path} is no regular file`);
+    }
     if (!await file.tryLock()) throw new LogError(`${path} is in use`);
     const end = await recover(ctx, file, path, replay);
     await asyncFdatasync(ctx, file).orThrow();

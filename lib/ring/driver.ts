@@ -318,20 +318,21 @@ export class Driver {
    * Deno takes events from its fds, and deals with them later. So the ring first
    * polls the loop; then some passes deal with all that was taken before. If
    * the poll has seen nothing meanwhile, nothing of Deno's is left.
+   *
+   * A pass that keeps the program alive comes at once. Over another Deno would
+   * sleep, with the eventfd off: then there is no exclusive wait.
    */
   #goPassing(): boolean {
-    const { shim, handle, pending, keepAlive, listens } = this.#ring;
+    const { shim, handle } = this.#ring;
     if (this.#host === null || this.#quickWakes < QUICK_WAKES_MIN) return false;
-    if (pending === 0 && !keepAlive && !listens) return false;
+    if (!this.#keepsAlive) return false;
     this.#passes = PASSES;
     if (!this.#isWatching) {
       this.#isWatching = shim.kio_loop_watch(handle);
       if (!this.#isWatching) return false;
       this.#passes = FIRST_PASSES;
     }
-    // Else it would keep a program alive that waits for nothing any more.
-    this.#waker?.watch(this.#keepsAlive, pending > 0);
-    if (!this.#host.soon(this.#onPass, this.#keepsAlive)) return false;
+    if (!this.#host.soon(this.#onPass)) return false;
     this.#state = Drive.PASSING;
     return true;
   }
@@ -342,7 +343,7 @@ export class Driver {
     const ring = this.#ring;
     if (this.#state !== Drive.PASSING || ring.closed) return;
     const host = this.#host!;
-    if (--this.#passes > 0 && host.soon(this.#onPass, this.#keepsAlive)) return;
+    if (--this.#passes > 0 && host.soon(this.#onPass)) return;
     const turnEndMs = this.#wokenMs + EXCLUSIVE_MS;
     const timerMs = host.nextTimerMs() || Infinity;
     const deadlineMs = Math.ceil(ring.nextDeadlineMs) || Infinity;

@@ -13,8 +13,6 @@ interface Timer {
 interface Immediate {
   /** The one that runs after it. */
   readonly _idleNext: unknown;
-  /** A clock of the program's own may have none. */
-  unref?(): void;
 }
 
 /** The part of Deno's core that is used here. */
@@ -85,13 +83,11 @@ export class Host {
   }
 
   /** Calls back in the next pass of Deno's loop. Before that it deals with all
-   * that it has taken from its fds. Without `keepAlive` the program may end
-   * before. Returns false if it will not come: a program may put its own clock in
-   * the place of Deno's. */
-  soon(callback: () => void, keepAlive: boolean): boolean {
+   * that it has taken from its fds. Returns false if it will not come: a program
+   * may put its own clock in the place of Deno's. */
+  soon(callback: () => void): boolean {
     const immediate = setImmediate(callback) as unknown as Immediate;
     this.#immediate = immediate;
-    if (!keepAlive) immediate.unref?.();
     if (this.#core.immediateQueue.tail === immediate) return true;
     clearImmediate(
       immediate as unknown as Parameters<typeof clearImmediate>[0],

@@ -9,7 +9,8 @@ export interface Lender {
   readonly tracing: boolean;
   /** Bytes of each buffer. */
   readonly size: number;
-  /** Queues a send of all bytes, without a promise. */
+  /** Queues a send of all bytes, without a promise. -1 is a socket that is
+   * closed, which is a failure of the send. */
   send(lease: Lease, fd: number): void;
   /** A send is over: well with 0, or with an errno. */
   sent(lease: Lease, errno: number, fd: number): void;
@@ -88,7 +89,9 @@ export class Lease implements BufferLease {
 
   sendTo(fd: number | { readonly fd: number }): void {
     this.check(SEND.verb);
-    this.lender.send(this, checkFd(fd, SEND));
+    // Who forwards cannot know that the socket was closed a moment ago.
+    const isClosed = typeof fd === "object" && fd?.fd === -1;
+    this.lender.send(this, isClosed ? -1 : checkFd(fd, SEND));
   }
 
   /** The turn of the user is over. */

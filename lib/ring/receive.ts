@@ -11,7 +11,7 @@ import {
   SOCK_DGRAM,
   SOL_SOCKET,
 } from "../constants.ts";
-import { EAGAIN, EINTR, EINVAL, ENOBUFS } from "../errno.ts";
+import { EAGAIN, ECANCELED, EINTR, EINVAL, ENOBUFS } from "../errno.ts";
 import type { Afterwards } from "./core.ts";
 import { abort, traceHere } from "./dump.ts";
 import type { Entry } from "./entry.ts";
@@ -149,6 +149,7 @@ export class LeaseStream extends Stream<BufferLease>
     if (this.#hasGap) return;
     this.#sending++;
     lease.hold();
+    if (fd === -1) return this.sent(lease, ECANCELED, fd);
     try {
       sends.push(fd, lease);
     } catch (error) {
@@ -162,7 +163,8 @@ export class LeaseStream extends Stream<BufferLease>
     this.#sending--;
     if (errno !== 0) {
       this.#hasGap = true;
-      this.fail(errno, fd === this.sqe.fd ? "send" : `send to fd ${fd}`);
+      const isOwn = fd === this.sqe.fd || fd === -1;
+      this.fail(errno, isOwn ? "send" : `send to fd ${fd}`);
     }
     lease.letGo();
     this.look();

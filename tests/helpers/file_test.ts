@@ -6,6 +6,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import {
+  asyncClose,
   asyncOpen,
   asyncPipe,
   asyncRead,
@@ -410,6 +411,24 @@ kioTest("File.writable writes all chunks, and closes", async (ctx) => {
   ]);
   assertEquals(new Uint8Array(got), data);
   assertEquals(writer.fd, -1);
+});
+
+kioTest("File.close() ends what a stream asks for only later", async (ctx) => {
+  for (const end of ["readable", "writable"] as const) {
+    const { readFd: from, writeFd: to } = value(await asyncPipe(ctx));
+    const [mine, other] = end === "readable" ? [from, to] : [to, from];
+    const file = new File(ctx, mine);
+    const waiting = end === "readable"
+      ? file.readable.getReader().read()
+      : file.writable.getWriter().write(bytes("x"));
+    const rejected = assertRejects(
+      () => waiting as Promise<unknown>,
+      Deno.errors.Interrupted,
+    );
+    await file.close();
+    await rejected;
+    value(await asyncClose(ctx, other));
+  }
 });
 
 kioTest("File.readable and writable that fail close the file", async (ctx) => {

@@ -14,6 +14,8 @@ import {
   MSG_DONTWAIT,
   SHUT_RD,
   SHUT_WR,
+  Socket,
+  unwrap,
   type UringStream,
 } from "@kio/kio";
 import { loadShim } from "../../ffi/load.ts";
@@ -366,6 +368,31 @@ kioTest(
     assertEquals(text(chunk.bytes), "one");
   },
 );
+
+for (const way of ["iterator", "onChunk"]) {
+  kioTest(
+    `sendTo() a socket that was closed ends the stream, by ${way}`,
+    async (ctx) => {
+      using pair = unixPair();
+      using target = unwrap(Socket.open("unix"));
+      await target.close();
+      using pool = new BufferPool(ctx, { count: 2, size: 8 });
+      let chunks = 0;
+      const forward = (chunk: BufferLease) => {
+        chunks++;
+        chunk.sendTo(target);
+      };
+      const stream = way === "onChunk"
+        ? asyncRecvMultishot(ctx, pair.right, pool, { onChunk: forward })
+        : asyncRecvMultishot(ctx, pair.right, pool);
+      value(await asyncSend(ctx, pair.left, bytes("lost")));
+      if (way === "iterator") forward(await next(stream));
+      assertCode(await stream.closed, "ECANCELED");
+      await stream[Symbol.asyncDispose]();
+      assertEquals([chunks, pool.stats().leased], [1, 0]);
+    },
+  );
+}
 
 kioTest(
   "sendTo() meets the limit of operations before it queues",

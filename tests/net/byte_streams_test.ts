@@ -359,6 +359,24 @@ kioTest("close() ends the streams of a connection", async (ctx) => {
   await peer.close();
 });
 
+kioTest("close() ends what a stream asks for only later", async (ctx) => {
+  const { Interrupted } = Deno.errors;
+  const [stream, peer] = streamAndPeer(ctx);
+  const reader = stream.readable.getReader();
+  await asyncSend(ctx, peer, bytes("abc"));
+  await reader.read();
+  const reading = assertRejects(() => reader.read(), Interrupted);
+  await stream.close();
+  await reading;
+  await peer.close();
+  const [other, far] = streamAndPeer(ctx);
+  const writer = other.writable.getWriter();
+  const writing = assertRejects(() => writer.write(bytes("x")), Interrupted);
+  await other.close();
+  await writing;
+  await far.close();
+});
+
 kioTest("writable takes Uint8Array only, and resets", async (ctx) => {
   const lost = bytes("lost");
   lost.buffer.transfer();
@@ -409,7 +427,7 @@ kioTest("close() cuts a write off, which rejects as cancelled", async (ctx) => {
   const [closed, other] = streamAndPeer(ctx);
   const idle = closed.writable.getWriter();
   await closed.close();
-  await assertRejects(() => idle.write(bytes("x")), TypeError, "closed");
+  await assertRejects(() => idle.write(bytes("x")), Deno.errors.Interrupted);
   await other.close();
 });
 

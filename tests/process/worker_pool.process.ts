@@ -128,6 +128,30 @@ poolTest(
 );
 
 poolTest(
+  "messages reach an `exclusive` worker though nothing turns its loop",
+  async () => {
+    const counts = new Int32Array(new SharedArrayBuffer(4));
+    const module = moduleOf(`
+    ctx.onMessage = () => {
+      Atomics.add(data, 0, 1);
+      Atomics.notify(data, 0);
+    };
+    pool.ready();
+    await new Promise((end) => pool.stopping.addEventListener("abort", end));
+  `);
+    const options = { workers: 1, exclusive: true, data: counts };
+    await using pool = await start(module, options);
+    for (let i = 0; i < 40; i++) {
+      unwrap(wake(pool.ringFds[0]!, 0, i));
+      // This thread sends it nothing meanwhile.
+      assert(Atomics.wait(counts, 0, i, 5000) !== "timed-out");
+      await sleep(i % 4);
+    }
+    assertEquals(await pool.shutdown(), 0);
+  },
+);
+
+poolTest(
   "start() with `exclusive` has its workers wait in the kernel",
   async () => {
     using listener = unwrap(

@@ -242,6 +242,8 @@ int main(int argc, char **argv)
 		printf("%s %s\n", test->name, passed ? "ok" : "FAILED");
 		failed += !passed;
 	}
+	if (count == 0)
+		fputs("no test has such a name\n", stderr);
 	printf("%d passed, %d failed\n", count - failed, failed);
 	return failed > 0 || count == 0;
 }
