@@ -137,6 +137,7 @@ import "./lib/ring/steps.ts";
 import "./lib/ring/stream.ts";
 import "./lib/ring/table.ts";
 import "./lib/ring/timers.ts";
+import "./lib/ring/trace.ts";
 import "./lib/ring/waker.ts";
 import "./lib/ring/watch.ts";
 import "./lib/ring/zero_copy.ts";

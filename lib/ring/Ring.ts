@@ -15,7 +15,7 @@ import { expire, waitUntil } from "./clock.ts";
 import { complete, report } from "./completion.ts";
 import type { Afterwards, Core, Places } from "./core.ts";
 import { Driver } from "./driver.ts";
-import { abort, traceHere } from "./dump.ts";
+import { abort } from "./dump.ts";
 import { drain, drainNow } from "./ending.ts";
 import {
   type Entry,
@@ -38,6 +38,7 @@ import { type ContextStats, Tally } from "./stats.ts";
 import { Table } from "./table.ts";
 import { Timers } from "./timers.ts";
 import { Watch } from "./watch.ts";
+import { traceHere } from "./trace.ts";
 
 /** Completions taken over by one call of the shim. */
 const BATCH_SIZE = 1024;

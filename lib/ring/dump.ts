@@ -8,6 +8,7 @@ import { type Entry, GENERATION_MASK, Mark, State } from "./entry.ts";
 import { listLacks } from "./features.ts";
 import { sizeOf } from "./retained.ts";
 import type { PendingOperation } from "./stats.ts";
+import { stackOf } from "./trace.ts";
 
 /** The most operations that a dump lists. */
 const DUMP_MAX = 100;
@@ -79,24 +80,4 @@ export function targetOf({ shim }: Core, fd: number): string {
   const path = new Uint8Array(512);
   const length = shim.kio_fd_target(fd, path, path.length);
   return length < 0 ? "" : new TextDecoder().decode(path.subarray(0, length));
-}
-
-/** Notes where the program is. The frames of the library are not shown, so more
- * are kept than usual. */
-export function traceHere(): Error {
-  const { stackTraceLimit } = Error;
-  Error.stackTraceLimit = 64;
-  const trace = new Error();
-  Error.stackTraceLimit = stackTraceLimit;
-  return trace;
-}
-
-/** Gives the stack of an operation's start, without the frames of the
- * library. */
-export function stackOf(trace: Error | undefined): string {
-  const lines = trace?.stack?.split("\n").slice(1) ?? [];
-  const folders = ["../", "../../net/", "../../helpers/"]
-    .map((name) => new URL(name, import.meta.url).href);
-  const isOurs = (line: string) => folders.some((it) => line.includes(it));
-  return lines.filter((line) => !isOurs(line)).join("\n");
 }

@@ -1,6 +1,6 @@
 import type { BufferLease } from "../BufferLease.ts";
 import { checkFd } from "../check.ts";
-import { traceHere } from "./dump.ts";
+import { traceHere } from "./trace.ts";
 
 /** The stream that lends a lease. */
 export interface Lender {

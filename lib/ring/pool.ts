@@ -5,11 +5,12 @@
  * Where the kernel has no ring of buffers, the pool picks: a stream then polls,
  * and takes a buffer when there is data.
  */
-import { abort, stackOf } from "./dump.ts";
+import { abort } from "./dump.ts";
 import type { Lease } from "./lease.ts";
 import type { Ring } from "./Ring.ts";
 import { type SendQueues, sendsOf } from "./sends.ts";
 import type { PooledBuffer } from "./stats.ts";
+import { stackOf } from "./trace.ts";
 
 /** Overwrites what is given back, with the option `trace`. */
 const POISON = 0xfd;

@@ -13,7 +13,7 @@ import {
 } from "../constants.ts";
 import { EAGAIN, ECANCELED, EINTR, EINVAL, ENOBUFS } from "../errno.ts";
 import type { Afterwards } from "./core.ts";
-import { abort, traceHere } from "./dump.ts";
+import { abort } from "./dump.ts";
 import type { Entry } from "./entry.ts";
 import { Lease, type Lender } from "./lease.ts";
 import { LeaseQueue } from "./lease_queue.ts";
@@ -21,6 +21,7 @@ import type { Pool, PoolStream } from "./pool.ts";
 import { Sqe } from "./sqe.ts";
 import { POLL_ADD } from "./steps.ts";
 import { Lack, Stream, type Values } from "./stream.ts";
+import { traceHere } from "./trace.ts";
 
 /** IORING_CQE_F_BUFFER, and the place of the number of the buffer. */
 const CQE_F_BUFFER = 1;

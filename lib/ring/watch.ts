@@ -5,11 +5,12 @@
  */
 import { errnoText } from "../errno.ts";
 import type { Core, Times } from "./core.ts";
-import { stackOf, targetOf } from "./dump.ts";
+import { targetOf } from "./dump.ts";
 import type { Entry } from "./entry.ts";
 import { Histogram, type Latencies } from "./latency.ts";
 import { type Operation, Patience } from "./operation.ts";
 import { sizeOf } from "./retained.ts";
+import { stackOf } from "./trace.ts";
 
 /** An operation that took long; see `IoContextOptions.onSlow`. */
 export interface SlowOperation {
