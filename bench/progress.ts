@@ -1,11 +1,11 @@
+import { columns, LiveLine, minutesOf } from "../examples/terminal.ts";
+
 /** A benchmark that will be measured. */
 export interface Planned {
   readonly name: string;
   /** Seconds of all rounds, about, if none is repeated. */
   readonly seconds: number;
 }
-
-const MINUTE_S = 60;
 
 /** Says what runs, and how long all of it will still take: in one line on a
  * terminal, otherwise in a line for each round of a case. */
@@ -18,7 +18,8 @@ export class Progress {
   #doneS = 0;
   #now: Planned | undefined;
   #part = 0;
-  #line = "";
+  #title = "";
+  readonly #line = new LiveLine(0);
 
   /**
    * @param plan The benchmarks, in their order.
@@ -46,26 +47,21 @@ export class Progress {
   /** Begins a round of a case, with a part of the benchmark done. */
   round(title: string, round: number, part: number): void {
     this.#part = part;
-    this.#line = `${this.#now!.name}, round ${round}: ${title}`;
-    if (!this.#isTerminal) console.error(`${this.#line} (${this.#times()})`);
+    this.#title = `${this.#now!.name}, round ${round}: ${title}`;
+    if (!this.#isTerminal) this.#line.show(`${this.#title} (${this.#times()})`);
   }
 
   /** Begins a program of the case. */
   peer(name: string): void {
     if (!this.#isTerminal) return;
     const times = ` (${this.#times()})`;
-    const { columns } = Deno.consoleSize();
-    const room = Math.max(0, columns - 1 - times.length);
-    this.#draw(`${this.#line}, ${name}`.slice(0, room) + times);
+    const room = Math.max(0, columns() - 1 - times.length);
+    this.#line.show(`${this.#title}, ${name}`.slice(0, room) + times);
   }
 
   /** Takes the line away. */
   clear(): void {
-    if (this.#isTerminal) this.#draw("");
-  }
-
-  #draw(text: string): void {
-    Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[K${text}`));
+    this.#line[Symbol.dispose]();
   }
 
   /** The time that has passed, what is left if no further round is repeated, and
@@ -83,8 +79,5 @@ export class Progress {
 
 /** "3:05" */
 export function minutes(seconds: number): string {
-  const whole = Math.round(seconds);
-  return `${Math.floor(whole / MINUTE_S)}:${
-    String(whole % MINUTE_S).padStart(2, "0")
-  }`;
+  return minutesOf(Math.round(seconds));
 }

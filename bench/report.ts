@@ -1,5 +1,6 @@
 /** Writes the results for a terminal. */
 
+import { fill } from "../examples/terminal.ts";
 import { layouts } from "./layout.ts";
 import { machineText } from "./machine.ts";
 import {
@@ -26,21 +27,9 @@ export function number(value: number, digits: number): string {
   });
 }
 
-/** Breaks a text between words. A longer word has a line of its own. */
-function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  for (const word of text.split(" ")) {
-    const last = lines.at(-1);
-    if (last !== undefined && last.length + 1 + word.length <= width) {
-      lines[lines.length - 1] = `${last} ${word}`;
-    } else lines.push(word);
-  }
-  return lines;
-}
-
 /** Lines of text, indented. */
 function paragraph(text: string): string[] {
-  return wrap(text, REPORT_WIDTH - INDENT.length)
+  return fill(text.split(" "), REPORT_WIDTH - INDENT.length)
     .map((line) => `${INDENT}${line}`);
 }
 
@@ -69,7 +58,7 @@ function aligned(
       )
     ),
   ];
-  const broken = heads.map((head, i) => wrap(head, widths[i]!));
+  const broken = heads.map((head, i) => fill(head.split(" "), widths[i]!));
   const height = Math.max(...broken.map((lines) => lines.length));
   const top = Array.from(
     { length: height },
@@ -151,7 +140,7 @@ function notes({ notes, cases }: SuiteRecord): string[] {
   ];
 }
 
-/** What a report has beside the figures. */
+/** Parts of a report beside the figures. */
 export interface ReportOptions {
   /** Sentences about the figures. */
   readonly findings: readonly string[];

@@ -11,18 +11,23 @@ export function columns(): number {
   }
 }
 
-/** Breaks a text at spaces, for lines that begin at a column. */
-export function wrapped(text: string, column: number): string {
-  const lines = [""];
-  // An option stays together with its value.
-  for (const word of text.match(/\[[^\]]*\]|--\S+ [A-Z]+|\S+/g) ?? []) {
-    const last = lines.at(-1)!;
-    const joined = last === "" ? word : `${last} ${word}`;
-    if (last === "" || column + joined.length <= columns()) {
-      lines[lines.length - 1] = joined;
+/** Fills lines with words. A longer word has a line of its own. */
+export function fill(words: readonly string[], width: number): string[] {
+  const lines: string[] = [];
+  for (const word of words) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= width) {
+      lines[lines.length - 1] = `${last} ${word}`;
     } else lines.push(word);
   }
-  return lines.join(`\n${" ".repeat(column)}`);
+  return lines;
+}
+
+/** Breaks a text at spaces, for lines that begin at a column. */
+export function wrapped(text: string, column: number): string {
+  // An option stays together with its value.
+  const words = text.match(/\[[^\]]*\]|--\S+ [A-Z]+|\S+/g) ?? [];
+  return fill(words, columns() - column).join(`\n${" ".repeat(column)}`);
 }
 
 /** Shows progress on the standard error output: in one line of a terminal that

@@ -1,5 +1,6 @@
 /** The tables of README.md and docs/performance.md. */
 
+import { fill } from "../../examples/terminal.ts";
 import { layouts } from "../layout.ts";
 import { type Machine, machineText } from "../machine.ts";
 import {
@@ -69,14 +70,7 @@ const SUMMARY = [
 
 /** Lines as `deno fmt` breaks them: not within code. */
 function paragraph(text: string): string {
-  const lines = [""];
-  for (const word of text.match(/(?:`[^`]*`|\S)+/g) ?? []) {
-    const line = lines.at(-1)!;
-    if (line === "") lines[lines.length - 1] = word;
-    else if (line.length + 1 + word.length > LINE_WIDTH) lines.push(word);
-    else lines[lines.length - 1] = `${line} ${word}`;
-  }
-  return lines.join("\n");
+  return fill(text.match(/(?:`[^`]*`|\S)+/g) ?? [], LINE_WIDTH).join("\n");
 }
 
 /** A table as `deno fmt` pads it. */
