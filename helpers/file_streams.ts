@@ -1,9 +1,8 @@
 /** The streams of the Web for a file. */
 import { CURRENT_POSITION, isDetached } from "../lib/check.ts";
-import { ECANCELED } from "../lib/errno.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import { READ, WRITE } from "../lib/ops/table.ts";
-import { failure, unwrap } from "../lib/result.ts";
+import { checkNotClosed } from "../lib/ring/close_idle.ts";
 import { Blocks, checkBlocks } from "./blocks.ts";
 import { asyncWriteExact } from "./write_exact.ts";
 
@@ -11,12 +10,6 @@ type Close = () => Promise<void>;
 
 interface Owner {
   readonly fd: number;
-}
-
-/** Ends what a stream has begun before the file was closed, and asks for only
- * now. */
-function checkOpen({ fd }: Owner, verb: string): void {
-  if (fd === -1) unwrap(failure(ECANCELED, verb));
 }
 
 /** Gives a file from its position on, and closes it at its end. */
@@ -30,7 +23,7 @@ export function readableOf(
   return new ReadableStream({
     type: "bytes",
     async pull(controller) {
-      checkOpen(file, READ.verb);
+      checkNotClosed(file, READ.verb);
       const step = await orClose(blocks.next(), close);
       if (step.done !== true) return controller.enqueue(step.value);
       await close();
@@ -56,7 +49,7 @@ export function writableOf(
   };
   return new WritableStream({
     async write(chunk) {
-      checkOpen(file, WRITE.verb);
+      checkNotClosed(file, WRITE.verb);
       const isView = chunk instanceof Uint8Array;
       if (isView && chunk.length === 0 && !isDetached(chunk)) return;
       await orClose(writeAll(chunk), close);

@@ -1,11 +1,11 @@
 import { loadShim } from "../ffi/load.ts";
 import { MSG_WAITALL, SHUT_WR } from "../lib/constants.ts";
-import { ECANCELED } from "../lib/errno.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import { asyncRecv, asyncSend, asyncShutdown } from "../lib/ops/socket.ts";
 import { RECV, SEND, SHUTDOWN } from "../lib/ops/table.ts";
-import { failure, unwrap } from "../lib/result.ts";
+import { unwrap } from "../lib/result.ts";
+import { checkNotClosed } from "../lib/ring/close_idle.ts";
 import { Refs } from "../lib/ring/refs.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 import { ByteStreams } from "./byte_streams.ts";
@@ -136,7 +136,7 @@ export abstract class StreamSocket extends Socket {
 
   /** It is no async function, as it runs for each chunk. */
   #sendAll(data: Uint8Array, failed: () => void): Promise<void> {
-    this.#checkOpen(SEND.verb);
+    checkNotClosed(this, SEND.verb);
     return asyncSend(this.#ctx!, this, data, MSG_WAITALL).then((result) => {
       if (!result.ok) failed();
       const count = unwrap(result);
@@ -146,19 +146,13 @@ export abstract class StreamSocket extends Socket {
     });
   }
 
-  /** Ends what a stream has begun before the connection was closed, and asks
-   * for only now. */
-  #checkOpen(verb: string): void {
-    if (this.fd === -1) unwrap(failure(ECANCELED, verb));
-  }
-
   #byteStreams(verb: string): ByteStreams {
     if (this.#streams !== undefined) return this.#streams;
     this.#contextFor(verb);
     let receiving: UringOp<number> | undefined;
     return this.#streams = new ByteStreams({
       receive: (buffer, then) => {
-        this.#checkOpen(RECV.verb);
+        checkNotClosed(this, RECV.verb);
         receiving = this.#receive(buffer);
         return receiving.then((result) => {
           this.#refs!.ended();

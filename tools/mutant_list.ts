@@ -2999,7 +2999,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a write that close() cuts off is cancelled",
     file: "net/StreamSocket.ts",
-    from: "    this.#checkOpen(SEND.verb);\n",
+    from: "    checkNotClosed(this, SEND.verb);\n",
     to: "",
     tests: ["tests/net/byte_streams_test.ts"],
   },
@@ -3136,7 +3136,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a stream asks for nothing of a connection that was closed",
     file: "net/StreamSocket.ts",
-    from: "        this.#checkOpen(RECV.verb);\n",
+    from: "        checkNotClosed(this, RECV.verb);\n",
     to: "",
     tests: ["tests/net/byte_streams_test.ts"],
   },

@@ -1,4 +1,6 @@
 import { loadShim } from "../../ffi/load.ts";
+import { ECANCELED } from "../errno.ts";
+import { failure, unwrap } from "../result.ts";
 import { cancelOn } from "./rings.ts";
 
 /**
@@ -13,4 +15,13 @@ export function closeIdle(fd: number, end?: () => void): Promise<void> {
   if (cancelled !== undefined) return cancelled.then(close);
   close();
   return Promise.resolve();
+}
+
+/** Ends what a stream of the Web has begun before its owner was closed, and asks
+ * for only now. */
+export function checkNotClosed(
+  { fd }: { readonly fd: number },
+  verb: string,
+): void {
+  if (fd === -1) unwrap(failure(ECANCELED, verb));
 }
