@@ -1,4 +1,4 @@
-/** What the demo shows: a table that changes on a terminal, else lines. */
+/** Shows the demo: a table that changes on a terminal, else lines. */
 import type { EchoServer } from "./demo_servers.ts";
 import { columns, wrapped } from "./terminal.ts";
 

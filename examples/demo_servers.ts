@@ -4,7 +4,7 @@
 const BUCKETS_PER_DOUBLING = 32;
 const TIME_MIN_MS = 2 ** -12;
 
-/** What has been measured. */
+/** The sums of a measurement. */
 class Figures {
   requests = 0;
   seconds = 0;

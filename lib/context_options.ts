@@ -65,11 +65,11 @@ export interface IoContextOptions {
    * Tells that the thread does its I/O through this context. It may then wait in
    * the kernel by io_uring_enter(2), and not in Deno's event loop, which makes
    * wake-ups cheaper at light load. It does so while operations are pending,
-   * completions come at least every 40 ms and Deno has nothing to do. Deno's timers, operations, sockets,
-   * signals and messages of other threads end the wait. Work of Deno's that
-   * leaves no trace may be up to 40 ms late; docs/guide/threads.md lists it. One
-   * context of a thread waits at a time. `stats().exclusiveWaits` counts the
-   * waits.
+   * completions come at least every 40 ms and Deno has nothing to do. Deno's
+   * timers, operations, sockets, signals and messages of other threads end the
+   * wait. Work of Deno's that leaves no trace may be up to 40 ms late;
+   * docs/guide/threads.md lists it. One context of a thread waits at a time.
+   * `stats().exclusiveWaits` counts the waits.
    * @default {false}
    */
   exclusive?: boolean | undefined;

@@ -33,10 +33,10 @@ interface Counted {
  * `express`, `fastify`, `hono` or `ws` on it.
  *
  * The server has the state and the events of one that listens: "listening",
- * `server.address()`, which is the path of a unix socket, `maxConnections`. That matters: Deno closes each
- * connection after a request if its server does not listen, and counts no
- * `headersTimeout`. `server.close()` closes the listener, after the clients that
- * the kernel has let in were accepted. If the context closes, the server closes
+ * `server.address()`, which is the path of a unix socket, `maxConnections`. That
+ * matters: Deno closes each connection after a request if its server does not
+ * listen, and counts no `headersTimeout`. `server.close()` closes the listener,
+ * after the clients that the kernel has let in were accepted. If the context closes, the server closes
  * too. An error of accept(2) that is not about one client is its "error".
  *
  * @param ctx The context.

@@ -69,7 +69,7 @@ function fillDenoDir(denoDir: string): void {
   });
 }
 
-/** What a guest runs, line by line. */
+/** Gives the commands of a guest, a line each. */
 function commandFor(files: readonly string[]): string {
   return `deno run --cached-only --allow-ffi tools/kernels/lacks.ts
 ffi/build/shim_test 2>&1

@@ -23,7 +23,7 @@ interface Wanted {
   }[];
 }
 
-/** What a chart shows. */
+/** The contents of a chart. */
 interface Plan {
   readonly title: string;
   readonly description: string;

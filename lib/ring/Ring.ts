@@ -37,8 +37,8 @@ import { Starving } from "./starving.ts";
 import { type ContextStats, Tally } from "./stats.ts";
 import { Table } from "./table.ts";
 import { Timers } from "./timers.ts";
-import { Watch } from "./watch.ts";
 import { traceHere } from "./trace.ts";
+import { Watch } from "./watch.ts";
 
 /** Completions taken over by one call of the shim. */
 const BATCH_SIZE = 1024;

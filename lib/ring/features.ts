@@ -21,10 +21,10 @@ const LINE_FEED = 10;
  * `"acceptMultishot"` (5.19), `"recvMultishot"` and `"recvmsgMultishot"` (6.0),
  * `"readMultishot"` of pipes (6.12): one operation has many results.
  * `"bufferRing"` (5.19): the kernel picks buffers of a `BufferPool`. `"sendZc"`
- * (6.1): `asyncSendZc()` and `asyncSendmsgZc()` do not copy. `"registeredBuffers"` and
- * `"directDescriptors"` (5.19). `"deferTaskrun"` (6.1): completions are
- * processed when the thread asks for them. `"incrementalBuffers"` and
- * `"bundles"` are never used.
+ * (6.1): `asyncSendZc()` and `asyncSendmsgZc()` do not copy.
+ * `"registeredBuffers"` and `"directDescriptors"` (5.19). `"deferTaskrun"`
+ * (6.1): completions are processed when the thread asks for them.
+ * `"incrementalBuffers"` and `"bundles"` are never used.
  */
 export type Feature =
   | "acceptMultishot"

@@ -191,7 +191,7 @@ for (const block of blocks) {
     runBlock(block));
 }
 
-/** What stands on a page outside of its blocks of code. */
+/** Gives the text of a page outside of its blocks of code. */
 function proseOf(page: string): string {
   return Deno.readTextFileSync(ROOT + page).replaceAll(/^```.*?^```$/gms, "");
 }

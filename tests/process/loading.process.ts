@@ -47,7 +47,7 @@ function withLibrary(path: string): ScriptOptions {
   };
 }
 
-/** What an import of the library needs. */
+/** The files that an import of the library needs. */
 const TREE = [
   "deno.json",
   "mod.ts",

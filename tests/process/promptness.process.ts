@@ -8,7 +8,7 @@ import { assert, assertEquals } from "@std/assert";
 import { runScript, temporaryFolder } from "./support.ts";
 
 const GAP_MS = 25;
-/** What was late by a wait is later: that takes until the next message, or until
+/** More than that is late by a wait, which takes until the next message, or until
  * 40 ms after the one before. */
 const LATE_MS = 6;
 /** EXCLUSIVE_MS of lib/ring/driver.ts, and time for a busy machine. */
