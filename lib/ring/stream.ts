@@ -80,11 +80,12 @@ export class Stream<T> implements UringStream<T>, Consumed<T>, Shots {
   readonly #operation: Operation;
   readonly #values: Values<T>;
   readonly #valuesMax: number;
-  readonly #queue: Result<T>[] = [];
+  /** Results that wait. Made when needed: a connection that waits has none. */
+  #queue: Result<T>[] | null = null;
   /** The consumer that waits, only while the queue is empty, and others that wait
    * behind it. */
   #taker: Taker | null = null;
-  readonly #takers: Taker[] = [];
+  #takers: Taker[] | null = null;
   /** Made when somebody asks for the end. */
   #closed: Promise<Result<void>> | null = null;
   #settleClosed: ((outcome: Result<void>) => void) | null = null;
@@ -117,7 +118,8 @@ export class Stream<T> implements UringStream<T>, Consumed<T>, Shots {
     this.#valuesMax = valuesMax;
     this.#operation = entry.operation;
     this.isBrief = values.isSingle === true;
-    entry.settle = (result) => this.#end(result as Result<T>);
+    // A closure would keep its scope as well.
+    entry.settle = this.#end.bind(this) as (result: Result<unknown>) => void;
   }
 
   // ---- the consumer ---------------------------------------------------------
@@ -132,7 +134,7 @@ export class Stream<T> implements UringStream<T>, Consumed<T>, Shots {
 
   take(): Result<T> | undefined {
     this.turn();
-    const result = this.#queue.shift();
+    const result = this.#queue?.shift();
     if (result === undefined) return undefined;
     if (result.ok) {
       this.#values.give(result.value);
@@ -194,13 +196,13 @@ export class Stream<T> implements UringStream<T>, Consumed<T>, Shots {
 
   #wait(taker: Taker): void {
     if (this.#taker === null) this.#taker = taker;
-    else this.#takers.push(taker);
+    else (this.#takers ??= []).push(taker);
   }
 
   /** Takes the consumer that has waited longest. */
   #waiting(): Taker | null {
     const taker = this.#taker;
-    if (taker !== null) this.#taker = this.#takers.shift() ?? null;
+    if (taker !== null) this.#taker = this.#takers?.shift() ?? null;
     return taker;
   }
 
@@ -370,7 +372,7 @@ export class Stream<T> implements UringStream<T>, Consumed<T>, Shots {
     if (this.waitsFor(Lack.ROOM)) {
       if (this.#held <= this.valuesMax >> 1) this.#resume();
     } else if (this.waitsFor(Lack.END)) {
-      if (this.#queue.length > 0 || !this.isThrough) return;
+      if (this.#queue?.length || !this.isThrough) return;
       conclude(this.core, this.entry, 0);
       // The driver lets go of the event loop if nothing is pending any more.
       this.core.schedule();
@@ -399,7 +401,7 @@ export class Stream<T> implements UringStream<T>, Consumed<T>, Shots {
     const taker = this.#waiting();
     if (taker === null) {
       this.#values.keep(value);
-      this.#queue.push(success(value));
+      (this.#queue ??= []).push(success(value));
       return;
     }
     const given = taker.reject === null ? success(value) : value;
@@ -410,7 +412,7 @@ export class Stream<T> implements UringStream<T>, Consumed<T>, Shots {
   #fail(result: Failure): void {
     const taker = this.#waiting();
     if (taker === null) {
-      this.#queue.push(result);
+      (this.#queue ??= []).push(result);
       return;
     }
     if (taker.reject === null) {
@@ -437,7 +439,7 @@ export class Stream<T> implements UringStream<T>, Consumed<T>, Shots {
   }
 
   #discard(): void {
-    for (const result of this.#queue.splice(0)) {
+    for (const result of this.#queue?.splice(0) ?? []) {
       if (result.ok) this.drop(result.value);
       else this.back();
     }
