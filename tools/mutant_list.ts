@@ -2957,8 +2957,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "an exclusive context waits only where its passes come at once",
     file: "lib/ring/driver.ts",
-    from: "    if (!this.#keepsAlive) return false;\n    this.#passes",
-    to: "    this.#passes",
+    from: "if (!this.#keepsAlive || this.#isDenosTurn) return false;",
+    to: "if (this.#isDenosTurn) return false;",
     tests: ["tests/lib/exclusive_test.ts"],
   },
   {

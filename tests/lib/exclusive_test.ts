@@ -1,5 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
+  asyncClose,
+  asyncRead,
   asyncRecv,
   asyncSend,
   asyncSleep,
@@ -38,6 +40,31 @@ kioTest("exclusive contexts wait in the kernel, others do not", async (ctx) => {
   assert(exclusive.stats().exclusiveWaits >= 10);
   await traffic(ctx, 20);
   assertEquals(ctx.stats().exclusiveWaits, 0);
+});
+
+kioTest("Deno's turn comes with a completion, not in between", async () => {
+  const libc = Deno.dlopen("libc.so.6", {
+    timerfd_create: { parameters: ["i32", "i32"], result: "i32" },
+    timerfd_settime: {
+      parameters: ["i32", "i32", "buffer", "pointer"],
+      result: "i32",
+    },
+  });
+  using ctx = new IoContext({ exclusive: true });
+  const fd = libc.symbols.timerfd_create(1, 0);
+  // struct itimerspec: each 10 ms, from 10 ms on.
+  const times = new BigInt64Array([0n, 10_000_000n, 0n, 10_000_000n]);
+  assertEquals(libc.symbols.timerfd_settime(fd, 0, times, null), 0);
+  libc.close();
+  const count = new Uint8Array(8);
+  const reads = 60;
+  for (let i = 0; i < reads; i++) unwrap(await asyncRead(ctx, fd, count));
+  const { exclusiveWaits, wakeUps } = ctx.stats();
+  assert(exclusiveWaits > reads / 2, `${exclusiveWaits}`);
+  // A turn in between takes a wait that ends in vain, and a wake-up.
+  const all = exclusiveWaits + wakeUps;
+  assert(all < 1.25 * reads, `${all} for ${reads}`);
+  unwrap(await asyncClose(ctx, fd));
 });
 
 kioTest("exclusive waits end at the deadlines of operations", async () => {
