@@ -72,7 +72,7 @@ function set(args: string[], store: Store): string {
     store.put(key, value);
     return OK;
   }
-  let expiresMs = Infinity;
+  let expiresMs: number | undefined;
   let condition: string | undefined;
   for (let i = 3; i < args.length; i++) {
     const option = args[i]!.toUpperCase();
@@ -82,7 +82,7 @@ function set(args: string[], store: Store): string {
       continue;
     }
     const time = TIMES[option];
-    if (time === undefined || expiresMs !== Infinity) return SYNTAX;
+    if (time === undefined || expiresMs !== undefined) return SYNTAX;
     if (++i === args.length) return SYNTAX;
     const number = integerOf(args[i]!);
     if (number === undefined) return NO_INTEGER;
@@ -173,7 +173,7 @@ function timeLeft(unitMs: number): Command["run"] {
   return ([, key = ""], store) => {
     const entry = store.get(key);
     if (entry === undefined) return integer(-2);
-    if (entry.expiresMs === Infinity) return integer(-1);
+    if (entry.expiresMs === undefined) return integer(-1);
     return integer(Math.round((entry.expiresMs - Date.now()) / unitMs));
   };
 }
