@@ -329,6 +329,10 @@ const COMMANDS = new Map<string, Command>(Object.entries<Command>({
   INFO: { arity: -1, run: info },
 }));
 
+/** Many requests in a row have the same name. */
+let lastName: string | undefined;
+let lastCommand: Command | undefined;
+
 function wrongCount(name: string): string {
   return failed(`wrong number of arguments for '${name}' command`);
 }
@@ -341,9 +345,13 @@ function wrongCount(name: string): string {
  */
 export function execute(args: string[], store: Store): string {
   const name = args[0]!;
-  const command = COMMANDS.get(name) ?? COMMANDS.get(name.toUpperCase());
-  if (command === undefined) return unknown(args);
-  const { arity, grows, run } = command;
+  if (name !== lastName) {
+    const command = COMMANDS.get(name) ?? COMMANDS.get(name.toUpperCase());
+    if (command === undefined) return unknown(args);
+    lastName = name;
+    lastCommand = command;
+  }
+  const { arity, grows, run } = lastCommand!;
   if (arity < 0 ? args.length < -arity : args.length !== arity) {
     return wrongCount(name.toLowerCase());
   }
