@@ -29,6 +29,7 @@ import { Buffer } from "node:buffer";
 import { dirname } from "node:path";
 import { crc32 } from "node:zlib";
 import { REQUEST_MAX, RequestFinder, textOf } from "./request.ts";
+import { encode } from "./store.ts";
 
 /** When the log is made durable: before each answer, each second, or when the
  * system likes to. */
@@ -258,7 +259,8 @@ export class AppendLog {
 function bytesOf({ parts, part }: Group): Uint8Array[] {
   const all = part === "" ? parts : [...parts, part];
   return all.flatMap((text) => {
-    const data = Buffer.from(text, "latin1");
+    const data = Buffer.allocUnsafeSlow(text.length);
+    encode(text, data);
     return [Buffer.from(headOf(data)), data];
   });
 }

@@ -72,7 +72,7 @@ function set(args: string[], store: Store): string {
     store.put(key, value);
     return OK;
   }
-  let expiresMs = Infinity;
+  let expiresMs: number | undefined;
   let condition: string | undefined;
   for (let i = 3; i < args.length; i++) {
     const option = args[i]!.toUpperCase();
@@ -82,7 +82,7 @@ function set(args: string[], store: Store): string {
       continue;
     }
     const time = TIMES[option];
-    if (time === undefined || expiresMs !== Infinity) return SYNTAX;
+    if (time === undefined || expiresMs !== undefined) return SYNTAX;
     if (++i === args.length) return SYNTAX;
     const number = integerOf(args[i]!);
     if (number === undefined) return NO_INTEGER;
@@ -173,7 +173,7 @@ function timeLeft(unitMs: number): Command["run"] {
   return ([, key = ""], store) => {
     const entry = store.get(key);
     if (entry === undefined) return integer(-2);
-    if (entry.expiresMs === Infinity) return integer(-1);
+    if (entry.expiresMs === undefined) return integer(-1);
     return integer(Math.round((entry.expiresMs - Date.now()) / unitMs));
   };
 }
@@ -329,6 +329,10 @@ const COMMANDS = new Map<string, Command>(Object.entries<Command>({
   INFO: { arity: -1, run: info },
 }));
 
+/** Many requests in a row have the same name. */
+let lastName: string | undefined;
+let lastCommand: Command | undefined;
+
 function wrongCount(name: string): string {
   return failed(`wrong number of arguments for '${name}' command`);
 }
@@ -341,9 +345,13 @@ function wrongCount(name: string): string {
  */
 export function execute(args: string[], store: Store): string {
   const name = args[0]!;
-  const command = COMMANDS.get(name) ?? COMMANDS.get(name.toUpperCase());
-  if (command === undefined) return unknown(args);
-  const { arity, grows, run } = command;
+  if (name !== lastName) {
+    const command = COMMANDS.get(name) ?? COMMANDS.get(name.toUpperCase());
+    if (command === undefined) return unknown(args);
+    lastName = name;
+    lastCommand = command;
+  }
+  const { arity, grows, run } = lastCommand!;
   if (arity < 0 ? args.length < -arity : args.length !== arity) {
     return wrongCount(name.toLowerCase());
   }

@@ -14,8 +14,10 @@ const MINUS = 45;
 const ASTERISK = 42;
 const DOLLAR = 36;
 
-/** The number of a line that has not ended yet. */
-const UNFINISHED = Infinity;
+/** Stands for a number that is none, or too large for anything. */
+const NO_NUMBER = 2 ** 30;
+/** Places that a finder keeps room for. */
+const PLACES_KEPT = 64;
 
 /** Bytes that are no request. It is not known where the next one begins. */
 export class ProtocolError extends Error {}
@@ -35,8 +37,12 @@ export class RequestFinder {
   /** The byte behind what was looked at, from the start of the request. */
   #at = 0;
   /** Where arguments begin and end, by turns, from the start of the request. */
-  readonly #places: number[] = [];
+  #places: number[] = [];
+  /** How many of the places are those of this request. */
+  #count = 0;
   #inline: string[] | undefined;
+  /** The number of the last line that was read. */
+  #number = 0;
 
   /**
    * Looks for the end of the request.
@@ -47,37 +53,55 @@ export class RequestFinder {
    * @throws {ProtocolError} With the words of Redis.
    */
   find(bytes: Uint8Array, start: number): number {
-    if (this.#left < 0) {
-      if (start === bytes.length) return 0;
+    const { length } = bytes;
+    const places = this.#places;
+    // In variables of its own this takes half the time.
+    let at = start + this.#at;
+    let left = this.#left;
+    let count = this.#count;
+    if (left < 0) {
+      if (start === length) return 0;
       if (bytes[start] !== ASTERISK) return this.#findInline(bytes, start);
-      const count = this.#number(bytes, start, "mbulk count", 1);
-      if (count === UNFINISHED) return 0;
-      if (!(count <= ARGUMENTS_MAX)) fail("invalid multibulk length");
-      this.#left = Math.max(count, 0);
+      at = this.#readNumber(bytes, start + 1, "mbulk count");
+      if (at === 0) return this.#wait(length - start + 1);
+      left = this.#number;
+      if (left > ARGUMENTS_MAX) fail("invalid multibulk length");
     }
-    while (this.#left > 0) {
-      const at = this.#at;
-      if (start + at >= bytes.length) return this.#wait(at + 1);
-      const mark = bytes[start + at]!;
-      if (mark !== DOLLAR) {
-        fail(`expected '$', got '${printable(String.fromCharCode(mark))}'`);
+    let needed = 0;
+    while (left > 0) {
+      if (at >= length) {
+        needed = at + 1;
+        break;
       }
-      const length = this.#number(bytes, start, "bulk count", 1);
-      if (length === UNFINISHED) return 0;
-      if (!(length >= 0 && this.#at + length + 2 <= REQUEST_MAX)) {
+      if (bytes[at] !== DOLLAR) {
+        const mark = String.fromCharCode(bytes[at]!);
+        fail(`expected '$', got '${printable(mark)}'`);
+      }
+      const from = this.#readNumber(bytes, at + 1, "bulk count");
+      if (from === 0) {
+        needed = length + 1;
+        break;
+      }
+      const size = this.#number;
+      const end = from + size;
+      if (size < 0 || end + 2 - start > REQUEST_MAX) {
         fail("invalid bulk length");
       }
-      const end = this.#at + length;
-      if (start + end + 2 > bytes.length) {
+      if (end + 2 > length) {
         // The line is looked at once more, when all of it is there.
-        this.#at = at;
-        return this.#wait(end + 2);
+        needed = end + 2;
+        break;
       }
-      this.#places.push(this.#at, end);
-      this.#at = end + 2;
-      this.#left--;
+      places[count++] = from - start;
+      places[count++] = end - start;
+      at = end + 2;
+      left--;
     }
-    return start + this.#at;
+    this.#count = count;
+    if (needed === 0) return at;
+    this.#left = left;
+    this.#at = at - start;
+    return this.#wait(needed - start);
   }
 
   /**
@@ -88,12 +112,13 @@ export class RequestFinder {
    */
   take(text: string, start: number): string[] {
     const places = this.#places;
-    const args: string[] = this.#inline ?? [];
-    for (let i = 0; i < places.length; i += 2) {
-      args.push(text.slice(start + places[i]!, start + places[i + 1]!));
+    const args = this.#inline ?? new Array<string>(this.#count / 2);
+    for (let i = 0; i < this.#count; i += 2) {
+      args[i / 2] = text.slice(start + places[i]!, start + places[i + 1]!);
     }
-    places.length = 0;
+    if (this.#count > PLACES_KEPT) this.#places = [];
     this.#inline = undefined;
+    this.#count = 0;
     this.#left = -1;
     this.#at = 0;
     this.needed = 1;
@@ -105,29 +130,25 @@ export class RequestFinder {
     return 0;
   }
 
-  /** Reads the number of a line, behind some bytes; NaN if it is none. */
-  #number(
-    bytes: Uint8Array,
-    start: number,
-    name: string,
-    skipped: number,
-  ): number {
-    const first = start + this.#at + skipped;
-    const isNegative = bytes[first] === MINUS;
+  /** Reads the number of a line. Returns the end of the line; 0 if that has not
+   * come yet. */
+  #readNumber(bytes: Uint8Array, start: number, name: string): number {
+    const isNegative = bytes[start] === MINUS;
+    const first = isNegative ? start + 1 : start;
     let value = 0;
-    for (let i = isNegative ? first + 1 : first; i < bytes.length; i++) {
+    for (let i = first; i < bytes.length; i++) {
       const byte = bytes[i]!;
       if (byte === CR) {
-        if (i + 1 === bytes.length) break;
-        const isEmpty = i === (isNegative ? first + 1 : first);
-        this.#at = i + 2 - start;
-        return isEmpty ? NaN : isNegative ? -value : value;
+        if (i + 1 === bytes.length) return 0;
+        if (i === first) value = NO_NUMBER;
+        this.#number = isNegative && value < NO_NUMBER ? -1 : value;
+        return i + 2;
       }
-      if (i - first > NUMBER_MAX) fail(`too big ${name} string`);
-      value = byte >= 48 && byte <= 57 ? 10 * value + byte - 48 : NaN;
+      if (i - start > NUMBER_MAX) fail(`too big ${name} string`);
+      const isDigit = byte >= 48 && byte <= 57 && value < NO_NUMBER / 10;
+      value = isDigit ? 10 * value + byte - 48 : NO_NUMBER;
     }
-    this.needed = bytes.length - start + 1;
-    return UNFINISHED;
+    return 0;
   }
 
   #findInline(bytes: Uint8Array, start: number): number {

@@ -10,8 +10,10 @@ const SWEPT_MAX = 1000;
 /** A value. */
 export interface Entry {
   value: string;
-  /** Milliseconds since 1970; Infinity for one that stays. */
-  readonly expiresMs: number;
+  /** The memory of it and its key, about. */
+  size: number;
+  /** Milliseconds since 1970; undefined for one that stays. */
+  readonly expiresMs: number | undefined;
 }
 
 /** Takes note of each change: as a request that repeats it, and as a function
@@ -43,7 +45,7 @@ export class Store {
 
   get(key: string): Entry | undefined {
     const entry = this.#entries.get(key);
-    if (entry === undefined || entry.expiresMs === Infinity) return entry;
+    if (entry?.expiresMs === undefined) return entry;
     if (entry.expiresMs > Date.now()) return entry;
     // No change to take note of: it has expired after a restart, too.
     this.#replace(key, undefined);
@@ -57,30 +59,37 @@ export class Store {
     }
   }
 
-  put(key: string, value: string, expiresMs = Infinity): void {
+  put(key: string, value: string, expiresMs?: number): void {
+    const size = ENTRY_SIZE + key.length + value.length;
     const entry = this.#entries.get(key);
-    if (entry?.expiresMs === Infinity && expiresMs === Infinity) {
+    if (
+      entry !== undefined && entry.expiresMs === undefined &&
+      expiresMs === undefined
+    ) {
       // The most common change costs one look-up.
-      const before = entry.value;
-      this.#bytes += value.length - before.length;
+      if (this.onChange !== undefined) {
+        const before = { ...entry };
+        this.onChange(
+          requestOf("SET", key, value),
+          () => this.#replace(key, before),
+        );
+      }
+      this.#bytes += size - entry.size;
+      entry.size = size;
       entry.value = compact(value);
-      if (this.onChange === undefined) return;
-      this.onChange(
-        requestOf("SET", key, value),
-        () => this.#replace(key, { value: before, expiresMs }),
-      );
       return;
     }
-    const before = this.#replace(key, { value: compact(value), expiresMs });
+    const after = { value: compact(value), size, expiresMs };
+    const before = this.#replace(key, after);
     if (this.onChange === undefined) return;
-    const options = expiresMs === Infinity ? [] : ["PXAT", `${expiresMs}`];
+    const options = expiresMs === undefined ? [] : ["PXAT", `${expiresMs}`];
     const request = requestOf("SET", key, value, ...options);
     this.onChange(request, () => this.#replace(key, before));
   }
 
   /** Changes the time of a key that there is. */
-  expire(key: string, { value }: Entry, expiresMs: number): void {
-    const before = this.#replace(key, { value, expiresMs });
+  expire(key: string, { value, size }: Entry, expiresMs: number): void {
+    const before = this.#replace(key, { value, size, expiresMs });
     const request = requestOf("PEXPIREAT", key, `${expiresMs}`);
     this.onChange?.(request, () => this.#replace(key, before));
   }
@@ -123,25 +132,19 @@ export class Store {
 
   #replace(key: string, entry: Entry | undefined): Entry | undefined {
     const before = this.#entries.get(key);
-    if (before !== undefined) this.#bytes -= sizeOf(key, before);
-    if (before !== undefined && before.expiresMs !== Infinity) {
-      this.#expiring.delete(key);
-    }
+    if (before !== undefined) this.#bytes -= before.size;
+    if (before?.expiresMs !== undefined) this.#expiring.delete(key);
     if (entry === undefined) {
       this.#entries.delete(key);
       return before;
     }
-    this.#bytes += sizeOf(key, entry);
+    this.#bytes += entry.size;
     // The key that is there stays.
     const kept = before === undefined ? compact(key) : key;
     this.#entries.set(kept, entry);
-    if (entry.expiresMs !== Infinity) this.#expiring.add(compact(key));
+    if (entry.expiresMs !== undefined) this.#expiring.add(compact(key));
     return before;
   }
-}
-
-function sizeOf(key: string, { value }: Entry): number {
-  return ENTRY_SIZE + key.length + value.length;
 }
 
 /** A request of RESP. */

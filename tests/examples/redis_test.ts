@@ -76,6 +76,25 @@ Deno.test("RequestFinder looks at no byte twice", () => {
   assertEquals(finder.find(all, 0), all.length);
 });
 
+Deno.test("RequestFinder refuses numbers that are none, or too large", () => {
+  const next = requestOf("a");
+  for (const none of ["*0", "*-1", "*-12"]) {
+    assertEquals(requestsOf(`${none}\r\n${next}`, () => 100), [[], ["a"]]);
+  }
+  for (const number of ["", "-", "x", "-x", "1x", "65537", "9".repeat(20)]) {
+    assertEquals(
+      requestsOf(`*${number}\r\n${next}`, () => 100),
+      ["invalid multibulk length"],
+    );
+  }
+  for (const number of ["", "-", "-1", "x", "1048576", "9".repeat(20)]) {
+    assertEquals(
+      requestsOf(`*1\r\n$${number}\r\na\r\n`, () => 100),
+      ["invalid bulk length"],
+    );
+  }
+});
+
 Deno.test("splitLine() splits as Redis does", () => {
   assertEquals(splitLine(`  a "b c"\t'd "e' "\\x41\\n\\"" '\\'' x\\y ""`), [
     ...["a", "b c", `d "e`, 'A\n"', "'", "x\\y", ""],
