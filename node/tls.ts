@@ -21,6 +21,7 @@ import type { IoContext } from "../lib/IoContext.ts";
 import { about, failure, type Result, success } from "../lib/result.ts";
 import { type ConnectOptions, TcpStream } from "../net/TcpStream.ts";
 import { Below } from "./tls_below.ts";
+import { openEngine } from "./tls_engine.ts";
 import { tlsFailure, unverified } from "./tls_errors.ts";
 import {
   commonOf,
@@ -290,6 +291,7 @@ async function handshake(
   const left = () => resolve(failure(ECONNRESET, verb));
   socket.once(event, () => {
     const code = verify?.(socket);
+    below.engine = openEngine(socket);
     resolve(code ? unverified(code, verb) : success(stream));
   });
   socket.once("error", fail);

@@ -1,17 +1,32 @@
 import { Duplex } from "node:stream";
 import type { Transport } from "../helpers/transport.ts";
-import type { Result } from "../lib/result.ts";
+import { ECANCELED, EFAULT } from "../lib/errno.ts";
+import { errorOf, type Result } from "../lib/result.ts";
 import { nodeError } from "./errors.ts";
+import { type Engine, PLAIN_MAX } from "./tls_engine.ts";
 
 /** Bytes that a receive has room for: more than a record of TLS. */
 const ROOM = 32 * 1024;
 
 type Callback = (error?: Error | null) => void;
 
-/** A part of the encrypted stream, its end, or a mark: all before it was sent. */
+/** A part of the encrypted stream, its end, or a mark: all before it was sent.
+ * What is to be encrypted is so when its turn comes: a close_notify, too. */
 interface Outgoing {
-  readonly data: Uint8Array | "end" | "mark";
-  readonly done: Callback;
+  readonly data: Uint8Array | "close_notify" | "end" | "mark";
+  readonly isPlain: boolean;
+  done: Callback;
+}
+
+const NOTHING = () => {};
+
+/** Bytes of an array that is freed at once. */
+const FREED_MIN = 16 * 1024;
+
+/** Frees an array that was sent, if all memory of it is its own. Large answers
+ * make many, and the collections of them would take a fifth of the CPU. */
+function free({ buffer, length }: Uint8Array<ArrayBuffer>): void {
+  if (length >= FREED_MIN && length === buffer.byteLength) buffer.transfer(0);
 }
 
 /**
@@ -39,6 +54,11 @@ export class Below extends Duplex {
   thrown: unknown;
   /** The error of a send: nothing is sent behind it. */
   #failed: Error | undefined;
+  /** Encrypts and decrypts from the end of the handshake on; undefined if the
+   * streams of Node go on with it. */
+  engine: Engine | undefined;
+  /** TLS may have an answer of its own to what came. */
+  #mayOwe = false;
 
   constructor(transport: Transport) {
     super({ allowHalfOpen: true, emitClose: true });
@@ -73,11 +93,27 @@ export class Below extends Duplex {
           return;
         }
         // node:tls has taken all of it when it returns.
-        this.emit("data", this.#buffer.subarray(0, received.value));
+        const data = this.#buffer.subarray(0, received.value);
+        if (this.engine === undefined) this.emit("data", data);
+        else this.#decrypt(this.engine, data);
       }
     } catch (error) {
       this.#breakOff(error);
     }
+  }
+
+  #decrypt(engine: Engine, data: Uint8Array): void {
+    engine.decrypt(data);
+    // What is encrypted next takes an answer along.
+    this.#mayOwe = true;
+    if (!this.#isSending) this.#answer(engine);
+  }
+
+  /** Sends what TLS itself answers. */
+  #answer(engine: Engine): void {
+    this.#mayOwe = false;
+    const data = engine.output();
+    if (data.length > 0) this.#send({ data, isPlain: false, done: NOTHING });
   }
 
   // It has bytes whether asked or not.
@@ -85,28 +121,40 @@ export class Below extends Duplex {
 
   /** Sends what TLS has encrypted, and calls back. */
   override write(data: Uint8Array, ...rest: unknown[]): boolean {
-    const done = rest.at(-1);
-    this.#send(data, typeof done === "function" ? done as Callback : () => {});
+    const last = rest.at(-1);
+    const done = typeof last === "function" ? last as Callback : NOTHING;
+    this.#send({ data, isPlain: false, done });
     return true;
   }
 
+  /** Encrypts by the engine, and sends: data, or the end of it. */
+  encrypt(data: Uint8Array | "close_notify", done: Callback): void {
+    this.#send({ data, isPlain: true, done });
+  }
+
   override _write(data: Uint8Array, _: BufferEncoding, done: Callback): void {
-    this.#send(data, done);
+    this.#send({ data, isPlain: false, done });
   }
 
   override _final(done: Callback): void {
-    this.#send("end", done);
+    this.#send({ data: "end", isPlain: false, done });
   }
 
   /** Calls back when all is sent that TLS has given until now, or has failed.
    * Deno's `node:tls` calls back earlier. */
   whenSent(done: Callback): void {
-    if (this.#isSending || this.#failed !== undefined) this.#send("mark", done);
-    else done(null);
+    if (this.#isSending || this.#failed !== undefined) {
+      this.#send({ data: "mark", isPlain: false, done });
+    } else done(null);
   }
 
-  #send(data: Outgoing["data"], done: Callback): void {
-    this.#outgoing.push({ data, done });
+  #send(it: Outgoing): void {
+    // Records are sent in the order in which they were encrypted.
+    const at = it.isPlain || this.engine === undefined
+      ? -1
+      : this.#outgoing.findIndex(({ isPlain }) => isPlain);
+    if (at < 0) this.#outgoing.push(it);
+    else this.#outgoing.splice(at, 0, it);
     if (!this.#isSending) this.#sendNext();
   }
 
@@ -115,12 +163,14 @@ export class Below extends Duplex {
   #sendNext(): void {
     this.#isSending = true;
     for (let next; (next = this.#outgoing.shift()) !== undefined;) {
-      const { data, done } = next;
-      if (data === "mark" || this.#failed !== undefined) {
+      const data = this.#failed === undefined ? this.#encrypted(next) : "mark";
+      const { done } = next;
+      if (data === "mark") {
         done(this.#failed ?? null);
         continue;
       }
       const goOn = (failed: Error | undefined) => {
+        if (next.isPlain) free(data as Uint8Array<ArrayBuffer>);
         this.#failed = failed;
         done(failed ?? null);
         this.#sendNext();
@@ -135,6 +185,28 @@ export class Below extends Duplex {
       return;
     }
     this.#isSending = false;
+    if (this.#mayOwe) this.#answer(this.engine!);
+  }
+
+  /** Gives what to send for a part; a mark if that has failed. */
+  #encrypted(part: Outgoing): Uint8Array | "end" | "mark" {
+    if (!part.isPlain) return part.data as Uint8Array | "end" | "mark";
+    let { data } = part;
+    if (data.length > PLAIN_MAX) {
+      const plain = data as Uint8Array;
+      data = plain.subarray(0, PLAIN_MAX);
+      this.#outgoing.unshift({ ...part, data: plain.subarray(PLAIN_MAX) });
+      part.done = NOTHING;
+    }
+    const engine = this.engine!;
+    const encrypted = data === "close_notify"
+      ? engine.end()
+      : engine.encrypt(data as Uint8Array);
+    if (encrypted.length > 0) return encrypted;
+    // It was transferred, or TLS is destroyed.
+    const errno = data.length === 0 ? EFAULT : ECANCELED;
+    this.#failed = nodeError("write", errorOf(errno));
+    return "mark";
   }
 
   #attempt(data: Uint8Array | "end"): Promise<Result<unknown>> {

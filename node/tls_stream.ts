@@ -200,9 +200,11 @@ export class TlsStream implements Transport {
     }
     const { promise, resolve } = Promise.withResolvers<Result<number>>();
     this.#sends.add(resolve);
-    this.#socket.write(data, (error) => {
-      this.#settle(resolve, error, SEND, success(data.length));
-    });
+    const sent = success(data.length);
+    const settle = (error?: Error | null) =>
+      this.#settle(resolve, error, SEND, sent);
+    if (this.#below.engine !== undefined) this.#below.encrypt(data, settle);
+    else this.#socket.write(data, (error) => this.#whenSent(error, settle));
     return within(promise, options, (late) => {
       this.#sends.delete(resolve);
       resolve(late);
@@ -212,8 +214,8 @@ export class TlsStream implements Transport {
   }
 
   /**
-   * Ends the sending side by close_notify, and the one of the connection below.
-   * The peer reads an end, and may go on sending.
+   * Ends the sending side by close_notify. The peer reads an end, and may go on
+   * sending: the connection below stays open until `close()`.
    *
    * @returns When all is sent; an error of `send()`. The second time it does
    * nothing.
@@ -225,23 +227,31 @@ export class TlsStream implements Transport {
     const { promise, resolve } = Promise.withResolvers<Result<void>>();
     this.#canSend = false;
     this.#sends.add(resolve);
-    this.#socket.end(() => this.#settle(resolve, null, END, DONE));
+    const settle = (error?: Error | null) =>
+      this.#settle(resolve, error, END, DONE);
+    if (this.#below.engine !== undefined) {
+      this.#below.encrypt("close_notify", settle);
+    } else this.#socket.end(() => this.#whenSent(null, settle));
     return promise;
   }
 
-  /** Resolves a promise when the bytes are in the connection below. */
+  /** Settles when the bytes are in the connection below. */
+  #whenSent(
+    error: Error | null | undefined,
+    settle: (error?: Error | null) => void,
+  ): void {
+    if (error) settle(error);
+    else this.#below.whenSent(settle);
+  }
+
   #settle<T>(
     resolve: (result: Result<T>) => void,
     error: Error | null | undefined,
     verb: string,
     result: Result<T>,
   ): void {
-    const settle = (error: Error | null | undefined) => {
-      this.#sends.delete(resolve);
-      resolve(error ? tlsFailure(error, verb) : result);
-    };
-    if (error) settle(error);
-    else this.#below.whenSent(settle);
+    this.#sends.delete(resolve);
+    resolve(error ? tlsFailure(error, verb) : result);
   }
 
   /**

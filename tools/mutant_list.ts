@@ -2806,7 +2806,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "node/tls_stream.ts",
     from: "else this.#below.whenSent(settle);",
     to: "else settle(null);",
-    tests: ["tests/node/tls_test.ts"],
+    tests: ["tests/node/tls_streams_test.ts"],
   },
   {
     rule:
@@ -3139,5 +3139,47 @@ export const MUTANTS: readonly Mutant[] = [
     from: "        checkNotClosed(this, RECV.verb);\n",
     to: "",
     tests: ["tests/net/byte_streams_test.ts"],
+  },
+  {
+    rule: "a tick of Node does not wait for a wait in the kernel",
+    file: "lib/ring/host.ts",
+    from: "return core?.hasTickScheduled?.() === true ||",
+    to: "return false ||",
+    tests: ["tests/process/bounded_wait.process.ts"],
+  },
+  {
+    rule: "an immediate does not wait for a wait in the kernel",
+    file: "lib/ring/host.ts",
+    from: "(core?.immediateQueue?.head ?? null) !== null",
+    to: "false",
+    tests: ["tests/process/bounded_wait.process.ts"],
+  },
+  {
+    rule: "records of TLS are sent in the order of their encryption",
+    file: "node/tls_below.ts",
+    from: ": this.#outgoing.findIndex(({ isPlain }) => isPlain);",
+    to: ": -1;",
+    tests: ["tests/node/tls_engine_test.ts"],
+  },
+  {
+    rule: "an answer of TLS is sent behind a send",
+    file: "node/tls_below.ts",
+    from: "    if (this.#mayOwe) this.#answer(this.engine!);\n",
+    to: "",
+    tests: ["tests/node/tls_engine_test.ts"],
+  },
+  {
+    rule: "an alert is sent without a send",
+    file: "node/tls_below.ts",
+    from: "    if (!this.#isSending) this.#answer(engine);\n",
+    to: "    void engine;\n",
+    tests: ["tests/node/tls_test.ts"],
+  },
+  {
+    rule: "data that TLS cannot encrypt was not sent",
+    file: "node/tls_below.ts",
+    from: "    if (encrypted.length > 0) return encrypted;\n",
+    to: "    if (encrypted.length >= 0) return encrypted;\n",
+    tests: ["tests/node/tls_engine_test.ts"],
   },
 ];

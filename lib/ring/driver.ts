@@ -11,7 +11,7 @@
  */
 import type { Shim } from "../../ffi/load.ts";
 import { removeIdleListeners } from "./abort.ts";
-import { type Host, openHost } from "./host.ts";
+import { type Host, isPassDue, openHost } from "./host.ts";
 import type { Tally } from "./stats.ts";
 import { isFirstWaker, openWaker, type Waker } from "./waker.ts";
 
@@ -305,7 +305,8 @@ export class Driver {
   /** Decides whether the next step may wait in the kernel. */
   #mayWait(): boolean {
     const isWorthIt = this.#isFirst ||
-      this.#quickWakes >= QUICK_WAKES_MIN && this.#host === null;
+      this.#quickWakes >= QUICK_WAKES_MIN && this.#host === null &&
+        !isPassDue();
     if (!isWorthIt || this.#ring.pending === 0) return false;
     const nowMs = this.#look();
     const { nextDeadlineMs } = this.#ring;

@@ -1,8 +1,7 @@
 /**
- * The work of Deno's event loop that none of its fds tells of. An exclusive
- * context waits in the kernel only while there is none. Deno does not document
- * these interfaces, so `openHost()` tries each of them, and gives null where one
- * is missing.
+ * The work of Deno's event loop that none of its fds tells of. A context waits in
+ * the kernel only while there is none. Deno does not document these interfaces,
+ * so each of them is tried, and what takes one that is missing is left out.
  */
 import type { Shim } from "../../ffi/load.ts";
 
@@ -35,12 +34,26 @@ interface Core {
 /** The longest delay of a timer. */
 const DELAY_MS_MAX = 2 ** 31 - 1;
 
+/** Gives the core, or undefined if this Deno has none of that name. */
+function findCore(): Core | undefined {
+  const { internal } = Deno as unknown as { internal: symbol };
+  const deno = Deno as unknown as Record<symbol, { core?: Core } | undefined>;
+  return deno[internal]?.core;
+}
+
+const core = findCore();
+
+/** Tells whether a tick or an immediate of Node's waits for a pass of the loop:
+ * each event of a socket or a stream of Node is one. */
+export function isPassDue(): boolean {
+  return core?.hasTickScheduled?.() === true ||
+    (core?.immediateQueue?.head ?? null) !== null;
+}
+
 /** Gives the host, or null if this Deno does not tell all that it takes. */
 export function openHost(shim: Shim): Host | null {
   try {
-    const { internal } = Deno as unknown as { internal: symbol };
-    const deno = Deno as unknown as Record<symbol, { core: Core }>;
-    return new Host(deno[internal]!.core, shim);
+    return new Host(findCore()!, shim);
   } catch {
     return null;
   }

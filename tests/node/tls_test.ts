@@ -372,6 +372,39 @@ kioTest(
   },
 );
 
+kioTest(
+  "send() keeps the order of sends, in both directions at once",
+  async (ctx) => {
+    await using both = await pair(ctx);
+    const sizes = [1, 200_000, 49_152, 49_153, 3, 1_000_000];
+    const whole = pattern(sizes.reduce((sum, size) => sum + size));
+    const sides = [both.server, both.client].map(async (it) => {
+      let at = 0;
+      const sends = sizes.map((size) => it.send(whole.slice(at, at += size)));
+      const received = receiveAll(it);
+      for (const [i, sent] of (await Promise.all(sends)).entries()) {
+        assertEquals(value(sent), sizes[i]);
+      }
+      value(await it.shutdown());
+      assertEquals((await received).data, whole);
+    });
+    await Promise.all(sides);
+  },
+);
+
+kioTest(
+  "TlsStream tells the peer of bytes that are none of TLS",
+  async (ctx) => {
+    await using both = await pair(ctx);
+    value(await both.below[1].send(bytes("neither a record nor an alert")));
+    const refused = await both.server.recv(new Uint8Array(8));
+    assert(!refused.ok);
+    await both.server.close();
+    const { end } = await receiveAll(both.client);
+    assert(!end.ok && end.error.code !== TRUNCATED, "an alert");
+  },
+);
+
 kioTest("TlsStream is a Transport for a BufferedReader", async (ctx) => {
   await using both = await pair(ctx);
   value(await both.client.send(bytes("first\nsecond\n")));
@@ -538,6 +571,23 @@ kioTest(
     await both.client.close();
   },
 );
+
+kioTest("close() ends a send that the connection below keeps", async (ctx) => {
+  const { left, right } = unixPair();
+  const below = new SocketTransport(ctx, left);
+  const far = new SocketTransport(ctx, right);
+  const [accepted, started] = await Promise.all([
+    new TlsAcceptor(SERVER).accept(below),
+    startTls(far, "localhost", TRUSTING),
+  ]);
+  await using client = value(started);
+  const server = value(accepted);
+  below.send = () => new Promise(() => {}) as never;
+  const sending = server.send(bytes("hello"));
+  await server.close();
+  assertCode(await sending, "ECANCELED");
+  assertCode(await client.recv(new Uint8Array(8)), TRUNCATED);
+});
 
 kioTest("TlsStream after a reset gives its error", async (ctx) => {
   await using listener = unwrap(
