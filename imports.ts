@@ -31,6 +31,7 @@ import "./helpers/send_all.ts";
 import "./helpers/sendfile.ts";
 import "./helpers/splice_all.ts";
 import "./helpers/transport.ts";
+import "./helpers/turns.ts";
 import "./helpers/vectors.ts";
 import "./helpers/walk.ts";
 import "./helpers/walk_filter.ts";

@@ -1,6 +1,6 @@
 /** The sha256 of the C sources and of how they are compiled, at the last
  * release: `deno task digest` writes it. */
 export const DIGEST =
-  "0da1a885632f55ce032fd18de380c2f5eed5d3f15fbb11c0a51bdad87be2a5f6";
+  "74fd845d68e644bfb2a95ddbb9604c32e0165c7774d5e57a2714b8e0b94653e3";
 /** The version of that release. */
 export const VERSION = "0.2.0";

@@ -7,7 +7,7 @@ import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import * as operations from "../lib/ops/table.ts";
 import type { Result } from "../lib/result.ts";
-import type { Transfer } from "../lib/ring/entry.ts";
+import { SPAN, type Transfer } from "../lib/ring/entry.ts";
 import { startTransfer } from "../lib/ring/start.ts";
 import { Waiting } from "../lib/ring/steps.ts";
 import type { UringOp } from "../lib/UringOp.ts";
@@ -17,6 +17,7 @@ import {
   pipePoolOf,
   type PooledPipe,
 } from "./pipe_pool.ts";
+import { type Taker, TURN_BYTES, type Turns, turnsOf } from "./turns.ts";
 
 /** Splices in one chain: the pipe is filled and emptied 16 times. If the last
  * chain has left bytes in it, it is emptied, then filled and emptied 15 times. */
@@ -30,7 +31,8 @@ const PIPE_SIZE = 1 << 16;
  * byte is copied through this process. Like an exact transfer it is one
  * operation.
  *
- * This thread sends parts that are in the page cache, without waiting. Threads
+ * This thread sends parts that are in the page cache, without waiting, about
+ * 1 MiB a step: then the other operations of the context have their turn. Threads
  * of the kernel do all else: what is on the disk, a pipe, tmpfs, NFS and overlay
  * file systems, Linux before 6.5, and files that the process neither owns nor
  * may write to.
@@ -97,21 +99,27 @@ export function asyncSendfile(
   // A ring that may not splice refuses it by itself, not by this thread.
   const isAtOnce = type === SOCK_STREAM &&
     ring.allowed?.[operation.opcode] !== 0;
+  const turns = isAtOnce ? turnsOf(ring) : null;
   const pool = pipePoolOf(ring, PIPE_SIZE);
-  const transfer = new Sendfile(pool, fileFd, toFd, from, total, isAtOnce);
+  const transfer = new Sendfile(pool, fileFd, toFd, from, total, turns);
   return startTransfer(ring, operation, fileFd, null, transfer, options, {
     otherFd: toFd,
   });
 }
 
+/** Turns of a transfer: none, one that it waits for, one that it has. */
+const Turn = { NONE: 0, AWAITED: 1, TAKEN: 2 } as const;
+
 /** Moves bytes from a file to a socket: by calls of the shim after a poll, as
  * long as they are in the page cache, else chain of splices by chain. */
-class Sendfile extends Waiting implements Transfer {
+class Sendfile extends Waiting implements Transfer, Taker {
   /** Bytes that the socket has taken. */
   moved = 0;
-  /** Calls of the shim may send, without the ring. */
-  readonly #isAtOnce: boolean;
-  #hasBegun = false;
+  slot = -1;
+  /** Calls of the shim may send, without the ring, each in its turn; null if
+   * only the ring may. */
+  readonly #turns: Turns | null;
+  #turn: typeof Turn[keyof typeof Turn] = Turn.NONE;
   readonly #total: number;
   readonly #pool: PipePool;
   #pipe: PooledPipe | undefined;
@@ -127,7 +135,7 @@ class Sendfile extends Waiting implements Transfer {
     to: number,
     offset: number,
     total: number,
-    isAtOnce: boolean,
+    turns: Turns | null,
   ) {
     super(to, 0, POLLOUT);
     this.#pool = pool;
@@ -135,40 +143,60 @@ class Sendfile extends Waiting implements Transfer {
     this.#to = to;
     this.#offset = offset;
     this.#total = total;
-    this.#isAtOnce = isAtOnce;
+    this.#turns = turns;
   }
 
   get isComplete(): boolean {
     return this.moved === this.#total;
   }
 
+  /** Bytes that the next call is to send. */
+  get expected(): number {
+    return Math.min(this.#total - this.#read, TURN_BYTES);
+  }
+
+  override get pauseMs(): number {
+    return this.#turn === Turn.AWAITED ? Infinity : super.pauseMs;
+  }
+
+  override advance(result: number, step: number): boolean {
+    const goesOn = super.advance(result, step);
+    const isAtOnce = this.#turns !== null && !this.isWaiting &&
+      this.#held === 0 && !this.isComplete;
+    if (goesOn && isAtOnce && this.#turn === Turn.NONE) {
+      this.#turn = this.#turns!.take(this) ? Turn.TAKEN : Turn.AWAITED;
+    }
+    return goesOn;
+  }
+
+  /** Sends in its turn what is in the page cache. It begins with a poll: until
+   * then it can be cancelled. After a wait for its turn it polls again. */
   override prepare(
     shim: Shim,
     handle: Deno.PointerObject,
     id: number,
   ): number {
-    const isAtStart = !this.isWaiting && this.#held === 0 && !this.isComplete;
-    if (this.#isAtOnce && isAtStart) {
-      const sent = this.#sendAtOnce(shim, handle);
+    if (this.slot < 0 || this.#turn === Turn.AWAITED) {
+      if (this.#turns !== null && !this.isComplete) this.waitAgain(true);
+      if (this.#turn === Turn.AWAITED) this.#turn = Turn.TAKEN;
+      this.slot = id % SPAN;
+    } else if (this.#turn === Turn.TAKEN && !this.isWaiting) {
+      this.#turn = Turn.NONE;
+      const offset = this.#offset + this.#read;
+      const count = this.expected;
+      const sent = shim.kio_sendfile(
+        handle,
+        this.#file,
+        offset,
+        count,
+        this.#to,
+      );
       if (sent < 0 && sent !== -EAGAIN) return sent;
+      if (sent > 0) this.moved = this.#read += sent;
       // After 0 the ring does it.
       if (sent !== 0 && !this.isComplete) this.waitAgain(sent > 0);
     }
     return super.prepare(shim, handle, id);
-  }
-
-  /** Sends what is in the page cache. It begins with a poll: until then it can
-   * be cancelled. */
-  #sendAtOnce(shim: Shim, handle: Deno.PointerObject): number {
-    if (!this.#hasBegun) {
-      this.#hasBegun = true;
-      return -EAGAIN;
-    }
-    const offset = this.#offset + this.#read;
-    const left = this.#total - this.#read;
-    const sent = shim.kio_sendfile(handle, this.#file, offset, left, this.#to);
-    if (sent > 0) this.moved = this.#read += sent;
-    return sent;
   }
 
   submit(shim: Shim, handle: Deno.PointerObject, id: number): number {
@@ -216,6 +244,7 @@ class Sendfile extends Waiting implements Transfer {
   }
 
   end(): void {
+    this.#turns?.leave(this);
     const pipe = this.#pipe;
     if (pipe === undefined) return;
     // A byte that is left in it would go to the next transfer.

@@ -2448,23 +2448,24 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "files that are sent share the time of a step",
-    file: "ffi/shim/sendfile.c",
-    from: "\tshare = STEP_BYTES / calls;\n",
-    to: "\tshare = STEP_BYTES / (calls ? 1 : 1);\n",
-    tests: ["C sendfile_shares_a_step_among_many"],
+    file: "helpers/turns.ts",
+    from: "this.#waiting.size === 0 && this.#granted < TURN_BYTES",
+    to: "this.#waiting.size === 0",
+    tests: ["tests/helpers/sendfile_test.ts"],
   },
   {
     rule: "a file that is cancelled at once is not sent",
     file: "helpers/sendfile.ts",
-    from: "if (!this.#hasBegun) {",
-    to: "if (!this.#hasBegun && this.#total < 0) {",
+    from: "if (this.slot < 0 || this.#turn === Turn.AWAITED) {",
+    to: "if (this.slot < 0) this.#turn = Turn.TAKEN;\n" +
+      "    if (this.#turn === Turn.AWAITED) {",
     tests: ["tests/helpers/sendfile_test.ts"],
   },
   {
     rule: "what is left in the pipe of a file goes first",
     file: "helpers/sendfile.ts",
-    from: "!this.isWaiting && this.#held === 0 &&",
-    to: "!this.isWaiting && this.#held >= 0 &&",
+    from: "this.#held === 0 && !this.isComplete;",
+    to: "this.#held >= 0 && !this.isComplete;",
     tests: ["tests/helpers/sendfile_test.ts"],
   },
   {
@@ -3181,5 +3182,12 @@ export const MUTANTS: readonly Mutant[] = [
     from: "    if (encrypted.length > 0) return encrypted;\n",
     to: "    if (encrypted.length >= 0) return encrypted;\n",
     tests: ["tests/node/tls_engine_test.ts"],
+  },
+  {
+    rule: "a file that ends leaves the queue for a turn",
+    file: "helpers/sendfile.ts",
+    from: "    this.#turns?.leave(this);\n",
+    to: "",
+    tests: ["tests/helpers/sendfile_test.ts"],
   },
 ];

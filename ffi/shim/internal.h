@@ -177,9 +177,6 @@ struct kio {
 	bool wait_armed, loop_armed;
 	double wait_until_ms;
 	struct __kernel_timespec wait_at;
-	/* Calls of kio_sendfile() since this entry, and those before it. */
-	uint64_t sendfile_step;
-	uint32_t sendfiles, sendfiles_before;
 	bool timer_armed;
 	double timer_deadline_ms;
 	struct __kernel_timespec timer_at;

@@ -10,10 +10,6 @@
 #include <sys/sendfile.h>
 #include <sys/uio.h>
 
-/* Bytes that the calls of one step send together, and each of them at least. */
-#define STEP_BYTES (1 << 20)
-#define SHARE_MIN 65536
-
 /* cachestat(2), Linux 6.5: newer than some headers. */
 #define CACHESTAT 451
 struct cache_range {
@@ -46,35 +42,16 @@ static bool is_cached(int file, off_t offset, uint32_t length)
 	       (uint64_t)(last / page_size - offset / page_size + 1);
 }
 
-/* Gives a call its share of the step: as many may come as in the step before. */
-static uint32_t share_of(struct kio *k)
-{
-	uint32_t calls, share;
-
-	if (k->sendfile_step != k->entries) {
-		k->sendfile_step = k->entries;
-		k->sendfiles_before = k->sendfiles;
-		k->sendfiles = 0;
-	}
-	k->sendfiles++;
-	calls = k->sendfiles > k->sendfiles_before ? k->sendfiles :
-						     k->sendfiles_before;
-	share = STEP_BYTES / calls;
-	return share < SHARE_MIN ? SHARE_MIN : share;
-}
-
 /*
- * Sends up to `left` bytes of a file to a non-blocking socket, as far as they
- * are in the page cache. Returns how many the socket has taken; -EAGAIN if it
- * takes none now; 0 if the ring has to do it; or another negative errno.
+ * Sends up to `count` bytes of a file to a non-blocking socket, if they are in
+ * the page cache. Returns how many the socket has taken; -EAGAIN if it takes
+ * none now; 0 if the ring has to do it; or another negative errno.
  */
-int kio_sendfile(struct kio *k, int file, double offset, double left, int to)
+int kio_sendfile(struct kio *k, int file, double offset, uint32_t count, int to)
 {
-	uint32_t share = share_of(k), length;
 	off_t at = (off_t)offset;
 	int flags = fcntl(file, F_GETFL), ret;
 
-	length = left < share ? (uint32_t)left : share;
 	/* O_DIRECT goes to the disk, whatever the page cache has. */
 	if (flags < 0 || flags & O_DIRECT)
 		return 0;
@@ -82,10 +59,10 @@ int kio_sendfile(struct kio *k, int file, double offset, double left, int to)
 	flags = fcntl(to, F_GETFL);
 	if (flags < 0 || !(flags & O_NONBLOCK))
 		return 0;
-	if (!is_cached(file, at, length))
+	if (!is_cached(file, at, count))
 		return 0;
-	ret = seam_splice(k, file, to, &length);
+	ret = seam_splice(k, file, to, &count);
 	if (!ret)
-		ret = result_of((int)sendfile(to, file, &at, length));
+		ret = result_of((int)sendfile(to, file, &at, count));
 	return ret == -EINTR ? -EAGAIN : ret;
 }

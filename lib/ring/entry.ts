@@ -23,7 +23,7 @@ export const State = {
   EXTERNAL: 3,
   /** The clock: its error is held back for some milliseconds. */
   HELD_BACK: 4,
-  /** The clock continues it: it pauses before its next try. */
+  /** The clock or its turn continues it: it pauses before its next try. */
   BACKING_OFF: 5,
   /** The kernel, by a notification: its result is there, and its memory still in
    * use. */

@@ -1,12 +1,13 @@
-/** A pool of buffers that streams wait for. */
+/** A pool of buffers that streams wait for, or the turns of transfers. */
 export interface Feeder {
-  /** Buffers that are free. */
+  /** Those that can go on in the next step: free buffers, or who is queued for a
+   * turn. */
   readonly free: number;
-  /** Lets streams go on. */
+  /** Lets them go on. */
   feed(): void;
 }
 
-/** The pools of a ring whose streams wait for a buffer. */
+/** The pools of a ring whose streams wait for a buffer, and its turns. */
 export class Starving {
   readonly #pools = new Set<Feeder>();
 
@@ -18,7 +19,7 @@ export class Starving {
     this.#pools.delete(pool);
   }
 
-  /** The next step lets a stream go on. */
+  /** The next step lets one go on. */
   get hasWork(): boolean {
     return this.#pools.size > 0 &&
       this.#pools.values().some((it) => it.free > 0);

@@ -23,6 +23,7 @@ import {
   type Result,
   SHUT_WR,
   type Socket,
+  type UringOp,
 } from "@kio/kio";
 import { loadShim } from "../../ffi/load.ts";
 import { pipePoolOf } from "../../helpers/pipe_pool.ts";
@@ -496,6 +497,58 @@ for (const entries of [1, 2, 4]) {
     entries,
   );
 }
+
+/** Starts to send 128 KiB to each of some sockets, which have room for it. */
+async function startMany(
+  ctx: IoContext,
+  count: number,
+  run: (sends: UringOp<number>[], pairs: Pair[]) => Promise<void>,
+): Promise<void> {
+  const size = 1 << 17;
+  await using file = await fileOf(ctx, pattern(size));
+  const pairs = Array.from({ length: count }, () => unixPair());
+  const sends = pairs.map(({ left }) =>
+    asyncSendfile(ctx, left, file, 0, size)
+  );
+  await run(sends, pairs);
+  for (const pair of pairs) pair[Symbol.dispose]();
+  emptyPool(ctx);
+}
+
+kioTest(
+  "asyncSendfile() of many files sends 1 MiB a step, in order",
+  (ctx) =>
+    startMany(ctx, 40, async (sends) => {
+      const ended: number[] = [];
+      const perStep = new Map<number, number>();
+      await Promise.all(sends.map(async (send, i) => {
+        value(await send);
+        const step = ctx.stats().kernelEntries;
+        perStep.set(step, (perStep.get(step) ?? 0) + 1);
+        ended.push(i);
+      }));
+      assertEquals(ended, sends.map((_, i) => i));
+      assertEquals([...perStep.values()], [8, 8, 8, 8, 8]);
+    }),
+);
+
+kioTest(
+  "asyncSendfile() that waits for its turn can be given up",
+  (ctx) =>
+    startMany(ctx, 40, async (sends, pairs) => {
+      const hurried = sends[38]!.withTimeout(60_000);
+      value(await sends[0]!);
+      sends[39]!.cancel();
+      hurried.withTimeout(0);
+      await pairs[37]!.left.close();
+      for (const i of [37, 38, 39]) {
+        const sent = await sends[i]!;
+        assertCode(sent, i === 38 ? "ETIMEDOUT" : "ECANCELED");
+        assertEquals(movedOf(sent), 0);
+      }
+      for (const send of sends.slice(0, 37)) value(await send);
+    }),
+);
 
 bothWays(
   "asyncSendfile() of 100 files at a time mixes nothing",
