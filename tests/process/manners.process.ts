@@ -87,6 +87,7 @@ const SENSELESS: [program: string, ...args: string[]][] = [
   ["tools/asan.ts", "one"],
   ["tools/kernels.ts", "buster"],
   ["tools/masked.ts", "send_zc"],
+  ["tools/masked.ts", "SEND_ZC,NOSUCH"],
   ["tools/mutants.ts", "0"],
   ["tools/mutants.ts", "close"],
   ["tools/compilers.ts", "gcc"],
@@ -100,9 +101,18 @@ for (const args of SENSELESS) {
   Deno.test(`${args.join(" ")} makes no sense`, async () => {
     const { code, out, err } = await start(...args);
     assertEquals([code, out], [2, ""]);
-    assertMatch(err, /^[^\n]+\nusage: deno (task|run) /);
+    assertNarrow(err);
+    assertMatch(err, /^[^\n]+\n([\w, \n]+\n)?usage: deno (task|run) /);
   });
 }
+
+Deno.test("tools/masked.ts lists the masks when it refuses one", async () => {
+  const { err } = await start("tools/masked.ts", "NOSUCH");
+  assertMatch(err, /^"NOSUCH" is none of the masks:\n/);
+  for (const name of ["DEFER_TASKRUN", "SEND_ZC", "IOWQ_MAX_WORKERS"]) {
+    assert(err.includes(name), err);
+  }
+});
 
 // ---- Ctrl-C ---------------------------------------------------------------------
 
