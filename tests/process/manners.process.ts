@@ -114,6 +114,29 @@ Deno.test("tools/masked.ts lists the masks when it refuses one", async () => {
   }
 });
 
+// ---- a full disk ----------------------------------------------------------------
+
+const PRINTING: [program: string, ...args: string[]][] = [
+  ...PROGRAMS.map((program): [string, string] => [program, "--help"]),
+  ["bench/main.ts", "--help"],
+  ["doctor.ts"],
+  ["examples/echo_server.ts"],
+  ["examples/fetch_all.ts", "http://127.0.0.1:1/"],
+  ["examples/multi_thread_echo.ts"],
+  ["examples/tree_hash.ts", "--summary", "examples/static"],
+];
+
+for (const args of PRINTING) {
+  Deno.test(`${args.join(" ")} says in a line that its output is full`, async () => {
+    const { code, err } = await run("sh", [
+      ...["-c", 'exec "$@" >/dev/full', "sh"],
+      ...[Deno.execPath(), "run", "-A", "--no-check", ...args],
+    ]);
+    assertMatch(err, /^[^\n]*No space left on device[^\n]*\n$/);
+    assertEquals(code, 1);
+  });
+}
+
 // ---- Ctrl-C ---------------------------------------------------------------------
 
 /** Counts the processes that have the folder in their environment. */
