@@ -351,30 +351,41 @@ function verdictOf(findings: readonly Finding[]): string {
     : painted("note", `kio works here; see the notes: ${notes.join("; ")}`);
 }
 
-function print(
+function linesOf(
   findings: readonly Finding[],
   capabilities: Capabilities | undefined,
-): void {
-  console.log(`kio ${config.version}`);
+): string[] {
+  const lines = [`kio ${config.version}`];
   for (const { name, state, is, fix } of findings) {
     const head = painted(state, state.padEnd(STATE_WIDTH)) +
       name.padEnd(NAME_WIDTH);
     const column = STATE_WIDTH + NAME_WIDTH;
-    console.log(head + wrapped(is, column).join(`\n${" ".repeat(column)}`));
+    lines.push(head + wrapped(is, column).join(`\n${" ".repeat(column)}`));
     for (const line of fix?.trimEnd().split("\n") ?? []) {
       for (const part of wrapped(line, STATE_WIDTH)) {
-        console.log(" ".repeat(STATE_WIDTH) + part);
+        lines.push(" ".repeat(STATE_WIDTH) + part);
       }
     }
   }
-  console.log();
+  lines.push("");
   if (capabilities !== undefined) {
     for (const [name = "", by = "", of = ""] of tableOf(capabilities)) {
-      console.log(`${name.padEnd(20)} ${by.padEnd(8)} ${of}`.trimEnd());
+      lines.push(`${name.padEnd(20)} ${by.padEnd(8)} ${of}`.trimEnd());
     }
-    console.log();
+    lines.push("");
   }
-  console.log(verdictOf(findings));
+  return [...lines, verdictOf(findings)];
+}
+
+/** Prints a text; gives the exit code, as a disk may be full. */
+function print(text: string, code: number): number {
+  try {
+    console.log(text);
+    return code;
+  } catch (error) {
+    console.error(`Cannot write the output: ${(error as Error).message}`);
+    return 1;
+  }
 }
 
 /** Checks the permissions first: half an examination would mislead. */
@@ -400,8 +411,7 @@ async function main(args: readonly string[]): Promise<number> {
     return 2;
   }
   if (args.includes("--help")) {
-    console.log(HELP);
-    return 0;
+    return print(HELP, 0);
   }
   if (!isPermitted()) {
     console.error(
@@ -410,8 +420,9 @@ async function main(args: readonly string[]): Promise<number> {
     return 1;
   }
   const [findings, capabilities] = await examine();
-  print(findings, args.includes("--all") ? capabilities : undefined);
-  return findings.some(({ state }) => state === "WRONG") ? 1 : 0;
+  const listed = args.includes("--all") ? capabilities : undefined;
+  const code = findings.some(({ state }) => state === "WRONG") ? 1 : 0;
+  return print(linesOf(findings, listed).join("\n"), code);
 }
 
 if (import.meta.main) Deno.exitCode = await main(Deno.args);

@@ -7,6 +7,7 @@
  */
 
 import { parseArgs } from "node:util";
+import { endWithOutput } from "../examples/terminal.ts";
 import { buildPeers, firstLine } from "./programs.ts";
 import { minutes, Progress } from "./progress.ts";
 import { recordOf, type Run, save } from "./record.ts";
@@ -130,6 +131,7 @@ function jobsOf({ names, options, only }: Request): Job[] {
   }).filter(({ cases }) => cases.length > 0);
 }
 
+endWithOutput();
 const request = parse(Deno.args);
 const jobs = jobsOf(request);
 if (jobs.length === 0) {

@@ -1,6 +1,6 @@
 /** Reads the command lines of examples and tools, and prints their help. */
 import { parseArgs } from "node:util";
-import { wrapped } from "./terminal.ts";
+import { endWithOutput, wrapped } from "./terminal.ts";
 
 /** An option of a program, `--name`. */
 export interface Option {
@@ -37,7 +37,8 @@ const HELP: Record<string, Option> = { help: { help: "print this" } };
 
 /**
  * Reads the arguments of the program. `--help` prints its help and ends it with
- * 0; what makes no sense ends it with 2, and says why.
+ * 0; what makes no sense ends it with 2, and says why. An output that cannot be
+ * written ends it with 1, from then on.
  *
  * @param read Makes what the program needs of the values; what it throws is
  * something that makes no sense.
@@ -46,6 +47,7 @@ export function readArguments<O extends Record<string, Option>, T>(
   line: CommandLine<O>,
   read: (values: Values<O>, operands: string[]) => T,
 ): T {
+  endWithOutput();
   try {
     const { values, positionals } = parseArgs({
       args: Deno.args,

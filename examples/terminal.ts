@@ -86,6 +86,20 @@ function write(text: string): void {
   Deno.stderr.writeSync(new TextEncoder().encode(text));
 }
 
+/** Lets a `console.log` that cannot write, to a full disk for one, end the program
+ * with 1 and a line that says why, without a stack. */
+export function endWithOutput(): void {
+  const { log } = console;
+  console.log = (...data: unknown[]) => {
+    try {
+      log(...data);
+    } catch (error) {
+      console.error(`Cannot write the output: ${(error as Error).message}`);
+      Deno.exit(1);
+    }
+  };
+}
+
 /** Gives minutes and seconds: "1:05". */
 export function minutesOf(seconds: number): string {
   const whole = Math.ceil(seconds);

@@ -69,7 +69,9 @@ export interface AcceptLoopOptions {
  *
  * The loop pauses for 10 ms if fds or memory are used up, or if the context has
  * as many operations as it may have (`operationsMax`). Clients wait to be
- * accepted meanwhile.
+ * accepted meanwhile, and those that are accepted wait to be given away. So
+ * `onConnection` can start one operation. It may find no room after the signal,
+ * as the loop does not wait then.
  *
  * C++: `accept_loop`
  *
@@ -119,15 +121,34 @@ export async function acceptLoop(
   const file = checkFd(listener, ACCEPT);
   const isClosed = () =>
     ring.closing || typeof listener !== "number" && listener.fd === -1;
+  const { shim } = ring;
   const give = (fd: number) => void pass(fd, onConnection, onError);
+  const held: number[] = [];
+  const giveOrHold = (fd: number) => {
+    if (!ring.isFull) return give(fd);
+    // Others have filled the context since the accept was started.
+    shim.kio_fd_own(fd);
+    held.push(fd);
+  };
+  const giveHeld = async () => {
+    for (const fd of held.splice(0)) {
+      while (ring.isFull && !signal.aborted && !isClosed()) await pause();
+      if (isClosed()) shim.kio_fd_close(fd);
+      else {
+        shim.kio_fd_disown(fd);
+        give(fd);
+      }
+    }
+  };
   const isOwn = listener instanceof Socket && !isShared(listener);
   const accept = isOwn
-    ? () => acceptMany(ring, file, give, isClosed, signal)
-    : () => acceptOne(ctx, listener, give, signal);
+    ? () => acceptMany(ring, file, giveOrHold, held, signal)
+    : () => acceptOne(ctx, listener, giveOrHold, signal);
   while (!signal.aborted) {
     if (ring.isFull) await pause();
     else {
       const { code, errno } = await accept() ?? NO_ERROR;
+      await giveHeld();
       if (!isClosed() && FATAL.includes(code)) {
         return failure(errno, `accept (fd ${file})`);
       }
@@ -136,12 +157,11 @@ export async function acceptLoop(
   }
   const isStopped = isOwn && listener.stopListening().ok;
   let left = isStopped ? Infinity : LAST_MAX;
-  const { kio_accept_now, kio_option_set } = loadShim();
   while (left > 0 && !isClosed()) {
-    const fd = kio_accept_now(file);
+    const fd = shim.kio_accept_now(file);
     if (fd >= 0) {
       // It may come from the listener after the filter was attached.
-      kio_option_set(fd, SOL_SOCKET, SO_DETACH_FILTER, 0);
+      shim.kio_option_set(fd, SOL_SOCKET, SO_DETACH_FILTER, 0);
       give(fd);
       left--;
       continue;
@@ -166,33 +186,24 @@ async function acceptOne(
   return undefined;
 }
 
-/** Accepts connections by a multishot until it fails or has to stop. Those that
- * have come by then are given away, too. Returns the last error. */
+/** Accepts connections by a multishot until it fails, has to stop, or the context
+ * is full. Those that have come by then are held. Returns the last error. */
 async function acceptMany(
   ring: Ring,
   file: number,
   give: (fd: number) => void,
-  isClosed: () => boolean,
+  held: number[],
   signal: AbortSignal,
 ): Promise<IoError | undefined> {
-  const { shim } = ring;
-  const rest: number[] = [];
-  const discard = (fd: number) => void rest.push(fd);
+  const discard = (fd: number) => void held.push(fd);
   const waiting = { ...newFds(ring), discard };
   const shots = acceptStream(ring, file, QUEUE_MAX, waiting).withSignal(signal);
   let error: IoError | undefined;
   for await (const result of shots) {
     if (result.ok) give(result.value);
     else error = result.error;
+    // Its end frees a slot.
     if (ring.isFull) break;
-  }
-  for (const fd of rest) {
-    while (ring.isFull && !signal.aborted && !isClosed()) await pause();
-    if (isClosed()) shim.kio_fd_close(fd);
-    else {
-      shim.kio_fd_disown(fd);
-      give(fd);
-    }
   }
   return error;
 }

@@ -31,7 +31,7 @@ async function runTests(folder: string, flags: readonly string[]) {
   }).outputSync();
   const out = new TextDecoder().decode(stdout);
   const failed = [...out.matchAll(/^(\w+) FAILED$/gm)].map(([, name]) => name!);
-  const [, passed] = /^(\d+) passed, \d+ failed$/m.exec(out) ?? [];
+  const [, passed] = /^(\d+) passed, \d+ failed, /m.exec(out) ?? [];
   if (passed === undefined) throw new Error(new TextDecoder().decode(stderr));
   return { passed: Number(passed), failed };
 }

@@ -1,10 +1,11 @@
 /**
  * Runs the tests on kernels that have less than this one: `deno task
- * test:masked [--short] [mask …]`. A mask lists hidden features, see ffi/shim/test/masks.c.
- * A test that fails is a failure. So is a mask that nothing has met: then the
- * fallback did not run.
+ * test:masked [--short] [MASK …]`. A MASK has the names of hidden features, with
+ * commas between; see ffi/shim/test/masks.h. A test that fails is a failure. So
+ * is a mask that nothing has met: then the fallback did not run.
  */
 import { readArguments } from "../examples/command_line.ts";
+import { wrapped } from "../examples/terminal.ts";
 import { SHORT_TESTS } from "./short_tests.ts";
 import { summariesIn } from "./summary.ts";
 import { tidily } from "./tidy.ts";
@@ -73,6 +74,12 @@ function metIn(said: string): Map<string, number> {
   return met;
 }
 
+/** Gives the names that the shim knows. */
+function namesOfMasks(): string[] {
+  const header = Deno.readTextFileSync(`${ROOT}ffi/shim/test/masks.h`);
+  return Array.from(header.matchAll(/EACH\((\w+)\)/g), ([, name]) => name!);
+}
+
 function check(mask: string, tests: readonly string[]): void {
   const said = run(mask, [
     "test",
@@ -95,9 +102,12 @@ function main(): number {
     operands: "[MASK ...]",
     options: { short: { help: "the fewest features, and a few tests" } },
   }, ({ short }, operands) => {
-    const wrong = operands.find((it) => !/^[A-Z_0-9]+(,[A-Z_0-9]+)*$/.test(it));
-    if (wrong !== undefined) {
-      throw new TypeError(`a mask is like ${LINUX_6_1}, and "${wrong}" is not`);
+    const known = namesOfMasks();
+    for (const name of operands.flatMap((it) => it.split(","))) {
+      if (!known.includes(name)) {
+        const names = wrapped(known.join(", "), 0);
+        throw new TypeError(`"${name}" is none of the masks:\n${names}`);
+      }
     }
     const masks = short ? [EVERYTHING] : MASKS;
     return { isShort: short, masks: operands.length > 0 ? operands : masks };

@@ -3190,4 +3190,18 @@ export const MUTANTS: readonly Mutant[] = [
     to: "",
     tests: ["tests/helpers/sendfile_test.ts"],
   },
+  {
+    rule: "a client waits that finds the context of an accept loop full",
+    file: "net/accept_loop.ts",
+    from: "    if (!ring.isFull) return give(fd);\n",
+    to: "    if (ring) return give(fd);\n",
+    tests: ["tests/net/connections_test.ts"],
+  },
+  {
+    rule: "a client that waits for a full context ends with its isolate",
+    file: "net/accept_loop.ts",
+    from: "    shim.kio_fd_own(fd);\n",
+    to: "",
+    tests: ["tests/process/multishot.process.ts"],
+  },
 ];

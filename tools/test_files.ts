@@ -7,7 +7,7 @@
  * Prints the output of a file when it has ended, and at the end the numbers of all
  * passed and failed tests.
  */
-import { LiveLine, minutesOf } from "../examples/terminal.ts";
+import { endWithOutput, LiveLine, minutesOf } from "../examples/terminal.ts";
 import { summariesIn } from "./summary.ts";
 import { tidily } from "./tidy.ts";
 
@@ -52,6 +52,7 @@ async function lane(live: LiveLine): Promise<void> {
 }
 
 async function main(): Promise<number> {
+  endWithOutput();
   if (options.includes("--help")) {
     console.log(HELP);
     return 0;

@@ -7,7 +7,7 @@ import {
   removeBlockFile,
 } from "../block_file.ts";
 import { sampleFio, sampleWindow } from "../block_reads.ts";
-import { deno, versions } from "../programs.ts";
+import { c, type Command, deno, versions } from "../programs.ts";
 import {
   type Bar,
   type Case,
@@ -22,6 +22,8 @@ const DEPTHS = [1, 32];
 
 const KIO = "kio, registered memory";
 const KIO_PLAIN = "kio";
+const C = "C, liburing, registered memory";
+const C_PLAIN = "C, liburing";
 const FIO = "fio, registered memory";
 const FIO_PLAIN = "fio";
 
@@ -29,22 +31,11 @@ const titleOf = (depth: number) =>
   `4 KiB reads by O_DIRECT, ${depth} in flight`;
 
 function peersAt(depth: number, seconds: number): Peer[] {
-  const kio = (name: string, way: string): Peer => ({
+  const args = [BLOCK_FILE, BLOCK_COUNT, depth, seconds] as const;
+  const window = (name: string, command: Command): Peer => ({
     name,
     installed: true,
-    sample: () =>
-      sampleWindow(
-        deno(
-          "ffi",
-          "file_kio.ts",
-          BLOCK_FILE,
-          BLOCK_COUNT,
-          depth,
-          seconds,
-          way,
-        ),
-        seconds,
-      ),
+    sample: () => sampleWindow(command, seconds),
   });
   const fio = (name: string, ...options: string[]): Peer => ({
     name,
@@ -52,8 +43,10 @@ function peersAt(depth: number, seconds: number): Peer[] {
     sample: () => sampleFio(depth, seconds, ["--direct=1", ...options]),
   });
   return [
-    kio(KIO, "registered"),
-    kio(KIO_PLAIN, "direct"),
+    window(KIO, deno("ffi", "file_kio.ts", ...args, "registered")),
+    window(KIO_PLAIN, deno("ffi", "file_kio.ts", ...args, "direct")),
+    window(C, c("file", ...args, "registered")),
+    window(C_PLAIN, c("file", ...args, "direct")),
     fio(FIO, "--fixedbufs=1"),
     fio(FIO_PLAIN),
   ];
@@ -63,7 +56,7 @@ function caseAt(depth: number, seconds: number): Case {
   return {
     title: titleOf(depth),
     parameters: { depth },
-    base: FIO,
+    base: C,
     columns: [{
       head: "reads/s",
       metric: "opsPerS",
@@ -75,12 +68,12 @@ function caseAt(depth: number, seconds: number): Case {
   };
 }
 
-function bar(depth: number, limit: number, figures: Figures): Bar {
-  const title = titleOf(depth);
+function bar(base: string, figures: Figures): Bar {
+  const title = titleOf(32);
   return {
-    text: `${title}: ${KIO} of ${FIO}`,
-    figure: figures.compare(title, KIO, FIO, "opsPerS", ratio),
-    limit,
+    text: `${title}: ${KIO} of ${base}`,
+    figure: figures.compare(title, KIO, base, "opsPerS", ratio),
+    limit: 0.95,
     kind: "at least",
   };
 }
@@ -97,6 +90,6 @@ export function direct({ seconds }: Options): Suite {
       "most: compare programs, and not with other machines.",
     ],
     cases: DEPTHS.map((depth) => caseAt(depth, seconds)),
-    bars: (figures) => [bar(32, 0.95, figures)],
+    bars: (figures) => [bar(FIO, figures), bar(C, figures)],
   };
 }

@@ -90,7 +90,7 @@ export const FEATURES: Readonly<Record<Feature, Facts>> = {
     since: "5.19",
     without: "polls, and receives into a buffer that the pool picks",
     trial: TRIAL_BUFFERS,
-    fault: "this kernel has none",
+    fault: "this kernel has none, or no deferTaskrun to try it with",
   },
   sendZc: { since: "6.1", without: "sends, which copy" },
   registeredBuffers: {

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import {
   asyncFsync,
   asyncOpen,
@@ -142,13 +142,14 @@ kioTest("inspect() names the file of an fd", async (ctx) => {
 
 kioTest("Deno.inspect() of a context shows what is pending", async (ctx) => {
   using pair = unixPair();
-  assertEquals(Deno.inspect(ctx), "IoContext { 0 pending }");
+  // Where the kernel lacks something, that follows.
+  assertMatch(Deno.inspect(ctx), /^IoContext \{ 0 pending(, without .+)? \}$/);
   const op = asyncRecv(ctx, pair.left, new Uint8Array(5)).withTimeout(10_000);
   await turn();
   op.cancel();
   const shown = Deno.inspect(ctx);
   assert(
-    /^IoContext { 1 pending }\n {2}asyncRecv fd \d+ \(socket:\[\d+\]\) 5 bytes for \d+ ms \d+ ms left cancelled$/
+    /^IoContext { 1 pending(?:, without .+)? }\n {2}asyncRecv fd \d+ \(socket:\[\d+\]\) 5 bytes for \d+ ms \d+ ms left cancelled$/
       .test(shown),
     shown,
   );

@@ -325,15 +325,19 @@ xattrTest(
 xattrTest(
   "asyncGetxattr() needs one submission for a small value",
   async (ctx, { file }) => {
-    value(await asyncSetxattr(ctx, file, NAME, pattern(512)));
-    const before = ctx.stats().submissions;
-    value(await asyncGetxattr(ctx, file, NAME));
-    const between = ctx.stats().submissions;
-    value(await asyncSetxattr(ctx, file, NAME, pattern(513)));
-    const after = ctx.stats().submissions;
-    value(await asyncGetxattr(ctx, file, NAME));
-    assertEquals(between - before, 1);
-    assertEquals(ctx.stats().submissions - after, 2);
+    const submissions: number[] = [];
+    for (const size of [512, 513]) {
+      value(await asyncSetxattr(ctx, file, NAME, pattern(size)));
+      // The driver has some of its own if it has to wait.
+      let fewest = Infinity;
+      for (let i = 0; i < 100; i++) {
+        const before = ctx.stats().submissions;
+        value(await asyncGetxattr(ctx, file, NAME));
+        fewest = Math.min(fewest, ctx.stats().submissions - before);
+      }
+      submissions.push(fewest);
+    }
+    assertEquals(submissions, [1, 2]);
   },
 );
 

@@ -87,6 +87,7 @@ const SENSELESS: [program: string, ...args: string[]][] = [
   ["tools/asan.ts", "one"],
   ["tools/kernels.ts", "buster"],
   ["tools/masked.ts", "send_zc"],
+  ["tools/masked.ts", "SEND_ZC,NOSUCH"],
   ["tools/mutants.ts", "0"],
   ["tools/mutants.ts", "close"],
   ["tools/compilers.ts", "gcc"],
@@ -100,7 +101,39 @@ for (const args of SENSELESS) {
   Deno.test(`${args.join(" ")} makes no sense`, async () => {
     const { code, out, err } = await start(...args);
     assertEquals([code, out], [2, ""]);
-    assertMatch(err, /^[^\n]+\nusage: deno (task|run) /);
+    assertNarrow(err);
+    assertMatch(err, /^[^\n]+\n([\w, \n]+\n)?usage: deno (task|run) /);
+  });
+}
+
+Deno.test("tools/masked.ts lists the masks when it refuses one", async () => {
+  const { err } = await start("tools/masked.ts", "NOSUCH");
+  assertMatch(err, /^"NOSUCH" is none of the masks:\n/);
+  for (const name of ["DEFER_TASKRUN", "SEND_ZC", "IOWQ_MAX_WORKERS"]) {
+    assert(err.includes(name), err);
+  }
+});
+
+// ---- a full disk ----------------------------------------------------------------
+
+const PRINTING: [program: string, ...args: string[]][] = [
+  ...PROGRAMS.map((program): [string, string] => [program, "--help"]),
+  ["bench/main.ts", "--help"],
+  ["doctor.ts"],
+  ["examples/echo_server.ts"],
+  ["examples/fetch_all.ts", "http://127.0.0.1:1/"],
+  ["examples/multi_thread_echo.ts"],
+  ["examples/tree_hash.ts", "--summary", "examples/static"],
+];
+
+for (const args of PRINTING) {
+  Deno.test(`${args.join(" ")} says in a line that its output is full`, async () => {
+    const { code, err } = await run("sh", [
+      ...["-c", 'exec "$@" >/dev/full', "sh"],
+      ...[Deno.execPath(), "run", "-A", "--no-check", ...args],
+    ]);
+    assertMatch(err, /^[^\n]*No space left on device[^\n]*\n$/);
+    assertEquals(code, 1);
   });
 }
 

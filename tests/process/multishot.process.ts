@@ -71,6 +71,45 @@ Deno.test("asyncAcceptMultishot() closes what nobody took at the end of the isol
   assertEquals([code, signal, out], [0, null, "done\n"], err);
 });
 
+const FULL_WORKER = `
+import * as kio from "@kio/kio";
+onmessage = async ({ data: { fd } }) => {
+  const other = new kio.IoContext();
+  const [left, right] = kio.unwrap(kio.Socket.pair());
+  kio.unwrap(await kio.asyncSend(other, right, new Uint8Array(1)));
+  const ctx = new kio.IoContext({ operationsMax: 2 });
+  // Both are there at once. What goes on first takes all room.
+  const received = kio.asyncRecv(ctx, left, new Uint8Array(1));
+  kio.acceptLoop(ctx, fd, () => {}, new AbortController().signal);
+  await received;
+  for (let i = 0; i < 2; i++) kio.asyncSleep(ctx, 1e6);
+  setTimeout(() => postMessage("held"), 30);
+};
+`;
+
+const FULL_SCRIPT = `
+using ctx = new kio.IoContext();
+const listener = kio.unwrap(kio.TcpListener.bind(kio.SocketAddress.v4(0)));
+const { port } = listener.localAddress;
+const client = kio.unwrap(await kio.TcpStream.connect(ctx, "127.0.0.1", port));
+const url = "data:text/javascript,${encodeURIComponent(FULL_WORKER)}";
+const worker = new Worker(url, { type: "module" });
+worker.postMessage({ fd: listener.fd });
+await new Promise((resolve) => worker.onmessage = resolve);
+const receiving = kio.asyncRecv(ctx, client, new Uint8Array(1));
+worker.terminate();
+console.log(kio.unwrap(await receiving.withTimeout(5000)));
+await client.close();
+await listener.close();
+`;
+
+Deno.test("acceptLoop() closes what waits for a full context at the end of the isolate", async () => {
+  const { code, signal, out, err } = await runScript(FULL_SCRIPT, {
+    flags: ["-A"],
+  });
+  assertEquals([code, signal, out], [0, null, "0\n"], err);
+});
+
 const MESSAGE_WORKER = `
 import * as kio from "@kio/kio";
 onmessage = async ({ data: { fd, how } }) => {

@@ -151,7 +151,8 @@ ctx[Symbol.dispose]();
 `;
 
 const REASONS = {
-  BUFFER_RING: "bufferRing: this kernel has none",
+  BUFFER_RING:
+    "bufferRing: this kernel has none, or no deferTaskrun to try it with",
   RECV_MULTISHOT:
     "its trial failed: the end of a connection may be lost (CVE-2026-23473)",
 };

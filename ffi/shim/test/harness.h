@@ -48,6 +48,16 @@ void test_add(struct test *test);
 		}                                                 \
 	} while (0)
 
+/* How a test ends that is ignored. */
+#define TEST_IGNORED 77
+
+/* Ignores a test of what a mask hides. */
+#define NEEDS(NAME)                              \
+	do {                                     \
+		if (mask_hides[MASK_##NAME])     \
+			exit(TEST_IGNORED);      \
+	} while (0)
+
 struct completion {
 	uint64_t user_data;
 	int32_t result;

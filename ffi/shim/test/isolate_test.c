@@ -2,6 +2,7 @@
  * isolate_test.c - tests of what ends with an isolate: the guard, fds, memory.
  */
 #include "harness.h"
+#include "masks.h"
 
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -185,6 +186,7 @@ TEST(guard_closes_the_fds_of_a_message)
 
 TEST(guard_closes_the_fds_of_messages_in_buffers)
 {
+	NEEDS(BUFFER_RING);
 	enum { COUNT = 4, SIZE = 256 };
 	static char message[MSG_VECTORS], control[ROOM], memory[COUNT * SIZE];
 	static int32_t returned[COUNT + 1];

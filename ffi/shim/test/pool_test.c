@@ -2,6 +2,7 @@
  * pool_test.c - tests of pools of buffers.
  */
 #include "harness.h"
+#include "masks.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -42,6 +43,7 @@ static int32_t received(struct kio *k, uint32_t *flags)
 
 TEST(pool_fills_buffers_that_were_given_back)
 {
+	NEEDS(BUFFER_RING);
 	struct kio *k = context_open(8);
 	int fds[2], group = open_pool(k);
 	uint32_t flags;
@@ -70,6 +72,7 @@ TEST(pool_fills_buffers_that_were_given_back)
 
 TEST(pool_without_buffers_ends_the_receive)
 {
+	NEEDS(BUFFER_RING);
 	struct kio *k = context_open(8);
 	int fds[2], group = open_pool(k);
 	uint32_t flags;
@@ -116,6 +119,7 @@ TEST(pipe_has_nowait_takes_nothing)
 
 TEST(pools_have_numbers_of_their_own)
 {
+	NEEDS(BUFFER_RING);
 	struct kio *k = context_open(8);
 	uint32_t first = (uint32_t)open_pool(k);
 
@@ -132,6 +136,7 @@ TEST(pools_have_numbers_of_their_own)
 
 TEST(guard_takes_pools_back)
 {
+	NEEDS(BUFFER_RING);
 	struct kio *k = context_open(8);
 	int fds[2], group = open_pool(k);
 
@@ -149,6 +154,7 @@ TEST(guard_takes_pools_back)
 /* One that pours does not keep a step from coming back. */
 TEST(step_ends_after_many_of_one_multishot)
 {
+	NEEDS(BUFFER_RING);
 	static char many[1000];
 	static int32_t ids[1001];
 	struct kio *k = context_open(8);
