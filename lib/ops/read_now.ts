@@ -4,14 +4,14 @@ import type { Ring } from "../ring/Ring.ts";
 import { OPEN } from "./table.ts";
 
 /** Bytes at most: beyond these a copy costs as much as the operations. */
-const SIZE_MAX = 2 ** 16;
+const BYTES_MAX = 2 ** 16;
 /** PATH_MAX, with the NUL. */
-const PATH_SIZE = 4096;
+const NAME_BYTES = 4096;
 
 const utf8 = new TextEncoder();
 /** Memory of the call that is being made: it ends before another begins. */
-const scratch = new Uint8Array(SIZE_MAX + 1);
-const pathScratch = new Uint8Array(PATH_SIZE);
+const scratch = new Uint8Array(BYTES_MAX + 1);
+const pathScratch = new Uint8Array(NAME_BYTES);
 
 /**
  * Reads a whole file if that waits for nothing, by openat2(2), fstat(2),
@@ -34,7 +34,7 @@ export function readNow(
 ): Uint8Array<ArrayBuffer> | number {
   if (ring.closing || ring.chaining || ring.allowed !== null) return -1;
   const memory = buffer ?? scratch;
-  const most = Math.min(sizeMax, memory.length - 1, SIZE_MAX);
+  const most = Math.min(sizeMax, memory.length - 1, BYTES_MAX);
   // No file of these has no bytes, and a buffer may be detached by now.
   if (most < 1) return -1;
   const name = encoded(path);
@@ -48,7 +48,7 @@ export function readNow(
 
 function encoded(path: Path): Uint8Array<ArrayBuffer> {
   // A character takes three bytes at most.
-  if (typeof path !== "string" || path.length > PATH_SIZE / 3 - 1) {
+  if (typeof path !== "string" || path.length > NAME_BYTES / 3 - 1) {
     return checkPath(path, OPEN);
   }
   checkText(path, "path", OPEN.verb);
