@@ -78,6 +78,7 @@ import "./lib/ops/path.ts";
 import "./lib/ops/pipe.ts";
 import "./lib/ops/queue_max.ts";
 import "./lib/ops/read_multishot.ts";
+import "./lib/ops/read_now.ts";
 import "./lib/ops/read_stream.ts";
 import "./lib/ops/read_write.ts";
 import "./lib/ops/receive_multishot.ts";

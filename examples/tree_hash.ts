@@ -14,12 +14,12 @@ import {
   asyncRead,
   asyncWriteExact,
   type Failure,
-  type FileStat,
   IoContext,
   O_NOFOLLOW,
   O_NONBLOCK,
   O_RDONLY,
   type Path,
+  readFile,
   type Result,
   type Task,
   walk,
@@ -27,8 +27,10 @@ import {
 import { createHash, hash } from "node:crypto";
 import { readArguments, wholeNumber } from "./command_line.ts";
 
-/** Most files of a tree fit, so that one read has all of it. */
+/** Most files of a tree fit, so that one call reads all of it. */
 const BUFFER_SIZE = 65536;
+/** It may have become something else meanwhile, that would wait. */
+const FLAGS = O_NOFOLLOW | O_NONBLOCK;
 const STDOUT = 1;
 
 /** The hash of a file. */
@@ -62,9 +64,7 @@ async function hashTree(
       }
       const { path, isFile, stat } = result.value;
       if (!isFile) continue;
-      const one = stat.ok
-        ? await hashFile(ctx, path, stat.value, buffer)
-        : stat;
+      const one = stat.ok ? await hashFile(ctx, path, buffer) : stat;
       if (one.ok) hashed.push({ path, ...one.value });
       else onFailure(path, one);
     }
@@ -78,42 +78,36 @@ async function hashTree(
 async function hashFile(
   ctx: IoContext,
   path: Path,
-  { size }: FileStat,
-  buffer: Uint8Array,
+  buffer: Uint8Array<ArrayBuffer>,
 ): Task<Result<Omit<Hashed, "path">>> {
-  // It may have become something else meanwhile, that would wait.
-  const flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
-  const opened = await asyncOpen(ctx, path, flags);
-  if (!opened.ok) return opened;
-  const fd = opened.value;
-  const first = await asyncRead(ctx, fd, buffer, 0);
-  const isWhole = first.ok && first.value === size && size < buffer.length;
-  const rest = isWhole || !first.ok
-    ? undefined
-    : await hashRest(ctx, fd, buffer, first.value);
-  await asyncClose(ctx, fd);
-  if (!first.ok) return first;
-  const data = buffer.subarray(0, first.value);
-  return rest ??
-    { ok: true, value: { hash: hash("sha256", data), bytes: data.length } };
+  const sizeMax = buffer.length - 1;
+  const read = await readFile(ctx, path, { flags: FLAGS, buffer, sizeMax });
+  if (read.ok) {
+    const { value } = read;
+    const one = { hash: hash("sha256", value), bytes: value.length };
+    return { ok: true, value: one };
+  }
+  return read.error.code === "EFBIG" ? hashLong(ctx, path, buffer) : read;
 }
 
-/** Hashes what a buffer has, and the rest of a file. */
-async function hashRest(
+/** Hashes a file that is longer than a buffer. */
+async function hashLong(
   ctx: IoContext,
-  fd: number,
+  path: Path,
   buffer: Uint8Array,
-  count: number,
 ): Task<Result<Omit<Hashed, "path">>> {
+  const opened = await asyncOpen(ctx, path, O_RDONLY | FLAGS);
+  if (!opened.ok) return opened;
   const sum = createHash("sha256");
-  let bytes = 0;
-  while (count > 0) {
-    sum.update(buffer.subarray(0, count));
-    bytes += count;
-    const read = await asyncRead(ctx, fd, buffer, bytes);
-    if (!read.ok) return read;
-    count = read.value;
-  }
+  let bytes = 0, read;
+  do {
+    read = await asyncRead(ctx, opened.value, buffer, bytes);
+    if (!read.ok) break;
+    sum.update(buffer.subarray(0, read.value));
+    bytes += read.value;
+  } while (read.value > 0);
+  await asyncClose(ctx, opened.value);
+  if (!read.ok) return read;
   return { ok: true, value: { hash: sum.digest("hex"), bytes } };
 }
 

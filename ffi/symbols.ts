@@ -41,6 +41,7 @@ export const symbols = {
   kio_write: fn([K, ID, FD, BUFFER, LENGTH, OFFSET], INT),
   kio_recv: fn([K, ID, FD, BUFFER, LENGTH, INT], INT),
   kio_send: fn([K, ID, FD, BUFFER, LENGTH, INT], INT),
+  kio_file_read_now: fn([FD, BUFFER, FLAGS, BUFFER, LENGTH], INT),
   kio_vector_set: fn([BUFFER, LENGTH, BUFFER, OFFSET], VOID),
 } satisfies Deno.ForeignLibraryInterface;
 

@@ -3204,4 +3204,32 @@ export const MUTANTS: readonly Mutant[] = [
     to: "",
     tests: ["tests/process/multishot.process.ts"],
   },
+  {
+    rule: "a restricted context opens nothing beside its ring",
+    file: "lib/ops/read_now.ts",
+    from: " || ring.allowed !== null",
+    to: "",
+    tests: ["tests/helpers/whole_file_test.ts"],
+  },
+  {
+    rule: "files that are read at once let Deno have its turn",
+    file: "lib/ring/driver.ts",
+    from: "    return !this.#isOverdue;\n",
+    to: "    return true;\n",
+    tests: ["tests/helpers/whole_file_test.ts"],
+  },
+  {
+    rule: "a call that waits for its turn ends with its ring",
+    file: "lib/ring/driver.ts",
+    from: "    removeIdleListeners();\n    this.#endTurn();\n",
+    to: "    removeIdleListeners();\n",
+    tests: ["tests/helpers/whole_file_test.ts"],
+  },
+  {
+    rule: "a closed ring gives no turn",
+    file: "lib/ring/driver.ts",
+    from: " || this.#ring.closed) return undefined;",
+    to: ") return undefined;",
+    tests: ["tests/helpers/whole_file_test.ts"],
+  },
 ];

@@ -324,6 +324,8 @@ EXPORT int kio_readlink(int directory, const char *path, char *out,
 EXPORT int kio_unlink(int directory, const char *path);
 EXPORT double kio_file_size(int fd);
 EXPORT double kio_file_own(int fd);
+EXPORT int kio_file_read_now(int directory, const char *path, uint32_t flags,
+			     char *out, uint32_t capacity);
 EXPORT double kio_file_seek(int fd, int64_t offset, int whence);
 EXPORT int kio_file_lock(int fd, int operation);
 EXPORT int kio_file_times(int fd, int64_t accessed_ns, int64_t modified_ns);

@@ -15,6 +15,8 @@ bool seam_ends_chain(struct kio *k);
 void seam_chain(struct kio *k);
 /* A splice that this thread makes: it may fail, with an errno, or be cut. */
 int seam_splice(struct kio *k, int from, int to, uint32_t *length);
+/* Refuses calls that are made without the ring, of which a plan knows nothing. */
+bool seam_refuses_now(void);
 /* Refuses an entry of the kernel, with an error in `ret`. */
 bool seam_enter(int *ret);
 /* Applies the plan to a completion; true if it holds it back. */
@@ -47,6 +49,11 @@ static inline int seam_splice(struct kio *k, int from, int to,
 {
 	(void)k, (void)from, (void)to, (void)length;
 	return 0;
+}
+
+static inline bool seam_refuses_now(void)
+{
+	return false;
 }
 
 static inline bool seam_enter(int *ret)

@@ -66,6 +66,7 @@ export class Ring implements Core {
   readonly tally = new Tally();
   readonly features: Features;
   readonly watch: Watch | null;
+  readonly driver: Driver;
   /** Notes where operations are started. */
   readonly tracing: boolean;
   readonly allowed: Uint8Array<ArrayBuffer> | null;
@@ -94,7 +95,6 @@ export class Ring implements Core {
   /** Set by `reserveFiles()`. */
   places: Places | null = null;
 
-  readonly #driver: Driver;
   readonly #out = new Int32Array(4 * BATCH_SIZE);
   /** The figures of kio_stats(). */
   readonly #counted = new Float64Array(6);
@@ -114,7 +114,7 @@ export class Ring implements Core {
     this.allowed = options.allowed;
     this.features = new Features(options.switchedOff);
     this.handle = openRing(this.shim, this.features, options);
-    this.#driver = new Driver(this, options.exclusive);
+    this.driver = new Driver(this, options.exclusive);
     rings.add(this);
   }
 
@@ -152,7 +152,7 @@ export class Ring implements Core {
   }
 
   schedule(): void {
-    this.#driver.schedule();
+    this.driver.schedule();
   }
 
   // ---- starting operations ----------------------------------------------------
@@ -244,9 +244,9 @@ export class Ring implements Core {
     this.#countPending();
     if (this.#chain !== null && op !== null) this.#links.push(op);
     // schedule() refreshes nowMs, so it comes first.
-    this.#driver.schedule();
+    this.driver.schedule();
     if (this.watch === null) {
-      this.table.startedMs[entry.slot] = this.#driver.nowMs;
+      this.table.startedMs[entry.slot] = this.driver.nowMs;
     }
     if (this.tracing) entry.trace = traceHere();
   }
@@ -437,7 +437,7 @@ export class Ring implements Core {
     this.closed = true;
     rings.delete(this);
     this.shim.kio_jobs_end(this.handle);
-    this.#driver.close();
+    this.driver.close();
     this.shim.kio_context_close(this.handle);
     for (const close of this.onClose) close();
   }

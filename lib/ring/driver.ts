@@ -9,10 +9,9 @@
  * the kernel comes before *parking*, which leaves the thread to Deno until the
  * eventfd of the ring is readable.
  */
-import type { Shim } from "../../ffi/load.ts";
 import { removeIdleListeners } from "./abort.ts";
+import type { Driven } from "./driven.ts";
 import { type Host, isPassDue, openHost } from "./host.ts";
-import type { Tally } from "./stats.ts";
 import { isFirstWaker, openWaker, type Waker } from "./waker.ts";
 
 /**
@@ -75,37 +74,6 @@ const LOOK_MS = 10;
 /** Awaiting it costs one microtask. */
 const TICK = Promise.resolve();
 
-/** The part of a ring that its driver needs. */
-export interface Driven {
-  readonly shim: Shim;
-  readonly handle: Deno.PointerObject;
-  readonly tally: Tally;
-  readonly closed: boolean;
-  /** Operations that are not complete. */
-  readonly pending: number;
-  /** Those among them that do not keep the process alive. */
-  readonly unrefs: number;
-  /** Submissions queued since the last step. */
-  readonly queued: number;
-  /** Completions of the last step that no code of the user waits for. */
-  readonly silent: number;
-  /** Something is queued, or waits to be cancelled. */
-  readonly hasWork: boolean;
-  /** The earliest deadline, 0 when there is none. */
-  readonly nextDeadlineMs: number;
-  /** Keeps the process alive though nothing is pending. */
-  readonly keepAlive: boolean;
-  /** A handler waits for messages or fds of other threads. */
-  readonly listens: boolean;
-  /** Called when the thread is left to Deno, each time. */
-  readonly onLeave: (() => void) | null;
-  /** Submits and settles, and may wait in the kernel for a bounded time.
-   * Returns how many completions there were, below 0 if nothing could be
-   * submitted. With `time` it is an exclusive wait until then, and gets the time
-   * after. */
-  step(wait: boolean, time?: Float64Array): number;
-}
-
 const Drive = {
   /** Nothing is queued; a completion wakes it. */
   PARKED: 0,
@@ -135,9 +103,11 @@ export class Driver {
   /** The time budget of this turn while Deno's events wait. */
   #turnMs = TURN_MS_MIN;
   #quickWakes = 0;
-  /** Runs since the eventfd woke it, and the time of that. */
+  /** Runs since the eventfd woke it, and the time of that, or of its start. */
   #runs = 0;
-  #wokenMs = 0;
+  #wokenMs: number;
+  /** Calls that wait until Deno has had its turn. */
+  #turn: PromiseWithResolvers<void> | null = null;
   /** Waits have brought completions since the last wake-up. */
   #isActive = false;
   /** The last of the waits before the thread was left to Deno had none. */
@@ -161,6 +131,7 @@ export class Driver {
 
   constructor(ring: Driven, isExclusive: boolean) {
     this.#ring = ring;
+    this.#wokenMs = ring.shim.kio_now_ms();
     this.#host = isExclusive ? openHost(ring.shim) : null;
   }
 
@@ -177,6 +148,7 @@ export class Driver {
   close(): void {
     const { shim, handle } = this.#ring;
     removeIdleListeners();
+    this.#endTurn();
     if (this.#waker !== null) this.#waker.close();
     else shim.kio_fd_close(shim.kio_event_fd(handle));
   }
@@ -191,7 +163,35 @@ export class Driver {
    * between its operations starts the driver anew for each, and keeps the
    * thread all the time. The runs since the last wake-up show that. */
   get #isOverdue(): boolean {
-    return this.#runs > RUNS_MAX && this.nowMs - this.#wokenMs > TURN_MS_MAX;
+    const turnMs = this.#isFirst ? FIRST_TURN_MS : TURN_MS_MAX;
+    return this.#runs > RUNS_MAX && this.nowMs - this.#wokenMs > turnMs;
+  }
+
+  /** Counts a call that is made without the ring as a run. Returns false if Deno
+   * must get its turn before: `turn()`, or an operation. */
+  mayCall(): boolean {
+    if (++this.#runs > RUNS_MAX && this.#runs % STEPS_PER_CLOCK === 0) {
+      this.#look();
+    }
+    return !this.#isOverdue;
+  }
+
+  /** Gives Deno its turn; resolves after that, or at the end of the ring.
+   * Returns undefined where the next operation sees to it. */
+  turn(): Promise<void> | undefined {
+    if (this.#host !== null || this.#ring.closed) return undefined;
+    if (this.#turn !== null) return this.#turn.promise;
+    this.#turn = Promise.withResolvers();
+    // In a microtask, for the same reason as #retry().
+    void TICK.then(() => {
+      if (this.#state === Drive.PARKED && !this.#ring.closed) this.#yield();
+    });
+    return this.#turn.promise;
+  }
+
+  #endTurn(): void {
+    this.#turn?.resolve();
+    this.#turn = null;
   }
 
   /** Wakes up from Deno's event loop; may be spurious. */
@@ -202,6 +202,7 @@ export class Driver {
     this.#runs = 0;
     this.#wokenMs = nowMs;
     this.#intervalMs = 0;
+    this.#endTurn();
     const awayMs = nowMs - this.#leftMs;
     if (this.#state === Drive.PARKED) {
       const quickMs = this.#host === null ? QUICK_MS : EXCLUSIVE_MS;
@@ -406,6 +407,10 @@ export class Driver {
   #park(): boolean {
     const ring = this.#ring;
     if (ring.hasWork) return false;
+    if (this.#turn !== null) {
+      this.#yield();
+      return true;
+    }
     // Whole milliseconds: deadlines that are close share one wake-up.
     const nextMs = Math.ceil(ring.nextDeadlineMs);
     const armed = ring.shim.kio_arm(ring.handle, nextMs);

@@ -13,6 +13,8 @@ import {
   File,
   IoContext,
   O_DIRECTORY,
+  O_NOFOLLOW,
+  O_NONBLOCK,
   O_RDONLY,
   readFile,
   type ReadFileOptions,
@@ -234,17 +236,106 @@ kioTest("readFile() of a pipe reads to its end", async (ctx) => {
 });
 
 kioTest(
-  "readFile() takes two operations where the size is known",
+  "readFile() takes operations for what the kernel cannot do at once",
   async (ctx) => {
     await using folder = await Folder.make(ctx);
     const path = `${folder.path}/a`;
-    value(await writeFile(ctx, path, pattern(100_000)));
-    const before = ctx.stats().started;
-    value(await readFile(ctx, path));
-    assertEquals(ctx.stats().started - before, 2);
+    using restricted = new IoContext({ allow: ["open", "read"] });
+    for (
+      const [size, started] of [[1, 0], [65_536, 0], [65_537, 1], [0, 1]]
+    ) {
+      const data = pattern(size!);
+      value(await writeFile(ctx, path, data));
+      for (const other of [ctx, restricted]) {
+        const before = other.stats().started;
+        assertEquals(value(await readFile(other, path)), data);
+        const count = other.stats().started - before;
+        // The path may be looked up elsewhere at this moment.
+        const expected = other === ctx ? [started, 2] : [2];
+        assert(expected.includes(count), `${size}: ${count} operations`);
+      }
+    }
     await folder.remove("a");
   },
 );
+
+kioTest("readFile() of a context that may not open fails", async () => {
+  using restricted = new IoContext({ allow: ["read"] });
+  assertCode(await readFile(restricted, "/etc/passwd"), "EACCES");
+});
+
+kioTest("readFile() of cached files lets Deno have its turn", async (ctx) => {
+  for (const path of ["/etc/passwd", bytes("/etc/passwd")]) {
+    let isOver = false;
+    setTimeout(() => isOver = true, 1);
+    for (let i = 0; i < 100_000 && !isOver; i++) {
+      value(await readFile(ctx, path));
+    }
+    assert(isOver);
+  }
+});
+
+kioTest(
+  "readFile() that waits for its turn ends with its context",
+  async () => {
+    const ctx = new IoContext(8);
+    const read = () => readFile(ctx, "/etc/passwd");
+    for (let i = 0; i < 100; i++) value(await read());
+    // So Deno is due.
+    const endMs = performance.now() + 15;
+    while (performance.now() < endMs);
+    const reads = Array.from({ length: 20 }, read);
+    ctx[Symbol.dispose]();
+    const ended = await Promise.allSettled(reads);
+    const refused = ended.filter(({ status }) => status === "rejected");
+    assert(refused.length > 0);
+    await assertRejects(read, TypeError, "closed");
+  },
+);
+
+kioTest("readFile() with a buffer gives a part of it", async (ctx) => {
+  await using folder = await Folder.make(ctx);
+  const path = `${folder.path}/a`;
+  const memory = new Uint8Array(70_010).subarray(10);
+  const sizes = [0, 1, 65_536, 65_537, 69_999, 70_000, 70_001];
+  for (const size of sizes) {
+    const data = pattern(size);
+    value(await writeFile(ctx, path, data));
+    for (const timeoutMs of [undefined, 10_000]) {
+      const options = { buffer: memory, timeoutMs };
+      const found = value(await readFile(ctx, path, options));
+      assertEquals(found, data);
+      assertEquals(found.buffer === memory.buffer, size < 70_000);
+    }
+  }
+  const small = { buffer: new Uint8Array(1) };
+  const maps = value(await readTextFile(ctx, "/proc/version", small));
+  assert(maps.startsWith("Linux version"));
+  assertCode(
+    await readFile(ctx, path, { buffer: memory, sizeMax: 9 }),
+    "EFBIG",
+  );
+  await folder.remove("a");
+});
+
+kioTest("readFile() with flags neither follows nor waits", async (ctx) => {
+  await using folder = await Folder.make(ctx);
+  const link = `${folder.path}/link`;
+  value(await asyncSymlink(ctx, "/etc/passwd", link));
+  for (const flags of [O_NOFOLLOW, O_NOFOLLOW | O_NONBLOCK]) {
+    assertCode(await readFile(ctx, link, { flags }), "ELOOP");
+    assert(value(await readFile(ctx, "/etc/passwd", { flags })).length > 0);
+  }
+  assert(value(await readFile(ctx, link)).length > 0);
+  await folder.remove("link");
+  const { readFd, writeFd } = value(await asyncPipe(ctx));
+  const options = { flags: O_NONBLOCK, timeoutMs: 20 };
+  const pipe = `/proc/self/fd/${readFd}`;
+  assertCode(await readFile(ctx, pipe, options), "ETIMEDOUT", "EAGAIN");
+  value(await asyncClose(ctx, writeFd));
+  assertEquals(value(await readFile(ctx, pipe, options)).length, 0);
+  value(await asyncClose(ctx, readFd));
+});
 
 kioTest("readFile() is bounded", async (ctx) => {
   assertCode(await readFile(ctx, "/dev/zero", { sizeMax: 1 << 20 }), "EFBIG");
@@ -292,6 +383,11 @@ kioTest(
       ["a", { sizeMax: 2 ** 31 }, RangeError],
       ["a", { timeoutMs: NaN }, RangeError],
       ["a", { dir: -5 }, RangeError],
+      ["a", { flags: 1 }, RangeError],
+      ["a", { flags: "x" }, RangeError],
+      ["a", { buffer: new Uint8Array(0) }, RangeError],
+      ["a", { buffer: new DataView(new ArrayBuffer(9)) }, TypeError],
+      ["a", { buffer: "x" }, TypeError],
     ];
     for (const [path, options, error] of reads) {
       const read = () =>

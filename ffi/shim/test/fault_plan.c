@@ -31,6 +31,11 @@ EXPORT int kio_fault_install(double seed)
 	return fault_plan.records ? 0 : -ENOMEM;
 }
 
+bool fault_is_planned(void)
+{
+	return fault_plan.records;
+}
+
 EXPORT int kio_fault_rule(uint32_t operation, int fd, double probability,
 			  uint32_t nth, uint32_t times, uint32_t kind,
 			  int value)

@@ -39,6 +39,8 @@ struct fault_record {
 	int32_t operation, fd, kind, value;
 };
 
+/* A plan is installed. */
+bool fault_is_planned(void);
 /*
  * The first rule that an operation falls under this time. Each rule counts, and
  * draws its lot, whatever the others do: what it does is independent of them.

@@ -266,6 +266,11 @@ int seam_splice(struct kio *k, int from, int to, uint32_t *length)
 	return 0;
 }
 
+bool seam_refuses_now(void)
+{
+	return fault_is_planned();
+}
+
 bool seam_enter(int *ret)
 {
 	struct fault_rule *rule = fault_pick(FAULT_OF_ENTER, -1, -1);
