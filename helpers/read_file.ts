@@ -114,17 +114,17 @@ export async function readFile(
     await turn;
     isNow = turn !== undefined;
   }
-  let fd = -1;
-  if (isNow && !signal?.aborted) {
-    const found = readNow(ring, base, path, flags, buffer, sizeMax);
-    if (typeof found === "object") return success(found);
-    fd = found;
-  }
   // Most calls have no limits: of thousands of small files these would cost as
   // much as the rest.
   const bounds = isBounded ? new Bounds(options, VERB) : undefined;
   const { shim } = ring;
+  let fd = -1;
   try {
+    if (isNow && !signal?.aborted) {
+      const found = readNow(ring, base, path, flags, buffer, sizeMax);
+      if (typeof found === "object") return success(found);
+      fd = found;
+    }
     if (fd < 0) {
       const opening = asyncOpen(ctx, path, O_RDONLY | flags, { dir });
       const opened = await (bounds?.of(opening) ?? opening);
