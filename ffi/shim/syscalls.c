@@ -19,11 +19,9 @@
 #include <sys/uio.h>
 #include <time.h>
 
-/* openat2(2), Linux 5.6, and one of its flags, 5.12: newer than some headers. */
+/* openat2(2), Linux 5.6, and RESOLVE_CACHED, 5.12: newer than some headers. */
 #define OPENAT2 437
-#ifndef RESOLVE_CACHED
-#define RESOLVE_CACHED 0x20
-#endif
+#define ONLY_CACHED 0x20
 
 int call_statx(int dir, const char *path, int flags, uint32_t mask, void *out)
 {
@@ -225,7 +223,7 @@ int kio_file_read_now(int directory, const char *path, uint32_t flags,
 		      char *out, uint32_t capacity)
 {
 	const uint64_t how[] = { O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags, 0,
-				 RESOLVE_CACHED };
+				 ONLY_CACHED };
 	struct iovec one = { .iov_base = out };
 	struct stat stat;
 	int fd;
