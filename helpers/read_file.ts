@@ -8,7 +8,7 @@ import {
   type Path,
 } from "../lib/check.ts";
 import { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } from "../lib/constants.ts";
-import { EFBIG, ETIMEDOUT } from "../lib/errno.ts";
+import { ECANCELED, EFBIG, ETIMEDOUT } from "../lib/errno.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import { asyncOpen, type DirOptions } from "../lib/ops/path.ts";
@@ -113,6 +113,9 @@ export async function readFile(
     const turn = ring.driver.turn();
     await turn;
     isNow = turn !== undefined;
+    if (isNow && ring.closing) {
+      return failure(ECANCELED, `${VERB} ${shownPath(path)}`);
+    }
   }
   // Most calls have no limits: of thousands of small files these would cost as
   // much as the rest.

@@ -16,7 +16,9 @@ import type { Result } from "./result.ts";
  * buffers given back. A stream of bytes ends without an error when the peer has
  * closed its side.
  *
- * There is one consumer: all iterators take from the same queue.
+ * There is one consumer: all iterators take from the same queue. A stream of
+ * leases rejects a `next()` with a `TypeError` while another one waits, as the
+ * lease before is given back by it.
  *
  * @typeParam T The value of a result: an fd, events …
  */

@@ -199,13 +199,17 @@ export class Below extends Duplex {
       part.done = NOTHING;
     }
     const engine = this.engine!;
-    const encrypted = data === "close_notify"
-      ? engine.end()
-      : engine.encrypt(data as Uint8Array);
-    if (encrypted.length > 0) return encrypted;
-    // It was transferred, or TLS is destroyed.
-    const errno = data.length === 0 ? EFAULT : ECANCELED;
-    this.#failed = nodeError("write", errorOf(errno));
+    try {
+      const encrypted = data === "close_notify"
+        ? engine.end()
+        : engine.encrypt(data as Uint8Array);
+      if (encrypted.length > 0) return encrypted;
+      // It was transferred, or TLS is destroyed.
+      const errno = data.length === 0 ? EFAULT : ECANCELED;
+      this.#failed = nodeError("write", errorOf(errno));
+    } catch (error) {
+      this.#failed = error as Error;
+    }
     return "mark";
   }
 

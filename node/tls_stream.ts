@@ -195,6 +195,9 @@ export class TlsStream implements Transport {
   ): Promise<Result<number>> {
     checkBounds(options, SEND);
     checkMemory(data, { verb: SEND });
+    if (!(data instanceof Uint8Array)) {
+      throw new TypeError(`Cannot ${SEND}: data must be a Uint8Array`);
+    }
     if (this.#broken !== undefined || !this.#canSend) {
       return Promise.resolve(this.#broken ?? failure(EPIPE, SEND));
     }

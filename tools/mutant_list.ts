@@ -3232,4 +3232,18 @@ export const MUTANTS: readonly Mutant[] = [
     to: ") return undefined;",
     tests: ["tests/helpers/whole_file_test.ts"],
   },
+  {
+    rule: "a read whose context closes before its turn is cancelled",
+    file: "helpers/read_file.ts",
+    from: "if (isNow && ring.closing) {",
+    to: "if (isNow && !isNow) {",
+    tests: ["tests/helpers/whole_file_test.ts"],
+  },
+  {
+    rule: "a stream of leases has one consumer",
+    file: "lib/ring/receive.ts",
+    from: "return this.isAwaited ? refuseSecond() : super.nextResult();",
+    to: "return super.nextResult();",
+    tests: ["tests/lib/recv_multishot_test.ts"],
+  },
 ];

@@ -12,9 +12,11 @@ import {
   SOL_SOCKET,
 } from "../constants.ts";
 import { EAGAIN, ECANCELED, EINTR, EINVAL, ENOBUFS } from "../errno.ts";
+import type { Result } from "../result.ts";
 import type { Afterwards } from "./core.ts";
 import { abort } from "./dump.ts";
 import type { Entry } from "./entry.ts";
+import type { Step } from "./iterators.ts";
 import { Lease, type Lender } from "./lease.ts";
 import { LeaseQueue } from "./lease_queue.ts";
 import type { Pool, PoolStream } from "./pool.ts";
@@ -48,6 +50,14 @@ export const LEASES: Values<BufferLease> = {
 
 /** Called for each chunk, after the batch of completions that it came in. */
 export type OnChunk = (chunk: BufferLease) => void;
+
+/** A lease is on loan until its consumer asks for the next one, so two that wait
+ * would take each other's away. */
+function refuseSecond(): Promise<never> {
+  const message =
+    "Cannot take a lease: another consumer waits for one; a stream of leases has one consumer";
+  return Promise.reject(new TypeError(message));
+}
 
 export class LeaseStream extends Stream<BufferLease>
   implements Lender, PoolStream, Afterwards {
@@ -172,6 +182,14 @@ export class LeaseStream extends Stream<BufferLease>
   }
 
   // ---- the consumer ---------------------------------------------------------
+
+  override nextResult(): Promise<Step<Result<BufferLease>>> {
+    return this.isAwaited ? refuseSecond() : super.nextResult();
+  }
+
+  override nextValue(): Promise<Step<BufferLease>> {
+    return this.isAwaited ? refuseSecond() : super.nextValue();
+  }
 
   protected override turn(): void {
     if (this.tracing) this.#asked = traceHere();

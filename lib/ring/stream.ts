@@ -82,8 +82,7 @@ export class Stream<T> implements UringStream<T>, Consumed<T>, Shots {
   readonly #valuesMax: number;
   /** Results that wait. Made when needed: a connection that waits has none. */
   #queue: Result<T>[] | null = null;
-  /** The consumer that waits, only while the queue is empty, and others that wait
-   * behind it. */
+  /** The consumer that waits while the queue is empty, and others behind it. */
   #taker: Taker | null = null;
   #takers: Taker[] | null = null;
   /** Made when somebody asks for the end. */
@@ -192,6 +191,10 @@ export class Stream<T> implements UringStream<T>, Consumed<T>, Shots {
     }
     if (this.#outcome !== null || this.#left) return Promise.resolve(OVER);
     return new Promise((resolve) => this.#wait({ resolve, reject: null }));
+  }
+
+  protected get isAwaited(): boolean {
+    return this.#taker !== null;
   }
 
   #wait(taker: Taker): void {

@@ -831,3 +831,35 @@ kioTest("BufferPool refuses what makes no sense", (ctx) => {
     "the IoContext is closed",
   );
 });
+
+for (const isThrowing of [false, true]) {
+  kioTest(
+    `asyncRecvMultishot() refuses a second consumer that waits${
+      isThrowing ? ", by orThrow() too" : ""
+    }`,
+    async (ctx) => {
+      using pair = unixPair();
+      using pool = new BufferPool(ctx, { count: 2, size: 10 });
+      const stream = asyncRecvMultishot(ctx, pair.right, pool);
+      const all = isThrowing ? stream.orThrow() : stream;
+      const [first, second] = [0, 1].map(() => all[Symbol.asyncIterator]());
+      const waiting = first!.next();
+      await assertRejects(
+        () => second!.next(),
+        TypeError,
+        "Cannot take a lease: another consumer waits for one",
+      );
+      // Nothing is lost by that.
+      let count = 0;
+      const sent = asyncSendExact(ctx, pair.left, pattern(200));
+      for (let step = await waiting; !step.done && count < 200;) {
+        const lease = step.value as BufferLease | { value: BufferLease };
+        count += "value" in lease ? lease.value.length : lease.length;
+        if (count < 200) step = await first!.next();
+      }
+      value(await sent);
+      assertEquals(count, 200);
+      await first!.return!();
+    },
+  );
+}

@@ -718,6 +718,7 @@ kioTest(
     assertThrows(() => server.recv("x" as never), TypeError);
     assertThrows(() => server.send(new Uint8Array(0)), RangeError);
     assertThrows(() => server.send("x" as never), TypeError);
+    assertThrows(() => server.send(new Uint16Array(2) as never), TypeError);
     const receiving = server.recv(new Uint8Array(8));
     assertThrows(
       () => server.recv(new Uint8Array(8)),
