@@ -3232,4 +3232,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: ") return undefined;",
     tests: ["tests/helpers/whole_file_test.ts"],
   },
+  {
+    rule: "a file goes on after the step that others had",
+    file: "lib/ring/steps.ts",
+    from: "result > 0 || result === 0 && wait === Wait.STEP;",
+    to: "result > 0;",
+    tests: ["tests/helpers/sendfile_test.ts"],
+  },
 ];
