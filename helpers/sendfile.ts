@@ -193,8 +193,12 @@ class Sendfile extends Waiting implements Transfer, Taker {
       );
       if (sent < 0 && sent !== -EAGAIN) return sent;
       if (sent > 0) this.moved = this.#read += sent;
-      // After 0 the ring does it.
-      if (sent !== 0 && !this.isComplete) this.waitAgain(sent > 0);
+      // After 0 the ring does it. A TCP socket takes bytes long before a poll
+      // says so: after a call of which it took all, only others have a turn.
+      if (sent !== 0 && !this.isComplete) {
+        if (sent === count) this.waitForStep();
+        else this.waitAgain(sent > 0);
+      }
     }
     return super.prepare(shim, handle, id);
   }

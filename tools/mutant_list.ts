@@ -3246,4 +3246,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: "return super.nextResult();",
     tests: ["tests/lib/recv_multishot_test.ts"],
   },
+  {
+    rule: "a file goes on after the step that others had",
+    file: "lib/ring/steps.ts",
+    from: "result > 0 || result === 0 && wait === Wait.STEP;",
+    to: "result > 0;",
+    tests: ["tests/helpers/sendfile_test.ts"],
+  },
 ];

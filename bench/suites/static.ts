@@ -8,6 +8,7 @@ import {
   denoWithFlags,
   example,
   onCore,
+  SERVER_CORE,
   versions,
 } from "../programs.ts";
 import { freePort, run, Server } from "../run.ts";
@@ -68,6 +69,17 @@ function cpuSeconds(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
+/** Seconds for which the cores of server and client were idle, by the tick of
+ * 10 ms. */
+function idleSeconds(): number {
+  const stat = Deno.readTextFileSync("/proc/stat");
+  return [SERVER_CORE, CLIENT_CORE].reduce((sum, core) => {
+    const line = new RegExp(`^cpu${core} (.*)$`, "m").exec(stat)![1]!;
+    const [, , , idle, iowait] = line.split(" ").map(Number);
+    return sum + (idle! + iowait!) / 100;
+  }, 0);
+}
+
 /** A number out of what wrk prints: "Requests/sec:  1234.5", "50%  1.20ms". */
 function figureOf(output: string, label: string): number {
   const match = new RegExp(`^\\s*${label}\\s+([\\d.]+)(us|ms|s|)`, "m")
@@ -100,7 +112,11 @@ async function sample(
   await using server = await Server.startOn(commandOn(port), port);
   await wrk(port, name, WARM_UP_SECONDS);
   const before = cpuSeconds(server.pid);
+  const idleBefore = idleSeconds();
+  const fromMs = performance.now();
   const output = await wrk(port, name, seconds);
+  const wall = (performance.now() - fromMs) / 1000;
+  const idle = idleSeconds() - idleBefore;
   const cpu = cpuSeconds(server.pid) - before;
   const errors = /^\s*(Socket errors|Non-2xx).*$/m.exec(output);
   if (errors !== null) throw new Error(errors[0].trim());
@@ -108,6 +124,7 @@ async function sample(
   return {
     reqPerS: figureOf(output, "Requests/sec:"),
     cpuUs: cpu * 1e6 / requests,
+    bothUs: Math.max(0, 2 * wall - idle) * 1e6 / requests,
     p50Us: figureOf(output, "50%"),
     p99Us: figureOf(output, "99%"),
   };
@@ -116,6 +133,12 @@ async function sample(
 function nginxOn(port: number): Command {
   Deno.writeTextFileSync(NGINX_CONF, nginxConf(port));
   return ["nginx", "-c", NGINX_CONF];
+}
+
+/** What connections use that choose none. */
+function congestionControl(): string {
+  const path = "/proc/sys/net/ipv4/tcp_congestion_control";
+  return Deno.readTextFileSync(path).trim();
 }
 
 async function makeFiles(): Promise<void> {
@@ -165,7 +188,10 @@ export function staticFiles({ seconds }: Options): Suite {
       "one request in flight on each, after a second to warm up. Server on core 0,",
       "wrk on core 1. nginx: one process, sendfile, open_file_cache, no log. kio:",
       "examples/static_sendfile.ts.",
-      "CPU of the server with its threads, by the tick of 10 ms.",
+      "CPU of the server with its threads, by the tick of 10 ms. Both cores: the",
+      "time in which they were not idle, whoever had them. Congestion control:",
+      `${congestionControl()}. With BBR the acknowledgements send what a large call`,
+      "leaves in the socket, on the core of wrk, which is full.",
     ],
     cases: SIZES.map(({ title, name, bytes }): Case => ({
       title,
@@ -180,6 +206,7 @@ export function staticFiles({ seconds }: Options): Suite {
           ratio: true,
         },
         { head: "server CPU µs/req", metric: "cpuUs", digits: 1, ratio: true },
+        { head: "both cores µs/req", metric: "bothUs", digits: 1, ratio: true },
         { head: "p50 µs", metric: "p50Us", digits: 0 },
         { head: "p99 µs", metric: "p99Us", digits: 0 },
       ],
