@@ -259,8 +259,12 @@ class Tree extends ResultStream<WalkEntry> {
       return;
     }
     // A queue of a few entries of each batch shall not keep all batches.
-    const made = wanted.map(make);
-    this.push(made.length, (index) => made[index]!);
+    this.#giveMade(wanted.map(make));
+  }
+
+  /** A function of its own: a closure beside one that has the batch keeps it. */
+  #giveMade(results: readonly Result<WalkEntry>[]): void {
+    this.push(results.length, (index) => results[index]!);
   }
 
   /** Has the directories of a batch read, from `start` on. */

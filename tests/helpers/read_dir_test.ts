@@ -499,15 +499,17 @@ kioTest("walk() filters as its options say", async (ctx) => {
 });
 
 kioTest("walk() keeps no batch for a few entries of it", async (ctx) => {
+  const options = { match: [/77$/], stat: true } as const;
+  // The first makes the memory that all batches come through.
+  await all(walk(ctx, many.path, options));
   overwriteGarbage();
   const before = Deno.memoryUsage().external;
-  const match = [/7777$/];
-  const stream = walk(ctx, many.path, { match, stat: true });
+  const stream = walk(ctx, many.path, options);
   value(await stream.closed);
   overwriteGarbage();
   const kept = Deno.memoryUsage().external - before;
-  assert(kept < 500_000, `${kept} bytes for what waits`);
-  assertEquals((await all(stream))[0].map(({ name }) => name), ["7777"]);
+  assert(kept < 1_000_000, `${kept} bytes for what waits`);
+  assertEquals((await all(stream))[0].length, 100);
 });
 
 kioTest("walk() refuses options that are none", (ctx) => {
