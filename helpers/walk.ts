@@ -235,7 +235,7 @@ class Tree extends ResultStream<WalkEntry> {
 
   #giveRoot(path: Path, self: DirEntry): void {
     if (!this.#filter.wants(self.type, path)) return;
-    const entry = { ...self, ...nameOf(path), path, depth: 0 };
+    const entry = { path, depth: 0, ...self, ...nameOf(path) };
     this.push(1, () => success(entry));
   }
 
