@@ -103,7 +103,7 @@ export abstract class FileSync {
     const fd = openFd(this, verb);
     const memory = new Uint8Array(STAT_SIZE);
     done(fd, loadShim().kio_blocking_stat(fd, STAT_FIELDS, memory), verb);
-    return fileInfo(decodeStat(new DataView(memory.buffer), 0, false));
+    return fileInfo(decodeStat(memory, false));
   }
 
   /**

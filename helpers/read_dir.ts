@@ -143,11 +143,10 @@ class Entries extends ResultStream<DirEntry> {
     if (this.#folder === null) this.finish(failure(EAGAIN, this.#action));
   }
 
-  #take({ entries, status }: Batch): void {
-    // Its thread goes on while this one decodes.
-    if (status > 0) this.goOn();
-    for (const entry of entries()) this.push(success(entry));
-    if (status > 0) return;
+  #take(batch: Batch): void {
+    const { count, status } = batch;
+    this.push(count, (index) => success(batch.entryAt(index)));
+    if (status > 0) return this.goOn();
     this.finish(status === 0 ? DONE : failure(-status, this.#action));
   }
 

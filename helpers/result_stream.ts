@@ -20,6 +20,13 @@ import type { UringStream } from "../lib/UringStream.ts";
 /** Results that wait to be taken, beyond which a stream asks for no more. */
 const QUEUE_MAX = 4096;
 
+/** Results that came together. */
+interface Lot<T> {
+  readonly count: number;
+  readonly make: (index: number) => Result<T>;
+  taken: number;
+}
+
 /**
  * The results of work that threads of the shim do, as one operation from its
  * start to its last result. Its subclass has the work, and stops to ask for
@@ -29,7 +36,9 @@ export abstract class ResultStream<T> implements UringStream<T>, Consumed<T> {
   readonly #op: UringOp<void>;
   readonly #settle: (result: Result<void>) => void;
   readonly #operation: Operation;
-  readonly #queue: Result<T>[] = [];
+  readonly #queue: Lot<T>[] = [];
+  /** How many results its lots have. */
+  #waiting = 0;
   /** Consumers that wait: only while the queue is empty. */
   readonly #takers: ((step: Step<Result<T>>) => void)[] = [];
   readonly #ended = Promise.withResolvers<Result<void>>();
@@ -61,13 +70,20 @@ export abstract class ResultStream<T> implements UringStream<T>, Consumed<T> {
   /** Tells whether the queue is full. If so `goOn()` is called when half of it
    * was taken. */
   protected get isFull(): boolean {
-    return this.#isPausing = this.#queue.length >= QUEUE_MAX;
+    return this.#isPausing = this.#waiting >= QUEUE_MAX;
   }
 
-  protected push(result: Result<T>): void {
-    const taker = this.#takers.shift();
-    if (taker !== undefined) taker({ done: false, value: result });
-    else this.#queue.push(result);
+  /** Adds results: `make` gives each of them when it is taken. So a result that
+   * nobody has taken yet is no object, and one that was taken dies young. */
+  protected push(count: number, make: (index: number) => Result<T>): void {
+    if (count === 0) return;
+    this.#queue.push({ count, make, taken: 0 });
+    this.#waiting += count;
+    while (this.#takers.length > 0) {
+      const result = this.take();
+      if (result === undefined) return;
+      this.#takers.shift()!({ done: false, value: result });
+    }
   }
 
   /** Ends the operation: an error is its last result. */
@@ -84,8 +100,12 @@ export abstract class ResultStream<T> implements UringStream<T>, Consumed<T> {
   }
 
   take(): Result<T> | undefined {
-    const result = this.#queue.shift();
-    if (this.#isPausing && this.#queue.length <= QUEUE_MAX / 2) {
+    const lot = this.#queue[0];
+    if (lot === undefined) return undefined;
+    const result = lot.make(lot.taken++);
+    if (lot.taken === lot.count) this.#queue.shift();
+    this.#waiting--;
+    if (this.#isPausing && this.#waiting <= QUEUE_MAX / 2) {
       this.#isPausing = false;
       this.goOn();
     }
@@ -146,10 +166,15 @@ export abstract class ResultStream<T> implements UringStream<T>, Consumed<T> {
   /** Ends the stream for a consumer that takes no more. */
   async leave(): Promise<IteratorReturnResult<undefined>> {
     this.#left = true;
-    this.#queue.length = 0;
+    this.#drop();
     this.cancel();
     await this.closed;
     return OVER;
+  }
+
+  #drop(): void {
+    this.#queue.length = 0;
+    this.#waiting = 0;
   }
 
   /** Its last result has come. */
@@ -157,8 +182,8 @@ export abstract class ResultStream<T> implements UringStream<T>, Consumed<T> {
     this.#over = true;
     if (!result.ok) {
       const { errno } = result.error;
-      if (errno === ECANCELED || errno === ETIMEDOUT) this.#queue.length = 0;
-      if (!this.#left) this.push(result);
+      if (errno === ECANCELED || errno === ETIMEDOUT) this.#drop();
+      if (!this.#left) this.push(1, () => result);
     }
     for (const taker of this.#takers.splice(0)) taker(OVER);
     this.#ended.resolve(result);

@@ -76,16 +76,23 @@ export class Filter {
       (followSymlinks || depth === 0 ? FOLDER_SELF : FOLDER_NOFOLLOW);
   }
 
+  /** The consumer gets all entries. */
+  get wantsAll(): boolean {
+    return this.#files && this.#dirs && this.#symlinks &&
+      this.#skip.length === 0 &&
+      this.#exts === undefined && this.#match === undefined;
+  }
+
   /** Tells whether a path is skipped, with all that is below it. */
   skips(path: Path): boolean {
     return this.#skip.length > 0 && isMatched(this.#skip, textOf(path));
   }
 
   /** Tells whether the consumer gets an entry. */
-  wants({ isDirectory, isSymlink }: DirEntry, path: Path): boolean {
-    const isIncluded = isDirectory
+  wants(type: DirEntry["type"], path: Path): boolean {
+    const isIncluded = type === "directory"
       ? this.#dirs
-      : isSymlink
+      : type === "symlink"
       ? this.#symlinks
       : this.#files;
     if (!isIncluded || this.skips(path)) return false;

@@ -11,10 +11,11 @@ export function prefixOf(path: Path): Path {
   return path.at(-1) === SLASH ? path : concatenated(path, [SLASH]);
 }
 
-/** Gives the path of an entry. */
-export function joined(prefix: Path, { name, bytes }: DirEntry): Path {
-  if (typeof prefix === "string" && bytes === undefined) return prefix + name;
-  return concatenated(bytesOf(prefix), bytes ?? bytesOf(name));
+/** Gives the path of a name. */
+export function joined(prefix: Path, name: Path): Path {
+  return typeof prefix === "string" && typeof name === "string"
+    ? prefix + name
+    : concatenated(bytesOf(prefix), bytesOf(name));
 }
 
 /** Gives the last name of a path, as an entry has it; of one that has none the

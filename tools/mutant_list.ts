@@ -1674,8 +1674,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a directory is read no further than the consumer comes",
     file: "helpers/result_stream.ts",
-    from: "this.#queue.length >= QUEUE_MAX;",
-    to: "this.#queue.length < 0;",
+    from: "this.#waiting >= QUEUE_MAX;",
+    to: "this.#waiting < 0;",
     tests: ["tests/helpers/read_dir_test.ts"],
   },
   {
@@ -3252,5 +3252,12 @@ export const MUTANTS: readonly Mutant[] = [
     from: "result > 0 || result === 0 && wait === Wait.STEP;",
     to: "result > 0;",
     tests: ["tests/helpers/sendfile_test.ts"],
+  },
+  {
+    rule: "a walk keeps no batch for a few entries of it",
+    file: "helpers/walk.ts",
+    from: "if (2 * wanted.length >= batch.count) {",
+    to: "if (wanted.length >= 0) {",
+    tests: ["tests/helpers/read_dir_test.ts"],
   },
 ];

@@ -1,13 +1,12 @@
 /**
- * Reading directories by threads of the shim, a batch of entries at a time. A
- * batch is decoded when it comes.
+ * Reading directories by threads of the shim, a batch of entries at a time.
  */
 import type { Shim } from "../../ffi/load.ts";
 import type { Path } from "../check.ts";
 import { decodePath, shownPath } from "../path_text.ts";
 import { failure, type Result, success } from "../result.ts";
 import type { Ring } from "../ring/Ring.ts";
-import { decodeStat, type FileStat, type FileType } from "./file_stat.ts";
+import { type FileStat, type FileType, statAt } from "./file_stat.ts";
 
 /** An entry of a directory. It has the members of `Deno.DirEntry`. */
 export interface DirEntry {
@@ -43,6 +42,12 @@ const FOLDER_STAT_SIZE = 160;
 const FOLDER_STAT_ERRNO = 152;
 const FOLDER_BATCH_SIZE = 263622;
 
+/** The head of a batch, from kio_folder_take(): id, status, number of entries,
+ * bytes of their names, device. */
+type Head = [number, number, number, number, number];
+
+/** A d_type. */
+const DT_DIR = 4;
 /** Types of entries by d_type. */
 const TYPES: readonly DirEntry["type"][] = Object.assign(
   Array(16).fill("unknown"),
@@ -57,16 +62,84 @@ const TYPES: readonly DirEntry["type"][] = Object.assign(
   },
 );
 
-/** Entries of a directory that came together. */
-export interface Batch {
-  /** Decodes the entries, before the next batch comes. With FOLDER_SELF the
-   * first of the first batch is the directory itself. */
-  entries(): DirEntry[];
+/** A batch: entries of a directory that came together. Each is decoded when it
+ * is asked for, so that few of them are in the memory at a time. */
+export class Batch {
   /** 1: there is more, by `more()`. 0: that was the end. Else a negative
    * errno. */
-  status: number;
+  readonly status: number;
+  /** Its entries. With FOLDER_SELF the first of the first batch is the directory
+   * itself. */
+  readonly count: number;
   /** With FOLDER_SELF: the file system of the directory. */
-  device: number;
+  readonly device: number;
+  readonly #inodes: BigUint64Array;
+  readonly #stats: Uint32Array | null;
+  readonly #types: Uint8Array;
+  readonly #text: Uint8Array;
+  #names: readonly Path[] | null = null;
+
+  /** `bytes` is memory of its own: see kio_folder_take(). */
+  constructor(
+    [, status, count, , device]: Head,
+    { buffer }: Uint8Array<ArrayBuffer>,
+    hasStats: boolean,
+  ) {
+    this.status = status;
+    this.count = count;
+    this.device = device;
+    this.#inodes = new BigUint64Array(buffer, 0, count);
+    const statsAt = 8 * count;
+    this.#stats = hasStats
+      ? new Uint32Array(buffer, statsAt, FOLDER_STAT_SIZE / 4 * count)
+      : null;
+    const typesAt = statsAt + (this.#stats?.byteLength ?? 0);
+    this.#types = new Uint8Array(buffer, typesAt, count);
+    this.#text = new Uint8Array(buffer, typesAt + count);
+  }
+
+  /** Gives the next directory from `index` on; -1: there is none. */
+  directoryFrom(index: number): number {
+    return this.#types.indexOf(DT_DIR, index);
+  }
+
+  inodeAt(index: number): bigint {
+    return this.#inodes[index]!;
+  }
+
+  typeAt(index: number): DirEntry["type"] {
+    return TYPES[this.#types[index]!]!;
+  }
+
+  /** Gives a name: bytes if it is no UTF-8. */
+  nameAt(index: number): Path {
+    return (this.#names ??= namesIn(this.#text))[index]!;
+  }
+
+  statAt(index: number): Result<FileStat> | undefined {
+    const stats = this.#stats;
+    if (stats === null) return undefined;
+    const at = FOLDER_STAT_SIZE / 4 * index;
+    const errno = -(stats[at + FOLDER_STAT_ERRNO / 4]! | 0);
+    return errno === 0
+      ? success(statAt(stats, at, this.inodeAt(index)))
+      : failure(errno, `stat ${shownPath(this.nameAt(index))}`);
+  }
+
+  entryAt(index: number): DirEntry {
+    const given = this.nameAt(index);
+    const type = this.typeAt(index);
+    return {
+      name: shownPath(given),
+      bytes: typeof given === "string" ? undefined : given,
+      type,
+      isFile: type === "file",
+      isDirectory: type === "directory",
+      isSymlink: type === "symlink",
+      inode: this.inodeAt(index),
+      stat: this.statAt(index),
+    };
+  }
 }
 
 /** A directory that is being read. */
@@ -148,54 +221,14 @@ class Readers {
   #takeBatches(): void {
     const head = this.#head;
     while (this.#shim.kio_folder_take(this.#ring, head, this.#batch)) {
-      const [id, status, count, namesSize, device] = head as unknown as [
-        number,
-        number,
-        number,
-        number,
-        number,
-      ];
-      const reader = this.#byId.get(id)!;
+      const [id, status, count, namesSize] = head as unknown as Head;
+      const { take, hasStats } = this.#byId.get(id)!;
       if (status <= 0) this.#byId.delete(id);
-      const entries = () =>
-        entriesIn(this.#batch, count, namesSize, reader.hasStats);
-      reader.take({ entries, status, device });
+      const size = count * (9 + (hasStats ? FOLDER_STAT_SIZE : 0)) + namesSize;
+      const bytes = this.#batch.slice(0, size);
+      take(new Batch(head as unknown as Head, bytes, hasStats));
     }
   }
-}
-
-/** Decodes a batch. */
-function entriesIn(
-  batch: Uint8Array,
-  count: number,
-  namesSize: number,
-  hasStats: boolean,
-): DirEntry[] {
-  const view = new DataView(batch.buffer);
-  const statsAt = 8 * count;
-  const typesAt = statsAt + (hasStats ? FOLDER_STAT_SIZE * count : 0);
-  const namesAt = typesAt + count;
-  const names = namesIn(batch.subarray(namesAt, namesAt + namesSize));
-  const entries: DirEntry[] = [];
-  for (let i = 0; i < count; i++) {
-    const given = names[i]!;
-    const isText = typeof given === "string";
-    const name = isText ? given : shownPath(given);
-    const type = TYPES[batch[typesAt + i]!]!;
-    entries.push({
-      name,
-      bytes: isText ? undefined : given,
-      type,
-      isFile: type === "file",
-      isDirectory: type === "directory",
-      isSymlink: type === "symlink",
-      inode: view.getBigUint64(8 * i, true),
-      stat: hasStats
-        ? statIn(view, statsAt + FOLDER_STAT_SIZE * i, name)
-        : undefined,
-    });
-  }
-  return entries;
 }
 
 /** Splits names, each of which ends with a NUL. */
@@ -208,11 +241,4 @@ function namesIn(bytes: Uint8Array): Path[] {
     names.push(decodePath(bytes.subarray(start, end)));
   }
   return names;
-}
-
-function statIn(view: DataView, at: number, name: string): Result<FileStat> {
-  const status = view.getInt32(at + FOLDER_STAT_ERRNO, true);
-  return status === 0
-    ? success(decodeStat(view, at, false))
-    : failure(-status, `stat ${name}`);
 }

@@ -188,9 +188,9 @@ export function asyncFstat(
   const ring = ringOf(ctx, FSTAT);
   const nanoseconds = checkNanoseconds(options, FSTAT);
   const sqe = sqeFor(FSTAT, checkFd(fd, FSTAT), NO_PATH, AT_EMPTY_PATH);
-  const view = new DataView((sqe.addr2 as Uint8Array).buffer);
+  const memory = sqe.addr2 as Uint8Array;
   return start(ring, FSTAT, sqe, {
-    decode: () => decodeStat(view, 0, nanoseconds),
+    decode: () => decodeStat(memory, nanoseconds),
   });
 }
 
@@ -205,10 +205,10 @@ function statPath(
   const nanoseconds = checkNanoseconds(options, row);
   const dir = checkDir(options.dir, row);
   const sqe = sqeFor(row, dir, checkPath(path, row), flags);
-  const view = new DataView((sqe.addr2 as Uint8Array).buffer);
+  const memory = sqe.addr2 as Uint8Array;
   return start(ring, row, sqe, {
     action: `${row.verb} ${shownPath(path)}`,
-    decode: () => decodeStat(view, 0, nanoseconds),
+    decode: () => decodeStat(memory, nanoseconds),
   });
 }
 

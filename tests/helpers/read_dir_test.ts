@@ -21,7 +21,14 @@ import {
   walk,
   type WalkEntry,
 } from "@kio/kio";
-import { assertCode, kioTest, turn, value, within } from "../support.ts";
+import {
+  assertCode,
+  kioTest,
+  overwriteGarbage,
+  turn,
+  value,
+  within,
+} from "../support.ts";
 
 /** A folder of its own, whose content goes with it. */
 class Folder implements AsyncDisposable {
@@ -489,6 +496,20 @@ kioTest("walk() filters as its options say", async (ctx) => {
     const got = await pathsOf(walk(ctx, made.path, options), made.path);
     assertEquals(got, expected, JSON.stringify(options));
   }
+});
+
+kioTest("walk() keeps no batch for a few entries of it", async (ctx) => {
+  const options = { match: [/77$/], stat: true } as const;
+  // The first makes the memory that all batches come through.
+  await all(walk(ctx, many.path, options));
+  overwriteGarbage();
+  const before = Deno.memoryUsage().external;
+  const stream = walk(ctx, many.path, options);
+  value(await stream.closed);
+  overwriteGarbage();
+  const kept = Deno.memoryUsage().external - before;
+  assert(kept < 1_000_000, `${kept} bytes for what waits`);
+  assertEquals((await all(stream))[0].length, 100);
 });
 
 kioTest("walk() refuses options that are none", (ctx) => {
