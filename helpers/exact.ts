@@ -45,7 +45,7 @@ import { sendAll } from "./send_all.ts";
  * @param ctx The context.
  * @param fd The socket: a stream, or one of datagrams or seqpackets, which gives
  * one message.
- * @param buffer The buffer, of any length; it must not be transferred until
+ * @param buffer The buffer, one byte or more; it must not be transferred until
  * completion.
  * @param options `timeoutMs` and `signal` for the whole transfer.
  * @returns The length of the buffer. `ENODATA` if the peer has closed its side
@@ -100,7 +100,7 @@ export function asyncRecvExact(
  *
  * @param ctx The context.
  * @param fd The socket.
- * @param data The data, of any length, or 1 to 1024 buffers, one after the
+ * @param data The data, one byte or more, or 1 to 1024 buffers, one after the
  * other, of which some may be empty. It must be neither transferred nor changed
  * until completion. A lease is held until then.
  * @param options `timeoutMs` and `signal` for the whole transfer.

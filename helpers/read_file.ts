@@ -37,9 +37,9 @@ export interface ReadFileOptions extends DirOptions, BoundOptions {
   /** Bytes at most, 0 to 2^31 - 1: a longer file is `EFBIG`.
    * @default {2147483647} */
   sizeMax?: number | undefined;
-  /** Memory for the content, and for one byte more. It is the call's until the
-   * result is there, which is a part of it. A longer file gets memory of its
-   * own. */
+  /** Memory for the content, and for one byte more: 65,537 bytes for files of up
+   * to 64 KiB. A longer file gets memory of its own. It is the call's until the
+   * result is there, which is a part of it: two calls at a time need two. */
   buffer?: Uint8Array<ArrayBuffer> | undefined;
   /** More flags of the open: `O_NOFOLLOW`, for the error `ELOOP` if the path
    * leads to a symbolic link, and `O_NONBLOCK`, to wait for no writer of a FIFO.
@@ -84,7 +84,7 @@ export interface ReadFileOptions extends DirOptions, BoundOptions {
  * import { IoContext, readFile, unwrap, walk } from "@kio/kio";
  *
  * using ctx = new IoContext();
- * const buffer = new Uint8Array(2 ** 16);
+ * const buffer = new Uint8Array(2 ** 16 + 1);
  * let lines = 0;
  * for await (const { path, isFile } of walk(ctx, "docs").orThrow()) {
  *   if (!isFile) continue;

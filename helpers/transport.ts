@@ -37,10 +37,12 @@ export interface Transport extends ByteSource, AsyncDisposable {
   /**
    * Sends all of the data.
    *
-   * @param data The data; it must be neither transferred nor changed until the
-   * promise is resolved.
+   * @param data The data, one byte or more; it must be neither transferred nor
+   * changed until the promise is resolved. Join a head and a small body: over
+   * TLS each call makes records of its own.
    * @param options `timeoutMs` and `signal` for the whole.
    * @returns The length of the data.
+   * @throws {RangeError} If `data` is empty.
    */
   send(
     data: Uint8Array,

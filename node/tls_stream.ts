@@ -259,8 +259,10 @@ export class TlsStream implements Transport {
 
   /**
    * Sends close_notify, closes the connection below, and ends what is pending
-   * with `ECANCELED`. A peer that does not take the last bytes within a second
-   * loses them. Does nothing the second time.
+   * with `ECANCELED`. It waits a second at most until the kernel has taken the
+   * last bytes. These reach a slow peer too, unless bytes of its own were not
+   * received: that resets it. To be sure, `shutdown()`, then receive until the
+   * end. Does nothing the second time.
    */
   close(): Promise<void> {
     return this.#closing ??= this.#close();
