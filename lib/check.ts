@@ -50,7 +50,7 @@ export function checkFd(
     );
   }
   const hint = number === -1
-    ? "; the socket or file is closed or released, or the worker has ended"
+    ? "; the socket is closed or released, or the worker has ended"
     : "";
   throw new RangeError(
     `Cannot ${operation.verb}: fd must be an integer from 0 to 2147483647, got ${number}${hint}`,

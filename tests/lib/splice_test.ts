@@ -339,7 +339,7 @@ kioTest("asyncSplice() of a closed socket throws", (ctx) => {
     assertThrows(
       () => void use(),
       RangeError,
-      "the socket or file is closed or released",
+      "the socket is closed or released",
     );
   }
   assertEquals(ctx.pending, 0);

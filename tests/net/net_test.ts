@@ -236,7 +236,7 @@ kioTest(
         () => ctx.registerFiles([0, socket]),
       ]
     ) {
-      assertThrows(use, RangeError, "the socket or file is closed or released");
+      assertThrows(use, RangeError, "the socket is closed or released");
     }
   },
 );
