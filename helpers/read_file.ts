@@ -1,9 +1,9 @@
 import {
   checkBounds,
+  checkBytes,
   checkDir,
   checkFlags,
   checkInteger,
-  checkMemory,
   CURRENT_POSITION,
   type Path,
 } from "../lib/check.ts";
@@ -105,7 +105,7 @@ export async function readFile(
   checkInteger(sizeMax, SIZE_MAX, "sizeMax", VERB);
   const base = checkDir(dir, OPEN);
   const flags = checkOwnFlags(options.flags ?? 0);
-  if (buffer !== undefined) checkOwnBuffer(buffer);
+  if (buffer !== undefined) checkBytes(buffer, "buffer", VERB);
   const isBounded = timeoutMs !== undefined || signal !== undefined;
   let isNow = ring.driver.mayCall();
   // The bytes of a path may change meanwhile, and time may be over.
@@ -196,12 +196,6 @@ function checkOwnFlags(flags: number): number {
   throw new RangeError(
     `Cannot ${VERB}: flags may be O_NOFOLLOW and O_NONBLOCK, got ${flags}`,
   );
-}
-
-function checkOwnBuffer(buffer: Uint8Array): void {
-  checkMemory(buffer, { verb: VERB });
-  if (buffer instanceof Uint8Array) return;
-  throw new TypeError(`Cannot ${VERB}: buffer must be a Uint8Array`);
 }
 
 /** Copies what is read into more memory, twice as much if the limit allows it. */

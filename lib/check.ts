@@ -95,6 +95,17 @@ export function checkMemory(
   );
 }
 
+/** Checks memory for what takes bytes only, and no other view. */
+export function checkBytes(
+  bytes: Uint8Array,
+  name: string,
+  verb: string,
+): void {
+  checkMemory(bytes, { verb });
+  if (bytes instanceof Uint8Array) return;
+  throw new TypeError(`Cannot ${verb}: ${name} must be a Uint8Array`);
+}
+
 /** Checks a buffer among several, which may be empty, and gives the most bytes
  * that one operation moves of it. */
 export function checkPart(buffer: BufferLike, operation: Operation): number {

@@ -11,7 +11,7 @@ const ROOM = 32 * 1024;
 type Callback = (error?: Error | null) => void;
 
 /** A part of the encrypted stream, its end, or a mark: all before it was sent.
- * What is to be encrypted is so when its turn comes: a close_notify, too. */
+ * Plain ones are encrypted when their turn comes: a close_notify, too. */
 interface Outgoing {
   readonly data: Uint8Array | "close_notify" | "end" | "mark";
   readonly isPlain: boolean;

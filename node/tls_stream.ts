@@ -2,7 +2,7 @@
 import type { X509Certificate } from "node:crypto";
 import type tls from "node:tls";
 import type { Transport } from "../helpers/transport.ts";
-import { checkBounds, checkMemory } from "../lib/check.ts";
+import { checkBounds, checkBytes, checkMemory } from "../lib/check.ts";
 import { ECANCELED, EFAULT, EPIPE } from "../lib/errno.ts";
 import {
   DONE,
@@ -194,10 +194,7 @@ export class TlsStream implements Transport {
     options: BoundOptions = {},
   ): Promise<Result<number>> {
     checkBounds(options, SEND);
-    checkMemory(data, { verb: SEND });
-    if (!(data instanceof Uint8Array)) {
-      throw new TypeError(`Cannot ${SEND}: data must be a Uint8Array`);
-    }
+    checkBytes(data, "data", SEND);
     if (this.#broken !== undefined || !this.#canSend) {
       return Promise.resolve(this.#broken ?? failure(EPIPE, SEND));
     }

@@ -135,7 +135,7 @@ function nginxOn(port: number): Command {
   return ["nginx", "-c", NGINX_CONF];
 }
 
-/** What connections use that choose none. */
+/** The congestion control of connections that choose none. */
 function congestionControl(): string {
   const path = "/proc/sys/net/ipv4/tcp_congestion_control";
   return Deno.readTextFileSync(path).trim();

@@ -26,8 +26,8 @@ import {
 /** The unit of `stx_blocks`, whatever the file system. */
 const BLOCK_SIZE = 512;
 const MODE_PERMISSIONS = 0o7777;
-/** By the upper four bits of a mode. */
-const TYPES: readonly FileType[] = Object.assign([], {
+/** By the upper four bits of a mode, which are a d_type as well. */
+export const TYPES: readonly FileType[] = Object.assign([], {
   0: "anonymous",
   1: "pipe",
   2: "character",

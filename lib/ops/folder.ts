@@ -6,7 +6,7 @@ import type { Path } from "../check.ts";
 import { decodePath, shownPath } from "../path_text.ts";
 import { failure, type Result, success } from "../result.ts";
 import type { Ring } from "../ring/Ring.ts";
-import { type FileStat, type FileType, statAt } from "./file_stat.ts";
+import { type FileStat, type FileType, statAt, TYPES } from "./file_stat.ts";
 
 /** An entry of a directory. It has the members of `Deno.DirEntry`. */
 export interface DirEntry {
@@ -48,18 +48,11 @@ type Head = [number, number, number, number, number];
 
 /** A d_type. */
 const DT_DIR = 4;
-/** Types of entries by d_type. */
-const TYPES: readonly DirEntry["type"][] = Object.assign(
+/** Types of entries by d_type: 0 is DT_UNKNOWN. */
+const ENTRY_TYPES: readonly DirEntry["type"][] = Object.assign(
   Array(16).fill("unknown"),
-  {
-    1: "pipe",
-    2: "character",
-    4: "directory",
-    6: "block",
-    8: "file",
-    10: "symlink",
-    12: "socket",
-  },
+  TYPES,
+  { 0: "unknown" },
 );
 
 /** A batch: entries of a directory that came together. Each is decoded when it
@@ -108,7 +101,7 @@ export class Batch {
   }
 
   typeAt(index: number): DirEntry["type"] {
-    return TYPES[this.#types[index]!]!;
+    return ENTRY_TYPES[this.#types[index]!]!;
   }
 
   /** Gives a name: bytes if it is no UTF-8. */
