@@ -53,7 +53,7 @@ export const rareSymbols = {
   kio_guard_file: fn([], INT),
   kio_guarded: fn([], POINTER),
   kio_context_open: fn(
-    [LENGTH, LENGTH, LENGTH, BOOL, BUFFER, BUFFER],
+    [LENGTH, LENGTH, LENGTH, LENGTH, BOOL, BUFFER, BUFFER],
     POINTER,
   ),
   kio_context_close: fn([K], VOID),

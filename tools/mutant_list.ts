@@ -56,9 +56,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "what the kernel did not take of a submission is submitted again",
     file: "ffi/shim/driver.c",
-    from: "\t\t\t   sq->sqe_head - io_uring_smp_load_acquire(sq->khead),\n",
-    to:
-      "\t\t\t   sq->sqe_head - io_uring_smp_load_acquire(sq->khead) > 1 ? 1 :\n\t\t\t   sq->sqe_head - io_uring_smp_load_acquire(sq->khead),\n",
+    from: "ret = hand_over(k, queued(k), wait_count, flags);",
+    to: "ret = hand_over(k, queued(k) > 1 ? 1 : queued(k), wait_count, flags);",
     tests: ["C chain_across_a_full_queue_stays_whole"],
   },
   {
@@ -3259,5 +3258,19 @@ export const MUTANTS: readonly Mutant[] = [
     from: "if (2 * wanted.length >= batch.count) {",
     to: "if (wanted.length >= 0) {",
     tests: ["tests/helpers/read_dir_test.ts"],
+  },
+  {
+    rule: "submitMax leaves a chain whole",
+    file: "ffi/shim/driver.c",
+    from: "\twhile (count < queued(k) &&",
+    to: "\twhile (count < queued(k) && !count &&",
+    tests: ["tests/lib/IoContext_test.ts"],
+  },
+  {
+    rule: "submitMax bounds what one entry hands over",
+    file: "ffi/shim/driver.c",
+    from: "while (k->submit_max && queued(k) > portion(k) &&",
+    to: "while (k->submit_max > 1 && queued(k) > portion(k) &&",
+    tests: ["tests/lib/IoContext_test.ts"],
   },
 ];

@@ -21,8 +21,10 @@ if (path === undefined || seconds === undefined) {
   throw new TypeError("Usage: file_kio.ts PATH BLOCKS DEPTH SECONDS");
 }
 
-using ctx = new IoContext({ entries: 1024 });
-const isDirect = way === "direct" || way === "registered";
+const submitMax = way === "by ones" ? 1 : undefined;
+using ctx = new IoContext({ entries: 1024, submitMax });
+const isRegistered = way === "registered" || way === "by ones";
+const isDirect = way === "direct" || isRegistered;
 const flags = isDirect ? O_RDONLY | O_DIRECT : O_RDONLY;
 const fd = unwrap(await asyncOpen(ctx, path, flags));
 // The registered file is the first: its place is 0.
@@ -32,12 +34,13 @@ const [read, file] = {
   fixed: [asyncReadFixed, 0] as const,
   direct: [asyncRead, fd] as const,
   registered: [asyncRead, fd] as const,
+  "by ones": [asyncRead, fd] as const,
 }[way]!;
 unwrap(ctx.registerFiles([fd]));
 const random = randomSource();
 const window = new Window(seconds);
 const memory = isDirect
-  ? ctx.allocate(BLOCK_BYTES * depth!, { registered: way === "registered" })
+  ? ctx.allocate(BLOCK_BYTES * depth!, { registered: isRegistered })
   : new Uint8Array(BLOCK_BYTES * depth!);
 
 async function readBlocks(at: number): Promise<void> {

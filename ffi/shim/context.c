@@ -109,8 +109,9 @@ static void ring_probe(struct kio *k)
  * no code would wait for the kernel's buffers when the isolate dies.
  */
 struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
-			     uint32_t kernel_workers, bool defers,
-			     const uint8_t *allowed, int32_t *status)
+			     uint32_t submit_max, uint32_t kernel_workers,
+			     bool defers, const uint8_t *allowed,
+			     int32_t *status)
 {
 	/* The kernel takes the limit of those for files from the first ring of a
 	 * thread, by its entries: a probe or a trial with one would leave one. */
@@ -134,6 +135,7 @@ struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
 	/* Saves the fd lookup at each entry; there are 16 places a thread. */
 	if (seam_register_ring_fd(&k->ring) == 1)
 		k->enter_flags |= IORING_ENTER_REGISTERED_RING;
+	k->submit_max = submit_max;
 	k->loop_fd = -1;
 	k->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (k->event_fd < 0) {

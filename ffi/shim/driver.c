@@ -18,6 +18,38 @@ static bool has_work(const struct kio *k)
 	       (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
+static uint32_t queued(const struct kio *k)
+{
+	return k->ring.sq.sqe_head - io_uring_smp_load_acquire(k->ring.sq.khead);
+}
+
+/* Counts the SQEs that go next: `submit_max`, or more where the last of them is
+ * linked to the next, as a chain reaches the kernel whole. */
+static uint32_t portion(const struct kio *k)
+{
+	const struct io_uring_sq *sq = &k->ring.sq;
+	uint32_t count = k->submit_max;
+
+	while (count < queued(k) &&
+	       sq->sqes[(*sq->khead + count - 1) & sq->ring_mask].flags &
+		       (IOSQE_IO_LINK | IOSQE_IO_HARDLINK))
+		count++;
+	return count;
+}
+
+static int hand_over(struct kio *k, uint32_t count, uint32_t wait_count,
+		     uint32_t flags)
+{
+	int ret = (int)syscall(__NR_io_uring_enter, k->ring.enter_ring_fd, count,
+			       wait_count, flags | k->enter_flags, NULL, 0);
+
+	k->entries++;
+	if (ret < 0)
+		return -errno;
+	k->submissions += (uint32_t)ret;
+	return ret;
+}
+
 int enter(struct kio *k, uint32_t keep, uint32_t wait_count, uint32_t flags)
 {
 	struct io_uring_sq *sq = &k->ring.sq;
@@ -30,13 +62,13 @@ int enter(struct kio *k, uint32_t keep, uint32_t wait_count, uint32_t flags)
 
 	if (seam_enter(&ret))
 		return ret;
-	ret = (int)syscall(__NR_io_uring_enter, k->ring.enter_ring_fd,
-			   sq->sqe_head - io_uring_smp_load_acquire(sq->khead),
-			   wait_count, flags | k->enter_flags, NULL, 0);
-	k->entries++;
+	/* What stops here is left to the last call, which tells why. */
+	while (k->submit_max && queued(k) > portion(k) &&
+	       hand_over(k, portion(k), 0, 0) > 0)
+		;
+	ret = hand_over(k, queued(k), wait_count, flags);
 	if (ret < 0)
-		return -errno;
-	k->submissions += (uint32_t)ret;
+		return ret;
 	if (IO_URING_READ_ONCE(*k->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW)
 		k->overflows++;
 	if (k->late && !io_uring_sq_ready(&k->ring))

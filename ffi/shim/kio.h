@@ -23,7 +23,7 @@ struct folder;
 #define EXPORT __attribute__((visibility("default")))
 
 /* Raised whenever a signature changes; ffi/load.ts compares it. */
-#define KIO_ABI 13
+#define KIO_ABI 14
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
 #define KIO_OP_READ_MULTISHOT 49 /* Linux 6.7 */
@@ -218,6 +218,7 @@ EXPORT uint32_t kio_abi(void);
 EXPORT void kio_abort(const struct kio *k, const char *message);
 EXPORT double kio_now_ms(void);
 EXPORT struct kio *kio_context_open(uint32_t entries, uint32_t cq_entries,
+				    uint32_t submit_max,
 				    uint32_t kernel_workers, bool defers,
 				    const uint8_t *allowed, int32_t *status);
 EXPORT int kio_probe(struct kio *k, bool defers, uint8_t *opcodes,

@@ -15,6 +15,8 @@ const CQES_FOR_SQE = 4;
 export interface RingOptions {
   /** Undefined: 256, or fewer if locked memory is short. */
   entries: number | undefined;
+  /** 0 for all that are queued. */
+  submitMax: number;
   kernelWorkersMax: number;
   operationsMax: number;
   trace: boolean;
@@ -30,7 +32,7 @@ export interface RingOptions {
 export function openRing(
   shim: Shim,
   features: Features,
-  { entries, kernelWorkersMax, allowed }: RingOptions,
+  { entries, submitMax, kernelWorkersMax, allowed }: RingOptions,
 ): Deno.PointerObject {
   const sizes = entries === undefined ? [ENTRIES, ENTRIES_SHORT] : [entries];
   const defers = features.uses("deferTaskrun");
@@ -39,6 +41,7 @@ export function openRing(
     const handle = shim.kio_context_open(
       size,
       CQES_FOR_SQE * size,
+      submitMax,
       kernelWorkersMax,
       defers,
       allowed,

@@ -46,6 +46,7 @@ import {
 } from "../support.ts";
 
 const buffer = () => new Uint8Array(8);
+const NO_FD = 1_000_000;
 
 // ---- opening -------------------------------------------------------------------------
 
@@ -56,8 +57,9 @@ kioTest("new IoContext() takes a number of entries or options", () => {
     4096,
     {},
     { entries: 2 },
-    { operationsMax: 1, kernelWorkersMax: 1 },
+    { operationsMax: 1, kernelWorkersMax: 1, submitMax: 1 },
     { entries: undefined, operationsMax: 2 ** 24, kernelWorkersMax: 65535 },
+    { entries: 4, submitMax: 32768 },
   ];
   for (const options of kinds) {
     using ctx = new IoContext(options);
@@ -177,6 +179,33 @@ kioTest(
     }
   },
 );
+
+kioTest("submitMax bounds what one entry hands over", async () => {
+  const entriesWith = async (submitMax: number | undefined) => {
+    using ctx = new IoContext({ submitMax });
+    const ops = Array.from({ length: 8 }, () => asyncFsync(ctx, NO_FD));
+    for (const op of ops) assertCode(await op, "EBADF");
+    const { kernelEntries, submissions } = ctx.stats();
+    assert(submissions >= 8, `${submissions}`);
+    return kernelEntries;
+  };
+  assert(await entriesWith(undefined) < 8);
+  assert(await entriesWith(8) < 8);
+  assert(await entriesWith(1) >= 8);
+});
+
+kioTest("submitMax leaves a chain whole", async () => {
+  using ctx = new IoContext({ submitMax: 1 });
+  const fsync = () => asyncFsync(ctx, NO_FD);
+  const ops = [fsync(), ...link(ctx, () => [fsync(), fsync()]), fsync()];
+  const results = await Promise.all(ops);
+  assertEquals(results.map((result) => !result.ok && result.error.code), [
+    "EBADF",
+    "EBADF",
+    "ECANCELED",
+    "EBADF",
+  ]);
+});
 
 // ---- beside the event loop -------------------------------------------------------------
 

@@ -159,6 +159,7 @@ refuses("new IoContext()", () => {
     entries: [[...sizes, 3, 255, 65536], (x) => make({ entries: x })],
     "entries alone": [[...NO_INTEGERS, ...NEGATIVE, 0, 3, 65536], make],
     operationsMax: [[...sizes, 2 ** 24 + 1], (x) => make({ operationsMax: x })],
+    submitMax: [[...sizes, 32769], (x) => make({ submitMax: x })],
     kernelWorkersMax: [
       [...sizes, 65536],
       (x) => make({ kernelWorkersMax: x }),

@@ -45,6 +45,42 @@ TEST(chain_runs_in_order_and_links_no_stranger)
 	guard_fire();
 }
 
+TEST(submit_max_bounds_what_an_entry_hands_over)
+{
+	struct kio *k = context_open(8);
+	int32_t out[4 * 5];
+	char byte;
+
+	k->submit_max = 2;
+	for (int i = 0; i < 5; i++)
+		CHECK(kio_read(k, i, -1, &byte, 1, 0) == 0);
+	CHECK(kio_step(k, out, 5, false) == 5);
+	CHECK(k->submissions == 5 && k->entries == 3);
+	context_close(k);
+	guard_fire();
+}
+
+TEST(submit_max_leaves_a_chain_whole)
+{
+	struct kio *k = context_open(8);
+	struct completion completions[4];
+	char byte;
+
+	k->submit_max = 1;
+	CHECK(kio_read(k, 1, -1, &byte, 1, 0) == 0);
+	kio_chain(k, true);
+	CHECK(kio_read(k, 2, -1, &byte, 1, 0) == 0);
+	CHECK(kio_read(k, 3, -1, &byte, 1, 0) == 0);
+	kio_chain(k, false);
+	CHECK(kio_read(k, 4, -1, &byte, 1, 0) == 0);
+	collect(k, completions, 4);
+	for (int i = 1; i <= 4; i++)
+		CHECK(result_for(completions, 4, i) ==
+		      (i == 3 ? -ECANCELED : -EBADF));
+	context_close(k);
+	guard_fire();
+}
+
 /* The queue is full in the middle of the chain: what is before it goes first. */
 TEST(chain_across_a_full_queue_stays_whole)
 {
