@@ -17,7 +17,11 @@ for module in /modules/*.ko; do insmod "$module" || echo "without $module"; done
 ip link set lo up
 # The tests take more than there is, of which they use little.
 echo 1 >/proc/sys/vm/overcommit_memory
-mount -t ext4 /dev/vda /tmp
+# The checkout may be in /tmp: then the disk has to have it.
+mkdir /mnt
+mount -t ext4 /dev/vda /mnt
+cp -a /tmp/. /mnt
+mount -o move /mnt /tmp
 chmod 1777 /tmp
 echo "kio: Linux $(uname -r) after $(cut -d " " -f 1 /proc/uptime) s"
 sh /command </dev/null
