@@ -38,7 +38,7 @@ export class ReaderMemory {
     return this.#lease.length - this.#joined;
   }
 
-  get #memory(): Uint8Array<ArrayBuffer> {
+  #memory(): Uint8Array<ArrayBuffer> {
     // Asked each time: a lease that was given back refuses to show its bytes.
     return this.#lease !== null && this.#joined < 0
       ? this.#lease.bytes
@@ -47,12 +47,12 @@ export class ReaderMemory {
 
   /** Shows the piece. */
   show(): Uint8Array<ArrayBuffer> {
-    return this.#memory.subarray(this.#from, this.#to);
+    return this.#memory().subarray(this.#from, this.#to);
   }
 
   /** Gives the first bytes, and drops some behind them. */
   give(count: number, dropped: number): Uint8Array<ArrayBuffer> {
-    const { buffer, byteOffset } = this.#memory;
+    const { buffer, byteOffset } = this.#memory();
     const bytes = new Uint8Array(buffer, byteOffset + this.#from, count);
     this.#from += count + dropped;
     if (this.#joined >= 0) this.#leaveOwn();
@@ -77,7 +77,7 @@ export class ReaderMemory {
       this.#move(bytes.length + this.length, bytes.length);
     }
     this.#from -= bytes.length;
-    this.#memory.set(bytes, this.#from);
+    this.#memory().set(bytes, this.#from);
   }
 
   /** Gives free memory behind the piece, which `filled()` makes a part of it. */

@@ -162,7 +162,7 @@ class Sendfile extends Waiting implements Transfer, Taker {
   override advance(result: number, step: number): boolean {
     const goesOn = super.advance(result, step);
     const isAtOnce = this.#turns !== null && !this.isWaiting &&
-      this.#held === 0 && !this.isComplete;
+      this.#held() === 0 && !this.isComplete;
     if (goesOn && isAtOnce && this.#turn === Turn.NONE) {
       this.#turn = this.#turns!.take(this) ? Turn.TAKEN : Turn.AWAITED;
     }
@@ -220,7 +220,7 @@ class Sendfile extends Waiting implements Transfer, Taker {
       this.#total - this.#read,
       readFd,
       writeFd,
-      this.#held,
+      this.#held(),
       this.#to,
       size,
       STEPS_MAX,
@@ -228,13 +228,13 @@ class Sendfile extends Waiting implements Transfer, Taker {
   }
 
   /** Bytes in the pipe. */
-  get #held(): number {
+  #held(): number {
     return this.#read - this.moved;
   }
 
   take(result: number, step: number): boolean {
     // The steps before have moved all they should: a short one ends the chain.
-    let emptying = this.#held > 0;
+    let emptying = this.#held() > 0;
     for (let i = 0; i < step; i++, emptying = !emptying) {
       if (emptying) this.moved = this.#read;
       else this.#read += Math.min(this.#total - this.#read, this.#pipe!.size);

@@ -47,15 +47,15 @@ export class Vectors {
   /** Takes off what was moved. */
   skip(count: number): void {
     this.#gone += count;
-    while (this.#gone > 0 && this.#gone >= this.#length) {
-      this.#gone -= this.#length;
+    while (this.#gone > 0 && this.#gone >= this.#length()) {
+      this.#gone -= this.#length();
       this.#first++;
     }
     if (this.#gone > 0) this.#set(this.#first, this.#gone);
   }
 
   /** Bytes of the first piece that has some left. */
-  get #length(): number {
+  #length(): number {
     return this.#pieces[this.#first]!.length;
   }
 

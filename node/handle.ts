@@ -64,7 +64,7 @@ export class Handle {
     this.#above = above;
   }
 
-  get #owner(): SocketTransport | undefined {
+  #owner(): SocketTransport | undefined {
     return this.#transport instanceof SocketTransport
       ? this.#transport
       : undefined;
@@ -73,7 +73,7 @@ export class Handle {
   /** The socket of the transport; undefined if it has none of IP, or it is
    * closed. */
   get ipSocket(): Socket | undefined {
-    const socket = this.#owner?.socket;
+    const socket = this.#owner()?.socket;
     if (socket === undefined || socket.fd === -1) return undefined;
     return socket.localAddress?.family === "unix" ? undefined : socket;
   }
@@ -187,11 +187,11 @@ export class Handle {
   // end, and no address.
 
   ref(): void {
-    this.#owner?.ref();
+    this.#owner()?.ref();
   }
 
   unref(): void {
-    this.#owner?.unref();
+    this.#owner()?.unref();
   }
 
   getsockname(into: NodeAddress): number {

@@ -154,20 +154,20 @@ export class NodeSocket extends net.Socket {
     this.#ctx = ctx;
   }
 
-  get #inner(): Inner {
+  #inner(): Inner {
     return this as unknown as Inner;
   }
 
   /** Gives the socket its connection, and starts to read. */
   open(transport: Transport): void {
-    this.#inner._handle = new Handle(transport, this.#above());
+    this.#inner()._handle = new Handle(transport, this.#above());
     if (!this.isPaused()) this.read(0);
   }
 
   #above(): Above {
     return {
       take: (bytes) => {
-        this.#inner._unrefTimer();
+        this.#inner()._unrefTimer();
         return outside(() => this.push(bytes)) ?? false;
       },
       takeEnd: () => {
@@ -177,7 +177,7 @@ export class NodeSocket extends net.Socket {
           this.read(0);
         });
       },
-      sent: () => this.#inner._unrefTimer(),
+      sent: () => this.#inner()._unrefTimer(),
       fail: (error) => this.destroy(error as Error),
     };
   }
@@ -192,7 +192,7 @@ export class NodeSocket extends net.Socket {
     }
     const { target, options, listener } = parseConnect(args);
     if (listener !== undefined) this.once("connect", listener);
-    this.#inner.connecting = true;
+    this.#inner().connecting = true;
     if (options.noDelay !== undefined) this.setNoDelay(options.noDelay);
     if (options.keepAlive !== undefined) {
       this.setKeepAlive(options.keepAlive, options.keepAliveInitialDelay);
@@ -210,7 +210,7 @@ export class NodeSocket extends net.Socket {
     try {
       const transport = await openTransport(ctx, target, signal);
       if (this.destroyed) return await transport.close();
-      this.#inner.connecting = false;
+      this.#inner().connecting = false;
       this.open(transport);
     } catch (error) {
       this.destroy(error as Error);
@@ -256,12 +256,12 @@ export class NodeSocket extends net.Socket {
       });
       return;
     }
-    const handle = this.#inner._handle;
+    const handle = this.#inner()._handle;
     if (handle === null) {
       callback(errorWithCode("ERR_SOCKET_CLOSED", "Socket is closed"));
       return;
     }
-    this.#inner._unrefTimer();
+    this.#inner()._unrefTimer();
     action(handle).then(
       () => outside(callback),
       (error) => outside(() => callback(error)),
@@ -270,14 +270,14 @@ export class NodeSocket extends net.Socket {
 
   /** Node would not pass on what it takes for the state already. */
   override setNoDelay(on = true): this {
-    const handle = this.#inner._handle;
+    const handle = this.#inner()._handle;
     if (handle === null) return super.setNoDelay(on);
     handle.setNoDelay(on);
     return this;
   }
 
   override resetAndDestroy(): this {
-    const handle = this.#inner._handle;
+    const handle = this.#inner()._handle;
     if (handle?.ipSocket === undefined) return super.resetAndDestroy();
     handle.resets = true;
     return this.destroy();

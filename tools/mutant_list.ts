@@ -447,8 +447,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "jobs that wait are bounded",
     file: "lib/threads/blocking_pool.ts",
-    from: "    if (this.#isFull) job.refuse(EAGAIN, BUSY);",
-    to: "    if (this.#isFull && EAGAIN < 0) job.refuse(EAGAIN, BUSY);",
+    from: "    if (this.#isFull()) job.refuse(EAGAIN, BUSY);",
+    to: "    if (this.#isFull() && EAGAIN < 0) job.refuse(EAGAIN, BUSY);",
     tests: ["tests/lib/blocking_pool_test.ts"],
   },
   {
@@ -2463,8 +2463,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "what is left in the pipe of a file goes first",
     file: "helpers/sendfile.ts",
-    from: "this.#held === 0 && !this.isComplete;",
-    to: "this.#held >= 0 && !this.isComplete;",
+    from: "this.#held() === 0 && !this.isComplete;",
+    to: "this.#held() >= 0 && !this.isComplete;",
     tests: ["tests/helpers/sendfile_test.ts"],
   },
   {
@@ -2957,8 +2957,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "an exclusive context waits only where its passes come at once",
     file: "lib/ring/driver.ts",
-    from: "if (!this.#keepsAlive || this.#isDenosTurn) return false;",
-    to: "if (this.#isDenosTurn) return false;",
+    from: "if (!this.#keepsAlive() || this.#isDenosTurn()) return false;",
+    to: "if (this.#isDenosTurn()) return false;",
     tests: ["tests/lib/exclusive_test.ts"],
   },
   {
@@ -3213,7 +3213,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "files that are read at once let Deno have its turn",
     file: "lib/ring/driver.ts",
-    from: "    return !this.#isOverdue;\n",
+    from: "    return !this.#isOverdue();\n",
     to: "    return true;\n",
     tests: ["tests/helpers/whole_file_test.ts"],
   },

@@ -162,8 +162,8 @@ export class Driver {
   /** Tells whether Deno must get its turn now. Code with many microtasks
    * between its operations starts the driver anew for each, and keeps the
    * thread all the time. The runs since the last wake-up show that. */
-  get #isOverdue(): boolean {
-    const turnMs = this.#isFirst ? FIRST_TURN_MS : TURN_MS_MAX;
+  #isOverdue(): boolean {
+    const turnMs = this.#isFirst() ? FIRST_TURN_MS : TURN_MS_MAX;
     return this.#runs > RUNS_MAX && this.nowMs - this.#wokenMs > turnMs;
   }
 
@@ -173,7 +173,7 @@ export class Driver {
     if (++this.#runs > RUNS_MAX && this.#runs % STEPS_PER_CLOCK === 0) {
       this.#look();
     }
-    return !this.#isOverdue;
+    return !this.#isOverdue();
   }
 
   /** Gives Deno its turn; resolves after that, or at the end of the ring.
@@ -239,7 +239,7 @@ export class Driver {
     // An overdue turn has ended before it begins.
     let endMs = isFresh
       ? this.nowMs + TURN_MS_MAX
-      : this.#isOverdue
+      : this.#isOverdue()
       ? this.nowMs
       : 0;
     let lookMs = isFresh ? this.nowMs + this.#turnMs : endMs;
@@ -274,14 +274,14 @@ export class Driver {
         if (isWaited) this.#stepsToWait = fruitful;
         if (this.#goPassing()) return;
         this.#quickWakes = Math.min(this.#quickWakes, QUICK_WAKES_MIN - 1);
-        const isShort = waits && this.#isFirst &&
+        const isShort = waits && this.#isFirst() &&
           (endMs === 0 || this.nowMs < endMs);
         if (!isShort && this.#park()) return;
       }
       if (waits || steps++ % STEPS_PER_CLOCK === 0) {
         const nowMs = this.#look();
         if (endMs === 0) {
-          endMs = nowMs + (this.#isFirst ? FIRST_TURN_MS : TURN_MS_MAX);
+          endMs = nowMs + (this.#isFirst() ? FIRST_TURN_MS : TURN_MS_MAX);
           lookMs = nowMs + this.#turnMs;
         } else if (nowMs > lookMs) {
           lookMs = nowMs + TURN_MS_MIN;
@@ -305,7 +305,7 @@ export class Driver {
 
   /** Decides whether the next step may wait in the kernel. */
   #mayWait(): boolean {
-    const isWorthIt = this.#isFirst ||
+    const isWorthIt = this.#isFirst() ||
       this.#quickWakes >= QUICK_WAKES_MIN && this.#host === null &&
         !isPassDue();
     if (!isWorthIt || this.#ring.pending === 0) return false;
@@ -315,7 +315,7 @@ export class Driver {
   }
 
   /** Tells whether parking would open the first waker. */
-  get #isFirst(): boolean {
+  #isFirst(): boolean {
     return this.#waker === null && isFirstWaker;
   }
 
@@ -331,7 +331,7 @@ export class Driver {
   #goPassing(): boolean {
     const { shim, handle } = this.#ring;
     if (this.#host === null || this.#quickWakes < QUICK_WAKES_MIN) return false;
-    if (!this.#keepsAlive || this.#isDenosTurn) return false;
+    if (!this.#keepsAlive() || this.#isDenosTurn()) return false;
     this.#passes = PASSES;
     if (!this.#isWatching) {
       this.#isWatching = shim.kio_loop_watch(handle);
@@ -346,7 +346,7 @@ export class Driver {
   /** Tells whether the time of an exclusive context would end before the next
    * completion. A wake-up for that alone would find the caches as cold as any,
    * so Deno gets its turn with this one. */
-  get #isDenosTurn(): boolean {
+  #isDenosTurn(): boolean {
     return this.nowMs + this.#intervalMs >= this.#wokenMs + EXCLUSIVE_MS;
   }
 
@@ -397,7 +397,7 @@ export class Driver {
   }
 
   /** Tells whether the program has to wait for the ring. */
-  get #keepsAlive(): boolean {
+  #keepsAlive(): boolean {
     const { pending, unrefs, keepAlive } = this.#ring;
     return pending > unrefs || keepAlive;
   }
@@ -417,7 +417,7 @@ export class Driver {
     if (armed === 0) return false;
     // A write to an eventfd may go unnoticed.
     if (armed === 2) setTimeout(() => this.#onWake(), LOOK_MS);
-    this.#leave(Drive.PARKED, this.#keepsAlive);
+    this.#leave(Drive.PARKED, this.#keepsAlive());
     return true;
   }
 

@@ -39,13 +39,13 @@ export class ZeroCopySend extends WaitingOperation implements Notified {
   constructor(sqe: Sqe, plainOpcode: number) {
     super(sqe, POLLOUT);
     this.#plainOpcode = plainOpcode;
-    if (reportsUsage && !this.#isPlain) sqe.ioprio |= REPORT_USAGE;
+    if (reportsUsage && !this.#isPlain()) sqe.ioprio |= REPORT_USAGE;
     const { promise, resolve } = Promise.withResolvers<Result<number>>();
     this.sent = promise;
     this.#settleSent = resolve;
   }
 
-  get #isPlain(): boolean {
+  #isPlain(): boolean {
     return this.sqe.opcode === this.#plainOpcode;
   }
 
@@ -63,14 +63,14 @@ export class ZeroCopySend extends WaitingOperation implements Notified {
   }
 
   #copiedBy(last: number): boolean | undefined {
-    if (this.#isPlain) return true;
+    if (this.#isPlain()) return true;
     return this.sqe.ioprio & REPORT_USAGE ? (last & COPIED) !== 0 : undefined;
   }
 
   override take(result: number): boolean {
     const { sqe } = this;
     if (result === -EAGAIN) return (sqe.opFlags & MSG_DONTWAIT) === 0;
-    if (this.#isPlain) return false;
+    if (this.#isPlain()) return false;
     const reports = (sqe.ioprio & REPORT_USAGE) !== 0;
     // Only the flag can have been wrong before.
     if (result >= 0) reportsUsage = reports;

@@ -102,7 +102,7 @@ export class BlockingPool implements Disposable, AsyncDisposable {
 
   /** Jobs that wait or run; one that was given up does not count. */
   get pending(): number {
-    return this.#jobs.length;
+    return this.#jobs().length;
   }
 
   /**
@@ -118,7 +118,7 @@ export class BlockingPool implements Disposable, AsyncDisposable {
     checkOptions(options, verb);
     const isCancelled = checkBoolean(options.cancel ?? false, "cancel", verb);
     this.#closing = true;
-    const ops = this.#jobs.map(({ op }) => op);
+    const ops = this.#jobs().map(({ op }) => op);
     if (isCancelled) { for (const op of ops) op.cancel(); }
     await Promise.allSettled(ops);
     const ends: Promise<void>[] = [];
@@ -165,12 +165,12 @@ export class BlockingPool implements Disposable, AsyncDisposable {
         settle(failureOver(errno, reason, action ?? operation.verb)),
       ...cloned(operation, call, transfer, settle),
     };
-    if (this.#isFull) job.refuse(EAGAIN, BUSY);
+    if (this.#isFull()) job.refuse(EAGAIN, BUSY);
     else this.#add(job);
     return op;
   }
 
-  get #jobs(): QueuedJob[] {
+  #jobs(): QueuedJob[] {
     const running = [...this.#threads]
       .map(([thread, job]) => thread.isEnding ? null : job)
       .filter((job) => job !== null);
@@ -178,7 +178,7 @@ export class BlockingPool implements Disposable, AsyncDisposable {
     return [...this.#queue, ...running];
   }
 
-  get #isFull(): boolean {
+  #isFull(): boolean {
     const idle = this.#threads.entries().filter(isIdle).toArray().length;
     const startable = this.#threadsMax - this.#threads.size;
     return this.#queue.size >= this.#queueMax + idle + startable;
