@@ -1628,8 +1628,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a source that says too much is not believed",
     file: "helpers/BufferedReader.ts",
-    from:
-      '    checkInteger(received.value, room.length, "bytes received", VERB);\n',
+    from: '    checkInteger(received.value, room, "bytes received", VERB);\n',
     to: "",
     tests: ["tests/helpers/buffered_reader_test.ts"],
   },
@@ -2419,7 +2418,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "the error of a stream is no end of its bytes",
     file: "helpers/BufferedReader.ts",
-    from: "      if (this.#ended !== undefined) return this.#ended;\n",
+    from: "    if (this.#ended !== undefined) return this.#ended;\n",
     to: "",
     tests: ["tests/helpers/reader_leases_test.ts"],
   },
