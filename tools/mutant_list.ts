@@ -3259,4 +3259,11 @@ export const MUTANTS: readonly Mutant[] = [
     to: "if (wanted.length >= 0) {",
     tests: ["tests/helpers/read_dir_test.ts"],
   },
+  {
+    rule: "the Redis server logs a line of words as a request",
+    file: "examples/redis_server.ts",
+    from: 'log !== undefined && text[at] === "*"',
+    to: "log !== undefined",
+    tests: ["tests/process/redis_server.process.ts"],
+  },
 ];
