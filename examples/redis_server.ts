@@ -28,7 +28,7 @@ import { Buffer } from "node:buffer";
 import { readArguments, wholeNumber } from "./command_line.ts";
 import { addressOf } from "./listen_options.ts";
 import { AppendLog, type Sync } from "./redis/append_log.ts";
-import { execute, failed } from "./redis/commands.ts";
+import { execute, failed, OK } from "./redis/commands.ts";
 import {
   ProtocolError,
   REQUEST_MAX,
@@ -42,6 +42,9 @@ const CLIENTS_MAX = 1000;
 const REQUEST_MS = 10_000;
 /** Longest time of a client to receive some answers. */
 const SEND_MS = 30_000;
+/** Bytes of requests that are looked at together. All that a client may have
+ * sent ahead would be too much, for each answer that is long. */
+const REQUESTS_SIZE = 64 * 1024;
 /** Answers that are sent together: the next ones wait. */
 const ANSWERS_SIZE = 64 * 1024;
 const SYNCS = ["always", "everysec", "no"] as const;
@@ -55,6 +58,8 @@ class Client {
   readonly #buffer = Buffer.alloc(ANSWERS_SIZE);
   #answers = "";
   #count = 0;
+  /** No more requests are answered. */
+  #isOver = false;
   /** The deadline of the request that comes in. */
   #endMs = Infinity;
   /** Waits for a request, of which nothing has come. */
@@ -71,7 +76,7 @@ class Client {
 
   /** Answers requests until one side has had enough. */
   async serve(): Task<void> {
-    for (;;) {
+    while (!this.#isOver) {
       this.isIdle = this.#reader.buffered === 0;
       if (this.isIdle && isStopping) return;
       const peeked = await this.#reader.peek(
@@ -79,7 +84,18 @@ class Client {
         this.isIdle ? undefined : { timeoutMs: this.#timeLeft() },
       );
       this.isIdle = false;
-      if (!peeked.ok || !await this.#answer(peeked.value)) return;
+      if (!peeked.ok) return;
+      const most = Math.max(this.#finder.needed, REQUESTS_SIZE);
+      this.#answer(peeked.value.subarray(0, most));
+      if (this.#count === 0) continue;
+      // One that reads has seen the changes of others.
+      if (log?.isPending) {
+        const error = await log.settled();
+        if (error !== undefined) this.#answers = this.#refusals(error);
+      }
+      const data = this.#taken();
+      const sent = await this.#peer.send(data, { timeoutMs: SEND_MS });
+      if (!sent.ok) return;
     }
   }
 
@@ -89,41 +105,34 @@ class Client {
     return Math.max(0, this.#endMs - nowMs);
   }
 
-  /** Answers the requests that are there; false if that was the end. */
-  async #answer(bytes: Uint8Array): Task<boolean> {
+  /** Answers the requests that are there, as many as are sent together. */
+  #answer(bytes: Uint8Array): void {
     const finder = this.#finder;
     let text: string | undefined;
     let at = 0;
     try {
-      for (;;) {
+      while (!this.#isOver && this.#answers.length < ANSWERS_SIZE) {
         const end = finder.find(bytes, at);
         if (end === 0) break;
         text ??= textOf(bytes);
         const args = finder.take(text, at);
+        // A line of words is no request for the log.
+        const isRequest = log !== undefined && text[at] === "*";
+        const request = isRequest ? text.slice(at, end) : undefined;
         at = end;
         if (args.length === 0) continue;
-        if (isQuit(args[0]!)) {
-          this.#add("+OK\r\n");
-          await this.#flush();
-          return false;
-        }
-        this.#add(execute(args, store));
+        this.#isOver = isQuit(args[0]!);
+        this.#add(this.#isOver ? OK : execute(args, store, request));
         log?.endCommand();
-        if (this.#answers.length >= ANSWERS_SIZE && !await this.#flush()) {
-          return false;
-        }
       }
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       this.#add(failed(`Protocol error: ${error.message}`));
-      await this.#flush();
-      return false;
+      this.#isOver = true;
     }
-    if (at > 0) {
-      this.#reader.takeExactly(at);
-      this.#endMs = Infinity;
-    }
-    return this.#count === 0 || this.#flush();
+    if (at === 0) return;
+    this.#reader.takeExactly(at);
+    this.#endMs = Infinity;
   }
 
   #add(answer: string): void {
@@ -131,14 +140,8 @@ class Client {
     this.#count++;
   }
 
-  /** Sends the answers, when what they tell of is in the log; false if the client
-   * is gone. */
-  async #flush(): Task<boolean> {
-    // One that reads has seen the changes of others.
-    if (log?.isPending) {
-      const error = await log.settled();
-      if (error !== undefined) this.#answers = this.#refusals(error);
-    }
+  /** Takes the answers, as bytes that are lent until the next call. */
+  #taken(): Uint8Array {
     const answers = this.#answers;
     this.#answers = "";
     this.#count = 0;
@@ -146,8 +149,7 @@ class Client {
       ? this.#buffer
       : Buffer.allocUnsafeSlow(answers.length);
     encode(answers, buffer);
-    const data = buffer.subarray(0, answers.length);
-    return (await this.#peer.send(data, { timeoutMs: SEND_MS })).ok;
+    return buffer.subarray(0, answers.length);
   }
 
   /** Nothing that these answers tell of has happened. */

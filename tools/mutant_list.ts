@@ -1627,8 +1627,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a source that says too much is not believed",
     file: "helpers/BufferedReader.ts",
-    from:
-      '    checkInteger(received.value, room.length, "bytes received", VERB);\n',
+    from: '    checkInteger(received.value, room, "bytes received", VERB);\n',
     to: "",
     tests: ["tests/helpers/buffered_reader_test.ts"],
   },
@@ -2418,7 +2417,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "the error of a stream is no end of its bytes",
     file: "helpers/BufferedReader.ts",
-    from: "      if (this.#ended !== undefined) return this.#ended;\n",
+    from: "    if (this.#ended !== undefined) return this.#ended;\n",
     to: "",
     tests: ["tests/helpers/reader_leases_test.ts"],
   },
@@ -3272,5 +3271,12 @@ export const MUTANTS: readonly Mutant[] = [
     from: "while (k->submit_max && queued(k) > portion(k) &&",
     to: "while (k->submit_max > 1 && queued(k) > portion(k) &&",
     tests: ["tests/lib/IoContext_test.ts"],
+  },
+  {
+    rule: "the Redis server logs a line of words as a request",
+    file: "examples/redis_server.ts",
+    from: 'log !== undefined && text[at] === "*"',
+    to: "log !== undefined",
+    tests: ["tests/process/redis_server.process.ts"],
   },
 ];

@@ -10,7 +10,7 @@ const INT64_MAX = 2n ** 63n - 1n;
 /** The latest time that a key may live to. */
 const EXPIRES_MS_MAX = 2 ** 53 - 1;
 
-const OK = "+OK\r\n";
+export const OK = "+OK\r\n";
 const NIL = "$-1\r\n";
 const SYNTAX = failed("syntax error");
 const NO_INTEGER = failed("value is not an integer or out of range");
@@ -21,7 +21,7 @@ interface Command {
   readonly arity: number;
   /** It may need more memory. */
   readonly grows?: true;
-  readonly run: (args: string[], store: Store) => string;
+  readonly run: (args: string[], store: Store, request?: string) => string;
 }
 
 /** An error as an answer. */
@@ -66,10 +66,10 @@ const TIMES: Record<string, { unitMs: number; isAbsolute: boolean }> = {
   PXAT: { unitMs: 1, isAbsolute: true },
 };
 
-function set(args: string[], store: Store): string {
+function set(args: string[], store: Store, request?: string): string {
   const [, key = "", value = ""] = args;
   if (args.length === 3) {
-    store.put(key, value);
+    store.put(key, value, undefined, request);
     return OK;
   }
   let expiresMs: number | undefined;
@@ -107,8 +107,8 @@ function timeOf(
 }
 
 function get([, key = ""]: string[], store: Store): string {
-  const entry = store.get(key);
-  return entry === undefined ? NIL : bulk(entry.value);
+  const value = store.get(key);
+  return value === undefined ? NIL : bulk(value);
 }
 
 function mset(args: string[], store: Store): string {
@@ -118,14 +118,13 @@ function mset(args: string[], store: Store): string {
 }
 
 function add(key: string, amount: bigint, store: Store): string {
-  const entry = store.get(key);
-  const value = integerOf(entry?.value ?? "0");
+  const value = integerOf(store.get(key) ?? "0");
   if (value === undefined) return NO_INTEGER;
   const sum = value + amount;
   if (BigInt.asIntN(64, sum) !== sum) {
     return failed("increment or decrement would overflow");
   }
-  store.put(key, `${sum}`, entry?.expiresMs);
+  store.put(key, `${sum}`, store.expiresMs(key));
   return integer(sum);
 }
 
@@ -161,20 +160,19 @@ function expire(
     if (!(Math.abs(expiresMs) <= EXPIRES_MS_MAX)) {
       return failed(`invalid expire time in '${name}' command`);
     }
-    const entry = store.get(key);
-    if (entry === undefined) return integer(0);
+    if (store.get(key) === undefined) return integer(0);
     if (expiresMs <= Date.now()) store.delete(key);
-    else store.expire(key, entry, expiresMs);
+    else store.expire(key, expiresMs);
     return integer(1);
   };
 }
 
 function timeLeft(unitMs: number): Command["run"] {
   return ([, key = ""], store) => {
-    const entry = store.get(key);
-    if (entry === undefined) return integer(-2);
-    if (entry.expiresMs === undefined) return integer(-1);
-    return integer(Math.round((entry.expiresMs - Date.now()) / unitMs));
+    if (store.get(key) === undefined) return integer(-2);
+    const expiresMs = store.expiresMs(key);
+    if (expiresMs === undefined) return integer(-1);
+    return integer(Math.round((expiresMs - Date.now()) / unitMs));
   };
 }
 
@@ -284,7 +282,7 @@ const COMMANDS = new Map<string, Command>(Object.entries<Command>({
   MGET: {
     arity: -2,
     run: ([, ...keys], store) =>
-      array(keys.values().map((key) => store.get(key)?.value)),
+      array(keys.values().map((key) => store.get(key))),
   },
   INCR: {
     arity: 2,
@@ -341,9 +339,15 @@ function wrongCount(name: string): string {
  * Does what a request asks for.
  *
  * @param args The name and the arguments, one or more.
+ * @param request The bytes that they came in. The log takes them for a change
+ * that they repeat at any time.
  * @returns The answer.
  */
-export function execute(args: string[], store: Store): string {
+export function execute(
+  args: string[],
+  store: Store,
+  request?: string,
+): string {
   const name = args[0]!;
   if (name !== lastName) {
     const command = COMMANDS.get(name) ?? COMMANDS.get(name.toUpperCase());
@@ -361,7 +365,7 @@ export function execute(args: string[], store: Store): string {
       "OOM",
     );
   }
-  return run(args, store);
+  return run(args, store, request);
 }
 
 function unknown([name = "", ...args]: string[]): string {

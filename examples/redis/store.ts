@@ -7,27 +7,46 @@ const ENTRY_SIZE = 100;
 /** Keys with a time to live that one `sweep()` looks at. */
 const SWEPT_MAX = 1000;
 
-/** A value. */
-export interface Entry {
-  value: string;
-  /** The memory of it and its key, about. */
-  size: number;
-  /** Milliseconds since 1970; undefined for one that stays. */
-  readonly expiresMs: number | undefined;
-}
-
 /** Takes note of each change: as a request that repeats it, and as a function
  * that undoes it. */
 export type OnChange = (request: string, undo: () => void) => void;
+
+/** The keys and what they have. Time goes into memory that is not in the cache,
+ * so there is little of it: numbers in arrays, and no object for each key. */
+class Content {
+  /** The place of each key in the arrays. */
+  readonly places = new Map<string, number>();
+  readonly values: string[] = [];
+  /** The memory of each value and its key, about; 0 for a place that is free. */
+  readonly sizes: number[] = [];
+  readonly free: number[] = [];
+  /** The keys that expire, and when: milliseconds since 1970. */
+  readonly expiries = new Map<string, number>();
+  /** The memory of all, about. */
+  bytes = 0;
+
+  /** Gives a key that is not there a place. */
+  add(key: string): number {
+    const place = this.free.pop() ?? this.values.push("") - 1;
+    this.sizes[place] = 0;
+    this.places.set(compact(key), place);
+    return place;
+  }
+
+  delete(key: string, place: number): void {
+    this.places.delete(key);
+    this.bytes -= this.sizes[place]!;
+    this.sizes[place] = 0;
+    this.values[place] = "";
+    this.free.push(place);
+  }
+}
 
 /** Keys and values, within some memory. */
 export class Store {
   bytesMax: number;
   onChange: OnChange | undefined;
-  #entries = new Map<string, Entry>();
-  /** The keys that expire. */
-  #expiring = new Set<string>();
-  #bytes = 0;
+  #content = new Content();
 
   constructor(bytesMax: number) {
     this.bytesMax = bytesMax;
@@ -35,115 +54,121 @@ export class Store {
 
   /** Keys, those included that have expired and were not looked at since. */
   get size(): number {
-    return this.#entries.size;
+    return this.#content.places.size;
   }
 
   /** The memory of all, about. */
   get bytes(): number {
-    return this.#bytes;
+    return this.#content.bytes;
   }
 
-  get(key: string): Entry | undefined {
-    const entry = this.#entries.get(key);
-    if (entry?.expiresMs === undefined) return entry;
-    if (entry.expiresMs > Date.now()) return entry;
+  get(key: string): string | undefined {
+    const expiresMs = this.expiresMs(key);
     // No change to take note of: it has expired after a restart, too.
-    this.#replace(key, undefined);
-    return undefined;
+    if (expiresMs !== undefined && expiresMs <= Date.now()) this.#write(key);
+    return this.#valueOf(key);
+  }
+
+  /** Milliseconds since 1970; undefined for a key that stays, or is not there. */
+  expiresMs(key: string): number | undefined {
+    const { expiries } = this.#content;
+    return expiries.size === 0 ? undefined : expiries.get(key);
   }
 
   /** The keys that there are. */
   *keys(): Iterable<string> {
-    for (const key of this.#entries.keys()) {
+    for (const key of this.#content.places.keys()) {
       if (this.get(key) !== undefined) yield key;
     }
   }
 
-  put(key: string, value: string, expiresMs?: number): void {
-    const size = ENTRY_SIZE + key.length + value.length;
-    const entry = this.#entries.get(key);
-    if (
-      entry !== undefined && entry.expiresMs === undefined &&
-      expiresMs === undefined
-    ) {
-      // The most common change costs one look-up.
-      if (this.onChange !== undefined) {
-        const before = { ...entry };
-        this.onChange(
-          requestOf("SET", key, value),
-          () => this.#replace(key, before),
-        );
-      }
-      this.#bytes += size - entry.size;
-      entry.size = size;
-      entry.value = compact(value);
-      return;
-    }
-    const after = { value: compact(value), size, expiresMs };
-    const before = this.#replace(key, after);
+  /**
+   * Puts a value, in place of that which was there.
+   *
+   * @param expiresMs Milliseconds since 1970; the key stays if left out.
+   * @param request A request that repeats it, if there is one.
+   */
+  put(key: string, value: string, expiresMs?: number, request?: string): void {
+    const beforeMs = this.expiresMs(key);
+    const before = this.#write(key, value, expiresMs);
     if (this.onChange === undefined) return;
-    const options = expiresMs === undefined ? [] : ["PXAT", `${expiresMs}`];
-    const request = requestOf("SET", key, value, ...options);
-    this.onChange(request, () => this.#replace(key, before));
+    if (request === undefined) {
+      const options = expiresMs === undefined ? [] : ["PXAT", `${expiresMs}`];
+      request = requestOf("SET", key, value, ...options);
+    }
+    this.#note(request, key, before, beforeMs);
   }
 
   /** Changes the time of a key that there is. */
-  expire(key: string, { value, size }: Entry, expiresMs: number): void {
-    const before = this.#replace(key, { value, size, expiresMs });
+  expire(key: string, expiresMs: number): void {
+    const beforeMs = this.expiresMs(key);
+    const value = this.#write(key, this.#valueOf(key), expiresMs);
     const request = requestOf("PEXPIREAT", key, `${expiresMs}`);
-    this.onChange?.(request, () => this.#replace(key, before));
+    this.#note(request, key, value, beforeMs);
   }
 
   /** Returns true if there was one. */
   delete(key: string): boolean {
     if (this.get(key) === undefined) return false;
-    const before = this.#replace(key, undefined);
-    this.onChange?.(
-      requestOf("DEL", key),
-      () => this.#replace(key, before),
-    );
+    const beforeMs = this.expiresMs(key);
+    const before = this.#write(key);
+    this.#note(requestOf("DEL", key), key, before, beforeMs);
     return true;
   }
 
   clear(): void {
-    const [entries, expiring, bytes] = [
-      this.#entries,
-      this.#expiring,
-      this.#bytes,
-    ];
-    this.#entries = new Map();
-    this.#expiring = new Set();
-    this.#bytes = 0;
-    this.onChange?.(requestOf("FLUSHALL"), () => {
-      this.#entries = entries;
-      this.#expiring = expiring;
-      this.#bytes = bytes;
-    });
+    const before = this.#content;
+    this.#content = new Content();
+    this.onChange?.(requestOf("FLUSHALL"), () => this.#content = before);
   }
 
   /** Drops some of the keys that have expired. */
   sweep(): void {
-    for (const key of this.#expiring.keys().take(SWEPT_MAX)) {
+    const { expiries } = this.#content;
+    for (const [key, expiresMs] of expiries.entries().take(SWEPT_MAX)) {
+      if (this.get(key) === undefined) continue;
       // To the end, so that each has its turn.
-      this.#expiring.delete(key);
-      if (this.get(key) !== undefined) this.#expiring.add(key);
+      expiries.delete(key);
+      expiries.set(key, expiresMs);
     }
   }
 
-  #replace(key: string, entry: Entry | undefined): Entry | undefined {
-    const before = this.#entries.get(key);
-    if (before !== undefined) this.#bytes -= before.size;
-    if (before?.expiresMs !== undefined) this.#expiring.delete(key);
-    if (entry === undefined) {
-      this.#entries.delete(key);
-      return before;
-    }
-    this.#bytes += entry.size;
-    // The key that is there stays.
-    const kept = before === undefined ? compact(key) : key;
-    this.#entries.set(kept, entry);
-    if (entry.expiresMs !== undefined) this.#expiring.add(compact(key));
+  #valueOf(key: string): string | undefined {
+    const { places, values } = this.#content;
+    const place = places.get(key);
+    return place === undefined ? undefined : values[place];
+  }
+
+  /** Writes a value, or drops it, and returns the one before. */
+  #write(
+    key: string,
+    value?: string,
+    expiresMs?: number,
+  ): string | undefined {
+    const content = this.#content;
+    const { values, sizes, expiries } = content;
+    let place = content.places.get(key);
+    const before = place === undefined ? undefined : values[place];
+    if (value !== undefined) {
+      place ??= content.add(key);
+      const size = ENTRY_SIZE + key.length + value.length;
+      // The length of the value before would have to be fetched.
+      content.bytes += size - sizes[place]!;
+      sizes[place] = size;
+      values[place] = compact(value);
+    } else if (place !== undefined) content.delete(key, place);
+    if (expiresMs !== undefined) expiries.set(compact(key), expiresMs);
+    else if (expiries.size > 0) expiries.delete(key);
     return before;
+  }
+
+  #note(
+    request: string,
+    key: string,
+    before: string | undefined,
+    beforeMs: number | undefined,
+  ): void {
+    this.onChange?.(request, () => this.#write(key, before, beforeMs));
   }
 }
 

@@ -491,6 +491,28 @@ Deno.test("redis_server cuts off what is torn, and keeps it aside", async () => 
   }
 });
 
+Deno.test("redis_server logs a request as it came, and a line of words as a request", async () => {
+  using folder = temporaryFolder();
+  const log = `${folder.path}/log`;
+  const options = ["--appendonly", log, "--appendfsync", "always"];
+  const asItCame = "*03\r\n$3\r\nset\r\n$01\r\nb\r\n$4\r\n\r\n\xff*\r\n";
+  const timed = request("SET", "d", "x", "EX", "1000");
+  {
+    await using server = await Server.start(...options);
+    await using client = await server.connect();
+    await client.send(`SET a '1 2'\r\n${asItCame}${timed}`);
+    for (let i = 0; i < 3; i++) assertEquals(await client.answer(), "OK");
+  }
+  const text = latin1(Deno.readFileSync(log));
+  // Redis would not read the line, nor would the time be the same later.
+  const expected = request("SET", "a", "1 2") + asItCame;
+  const [, rest = ""] = text.split(expected);
+  assertMatch(rest, /^\*5\r\n[^]*\$4\r\nPXAT\r\n\$13\r\n\d{13}\r\n$/);
+  await using again = await Server.start(...options);
+  await using asking = await again.connect();
+  assertEquals(await asking.ask("MGET", "a", "b"), ["1 2", "\r\n\xff*"]);
+});
+
 /** Fills a file system. */
 function fill(path: string): void {
   using file = Deno.openSync(path, { write: true, create: true });
