@@ -55,7 +55,7 @@ async function hashTree(
 
   async function nextFile(): Task<Path | undefined> {
     for (;;) {
-      // What is there already takes no promise.
+      // Most are there already.
       const result = files.take() ?? (await found.next()).value;
       if (result === undefined) return undefined;
       if (!result.ok) onFailure(result.error.path ?? root, result);
