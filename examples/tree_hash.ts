@@ -2,49 +2,50 @@
  * Prints the SHA-256 of each file of a tree, as `find -type f | sort | xargs
  * sha256sum` does, with many files in flight.
  *
- *     deno task hash FOLDER [--in-flight 128] [--skip REGEXP] [--summary]
+ *     deno task hash FOLDER [--in-flight 128] [--workers 0] [--skip REGEXP]
+ *         [--summary]
+ *
+ * Workers load their modules, which takes --allow-read.
  *
  * A file or a directory that cannot be read is named on the standard error
  * output, and the rest goes on. Exits with 0, with 1 if anything could not be
  * read, and with 2 for wrong arguments.
  */
 import {
-  asyncClose,
-  asyncOpen,
-  asyncRead,
   asyncWriteExact,
   type Failure,
   IoContext,
-  O_NOFOLLOW,
-  O_NONBLOCK,
-  O_RDONLY,
   type Path,
-  readFile,
   type Result,
   type Task,
   walk,
 } from "@kio/kio";
-import { createHash, hash } from "node:crypto";
 import { readArguments, wholeNumber } from "./command_line.ts";
+import { type FileHash, hashFile, newBuffer } from "./hash_file.ts";
 
-/** Most files of a tree fit, so that one call reads all of it. */
-const BUFFER_SIZE = 65536;
-/** It may have become something else meanwhile, that would wait. */
-const FLAGS = O_NOFOLLOW | O_NONBLOCK;
 const STDOUT = 1;
 
-/** The hash of a file. */
-interface Hashed {
+const WORKER = new URL("tree_hash_worker.ts", import.meta.url);
+/** What a worker gets at a time: a message costs as much as some files. */
+const FILES_A_LIST = 256;
+/** So that a worker has the next list when it is done with one. */
+const LISTS_A_WORKER = 2;
+
+/** The hash of a file, and where it is. */
+interface Hashed extends FileHash {
   path: Path;
-  hash: string;
-  bytes: number;
 }
 
-/** Hashes the files below a root. Gives what cannot be read to `onFailure`. */
+/** Hashes the files below a root, in this thread and in workers. Gives what
+ * cannot be read to `onFailure`. */
 async function hashTree(
   ctx: IoContext,
   root: string,
-  { inFlight, skip }: { inFlight: number; skip: RegExp[] },
+  { inFlight, workers, skip }: {
+    inFlight: number;
+    workers: number;
+    skip: RegExp[];
+  },
   onFailure: (path: Path, failure: Failure) => void,
 ): Task<Hashed[]> {
   const options = { stat: true, includeDirs: false, skip } as const;
@@ -52,63 +53,77 @@ async function hashTree(
   const found = files[Symbol.asyncIterator]();
   const hashed: Hashed[] = [];
 
-  async function hashNext(): Task<void> {
-    const buffer = new Uint8Array(BUFFER_SIZE);
+  async function nextFile(): Task<Path | undefined> {
     for (;;) {
-      // What is there already takes no promise.
+      // Most are there already.
       const result = files.take() ?? (await found.next()).value;
-      if (result === undefined) return;
-      if (!result.ok) {
-        onFailure(result.error.path ?? root, result);
-        continue;
+      if (result === undefined) return undefined;
+      if (!result.ok) onFailure(result.error.path ?? root, result);
+      else if (result.value.isFile) {
+        const { path, stat } = result.value;
+        if (stat.ok) return path;
+        onFailure(path, stat);
       }
-      const { path, isFile, stat } = result.value;
-      if (!isFile) continue;
-      const one = stat.ok ? await hashFile(ctx, path, buffer) : stat;
-      if (one.ok) hashed.push({ path, ...one.value });
-      else onFailure(path, one);
     }
   }
 
-  await Promise.all(Array.from({ length: inFlight }, hashNext));
-  return hashed;
-}
-
-/** Hashes a file, to its end wherever its size says that is. */
-async function hashFile(
-  ctx: IoContext,
-  path: Path,
-  buffer: Uint8Array<ArrayBuffer>,
-): Task<Result<Omit<Hashed, "path">>> {
-  const sizeMax = buffer.length - 1;
-  const read = await readFile(ctx, path, { flags: FLAGS, buffer, sizeMax });
-  if (read.ok) {
-    const { value } = read;
-    const one = { hash: hash("sha256", value), bytes: value.length };
-    return { ok: true, value: one };
+  function add(path: Path, one: Result<FileHash>): void {
+    if (!one.ok) return onFailure(path, one);
+    const { hash, bytes } = one.value;
+    hashed.push({ path, hash, bytes });
   }
-  return read.error.code === "EFBIG" ? hashLong(ctx, path, buffer) : read;
-}
 
-/** Hashes a file that is longer than a buffer. */
-async function hashLong(
-  ctx: IoContext,
-  path: Path,
-  buffer: Uint8Array,
-): Task<Result<Omit<Hashed, "path">>> {
-  const opened = await asyncOpen(ctx, path, O_RDONLY | FLAGS);
-  if (!opened.ok) return opened;
-  const sum = createHash("sha256");
-  let bytes = 0, read;
-  do {
-    read = await asyncRead(ctx, opened.value, buffer, bytes);
-    if (!read.ok) break;
-    sum.update(buffer.subarray(0, read.value));
-    bytes += read.value;
-  } while (read.value > 0);
-  await asyncClose(ctx, opened.value);
-  if (!read.ok) return read;
-  return { ok: true, value: { hash: sum.digest("hex"), bytes } };
+  async function hashHere(): Task<void> {
+    const buffer = newBuffer();
+    for (let path; (path = await nextFile()) !== undefined;) {
+      add(path, await hashFile(ctx, path, buffer));
+    }
+  }
+
+  async function nextFiles(): Task<Path[]> {
+    const paths: Path[] = [];
+    while (paths.length < FILES_A_LIST) {
+      const path = await nextFile();
+      if (path === undefined) break;
+      paths.push(path);
+    }
+    return paths;
+  }
+
+  async function hashInWorker(): Task<void> {
+    const worker = new Worker(WORKER, { type: "module" });
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const sent: Path[][] = [];
+    let lists = 0;
+
+    async function sendNext(): Task<void> {
+      lists++;
+      const paths = await nextFiles();
+      if (paths.length > 0) {
+        sent.push(paths);
+        worker.postMessage(paths);
+      } else if (--lists === 0) resolve();
+    }
+
+    worker.onmessage = ({ data }: MessageEvent<Result<FileHash>[]>) => {
+      const paths = sent.shift()!;
+      data.forEach((one, i) => add(paths[i]!, one));
+      lists--;
+      void sendNext();
+    };
+    worker.onerror = (event) => {
+      event.preventDefault();
+      reject(event.error ?? new Error(event.message));
+    };
+    for (let i = 0; i < LISTS_A_WORKER; i++) void sendNext();
+    await promise.finally(() => worker.terminate());
+  }
+
+  await Promise.all([
+    ...Array.from({ length: workers }, hashInWorker),
+    ...Array.from({ length: inFlight }, hashHere),
+  ]);
+  return hashed;
 }
 
 function bytesOf(path: Path): Uint8Array {
@@ -138,7 +153,7 @@ function lineOf({ path, hash }: Hashed): Uint8Array {
   return Uint8Array.of(...head, ...escaped, 10);
 }
 
-const { root, inFlight, skip, summary } = readArguments({
+const { root, inFlight, workers, skip, summary } = readArguments({
   command: "deno task hash",
   about: "Prints the SHA-256 of each file of a tree, as sha256sum does.",
   operands: "FOLDER",
@@ -147,6 +162,11 @@ const { root, inFlight, skip, summary } = readArguments({
       value: "N",
       default: "128",
       help: "files that are read at a time",
+    },
+    workers: {
+      value: "N",
+      default: "0",
+      help: "threads that hash, beside the first",
     },
     skip: { value: "REGEXP", help: "paths to leave out, with all below them" },
     summary: { help: "print files, bytes and seconds instead" },
@@ -159,6 +179,7 @@ const { root, inFlight, skip, summary } = readArguments({
   return {
     root,
     inFlight: wholeNumber("--in-flight", values["in-flight"], 1, 4096),
+    workers: wholeNumber("--workers", values.workers, 0, 64),
     skip: values.skip === undefined ? [] : [new RegExp(values.skip)],
     summary: values.summary,
   };
@@ -166,7 +187,8 @@ const { root, inFlight, skip, summary } = readArguments({
 
 const startMs = performance.now();
 using ctx = new IoContext();
-const hashed = await hashTree(ctx, root, { inFlight, skip }, (path, failed) => {
+const options = { inFlight, workers, skip };
+const hashed = await hashTree(ctx, root, options, (path, failed) => {
   const shown = new TextDecoder().decode(bytesOf(path));
   console.error(`${shown}: ${failed.error.message}`);
   Deno.exitCode = 1;

@@ -21,6 +21,7 @@ const PARTS = [
     "demo_client",
     "demo_screen",
     "demo_servers",
+    "hash_file",
     "pool_echo",
   ],
   "terminal",

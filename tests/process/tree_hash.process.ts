@@ -3,6 +3,8 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { type Ended, ROOT, run, temporaryFolder } from "./support.ts";
 
 const HASH = ["run", "--allow-ffi", "examples/tree_hash.ts"];
+/** Workers load their modules. */
+const WORKERS = ["run", "--allow-ffi", "--allow-read=.", HASH.at(-1)!];
 
 function hash(...args: string[]): Promise<Ended> {
   return run(Deno.execPath(), [...HASH, ...args]);
@@ -34,6 +36,11 @@ Deno.test("tree_hash prints what sha256sum prints", async () => {
   for (const inFlight of ["1", "7", "64"]) {
     const ended = await hash(path, "--in-flight", inFlight);
     assertEquals(ended, { code: 0, signal: null, out: expected, err: "" });
+  }
+  for (const options of [["1"], ["3", "--in-flight", "1"]]) {
+    const args = [...WORKERS, path, "--workers", ...options];
+    const { code, out, err } = await run(Deno.execPath(), args);
+    assertEquals({ code, out, err }, { code: 0, out: expected, err: "" });
   }
   const { out } = await hash(path, "--summary");
   const { files } = JSON.parse(out);
@@ -71,6 +78,15 @@ Deno.test("tree_hash names what it cannot read, and goes on", async () => {
   });
   const wrong = await hash();
   assertEquals([wrong.code, wrong.out], [2, ""]);
+});
+
+Deno.test("tree_hash names what a worker cannot read", async () => {
+  const skip = "^/proc/self/(?!clear_refs$)";
+  const args = [...WORKERS, "/proc/self", "--skip", skip, "--workers", "1"];
+  const { code, out, err } = await run(Deno.execPath(), args);
+  assertEquals([code, out], [1, ""]);
+  // It can be written only.
+  assertEquals(err, "/proc/self/clear_refs: Invalid argument\n");
 });
 
 Deno.test("deno task hash takes a folder relative to where it is started", async () => {
