@@ -1,15 +1,17 @@
 import type { Shim } from "../ffi/load.ts";
 import type { BoundOptions } from "../lib/ring/bounds.ts";
 import { checkFd, checkInteger, type Fd } from "../lib/check.ts";
-import { POLLOUT, SO_TYPE, SOCK_STREAM, SOL_SOCKET } from "../lib/constants.ts";
+import { POLLOUT } from "../lib/constants.ts";
 import { EAGAIN, ECANCELED, EINTR } from "../lib/errno.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import * as operations from "../lib/ops/table.ts";
 import type { Result } from "../lib/result.ts";
-import { SPAN, type Transfer } from "../lib/ring/entry.ts";
+import { SPAN } from "../lib/ring/entry.ts";
+import type { Ring } from "../lib/ring/Ring.ts";
 import { startTransfer } from "../lib/ring/start.ts";
 import { Waiting } from "../lib/ring/steps.ts";
+import { type Taker, TURN_BYTES } from "../lib/ring/turns.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 import {
   destroy,
@@ -17,7 +19,6 @@ import {
   pipePoolOf,
   type PooledPipe,
 } from "./pipe_pool.ts";
-import { type Taker, TURN_BYTES, type Turns, turnsOf } from "./turns.ts";
 
 /** Splices in one chain: the pipe is filled and emptied 16 times. If the last
  * chain has left bytes in it, it is emptied, then filled and emptied 15 times. */
@@ -93,35 +94,20 @@ export function asyncSendfile(
   const from = checkInteger(offset, Number.MAX_SAFE_INTEGER, "offset", verb);
   const max = Number.MAX_SAFE_INTEGER - from;
   const total = checkInteger(count, max, "count", verb);
-  const { shim } = ring;
-  const type = shim.kio_option_get(toFd, SOL_SOCKET, SO_TYPE);
-  if (type >= 0) shim.kio_nonblocking_set(toFd, true);
-  // A ring that may not splice refuses it by itself, not by this thread.
-  const isAtOnce = type === SOCK_STREAM &&
-    ring.allowed?.[operation.opcode] !== 0;
-  const turns = isAtOnce ? turnsOf(ring) : null;
-  const pool = pipePoolOf(ring, PIPE_SIZE);
-  const transfer = new Sendfile(pool, fileFd, toFd, from, total, turns);
+  const transfer = new Sendfile(ring, fileFd, toFd, from, total);
   return startTransfer(ring, operation, fileFd, null, transfer, options, {
     otherFd: toFd,
   });
 }
 
-/** Turns of a transfer: none, one that it waits for, one that it has. */
-const Turn = { NONE: 0, AWAITED: 1, TAKEN: 2 } as const;
-
-/** Moves bytes from a file to a socket: by calls of the shim after a poll, as
- * long as they are in the page cache, else chain of splices by chain. */
-class Sendfile extends Waiting implements Transfer, Taker {
+/** Moves bytes from a file to a socket: by a call of the shim in each of its
+ * turns, as long as they are in the page cache, else chain of splices by
+ * chain. */
+class Sendfile extends Waiting implements Taker {
   /** Bytes that the socket has taken. */
   moved = 0;
-  slot = -1;
-  /** Calls of the shim may send, without the ring, each in its turn; null if
-   * only the ring may. */
-  readonly #turns: Turns | null;
-  #turn: typeof Turn[keyof typeof Turn] = Turn.NONE;
+  readonly #ring: Ring;
   readonly #total: number;
-  readonly #pool: PipePool;
   #pipe: PooledPipe | undefined;
   readonly #file: number;
   readonly #to: number;
@@ -130,76 +116,59 @@ class Sendfile extends Waiting implements Transfer, Taker {
   #read = 0;
 
   constructor(
-    pool: PipePool,
+    ring: Ring,
     file: number,
     to: number,
     offset: number,
     total: number,
-    turns: Turns | null,
   ) {
     super(to, 0, POLLOUT);
-    this.#pool = pool;
+    this.#ring = ring;
     this.#file = file;
     this.#to = to;
     this.#offset = offset;
     this.#total = total;
-    this.#turns = turns;
   }
 
   get isComplete(): boolean {
     return this.moved === this.#total;
   }
 
-  /** Bytes that the next call is to send. */
-  get expected(): number {
-    return Math.min(this.#total - this.#read, TURN_BYTES);
-  }
-
-  override get pauseMs(): number {
-    return this.#turn === Turn.AWAITED ? Infinity : super.pauseMs;
-  }
-
-  override advance(result: number, step: number): boolean {
-    const goesOn = super.advance(result, step);
-    const isAtOnce = this.#turns !== null && !this.isWaiting &&
-      this.#held === 0 && !this.isComplete;
-    if (goesOn && isAtOnce && this.#turn === Turn.NONE) {
-      this.#turn = this.#turns!.take(this) ? Turn.TAKEN : Turn.AWAITED;
-    }
-    return goesOn;
-  }
-
-  /** Sends in its turn what is in the page cache. It begins with a poll: until
-   * then it can be cancelled. After a wait for its turn it polls again. */
+  /** Queues a poll or a chain of splices. What this thread may send waits for
+   * its turn instead, unless bytes in the pipe have to go before. */
   override prepare(
     shim: Shim,
     handle: Deno.PointerObject,
     id: number,
   ): number {
-    if (this.slot < 0 || this.#turn === Turn.AWAITED) {
-      if (this.#turns !== null && !this.isComplete) this.waitAgain(true);
-      if (this.#turn === Turn.AWAITED) this.#turn = Turn.TAKEN;
-      this.slot = id % SPAN;
-    } else if (this.#turn === Turn.TAKEN && !this.isWaiting) {
-      this.#turn = Turn.NONE;
-      const offset = this.#offset + this.#read;
-      const count = this.expected;
-      const sent = shim.kio_sendfile(
-        handle,
-        this.#file,
-        offset,
-        count,
-        this.#to,
-      );
-      if (sent < 0 && sent !== -EAGAIN) return sent;
-      if (sent > 0) this.moved = this.#read += sent;
-      // After 0 the ring does it. A TCP socket takes bytes long before a poll
-      // says so: after a call of which it took all, only others have a turn.
-      if (sent !== 0 && !this.isComplete) {
-        if (sent === count) this.waitForStep();
-        else this.waitAgain(sent > 0);
-      }
+    const { turns, table, allowed } = this.#ring;
+    // A ring that may not splice refuses it by itself, not by this thread.
+    const isAtOnce = !this.isWaiting && !this.isComplete && this.#held === 0 &&
+      allowed?.[operations.SENDFILE.opcode] !== 0;
+    if (!isAtOnce) return super.prepare(shim, handle, id);
+    turns.add(table.at(id % SPAN)!);
+    return 0;
+  }
+
+  takeTurn(shim: Shim, handle: Deno.PointerObject, id: number): number {
+    const count = Math.min(this.#total - this.#read, TURN_BYTES);
+    const sent = shim.kio_sendfile(
+      handle,
+      this.#file,
+      this.#offset + this.#read,
+      count,
+      this.#to,
+    );
+    if (sent < 0 && sent !== -EAGAIN) return sent;
+    if (sent > 0) this.moved = this.#read += sent;
+    // A TCP socket takes bytes long before a poll says so: after a call of which
+    // it took all, only others have a turn.
+    if (sent === count) {
+      this.noteProgress();
+      return this.prepare(shim, handle, id);
     }
+    // After 0 the ring does it.
+    if (sent !== 0) this.waitAgain(sent > 0);
     return super.prepare(shim, handle, id);
   }
 
@@ -227,6 +196,10 @@ class Sendfile extends Waiting implements Transfer, Taker {
     );
   }
 
+  get #pool(): PipePool {
+    return pipePoolOf(this.#ring, PIPE_SIZE);
+  }
+
   /** Bytes in the pipe. */
   get #held(): number {
     return this.#read - this.moved;
@@ -248,7 +221,6 @@ class Sendfile extends Waiting implements Transfer, Taker {
   }
 
   end(): void {
-    this.#turns?.leave(this);
     const pipe = this.#pipe;
     if (pipe === undefined) return;
     // A byte that is left in it would go to the next transfer.

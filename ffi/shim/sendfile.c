@@ -43,21 +43,25 @@ static bool is_cached(int file, off_t offset, uint32_t length)
 }
 
 /*
- * Sends up to `count` bytes of a file to a non-blocking socket, if they are in
- * the page cache. Returns how many the socket has taken; -EAGAIN if it takes
- * none now; 0 if the ring has to do it; or another negative errno.
+ * Sends up to `count` bytes of a file to a stream socket, if they are in the
+ * page cache. Any socket is non-blocking from then on. Returns how many the
+ * socket has taken; -EAGAIN if it takes none now; 0 if the ring has to do it; or
+ * another negative errno.
  */
 int kio_sendfile(struct kio *k, int file, double offset, uint32_t count, int to)
 {
 	off_t at = (off_t)offset;
-	int flags = fcntl(file, F_GETFL), ret;
+	int flags, type = kio_option_get(to, SOL_SOCKET, SO_TYPE), ret;
 
-	/* O_DIRECT goes to the disk, whatever the page cache has. */
-	if (flags < 0 || flags & O_DIRECT)
+	if (type < 0)
 		return 0;
 	/* Who shares the socket may have made it one that waits. */
 	flags = fcntl(to, F_GETFL);
-	if (flags < 0 || !(flags & O_NONBLOCK))
+	if (!(flags & O_NONBLOCK) && fcntl(to, F_SETFL, flags | O_NONBLOCK) < 0)
+		return 0;
+	/* O_DIRECT goes to the disk, whatever the page cache has. */
+	flags = fcntl(file, F_GETFL);
+	if (type != SOCK_STREAM || flags < 0 || flags & O_DIRECT)
 		return 0;
 	if (!is_cached(file, at, count))
 		return 0;

@@ -5,6 +5,7 @@ import type { Starving } from "./starving.ts";
 import type { Tally } from "./stats.ts";
 import type { Table } from "./table.ts";
 import type { Timers } from "./timers.ts";
+import type { Turns } from "./turns.ts";
 
 /** The places of a ring's files that are for direct descriptors. */
 export interface Places {
@@ -43,6 +44,8 @@ export interface Core {
   silent: number;
   /** Streams that wait for a buffer, by their pool. */
   readonly starving: Starving;
+  /** Transfers that wait for their turn. */
+  readonly turns: Turns;
   /** Called after this batch of completions. */
   readonly afterwards: Afterwards[];
   /** Operations that the next step cancels. */

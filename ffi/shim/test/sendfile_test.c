@@ -151,9 +151,31 @@ TEST(sendfile_never_waits_for_a_socket)
 	if (!s.able)
 		return sender_close(&s);
 	CHECK(kio_nonblocking_set(s.sockets[0], false) == 0);
-	CHECK(send_part(&s, 0, 100) == 0);
-	CHECK(kio_nonblocking_set(s.sockets[0], true) == 0);
 	CHECK(send_part(&s, 0, 100) == 100);
+	CHECK(fcntl(s.sockets[0], F_GETFL) & O_NONBLOCK);
+	/* nor does the ring, where it has to do it */
+	CHECK(kio_nonblocking_set(s.sockets[0], false) == 0);
+	CHECK(send_part(&s, SIZE, 1) == 0);
+	CHECK(fcntl(s.sockets[0], F_GETFL) & O_NONBLOCK);
+	sender_close(&s);
+}
+
+TEST(sendfile_leaves_all_but_stream_sockets_to_the_ring)
+{
+	struct sender s = sender_open();
+	int32_t pipe[2], packets[2];
+
+	CHECK(kio_pipe(pipe, 4096) > 0);
+	CHECK(kio_nonblocking_set(pipe[1], false) == 0);
+	CHECK(kio_sendfile(s.k, s.file, 0, 100, pipe[1]) == 0);
+	CHECK(!(fcntl(pipe[1], F_GETFL) & O_NONBLOCK));
+	CHECK(kio_socket_pair(SOCK_SEQPACKET, packets) == 0);
+	CHECK(kio_sendfile(s.k, s.file, 0, 100, packets[0]) == 0);
+	CHECK(fcntl(packets[0], F_GETFL) & O_NONBLOCK);
+	for (int i = 0; i < 2; i++) {
+		close(pipe[i]);
+		close(packets[i]);
+	}
 	sender_close(&s);
 }
 
