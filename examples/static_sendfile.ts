@@ -140,8 +140,8 @@ class Connection {
   #answer(request: Request): Task<boolean> {
     const found = files.known(request.path);
     // The most common requests take no detour.
-    return found?.body !== undefined && isPlain(request)
-      ? this.#send(found.answer)
+    return found !== undefined && isPlain(request)
+      ? this.#answerWhole(found)
       : this.#answerWith(request, found);
   }
 
@@ -159,9 +159,14 @@ class Connection {
     }
     if (typeof found === "number") return this.#answerPlainly(request, found);
     if (!isPlain(request)) return this.#answerConditionally(request, found);
-    return found.body !== undefined
-      ? this.#send(found.answer)
-      : this.#sendFile(found, found.answer, 0, found.stat.size);
+    return this.#answerWhole(found);
+  }
+
+  /** Sends the answer that the cache holds ready. */
+  #answerWhole(file: ServedFile): Task<boolean> {
+    return file.body !== undefined
+      ? this.#send(file.answer)
+      : this.#sendFile(file, file.answer, 0, file.stat.size);
   }
 
   async #answerConditionally(
