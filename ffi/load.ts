@@ -20,7 +20,7 @@ export type BlockingShim = Deno.DynamicLibrary<
 export type FaultShim = Deno.DynamicLibrary<typeof faultSymbols>["symbols"];
 
 /** Has to be `KIO_ABI` of shim/kio.h. */
-const ABI = 13;
+const ABI = 14;
 
 /**
  * Deno compiles a stub for each function that it binds. It takes 0.2 ms of the

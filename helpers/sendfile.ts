@@ -1,7 +1,13 @@
 import type { Shim } from "../ffi/load.ts";
 import type { BoundOptions } from "../lib/ring/bounds.ts";
-import { checkFd, checkInteger, type Fd } from "../lib/check.ts";
-import { POLLOUT } from "../lib/constants.ts";
+import {
+  checkBounds,
+  checkBytes,
+  checkFd,
+  checkInteger,
+  type Fd,
+} from "../lib/check.ts";
+import { MSG_MORE, POLLOUT } from "../lib/constants.ts";
 import { EAGAIN, ECANCELED, EINTR } from "../lib/errno.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
@@ -10,6 +16,7 @@ import type { Result } from "../lib/result.ts";
 import { SPAN } from "../lib/ring/entry.ts";
 import type { Ring } from "../lib/ring/Ring.ts";
 import { startTransfer } from "../lib/ring/start.ts";
+import { Sqe } from "../lib/ring/sqe.ts";
 import { Waiting } from "../lib/ring/steps.ts";
 import { type Taker, TURN_BYTES } from "../lib/ring/turns.ts";
 import type { UringOp } from "../lib/UringOp.ts";
@@ -26,6 +33,15 @@ const STEPS_MAX = 32;
 
 /** Capacity of a pipe. Larger ones are slower, as pages leave the cache. */
 const PIPE_SIZE = 1 << 16;
+
+/** Options of `asyncSendfile()`. */
+export interface SendfileOptions extends BoundOptions {
+  /** Bytes that go before those of the file by send(2), such as the head of an
+   * answer; at least one. They wait for the first bytes of the file, to share
+   * their packet. For sockets only. They must be neither transferred nor changed
+   * until completion. */
+  head?: Uint8Array | undefined;
+}
 
 /**
  * Sends a part of a file to a socket or a pipe by sendfile(2) or splice(2): no
@@ -51,16 +67,18 @@ const PIPE_SIZE = 1 << 16;
  * @param file The file; its position is neither used nor moved.
  * @param offset The place in the file, 0 to 2^53 - 1.
  * @param count Bytes, 0 to 2^53 - 1.
- * @param options `timeoutMs` and `signal` for the whole transfer.
- * @returns `count`. `ENODATA` if the file ends before, `EPIPE` or `ECONNRESET`
- * if the peer is gone, `EINVAL` for a file that cannot be spliced, `ETIMEDOUT`,
- * `ECANCELED`, `EMFILE` … `error.bytesTransferred` tells how many bytes the
- * socket has taken. The connection is of little use after that.
+ * @param options `head` goes before the file; `timeoutMs` and `signal` are for
+ * the whole transfer.
+ * @returns The number of bytes sent: the length of the head and `count`.
+ * `ENODATA` if the file ends before, `EPIPE` or `ECONNRESET` if the peer is gone,
+ * `EINVAL` for a file that cannot be spliced, `ENOTSOCK` for a head to a pipe,
+ * `ETIMEDOUT`, `ECANCELED`, `EMFILE` … `error.bytesTransferred` tells how many
+ * bytes the socket has taken. The connection is of little use after that.
  * @throws {RangeError} If a number is out of range.
  * @throws {TypeError} If an argument has the wrong type or the context is
  * closed.
  *
- * @example Send a file
+ * @example Send a head and a file
  * ```ts
  * import {
  *   asyncClose, asyncFstat, asyncOpen, asyncSendfile, IoContext, O_RDONLY, Socket,
@@ -71,7 +89,9 @@ const PIPE_SIZE = 1 << 16;
  * const [left, right] = unwrap(Socket.pair());
  * const file = await asyncOpen(ctx, "/etc/passwd", O_RDONLY).orThrow();
  * const { size } = await asyncFstat(ctx, file).orThrow();
- * const sent = await asyncSendfile(ctx, left, file, 0, size, { timeoutMs: 5000 });
+ * const head = new TextEncoder().encode(`${size} bytes follow\n`);
+ * const options = { head, timeoutMs: 5000 };
+ * const sent = await asyncSendfile(ctx, left, file, 0, size, options);
  * console.log(sent.ok ? `${sent.value} bytes` : sent.error.message);
  * await asyncClose(ctx, file);
  * await Promise.all([left.close(), right.close()]);
@@ -83,7 +103,7 @@ export function asyncSendfile(
   file: Fd,
   offset: number,
   count: number,
-  options: BoundOptions = {},
+  options: SendfileOptions = {},
 ): UringOp<number> {
   const operation = operations.SENDFILE;
   const { verb } = operation;
@@ -94,8 +114,12 @@ export function asyncSendfile(
   const from = checkInteger(offset, Number.MAX_SAFE_INTEGER, "offset", verb);
   const max = Number.MAX_SAFE_INTEGER - from;
   const total = checkInteger(count, max, "count", verb);
-  const transfer = new Sendfile(ring, fileFd, toFd, from, total);
-  return startTransfer(ring, operation, fileFd, null, transfer, options, {
+  checkBounds(options, verb);
+  const { head } = options;
+  if (head !== undefined) checkBytes(head, "head", verb);
+  const memory = head ?? null;
+  const transfer = new Sendfile(ring, fileFd, toFd, from, total, memory);
+  return startTransfer(ring, operation, fileFd, memory, transfer, options, {
     otherFd: toFd,
   });
 }
@@ -107,12 +131,18 @@ class Sendfile extends Waiting implements Taker {
   /** Bytes that the socket has taken. */
   moved = 0;
   readonly #ring: Ring;
+  readonly #head: Uint8Array | null;
+  readonly #headLength: number;
+  /** Bytes of head and file. */
   readonly #total: number;
+  /** The ring has the head, or a part of it. */
+  #isSending = false;
   #pipe: PooledPipe | undefined;
   readonly #file: number;
   readonly #to: number;
+  /** The place in the file, less the length of the head. */
   readonly #offset: number;
-  /** Bytes that have left the file. */
+  /** Bytes that have left head and file. */
   #read = 0;
 
   constructor(
@@ -120,14 +150,17 @@ class Sendfile extends Waiting implements Taker {
     file: number,
     to: number,
     offset: number,
-    total: number,
+    count: number,
+    head: Uint8Array | null,
   ) {
     super(to, 0, POLLOUT);
     this.#ring = ring;
     this.#file = file;
     this.#to = to;
-    this.#offset = offset;
-    this.#total = total;
+    this.#head = head;
+    this.#headLength = head === null ? 0 : head.length;
+    this.#offset = offset - this.#headLength;
+    this.#total = count + this.#headLength;
   }
 
   get isComplete(): boolean {
@@ -141,29 +174,33 @@ class Sendfile extends Waiting implements Taker {
     handle: Deno.PointerObject,
     id: number,
   ): number {
-    const { turns, table, allowed } = this.#ring;
-    // A ring that may not splice refuses it by itself, not by this thread.
+    const { turns, table } = this.#ring;
     const isAtOnce = !this.isWaiting && !this.isComplete && this.#held === 0 &&
-      allowed?.[operations.SENDFILE.opcode] !== 0;
+      this.#total > this.#headLength && this.#isAllowed;
     if (!isAtOnce) return super.prepare(shim, handle, id);
     turns.add(table.at(id % SPAN)!);
     return 0;
   }
 
   takeTurn(shim: Shim, handle: Deno.PointerObject, id: number): number {
-    const count = Math.min(this.#total - this.#read, TURN_BYTES);
+    const head = this.#headLeft;
+    const headLength = head === null ? 0 : head.length;
+    const at = this.#read + headLength;
+    const count = Math.min(this.#total - at, TURN_BYTES);
     const sent = shim.kio_sendfile(
       handle,
       this.#file,
-      this.#offset + this.#read,
+      this.#offset + at,
       count,
       this.#to,
+      head,
+      headLength,
     );
     if (sent < 0 && sent !== -EAGAIN) return sent;
     if (sent > 0) this.moved = this.#read += sent;
     // A TCP socket takes bytes long before a poll says so: after a call of which
     // it took all, only others have a turn.
-    if (sent === count) {
+    if (sent === headLength + count) {
       this.noteProgress();
       return this.prepare(shim, handle, id);
     }
@@ -175,6 +212,16 @@ class Sendfile extends Waiting implements Taker {
   submit(shim: Shim, handle: Deno.PointerObject, id: number): number {
     // Nothing to queue: it is complete.
     if (this.isComplete) return -ECANCELED;
+    const head = this.#headLeft;
+    if (head !== null) {
+      this.#isSending = true;
+      const sqe = new Sqe(operations.SEND.opcode);
+      sqe.fd = this.#to;
+      sqe.addr = head;
+      sqe.len = head.length;
+      sqe.opFlags = this.#total > this.#headLength ? MSG_MORE : 0;
+      return sqe.submit(shim, handle, id);
+    }
     if (this.#pipe === undefined) {
       const taken: Result<PooledPipe> = this.#pool.take();
       if (!taken.ok) return -taken.error.errno;
@@ -196,6 +243,21 @@ class Sendfile extends Waiting implements Taker {
     );
   }
 
+  /** A ring that may not do it refuses it by itself, not by this thread. */
+  get #isAllowed(): boolean {
+    const { allowed } = this.#ring;
+    return allowed?.[operations.SENDFILE.opcode] !== 0 &&
+      (this.#head === null || allowed?.[operations.SEND.opcode] !== 0);
+  }
+
+  /** Bytes of the head that the socket has not taken; null if it has all. */
+  get #headLeft(): Uint8Array | null {
+    if (this.#read === 0) return this.#head;
+    return this.#read < this.#headLength
+      ? this.#head!.subarray(this.#read)
+      : null;
+  }
+
   get #pool(): PipePool {
     return pipePoolOf(this.#ring, PIPE_SIZE);
   }
@@ -206,6 +268,12 @@ class Sendfile extends Waiting implements Taker {
   }
 
   take(result: number, step: number): boolean {
+    if (this.#isSending) {
+      this.#isSending = false;
+      if (result > 0) this.moved = this.#read += result;
+      return result > 0 && !this.isComplete || result === -EAGAIN ||
+        result === -EINTR;
+    }
     // The steps before have moved all they should: a short one ends the chain.
     let emptying = this.#held > 0;
     for (let i = 0; i < step; i++, emptying = !emptying) {

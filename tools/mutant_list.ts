@@ -2471,8 +2471,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a ring that may not splice sends no file",
     file: "helpers/sendfile.ts",
-    from: "allowed?.[operations.SENDFILE.opcode] !== 0;\n",
-    to: "allowed !== undefined;\n",
+    from: "return allowed?.[operations.SENDFILE.opcode] !== 0 &&\n",
+    to: "return allowed !== undefined &&\n",
     tests: ["tests/lib/restriction_test.ts"],
   },
   {
@@ -3259,5 +3259,26 @@ export const MUTANTS: readonly Mutant[] = [
     from: "if (2 * wanted.length >= batch.count) {",
     to: "if (wanted.length >= 0) {",
     tests: ["tests/helpers/read_dir_test.ts"],
+  },
+  {
+    rule: "all of a head goes before the file",
+    file: "helpers/sendfile.ts",
+    from: "    return this.#read < this.#headLength\n",
+    to: "    return this.#read < 0\n",
+    tests: ["tests/helpers/sendfile_test.ts"],
+  },
+  {
+    rule: "a context that may not send sends no head",
+    file: "helpers/sendfile.ts",
+    from: "allowed?.[operations.SEND.opcode] !== 0);\n",
+    to: "allowed !== undefined);\n",
+    tests: ["tests/helpers/sendfile_test.ts"],
+  },
+  {
+    rule: "a head that was taken away is not sent",
+    file: "lib/ring/turns.ts",
+    from: "      checkRetained(core, entry);\n",
+    to: "      if (entry.fd < -9) checkRetained(core, entry);\n",
+    tests: ["tests/process/buffers.process.ts"],
   },
 ];

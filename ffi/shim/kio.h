@@ -23,7 +23,7 @@ struct folder;
 #define EXPORT __attribute__((visibility("default")))
 
 /* Raised whenever a signature changes; ffi/load.ts compares it. */
-#define KIO_ABI 13
+#define KIO_ABI 14
 
 /* Values that liburing 2.3 (Debian 12) does not name yet. */
 #define KIO_OP_READ_MULTISHOT 49 /* Linux 6.7 */
@@ -186,7 +186,7 @@ EXPORT int kio_relay(struct kio *k, int from, int to, int pipe_read,
 /* ---- sendfile.c -------------------------------------------------------- */
 
 EXPORT int kio_sendfile(struct kio *k, int file, double offset, uint32_t count,
-			int to);
+			int to, const char *head, uint32_t head_length);
 
 /* ---- cancel.c ---------------------------------------------------------- */
 

@@ -1,5 +1,6 @@
 /** Turns of transfers whose bytes this thread moves. */
 import type { Shim } from "../../ffi/load.ts";
+import { checkRetained } from "./completion.ts";
 import type { Core } from "./core.ts";
 import type { Entry, Transfer } from "./entry.ts";
 import { conclude } from "./settle.ts";
@@ -51,6 +52,7 @@ export class Turns {
       this.#waiting.delete(entry);
       const taker = entry.extra!.transfer as Taker;
       const { moved } = taker;
+      checkRetained(core, entry);
       count++;
       const status = taker.takeTurn(core.shim, core.handle, entry.id);
       bytes += Math.max(taker.moved - moved, TURN_BYTES_MIN);

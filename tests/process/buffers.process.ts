@@ -84,6 +84,18 @@ Deno.test("asyncSendExact() of several buffers names itself when one is gone", a
   );
 });
 
+Deno.test("asyncSendfile() names itself when its head is gone", async () => {
+  await assertAborts(
+    "asyncSendfile",
+    `
+    const file = kio.unwrap(await kio.asyncOpen(ctx, "/etc/passwd", 0));
+    const sent = kio.asyncSendfile(ctx, left, file, 0, 1, { head: buffer });
+    ${TAKING["transfer()"]}
+    console.log(await sent);
+  `,
+  );
+});
+
 for (const made of ["kio.pin(new Uint8Array(64))", "ctx.allocate(64)"]) {
   Deno.test(`${made} cannot be taken away`, async () => {
     for (const taking of Object.values(TAKING)) {
