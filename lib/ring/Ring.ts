@@ -313,10 +313,8 @@ export class Ring implements Core {
    */
   step(wait: boolean, time?: Float64Array<ArrayBuffer>): number {
     // Who waits for a turn has it in this step, so nothing else is waited for.
-    if (this.turns.size > 0) {
-      wait = false;
-      if (time !== undefined) time[0] = 0;
-    }
+    wait &&= this.turns.size === 0;
+    if (this.turns.size > 0) time?.fill(0);
     // In this order: a timeout of 0 lets its operation be submitted once.
     sendCancels(this);
     if (this.timers.size > 0) expire(this);

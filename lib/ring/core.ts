@@ -5,7 +5,6 @@ import type { Starving } from "./starving.ts";
 import type { Tally } from "./stats.ts";
 import type { Table } from "./table.ts";
 import type { Timers } from "./timers.ts";
-import type { Turns } from "./turns.ts";
 
 /** The places of a ring's files that are for direct descriptors. */
 export interface Places {
@@ -23,6 +22,12 @@ export interface Afterwards {
 export interface Times {
   /** `errno` is 0 for a success. The entry is released after that. */
   settled(entry: Entry, errno: number): void;
+}
+
+/** Operations that wait for something other than the kernel. */
+export interface Queue {
+  /** Takes one out. Returns whether it was there. */
+  leave(entry: Entry): boolean;
 }
 
 /** The part of a ring that its rooms share. `Ring` implements it; each room is
@@ -45,7 +50,7 @@ export interface Core {
   /** Streams that wait for a buffer, by their pool. */
   readonly starving: Starving;
   /** Transfers that wait for their turn. */
-  readonly turns: Turns;
+  readonly turns: Queue;
   /** Called after this batch of completions. */
   readonly afterwards: Afterwards[];
   /** Operations that the next step cancels. */

@@ -1,7 +1,7 @@
 /** Turns of transfers whose bytes this thread moves. */
 import type { Shim } from "../../ffi/load.ts";
 import { checkRetained } from "./completion.ts";
-import type { Core } from "./core.ts";
+import type { Core, Queue } from "./core.ts";
 import type { Entry, Transfer } from "./entry.ts";
 import { conclude } from "./settle.ts";
 
@@ -23,7 +23,7 @@ export interface Taker extends Transfer {
  * Few large calls cost less than many small ones, and all else of the ring
  * does not wait for more than that. Who comes too late goes on in one of the
  * next steps, in order. */
-export class Turns {
+export class Turns implements Queue {
   readonly #waiting = new Set<Entry>();
 
   /** Those that wait for their turn. */

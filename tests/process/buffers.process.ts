@@ -88,8 +88,11 @@ Deno.test("asyncSendfile() names itself when its head is gone", async () => {
   await assertAborts(
     "asyncSendfile",
     `
-    const file = kio.unwrap(await kio.asyncOpen(ctx, "/etc/passwd", 0));
-    const sent = kio.asyncSendfile(ctx, left, file, 0, 1, { head: buffer });
+    const file = kio.unwrap(await kio.asyncOpen(ctx, "/proc/self/exe", 0));
+    await kio.asyncRead(ctx, file, new Uint8Array(9), 0);
+    const options = { head: buffer };
+    const sent = kio.asyncSendfile(ctx, left, file, 1 << 20, 1, options);
+    kio.asyncRecv(ctx, right, new Uint8Array(9)).then(console.log);
     ${TAKING["transfer()"]}
     console.log(await sent);
   `,
