@@ -329,7 +329,7 @@ class Progress {
 
   summarize(bytes: number): void {
     if (!this.#isShown) return;
-    const seconds = this.#seconds;
+    const seconds = this.#seconds();
     console.error(
       `copied ${inUnits(bytes)} in ${seconds.toFixed(2)} s (${
         inUnits(bytes / seconds)
@@ -337,14 +337,14 @@ class Progress {
     );
   }
 
-  get #seconds(): number {
+  #seconds(): number {
     return (performance.now() - this.#startMs) / 1000;
   }
 
   #text(): string {
     // More than all of it, if the file has grown.
     const part = Math.min(1, this.#done / (this.#size || 1));
-    const rate = this.#done / this.#seconds;
+    const rate = this.#done / this.#seconds();
     const left = rate === 0
       ? ""
       : `, ${minutesOf(Math.max(0, this.#size - this.#done) / rate)} left`;

@@ -17,7 +17,6 @@ import {
   asyncSendfile,
   asyncShutdown,
   IoContext,
-  MSG_MORE,
   MSG_WAITALL,
   O_DIRECTORY,
   O_RDONLY,
@@ -140,8 +139,8 @@ class Connection {
   #answer(request: Request): Task<boolean> {
     const found = files.known(request.path);
     // The most common requests take no detour.
-    return found?.body !== undefined && isPlain(request)
-      ? this.#send(found.answer)
+    return found !== undefined && isPlain(request)
+      ? this.#answerWhole(found)
       : this.#answerWith(request, found);
   }
 
@@ -159,9 +158,14 @@ class Connection {
     }
     if (typeof found === "number") return this.#answerPlainly(request, found);
     if (!isPlain(request)) return this.#answerConditionally(request, found);
-    return found.body !== undefined
-      ? this.#send(found.answer)
-      : this.#sendFile(found, found.answer, 0, found.stat.size);
+    return this.#answerWhole(found);
+  }
+
+  /** Sends the answer that the cache holds ready. */
+  #answerWhole(file: ServedFile): Task<boolean> {
+    return file.body !== undefined
+      ? this.#send(file.answer)
+      : this.#sendFile(file, file.answer, 0, file.stat.size);
   }
 
   async #answerConditionally(
@@ -219,14 +223,9 @@ class Connection {
   }
 
   /** Sends all of it; false if that failed. */
-  async #send(data: Uint8Array, flags = 0): Task<boolean> {
+  async #send(data: Uint8Array): Task<boolean> {
     if (this.#socket.fd === -1) return false;
-    const sent = await asyncSend(
-      ctx,
-      this.#socket,
-      data,
-      flags | MSG_WAITALL,
-    );
+    const sent = await asyncSend(ctx, this.#socket, data, MSG_WAITALL);
     return sent.ok && sent.value === data.length;
   }
 
@@ -239,14 +238,14 @@ class Connection {
   ): Task<boolean> {
     if (!files.acquire(file)) return false;
     try {
-      // The head waits for the first bytes of the file to share their packet.
-      if (!await this.#send(head, MSG_MORE)) return false;
       const end = offset + length;
       for (let at = offset; at < end; at += PART_SIZE) {
         if (this.#socket.fd === -1) return false;
         this.deadlineMs = nowMs + SEND_MS;
         const count = Math.min(PART_SIZE, end - at);
-        const sent = await asyncSendfile(ctx, this.#socket, file.fd, at, count);
+        const options = at === offset ? { head } : {};
+        const to = this.#socket;
+        const sent = await asyncSendfile(ctx, to, file.fd, at, count, options);
         // The client is gone, or the file has become shorter: it learns that
         // by the end of the connection.
         if (!sent.ok) return false;

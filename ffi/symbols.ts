@@ -81,7 +81,7 @@ export const rareSymbols = {
     [K, ID, FD, OFFSET, OFFSET, FD, FD, LENGTH, FD, LENGTH, LENGTH],
     INT,
   ),
-  kio_sendfile: fn([K, FD, OFFSET, LENGTH, FD], INT),
+  kio_sendfile: fn([K, FD, OFFSET, LENGTH, FD, BUFFER, LENGTH], INT),
   kio_relay: fn([K, FD, FD, FD, FD, LENGTH, BUFFER], INT),
   kio_close: fn([K, ID, FD], INT),
   kio_place_close: fn([K, ID, LENGTH], INT),

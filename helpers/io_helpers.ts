@@ -18,7 +18,7 @@ export { readDir, type ReadDirOptions } from "./read_dir.ts";
 export { readFile, type ReadFileOptions, readTextFile } from "./read_file.ts";
 export { pipe } from "./pipe.ts";
 export { relay, type RelayedBytes, type RelayOptions } from "./relay.ts";
-export { asyncSendfile } from "./sendfile.ts";
+export { asyncSendfile, type SendfileOptions } from "./sendfile.ts";
 export { asyncSpliceAll } from "./splice_all.ts";
 export {
   type ByteSource,

@@ -1,15 +1,24 @@
 import type { Shim } from "../ffi/load.ts";
 import type { BoundOptions } from "../lib/ring/bounds.ts";
-import { checkFd, checkInteger, type Fd } from "../lib/check.ts";
-import { POLLOUT, SO_TYPE, SOCK_STREAM, SOL_SOCKET } from "../lib/constants.ts";
+import {
+  checkBounds,
+  checkBytes,
+  checkFd,
+  checkInteger,
+  type Fd,
+} from "../lib/check.ts";
+import { MSG_MORE, POLLOUT } from "../lib/constants.ts";
 import { EAGAIN, ECANCELED, EINTR } from "../lib/errno.ts";
 import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import * as operations from "../lib/ops/table.ts";
 import type { Result } from "../lib/result.ts";
-import { SPAN, type Transfer } from "../lib/ring/entry.ts";
+import { SPAN } from "../lib/ring/entry.ts";
+import type { Ring } from "../lib/ring/Ring.ts";
 import { startTransfer } from "../lib/ring/start.ts";
+import { Sqe } from "../lib/ring/sqe.ts";
 import { Waiting } from "../lib/ring/steps.ts";
+import { type Taker, TURN_BYTES } from "../lib/ring/turns.ts";
 import type { UringOp } from "../lib/UringOp.ts";
 import {
   destroy,
@@ -17,7 +26,6 @@ import {
   pipePoolOf,
   type PooledPipe,
 } from "./pipe_pool.ts";
-import { type Taker, TURN_BYTES, type Turns, turnsOf } from "./turns.ts";
 
 /** Splices in one chain: the pipe is filled and emptied 16 times. If the last
  * chain has left bytes in it, it is emptied, then filled and emptied 15 times. */
@@ -25,6 +33,15 @@ const STEPS_MAX = 32;
 
 /** Capacity of a pipe. Larger ones are slower, as pages leave the cache. */
 const PIPE_SIZE = 1 << 16;
+
+/** Options of `asyncSendfile()`. */
+export interface SendfileOptions extends BoundOptions {
+  /** Bytes that go before those of the file by send(2), such as the head of an
+   * answer; at least one. They wait for the first bytes of the file, to share
+   * their packet. For sockets only. They must be neither transferred nor changed
+   * until completion. */
+  head?: Uint8Array | undefined;
+}
 
 /**
  * Sends a part of a file to a socket or a pipe by sendfile(2) or splice(2): no
@@ -50,16 +67,18 @@ const PIPE_SIZE = 1 << 16;
  * @param file The file; its position is neither used nor moved.
  * @param offset The place in the file, 0 to 2^53 - 1.
  * @param count Bytes, 0 to 2^53 - 1.
- * @param options `timeoutMs` and `signal` for the whole transfer.
- * @returns `count`. `ENODATA` if the file ends before, `EPIPE` or `ECONNRESET`
- * if the peer is gone, `EINVAL` for a file that cannot be spliced, `ETIMEDOUT`,
- * `ECANCELED`, `EMFILE` … `error.bytesTransferred` tells how many bytes the
- * socket has taken. The connection is of little use after that.
+ * @param options `head` goes before the file; `timeoutMs` and `signal` are for
+ * the whole transfer.
+ * @returns The number of bytes sent: the length of the head and `count`.
+ * `ENODATA` if the file ends before, `EPIPE` or `ECONNRESET` if the peer is gone,
+ * `EINVAL` for a file that cannot be spliced, `ENOTSOCK` for a head to a pipe,
+ * `ETIMEDOUT`, `ECANCELED`, `EMFILE` … `error.bytesTransferred` tells how many
+ * bytes the socket has taken. The connection is of little use after that.
  * @throws {RangeError} If a number is out of range.
  * @throws {TypeError} If an argument has the wrong type or the context is
  * closed.
  *
- * @example Send a file
+ * @example Send a head and a file
  * ```ts
  * import {
  *   asyncClose, asyncFstat, asyncOpen, asyncSendfile, IoContext, O_RDONLY, Socket,
@@ -70,7 +89,9 @@ const PIPE_SIZE = 1 << 16;
  * const [left, right] = unwrap(Socket.pair());
  * const file = await asyncOpen(ctx, "/etc/passwd", O_RDONLY).orThrow();
  * const { size } = await asyncFstat(ctx, file).orThrow();
- * const sent = await asyncSendfile(ctx, left, file, 0, size, { timeoutMs: 5000 });
+ * const head = new TextEncoder().encode(`${size} bytes follow\n`);
+ * const options = { head, timeoutMs: 5000 };
+ * const sent = await asyncSendfile(ctx, left, file, 0, size, options);
  * console.log(sent.ok ? `${sent.value} bytes` : sent.error.message);
  * await asyncClose(ctx, file);
  * await Promise.all([left.close(), right.close()]);
@@ -82,7 +103,7 @@ export function asyncSendfile(
   file: Fd,
   offset: number,
   count: number,
-  options: BoundOptions = {},
+  options: SendfileOptions = {},
 ): UringOp<number> {
   const operation = operations.SENDFILE;
   const { verb } = operation;
@@ -93,121 +114,117 @@ export function asyncSendfile(
   const from = checkInteger(offset, Number.MAX_SAFE_INTEGER, "offset", verb);
   const max = Number.MAX_SAFE_INTEGER - from;
   const total = checkInteger(count, max, "count", verb);
-  const { shim } = ring;
-  const type = shim.kio_option_get(toFd, SOL_SOCKET, SO_TYPE);
-  if (type >= 0) shim.kio_nonblocking_set(toFd, true);
-  // A ring that may not splice refuses it by itself, not by this thread.
-  const isAtOnce = type === SOCK_STREAM &&
-    ring.allowed?.[operation.opcode] !== 0;
-  const turns = isAtOnce ? turnsOf(ring) : null;
-  const pool = pipePoolOf(ring, PIPE_SIZE);
-  const transfer = new Sendfile(pool, fileFd, toFd, from, total, turns);
-  return startTransfer(ring, operation, fileFd, null, transfer, options, {
+  checkBounds(options, verb);
+  const { head } = options;
+  if (head !== undefined) checkBytes(head, "head", verb);
+  const memory = head ?? null;
+  const transfer = new Sendfile(ring, fileFd, toFd, from, total, memory);
+  return startTransfer(ring, operation, fileFd, memory, transfer, options, {
     otherFd: toFd,
   });
 }
 
-/** Turns of a transfer: none, one that it waits for, one that it has. */
-const Turn = { NONE: 0, AWAITED: 1, TAKEN: 2 } as const;
-
-/** Moves bytes from a file to a socket: by calls of the shim after a poll, as
- * long as they are in the page cache, else chain of splices by chain. */
-class Sendfile extends Waiting implements Transfer, Taker {
+/** Moves bytes from a file to a socket: by a call of the shim in each of its
+ * turns, as long as they are in the page cache, else chain of splices by
+ * chain. */
+class Sendfile extends Waiting implements Taker {
   /** Bytes that the socket has taken. */
   moved = 0;
-  slot = -1;
-  /** Calls of the shim may send, without the ring, each in its turn; null if
-   * only the ring may. */
-  readonly #turns: Turns | null;
-  #turn: typeof Turn[keyof typeof Turn] = Turn.NONE;
+  readonly #ring: Ring;
+  readonly #head: Uint8Array | null;
+  readonly #headLength: number;
+  /** Bytes of head and file. */
   readonly #total: number;
-  readonly #pool: PipePool;
+  /** The ring has the head, or a part of it. */
+  #isSending = false;
   #pipe: PooledPipe | undefined;
   readonly #file: number;
   readonly #to: number;
+  /** The place in the file, less the length of the head. */
   readonly #offset: number;
-  /** Bytes that have left the file. */
+  /** Bytes that have left head and file. */
   #read = 0;
 
   constructor(
-    pool: PipePool,
+    ring: Ring,
     file: number,
     to: number,
     offset: number,
-    total: number,
-    turns: Turns | null,
+    count: number,
+    head: Uint8Array | null,
   ) {
     super(to, 0, POLLOUT);
-    this.#pool = pool;
+    this.#ring = ring;
     this.#file = file;
     this.#to = to;
-    this.#offset = offset;
-    this.#total = total;
-    this.#turns = turns;
+    this.#head = head;
+    this.#headLength = head === null ? 0 : head.length;
+    this.#offset = offset - this.#headLength;
+    this.#total = count + this.#headLength;
   }
 
   get isComplete(): boolean {
     return this.moved === this.#total;
   }
 
-  /** Bytes that the next call is to send. */
-  get expected(): number {
-    return Math.min(this.#total - this.#read, TURN_BYTES);
-  }
-
-  override get pauseMs(): number {
-    return this.#turn === Turn.AWAITED ? Infinity : super.pauseMs;
-  }
-
-  override advance(result: number, step: number): boolean {
-    const goesOn = super.advance(result, step);
-    const isAtOnce = this.#turns !== null && !this.isWaiting &&
-      this.#held() === 0 && !this.isComplete;
-    if (goesOn && isAtOnce && this.#turn === Turn.NONE) {
-      this.#turn = this.#turns!.take(this) ? Turn.TAKEN : Turn.AWAITED;
-    }
-    return goesOn;
-  }
-
-  /** Sends in its turn what is in the page cache. It begins with a poll: until
-   * then it can be cancelled. After a wait for its turn it polls again. */
+  /** Queues a poll or a chain of splices. What this thread may send waits for
+   * its turn instead, unless bytes in the pipe have to go before. */
   override prepare(
     shim: Shim,
     handle: Deno.PointerObject,
     id: number,
   ): number {
-    if (this.slot < 0 || this.#turn === Turn.AWAITED) {
-      if (this.#turns !== null && !this.isComplete) this.waitAgain(true);
-      if (this.#turn === Turn.AWAITED) this.#turn = Turn.TAKEN;
-      this.slot = id % SPAN;
-    } else if (this.#turn === Turn.TAKEN && !this.isWaiting) {
-      this.#turn = Turn.NONE;
-      const offset = this.#offset + this.#read;
-      const count = this.expected;
-      const sent = shim.kio_sendfile(
-        handle,
-        this.#file,
-        offset,
-        count,
-        this.#to,
-      );
-      if (sent < 0 && sent !== -EAGAIN) return sent;
-      if (sent > 0) this.moved = this.#read += sent;
-      // After 0 the ring does it. A TCP socket takes bytes long before a poll
-      // says so: after a call of which it took all, only others have a turn.
-      if (sent !== 0 && !this.isComplete) {
-        if (sent === count) this.waitForStep();
-        else this.waitAgain(sent > 0);
-      }
+    const { turns, table } = this.#ring;
+    const isAtOnce = !this.isWaiting && !this.isComplete &&
+      this.#held() === 0 &&
+      this.#total > this.#headLength && this.#isAllowed();
+    if (!isAtOnce) return super.prepare(shim, handle, id);
+    turns.add(table.at(id % SPAN)!);
+    return 0;
+  }
+
+  takeTurn(shim: Shim, handle: Deno.PointerObject, id: number): number {
+    const head = this.#headLeft();
+    const headLength = head === null ? 0 : head.length;
+    const at = this.#read + headLength;
+    const count = Math.min(this.#total - at, TURN_BYTES);
+    const sent = shim.kio_sendfile(
+      handle,
+      this.#file,
+      this.#offset + at,
+      count,
+      this.#to,
+      head,
+      headLength,
+    );
+    if (sent < 0 && sent !== -EAGAIN) return sent;
+    if (sent > 0) this.moved = this.#read += sent;
+    // A TCP socket takes bytes long before a poll says so: after a call of which
+    // it took all, only others have a turn.
+    if (sent === headLength + count) {
+      this.noteProgress();
+      return this.prepare(shim, handle, id);
     }
+    // After 0 the ring does it.
+    if (sent !== 0) this.waitAgain(sent > 0);
     return super.prepare(shim, handle, id);
   }
 
   submit(shim: Shim, handle: Deno.PointerObject, id: number): number {
     // Nothing to queue: it is complete.
     if (this.isComplete) return -ECANCELED;
+    const head = this.#headLeft();
+    if (head !== null) {
+      this.#isSending = true;
+      const sqe = new Sqe(operations.SEND.opcode);
+      sqe.fd = this.#to;
+      sqe.addr = head;
+      sqe.len = head.length;
+      sqe.opFlags = this.#total > this.#headLength ? MSG_MORE : 0;
+      return sqe.submit(shim, handle, id);
+    }
     if (this.#pipe === undefined) {
-      const taken: Result<PooledPipe> = this.#pool.take();
+      const taken: Result<PooledPipe> = this.#pool().take();
       if (!taken.ok) return -taken.error.errno;
       this.#pipe = taken.value;
     }
@@ -227,12 +244,37 @@ class Sendfile extends Waiting implements Transfer, Taker {
     );
   }
 
+  /** A ring that may not do it refuses it by itself, not by this thread. */
+  #isAllowed(): boolean {
+    const { allowed } = this.#ring;
+    return allowed?.[operations.SENDFILE.opcode] !== 0 &&
+      (this.#head === null || allowed?.[operations.SEND.opcode] !== 0);
+  }
+
+  /** Bytes of the head that the socket has not taken; null if it has all. */
+  #headLeft(): Uint8Array | null {
+    if (this.#read === 0) return this.#head;
+    return this.#read < this.#headLength
+      ? this.#head!.subarray(this.#read)
+      : null;
+  }
+
+  #pool(): PipePool {
+    return pipePoolOf(this.#ring, PIPE_SIZE);
+  }
+
   /** Bytes in the pipe. */
   #held(): number {
     return this.#read - this.moved;
   }
 
   take(result: number, step: number): boolean {
+    if (this.#isSending) {
+      this.#isSending = false;
+      if (result > 0) this.moved = this.#read += result;
+      return result > 0 && !this.isComplete || result === -EAGAIN ||
+        result === -EINTR;
+    }
     // The steps before have moved all they should: a short one ends the chain.
     let emptying = this.#held() > 0;
     for (let i = 0; i < step; i++, emptying = !emptying) {
@@ -248,11 +290,10 @@ class Sendfile extends Waiting implements Transfer, Taker {
   }
 
   end(): void {
-    this.#turns?.leave(this);
     const pipe = this.#pipe;
     if (pipe === undefined) return;
     // A byte that is left in it would go to the next transfer.
-    if (this.isComplete) this.#pool.give(pipe);
+    if (this.isComplete) this.#pool().give(pipe);
     else destroy(pipe);
   }
 }

@@ -33,8 +33,8 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "a pipe that may hold bytes is not used again",
     file: "helpers/sendfile.ts",
     from:
-      "if (this.isComplete) this.#pool.give(pipe);\n    else destroy(pipe);",
-    to: "this.#pool.give(pipe);\n    void destroy;",
+      "if (this.isComplete) this.#pool().give(pipe);\n    else destroy(pipe);",
+    to: "this.#pool().give(pipe);\n    void destroy;",
     tests: ["tests/helpers/sendfile_test.ts"],
   },
   {
@@ -439,9 +439,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a slow reader of a file holds no thread",
-    file: "helpers/sendfile.ts",
-    from: "  if (type >= 0) shim.kio_nonblocking_set(toFd, true);\n",
-    to: "",
+    file: "ffi/shim/sendfile.c",
+    from: "if (!(flags & O_NONBLOCK) &&",
+    to: "if (type < 0 &&",
     tests: ["tests/helpers/sendfile_test.ts"],
   },
   {
@@ -2440,37 +2440,37 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "this thread sends nothing to a socket that waits",
     file: "ffi/shim/sendfile.c",
-    from: "if (flags < 0 || !(flags & O_NONBLOCK))",
-    to: "if (flags < 0)",
+    from: "fcntl(to, F_SETFL, flags | O_NONBLOCK) < 0)",
+    to: "fcntl(to, F_SETFL, flags & ~O_NONBLOCK) < 0)",
     tests: ["C sendfile_never_waits_for_a_socket"],
   },
   {
     rule: "files that are sent share the time of a step",
-    file: "helpers/turns.ts",
-    from: "this.#waiting.size === 0 && this.#granted < TURN_BYTES",
-    to: "this.#waiting.size === 0",
+    file: "lib/ring/turns.ts",
+    from: "      if (bytes >= TURN_BYTES) break;\n",
+    to: "",
     tests: ["tests/helpers/sendfile_test.ts"],
   },
   {
     rule: "a file that is cancelled at once is not sent",
     file: "helpers/sendfile.ts",
-    from: "if (this.slot < 0 || this.#turn === Turn.AWAITED) {",
-    to: "if (this.slot < 0) this.#turn = Turn.TAKEN;\n" +
-      "    if (this.#turn === Turn.AWAITED) {",
+    from: "    return 0;\n  }\n\n  takeTurn(",
+    to: "    turns.leave(table.at(id % SPAN)!);\n" +
+      "    return this.takeTurn(shim, handle, id);\n  }\n\n  takeTurn(",
     tests: ["tests/helpers/sendfile_test.ts"],
   },
   {
     rule: "what is left in the pipe of a file goes first",
     file: "helpers/sendfile.ts",
-    from: "this.#held() === 0 && !this.isComplete;",
-    to: "this.#held() >= 0 && !this.isComplete;",
+    from: "this.#held() === 0 &&\n",
+    to: "this.#held() >= 0 &&\n",
     tests: ["tests/helpers/sendfile_test.ts"],
   },
   {
     rule: "a ring that may not splice sends no file",
     file: "helpers/sendfile.ts",
-    from: "    ring.allowed?.[operation.opcode] !== 0;\n",
-    to: "    operation.opcode !== 0;\n",
+    from: "return allowed?.[operations.SENDFILE.opcode] !== 0 &&\n",
+    to: "return allowed !== undefined &&\n",
     tests: ["tests/lib/restriction_test.ts"],
   },
   {
@@ -3183,9 +3183,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a file that ends leaves the queue for a turn",
-    file: "helpers/sendfile.ts",
-    from: "    this.#turns?.leave(this);\n",
-    to: "",
+    file: "lib/ring/turns.ts",
+    from: "return this.#waiting.delete(entry);",
+    to: "return this.#waiting.has(entry);",
     tests: ["tests/helpers/sendfile_test.ts"],
   },
   {
@@ -3246,9 +3246,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: "a file goes on after the step that others had",
-    file: "lib/ring/steps.ts",
-    from: "result > 0 || result === 0 && wait === Wait.STEP;",
-    to: "result > 0;",
+    file: "lib/ring/Ring.ts",
+    from: "return count + turns;",
+    to: "return turns > 0 ? count : count;",
     tests: ["tests/helpers/sendfile_test.ts"],
   },
   {
@@ -3278,5 +3278,26 @@ export const MUTANTS: readonly Mutant[] = [
     from: 'log !== undefined && text[at] === "*"',
     to: "log !== undefined",
     tests: ["tests/process/redis_server.process.ts"],
+  },
+  {
+    rule: "all of a head goes before the file",
+    file: "helpers/sendfile.ts",
+    from: "    return this.#read < this.#headLength\n",
+    to: "    return this.#read < 0\n",
+    tests: ["tests/helpers/sendfile_test.ts"],
+  },
+  {
+    rule: "a context that may not send sends no head",
+    file: "helpers/sendfile.ts",
+    from: "allowed?.[operations.SEND.opcode] !== 0);\n",
+    to: "allowed !== undefined);\n",
+    tests: ["tests/helpers/sendfile_test.ts"],
+  },
+  {
+    rule: "a head that was taken away is not sent",
+    file: "lib/ring/turns.ts",
+    from: "      checkRetained(core, entry);\n",
+    to: "      if (entry.fd < -9) checkRetained(core, entry);\n",
+    tests: ["tests/process/buffers.process.ts"],
   },
 ];

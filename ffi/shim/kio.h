@@ -186,7 +186,7 @@ EXPORT int kio_relay(struct kio *k, int from, int to, int pipe_read,
 /* ---- sendfile.c -------------------------------------------------------- */
 
 EXPORT int kio_sendfile(struct kio *k, int file, double offset, uint32_t count,
-			int to);
+			int to, const char *head, uint32_t head_length);
 
 /* ---- cancel.c ---------------------------------------------------------- */
 

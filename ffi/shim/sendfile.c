@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <sys/sendfile.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 
 /* cachestat(2), Linux 6.5: newer than some headers. */
@@ -43,26 +44,42 @@ static bool is_cached(int file, off_t offset, uint32_t length)
 }
 
 /*
- * Sends up to `count` bytes of a file to a non-blocking socket, if they are in
- * the page cache. Returns how many the socket has taken; -EAGAIN if it takes
- * none now; 0 if the ring has to do it; or another negative errno.
+ * Sends a head of `head_length` bytes, and up to `count` bytes of a file, to a
+ * stream socket, if those of the file are in the page cache. The head waits for
+ * them, to share their packet. Any socket is non-blocking from then on. Returns
+ * how many bytes the socket has taken; -EAGAIN if it takes none now; 0 if the
+ * ring has to do it; or another negative errno.
  */
-int kio_sendfile(struct kio *k, int file, double offset, uint32_t count, int to)
+int kio_sendfile(struct kio *k, int file, double offset, uint32_t count, int to,
+		 const char *head, uint32_t head_length)
 {
 	off_t at = (off_t)offset;
-	int flags = fcntl(file, F_GETFL), ret;
+	int type = kio_option_get(to, SOL_SOCKET, SO_TYPE);
+	int flags, sent, begun = 0;
 
-	/* O_DIRECT goes to the disk, whatever the page cache has. */
-	if (flags < 0 || flags & O_DIRECT)
+	if (type < 0)
 		return 0;
 	/* Who shares the socket may have made it one that waits. */
 	flags = fcntl(to, F_GETFL);
-	if (flags < 0 || !(flags & O_NONBLOCK))
+	if (!(flags & O_NONBLOCK) && fcntl(to, F_SETFL, flags | O_NONBLOCK) < 0)
+		return 0;
+	/* O_DIRECT goes to the disk, whatever the page cache has. */
+	flags = fcntl(file, F_GETFL);
+	if (type != SOCK_STREAM || flags < 0 || flags & O_DIRECT)
 		return 0;
 	if (!is_cached(file, at, count))
 		return 0;
-	ret = seam_splice(k, file, to, &count);
-	if (!ret)
-		ret = result_of((int)sendfile(to, file, &at, count));
-	return ret == -EINTR ? -EAGAIN : ret;
+	if (head_length) {
+		begun = result_of((int)send(to, head, head_length,
+					    MSG_MORE | MSG_NOSIGNAL));
+		if (begun != (int)head_length)
+			return begun == -EINTR ? -EAGAIN : begun;
+	}
+	sent = seam_splice(k, file, to, &count);
+	if (!sent)
+		sent = result_of((int)sendfile(to, file, &at, count));
+	/* A failure behind the head comes again with the next call. */
+	if (begun)
+		return begun + (sent > 0 ? sent : 0);
+	return sent == -EINTR ? -EAGAIN : sent;
 }

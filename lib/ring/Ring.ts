@@ -38,6 +38,7 @@ import { type ContextStats, Tally } from "./stats.ts";
 import { Table } from "./table.ts";
 import { Timers } from "./timers.ts";
 import { traceHere } from "./trace.ts";
+import { Turns } from "./turns.ts";
 import { Watch } from "./watch.ts";
 
 /** Completions taken over by one call of the shim. */
@@ -88,6 +89,7 @@ export class Ring implements Core {
   queued = 0;
   silent = 0;
   readonly starving = new Starving();
+  readonly turns = new Turns();
   afterwards: Afterwards[] = [];
   cancels: Entry[] = [];
   /** Its registered memory; null until there is some. */
@@ -310,6 +312,9 @@ export class Ring implements Core {
    * exclusive wait until then; it gets the time after.
    */
   step(wait: boolean, time?: Float64Array<ArrayBuffer>): number {
+    // Who waits for a turn has it in this step, so nothing else is waited for.
+    wait &&= this.turns.size === 0;
+    if (this.turns.size > 0) time?.fill(0);
     // In this order: a timeout of 0 lets its operation be submitted once.
     sendCancels(this);
     if (this.timers.size > 0) expire(this);
@@ -330,9 +335,10 @@ export class Ring implements Core {
     for (let at = 0; at < 4 * count; at += 4) {
       this.#take(out[at]!, out[at + 1]!, out[at + 2]!, out[at + 3]!);
     }
+    const turns = this.turns.size > 0 ? this.turns.give(this) : 0;
     if (this.watch !== null) this.watch.batchMs = 0;
     if (count > 0) this.#afterBatch();
-    return count;
+    return count + turns;
   }
 
   /** Gives one completion to its operation. */

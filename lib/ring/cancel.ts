@@ -7,7 +7,7 @@ import { ECANCELED } from "../errno.ts";
 import { AbortGroup, type AbortTarget } from "./abort.ts";
 import type { Core } from "./core.ts";
 import { type Entry, Mark, State } from "./entry.ts";
-import { end, whenSettled } from "./settle.ts";
+import { conclude, end, resultFor, whenSettled } from "./settle.ts";
 
 /** Time until a cancel is repeated that found nothing to cancel. */
 const CANCEL_RETRY_MS = 5;
@@ -98,6 +98,11 @@ export function cancelLater(core: Core, entry: Entry): void {
 /** Takes an operation out of the queue. Returns false if it was submitted. */
 function retract(core: Core, entry: Entry): boolean {
   if (!entry.isGivenUp) return false;
+  if (core.turns.leave(entry)) {
+    // The kernel has nothing of it.
+    conclude(core, entry, resultFor(entry, -ECANCELED));
+    return true;
+  }
   if (!core.shim.kio_retract(core.handle, entry.id)) return false;
   entry.marks |= Mark.NEVER_RAN;
   entry.awaitsCancel = false;

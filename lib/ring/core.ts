@@ -24,6 +24,12 @@ export interface Times {
   settled(entry: Entry, errno: number): void;
 }
 
+/** Operations that wait for something other than the kernel. */
+export interface Queue {
+  /** Takes one out. Returns whether it was there. */
+  leave(entry: Entry): boolean;
+}
+
 /** The part of a ring that its rooms share. `Ring` implements it; each room is
  * made of functions that take it. */
 export interface Core {
@@ -43,6 +49,8 @@ export interface Core {
   silent: number;
   /** Streams that wait for a buffer, by their pool. */
   readonly starving: Starving;
+  /** Transfers that wait for their turn. */
+  readonly turns: Queue;
   /** Called after this batch of completions. */
   readonly afterwards: Afterwards[];
   /** Operations that the next step cancels. */

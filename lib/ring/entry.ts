@@ -15,7 +15,8 @@ import type { Sqe } from "./sqe.ts";
 export const State = {
   /** No operation has the slot. */
   FREE: 0,
-  /** The kernel, by a completion: the operation is queued or submitted. */
+  /** The kernel, by a completion: the operation is queued or submitted. Or its
+   * turn, see `turns.ts`. */
   SUBMITTED: 1,
   /** The clock: a sleep. */
   ASLEEP: 2,
@@ -23,7 +24,7 @@ export const State = {
   EXTERNAL: 3,
   /** The clock: its error is held back for some milliseconds. */
   HELD_BACK: 4,
-  /** The clock or its turn continues it: it pauses before its next try. */
+  /** The clock continues it: it pauses before its next try. */
   BACKING_OFF: 5,
   /** The kernel, by a notification: its result is there, and its memory still in
    * use. */

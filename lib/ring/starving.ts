@@ -1,13 +1,12 @@
-/** A pool of buffers that streams wait for, or the turns of transfers. */
+/** A pool of buffers that streams wait for. */
 export interface Feeder {
-  /** Those that can go on in the next step: free buffers, or who is queued for a
-   * turn. */
+  /** Free buffers: as many can go on in the next step. */
   readonly free: number;
   /** Lets them go on. */
   feed(): void;
 }
 
-/** The pools of a ring whose streams wait for a buffer, and its turns. */
+/** The pools of a ring whose streams wait for a buffer. */
 export class Starving {
   readonly #pools = new Set<Feeder>();
 

@@ -13,16 +13,13 @@ import { Sqe } from "./sqe.ts";
 /** As an offset: the file's own position, and the only one of a stream. */
 export const NO_POSITION = -1;
 
-/** IORING_OP_NOP. */
-const NOP = 0;
-
 /** IORING_OP_POLL_ADD, and its flag for one completion a change. */
 export const POLL_ADD = 6;
 const POLL_ADD_MULTI = 1;
 
-/** Ways to wait: none, a poll for one event, a poll for each change, the clock,
- * and only until the next step. */
-const Wait = { NONE: 0, POLL: 1, CHANGES: 2, PAUSE: 3, STEP: 4 } as const;
+/** Ways to wait: none, a poll for one event, a poll for each change, and the
+ * clock. */
+const Wait = { NONE: 0, POLL: 1, CHANGES: 2, PAUSE: 3 } as const;
 
 /** Polls in a row that were ready in vain before it waits by the clock. */
 const VAIN_MAX = 2;
@@ -73,11 +70,9 @@ export abstract class Waiting implements Steps {
     this.#wait = this.#vain > this.#patience ? Wait.PAUSE : Wait.POLL;
   }
 
-  /** Makes the next submission one that completes at once: others have their
-   * turn, and then it goes on. */
-  protected waitForStep(): void {
+  /** Notes progress: the next `EAGAIN` is the first in a row. */
+  protected noteProgress(): void {
     this.#vain = 0;
-    this.#wait = Wait.STEP;
   }
 
   /** Queues the operation, or what is left of it. */
@@ -102,9 +97,6 @@ export abstract class Waiting implements Steps {
       this.#wait = Wait.NONE;
       return this.submit(shim, handle, id);
     }
-    if (this.#wait === Wait.STEP) {
-      return new Sqe(NOP).submit(shim, handle, id);
-    }
     const poll = new Sqe(POLL_ADD);
     poll.flags = this.#sqeFlags;
     poll.fd = this.fd;
@@ -128,8 +120,7 @@ export abstract class Waiting implements Steps {
     const ends = this.#events | POLLERR | POLLHUP;
     const isVain = result > 0 && (result & ends) === 0;
     if (wait === Wait.POLL && isVain) this.#wait = Wait.CHANGES;
-    const isOver = result > 0 || result === 0 && wait === Wait.STEP;
-    return isOver || result === -ECANCELED || result === -EINTR;
+    return result > 0 || result === -ECANCELED || result === -EINTR;
   }
 }
 

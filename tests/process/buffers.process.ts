@@ -84,6 +84,21 @@ Deno.test("asyncSendExact() of several buffers names itself when one is gone", a
   );
 });
 
+Deno.test("asyncSendfile() names itself when its head is gone", async () => {
+  await assertAborts(
+    "asyncSendfile",
+    `
+    const file = kio.unwrap(await kio.asyncOpen(ctx, "/proc/self/exe", 0));
+    await kio.asyncRead(ctx, file, new Uint8Array(9), 0);
+    const options = { head: buffer };
+    const sent = kio.asyncSendfile(ctx, left, file, 1 << 20, 1, options);
+    kio.asyncRecv(ctx, right, new Uint8Array(9)).then(console.log);
+    ${TAKING["transfer()"]}
+    console.log(await sent);
+  `,
+  );
+});
+
 for (const made of ["kio.pin(new Uint8Array(64))", "ctx.allocate(64)"]) {
   Deno.test(`${made} cannot be taken away`, async () => {
     for (const taking of Object.values(TAKING)) {

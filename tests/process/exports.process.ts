@@ -69,6 +69,7 @@ const PARTS: Record<string, readonly string[]> = {
     "ReadFileOptions",
     "RelayOptions",
     "RelayedBytes",
+    "SendfileOptions",
     "SocketTransport",
     "Transport",
     "UntilOptions",

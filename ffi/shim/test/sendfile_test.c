@@ -42,7 +42,7 @@ static struct sender sender_open(void)
 
 static int send_part(struct sender *s, double offset, uint32_t count)
 {
-	return kio_sendfile(s->k, s->file, offset, count, s->sockets[0]);
+	return kio_sendfile(s->k, s->file, offset, count, s->sockets[0], NULL, 0);
 }
 
 /* Sends a page that is not in the page cache. The kernel may keep it there for a
@@ -79,6 +79,29 @@ TEST(sendfile_sends_a_part_that_is_in_the_page_cache)
 	CHECK(read(s.sockets[1], got, sizeof(got)) == 5000);
 	CHECK(memcmp(got, s.bytes + 4090, 5000) == 0);
 	CHECK(bytes_in(s.sockets[1]) == -EAGAIN);
+	sender_close(&s);
+}
+
+TEST(sendfile_sends_a_head_first)
+{
+	struct sender s = sender_open();
+	int to = s.sockets[0];
+	char got[9000];
+	int sent;
+
+	if (!s.able)
+		return sender_close(&s);
+	CHECK(kio_sendfile(s.k, s.file, 10, 5000, to, "head", 4) == 5004);
+	CHECK(read(s.sockets[1], got, sizeof(got)) == 5004);
+	CHECK(memcmp(got, "head", 4) == 0);
+	CHECK(memcmp(got + 4, s.bytes + 10, 5000) == 0);
+	/* no byte of it where the ring has to send the file */
+	CHECK(kio_sendfile(s.k, s.file, SIZE, 1, to, "head", 4) == 0);
+	CHECK(bytes_in(s.sockets[1]) == -EAGAIN);
+	/* nor of the file before all of it */
+	sent = kio_sendfile(s.k, s.file, 0, 100, to, s.bytes, SIZE);
+	CHECK(sent > 0 && sent < SIZE);
+	CHECK(kio_sendfile(s.k, s.file, 0, 100, to, s.bytes, SIZE) == -EAGAIN);
 	sender_close(&s);
 }
 
@@ -137,7 +160,7 @@ TEST(sendfile_leaves_files_that_cannot_be_read_without_waiting_to_the_ring)
 	int memory = memfd_create("memory", MFD_CLOEXEC);
 
 	CHECK(write(memory, s.bytes, 100) == 100);
-	CHECK(kio_sendfile(s.k, memory, 0, 100, s.sockets[0]) == 0);
+	CHECK(kio_sendfile(s.k, memory, 0, 100, s.sockets[0], NULL, 0) == 0);
 	CHECK(fcntl(s.file, F_SETFL, O_DIRECT) == 0);
 	CHECK(send_part(&s, 0, 4096) == 0);
 	close(memory);
@@ -151,9 +174,31 @@ TEST(sendfile_never_waits_for_a_socket)
 	if (!s.able)
 		return sender_close(&s);
 	CHECK(kio_nonblocking_set(s.sockets[0], false) == 0);
-	CHECK(send_part(&s, 0, 100) == 0);
-	CHECK(kio_nonblocking_set(s.sockets[0], true) == 0);
 	CHECK(send_part(&s, 0, 100) == 100);
+	CHECK(fcntl(s.sockets[0], F_GETFL) & O_NONBLOCK);
+	/* nor does the ring, where it has to do it */
+	CHECK(kio_nonblocking_set(s.sockets[0], false) == 0);
+	CHECK(send_part(&s, SIZE, 1) == 0);
+	CHECK(fcntl(s.sockets[0], F_GETFL) & O_NONBLOCK);
+	sender_close(&s);
+}
+
+TEST(sendfile_leaves_all_but_stream_sockets_to_the_ring)
+{
+	struct sender s = sender_open();
+	int32_t pipe[2], packets[2];
+
+	CHECK(kio_pipe(pipe, 4096) > 0);
+	CHECK(kio_nonblocking_set(pipe[1], false) == 0);
+	CHECK(kio_sendfile(s.k, s.file, 0, 100, pipe[1], NULL, 0) == 0);
+	CHECK(!(fcntl(pipe[1], F_GETFL) & O_NONBLOCK));
+	CHECK(kio_socket_pair(SOCK_SEQPACKET, packets) == 0);
+	CHECK(kio_sendfile(s.k, s.file, 0, 100, packets[0], NULL, 0) == 0);
+	CHECK(fcntl(packets[0], F_GETFL) & O_NONBLOCK);
+	for (int i = 0; i < 2; i++) {
+		close(pipe[i]);
+		close(packets[i]);
+	}
 	sender_close(&s);
 }
 
@@ -167,7 +212,7 @@ TEST(sendfile_tells_errors)
 	close(s.sockets[1]);
 	CHECK(send_part(&s, 0, 100) == -EPIPE);
 	/* those of the file are the ring's to tell */
-	CHECK(kio_sendfile(s.k, 4000, 0, 100, s.sockets[0]) == 0);
-	CHECK(kio_sendfile(s.k, s.file, 0, 100, 4000) == 0);
+	CHECK(kio_sendfile(s.k, 4000, 0, 100, s.sockets[0], NULL, 0) == 0);
+	CHECK(kio_sendfile(s.k, s.file, 0, 100, 4000, NULL, 0) == 0);
 	sender_close(&s);
 }

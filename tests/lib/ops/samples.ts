@@ -653,7 +653,10 @@ function sendfile(to: kio.Socket, file: number, count = 8): Argument[] {
     fd(file, "file"),
     argument("offset", 0, [undefined, ...bad.NO_POSITIONS]),
     argument("count", count, [undefined, ...bad.NO_POSITIONS]),
-    bounds,
+    options({
+      ...boundMembers,
+      head: [undefined, bad.NO_BUFFERS.filter((it) => it !== undefined)],
+    }),
   ];
 }
 
