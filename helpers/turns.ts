@@ -38,6 +38,9 @@ export class Turns implements Feeder {
     this.#ring = ring;
   }
 
+  /** The next step comes at once. */
+  readonly dueMs = Infinity;
+
   get free(): number {
     return this.#waiting.size;
   }
