@@ -3310,4 +3310,32 @@ export const MUTANTS: readonly Mutant[] = [
     to: "return this.timers.nextMs;",
     tests: ["tests/lib/send_timeout_test.ts"],
   },
+  {
+    rule: "a peer hears why TLS has failed",
+    file: "node/tls_below.ts",
+    from: "    this.#alerting = this.#alert();\n",
+    to: "",
+    tests: ["tests/node/tls_alert_test.ts"],
+  },
+  {
+    rule: "a connection is closed behind its alert",
+    file: "node/tls_below.ts",
+    from: "    await this.#alerting;\n",
+    to: "",
+    tests: ["tests/node/tls_alert_test.ts"],
+  },
+  {
+    rule: "a peer that does not read does not hold up a failed handshake",
+    file: "node/tls_below.ts",
+    from: "send(data, { timeoutMs: ALERT_MS })",
+    to: "send(data)",
+    tests: ["tests/node/tls_test.ts"],
+  },
+  {
+    rule: "a TLS connection that is closed gives no end of its peer",
+    file: "node/tls_stream.ts",
+    from: "    this.#end = closed;\n",
+    to: "    this.#end ??= closed;\n",
+    tests: ["tests/node/tls_test.ts"],
+  },
 ];
