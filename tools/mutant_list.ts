@@ -3338,4 +3338,19 @@ export const MUTANTS: readonly Mutant[] = [
     to: "    this.#end ??= closed;\n",
     tests: ["tests/node/tls_test.ts"],
   },
+  {
+    rule: "a write of several steps ends with its context",
+    file: "helpers/write_file.ts",
+    from:
+      "return ring.closing ? failure(ECANCELED, VERB) : await bounds.of(start());",
+    to: "return await bounds.of(start());",
+    tests: ["tests/helpers/whole_file_closing_test.ts"],
+  },
+  {
+    rule: "a read of several steps ends with its context",
+    file: "helpers/read_file.ts",
+    from: "      if (ring.closing) {\n        errno",
+    to: "      if (ring.closed && !ring.closing) {\n        errno",
+    tests: ["tests/helpers/whole_file_closing_test.ts"],
+  },
 ];
