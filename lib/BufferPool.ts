@@ -25,12 +25,11 @@ export interface BufferPoolOptions {
    * at most.
    * @default {16384} */
   size?: number | undefined;
-  /** Milliseconds, 0 or more, or Infinity. While streams wait for a buffer, and
-   * for as long as this, none is free, a socket must take a lease of
-   * `sendTo()` within that time. If it takes none, its peer does not read: its
-   * sends end, their buffers come back, and the streams of these leases end with
-   * `ETIMEDOUT`. While there are buffers a slow reader may take as long as it
-   * likes. With Infinity it always may.
+  /** Milliseconds, 0 or more, that a peer may take for a lease of `sendTo()`
+   * while others need its buffer: streams wait, and for all that time none was
+   * free. After that its sends end, their buffers come back, and the streams of
+   * these leases end with `ETIMEDOUT`. While there are buffers a slow reader may
+   * take as long as it likes; with Infinity it always may.
    * @default {10_000} */
   sendTimeoutMs?: number | undefined;
 }

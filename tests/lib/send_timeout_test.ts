@@ -174,6 +174,8 @@ for (const features of [{}, { bufferRing: false }, { recvMultishot: false }]) {
   });
 }
 
+const BOTH = { leasesMax: 2 };
+
 /** Streams whose two leases wait for a peer that does not read, and their last
  * errors. */
 const WAYS: Record<
@@ -187,7 +189,7 @@ const WAYS: Record<
 > = {
   async iterator(ctx, pool, { left, right }, fd) {
     value(await asyncSend(ctx, left, new Uint8Array(SIZE + 1)));
-    for await (const result of asyncRecvMultishot(ctx, right, pool)) {
+    for await (const result of asyncRecvMultishot(ctx, right, pool, BOTH)) {
       if (!result.ok) return result.error.code;
       result.value.sendTo(fd);
     }
@@ -196,7 +198,7 @@ const WAYS: Record<
   async "a loop with values"(ctx, pool, { left, right }, fd) {
     value(await asyncSend(ctx, left, new Uint8Array(SIZE + 1)));
     try {
-      const stream = asyncRecvMultishot(ctx, right, pool);
+      const stream = asyncRecvMultishot(ctx, right, pool, BOTH);
       for await (const chunk of stream.orThrow()) chunk.sendTo(fd);
     } catch (error) {
       const { message } = error as Error;
@@ -211,7 +213,7 @@ const WAYS: Record<
   async "a stream that was left"(ctx, pool, { left, right }, fd) {
     value(await asyncSend(ctx, left, new Uint8Array(SIZE + 1)));
     let count = 0;
-    for await (const result of asyncRecvMultishot(ctx, right, pool)) {
+    for await (const result of asyncRecvMultishot(ctx, right, pool, BOTH)) {
       value(result).sendTo(fd);
       if (++count === 2) break;
     }
@@ -219,7 +221,7 @@ const WAYS: Record<
   },
   async "leases that were kept"(ctx, pool, { left, right }, fd) {
     value(await asyncSend(ctx, left, new Uint8Array(SIZE + 1)));
-    const stream = asyncRecvMultishot(ctx, right, pool);
+    const stream = asyncRecvMultishot(ctx, right, pool, BOTH);
     const leases = [(await next(stream)).keep(), (await next(stream)).keep()];
     for (const it of leases) it.sendTo(fd);
     const { value: last } = await stream[Symbol.asyncIterator]().next();
@@ -233,7 +235,9 @@ const WAYS: Record<
     for (const length of [700, 1]) {
       value(await asyncSend(ctx, pair.left, new Uint8Array(length)));
     }
-    for await (const result of asyncRecvmsgMultishot(ctx, pair.right, pool)) {
+    for await (
+      const result of asyncRecvmsgMultishot(ctx, pair.right, pool, BOTH)
+    ) {
       if (!result.ok) return result.error.code;
       result.value.sendTo(fd);
     }
@@ -243,7 +247,7 @@ const WAYS: Record<
     const { readFd, writeFd } = value(await asyncPipe(ctx));
     value(await asyncWriteExact(ctx, writeFd, new Uint8Array(SIZE + 1)));
     let code = "";
-    for await (const result of asyncReadMultishot(ctx, readFd, pool)) {
+    for await (const result of asyncReadMultishot(ctx, readFd, pool, BOTH)) {
       if (result.ok) result.value.sendTo(fd);
       else code = result.error.code;
     }
