@@ -141,6 +141,11 @@ export async function readFile(
       : new Uint8Array(size > 0 && size <= sizeMax ? size + 1 : SIZE_FIRST);
     let errno = size > sizeMax ? EFBIG : 0;
     for (let length = 0; errno === 0;) {
+      // Closed since the step before: it is no misuse.
+      if (ring.closing) {
+        errno = ECANCELED;
+        break;
+      }
       const rest = length === 0 ? memory : memory.subarray(length);
       const reading = asyncRead(ctx, fd, rest, CURRENT_POSITION);
       const read = await (bounds?.of(reading) ?? reading);

@@ -17,6 +17,8 @@ import {
   O_TRUNC,
   O_WRONLY,
 } from "../lib/constants.ts";
+import { ECANCELED } from "../lib/errno.ts";
+import { ringOf } from "../lib/internal.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import { asyncFsync } from "../lib/ops/file.ts";
 import { asyncOpen, asyncRename, type DirOptions } from "../lib/ops/path.ts";
@@ -24,6 +26,8 @@ import { OPEN, WRITE_EXACT } from "../lib/ops/table.ts";
 import { shownPath } from "../lib/path_text.ts";
 import { DONE, failure, type Result } from "../lib/result.ts";
 import { type BoundOptions, Bounds } from "../lib/ring/bounds.ts";
+import type { Ring } from "../lib/ring/Ring.ts";
+import type { UringOp } from "../lib/UringOp.ts";
 import { asyncWriteExact } from "./write_exact.ts";
 
 const VERB = "write";
@@ -98,7 +102,9 @@ export async function writeFile(
   checkDir(dir, OPEN);
   const name = checkPath(path, OPEN).slice(0, -1);
   const content = contentOf(data);
-  const place: Place = { ctx, bounds, dir, mode };
+  const ring = ringOf(ctx, OPEN);
+  ring.checkOpen(OPEN.verb);
+  const place: Place = { ctx, ring, bounds, dir, mode };
   const written =
     await (atomic
       ? replace(place, name, content)
@@ -113,9 +119,18 @@ export async function writeFile(
 /** Facts that all steps of a whole need. */
 interface Place {
   readonly ctx: IoContext;
+  readonly ring: Ring;
   readonly bounds: Bounds;
   readonly dir: Fd | undefined;
   readonly mode: number;
+}
+
+/** Starts the next step, unless the context was closed since the last one. */
+async function step<T>(
+  { ring, bounds }: Place,
+  start: () => UringOp<T>,
+): Promise<Result<T>> {
+  return ring.closing ? failure(ECANCELED, VERB) : await bounds.of(start());
 }
 
 /** Writes another file, and gives it the name. */
@@ -124,14 +139,15 @@ async function replace(
   name: Uint8Array,
   content: readonly BufferLike[],
 ): Promise<Result<void>> {
-  const { ctx, bounds, dir } = place;
+  const { ctx, dir } = place;
   const other = temporaryIn(folderOf(name));
   let isLeft = true;
   try {
     const written = await write(place, other, O_EXCL, content, true);
     if (!written.ok) return written;
-    const renamed = await bounds.of(
-      asyncRename(ctx, other, name, { dir, toDir: dir }),
+    const renamed = await step(
+      place,
+      () => asyncRename(ctx, other, name, { dir, toDir: dir }),
     );
     isLeft = !renamed.ok;
     return renamed;
@@ -150,35 +166,42 @@ function write(
   content: readonly BufferLike[],
   syncs: boolean,
 ): Promise<Result<void>> {
-  const { ctx, bounds } = place;
+  const { ctx } = place;
   return within(place, path, O_WRONLY | O_CREAT | flag, async (fd) => {
     if (content.length > 0) {
-      const written = await bounds.of(asyncWriteExact(ctx, fd, content));
+      const written = await step(
+        place,
+        () => asyncWriteExact(ctx, fd, content),
+      );
       if (!written.ok) return written;
     }
-    return syncs ? await bounds.of(asyncFsync(ctx, fd)) : DONE;
+    return syncs ? await step(place, () => asyncFsync(ctx, fd)) : DONE;
   });
 }
 
 /** Makes the names in a directory durable. */
 function sync(place: Place, folder: Uint8Array): Promise<Result<void>> {
-  const { ctx, bounds } = place;
+  const { ctx } = place;
   return within(
     place,
     folder,
     O_RDONLY | O_DIRECTORY,
-    (fd) => bounds.of(asyncFsync(ctx, fd)),
+    (fd) => step(place, () => asyncFsync(ctx, fd)),
   );
 }
 
 /** Does something with a file, and closes it. */
 async function within(
-  { ctx, bounds, dir, mode }: Place,
+  place: Place,
   path: Uint8Array,
   flags: number,
   body: (fd: number) => Promise<Result<void>>,
 ): Promise<Result<void>> {
-  const opened = await bounds.of(asyncOpen(ctx, path, flags, { dir, mode }));
+  const { ctx, dir, mode } = place;
+  const opened = await step(
+    place,
+    () => asyncOpen(ctx, path, flags, { dir, mode }),
+  );
   if (!opened.ok) return opened;
   const fd = opened.value;
   const shim = loadShim();

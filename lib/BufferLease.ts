@@ -46,9 +46,10 @@ export interface BufferLease extends Disposable {
    *
    * A failure ends the stream that the lease is of, whichever socket it was, and
    * is its last result. So does the close of that socket, before the call or
-   * after it: `ECANCELED`, or `EPIPE`. Nothing of that stream is sent after it. A
-   * stream whose peer has closed ends when its leases are sent. Do not close the
-   * socket by `asyncClose()` before.
+   * after it: `ECANCELED`, or `EPIPE`. So does a peer that does not read while
+   * others need the buffer: `ETIMEDOUT`, by `sendTimeoutMs` of the pool. Nothing
+   * of that stream is sent after it. A stream whose peer has closed ends when its
+   * leases are sent. Do not close the socket by `asyncClose()` before.
    *
    * @param fd The connected socket.
    * @throws {RangeError} If `fd` is out of range, or too many operations are in

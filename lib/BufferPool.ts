@@ -1,4 +1,4 @@
-import { checkInteger, checkOptions } from "./check.ts";
+import { checkDelay, checkInteger, checkOptions } from "./check.ts";
 import { POOL, ringOf } from "./internal.ts";
 import type { IoContext } from "./IoContext.ts";
 import { Pool } from "./ring/pool.ts";
@@ -8,6 +8,10 @@ import type { PooledBuffer, PoolStats } from "./ring/stats.ts";
 const COUNT_MAX = 32768;
 const SIZE_MAX = 2 ** 30;
 const MEMORY_MAX = 2 ** 32;
+
+/** A peer that is there takes something within some seconds, also after a loss:
+ * TCP repeats a segment six times by then. */
+const SEND_TIMEOUT_MS = 10_000;
 
 const VERB = "open a BufferPool";
 
@@ -21,6 +25,13 @@ export interface BufferPoolOptions {
    * at most.
    * @default {16384} */
   size?: number | undefined;
+  /** Milliseconds, 0 or more, that a peer may take for a lease of `sendTo()`
+   * while others need its buffer: streams wait, and for all that time none was
+   * free. After that its sends end, their buffers come back, and the streams of
+   * these leases end with `ETIMEDOUT`. While there are buffers a slow reader may
+   * take as long as it likes; with Infinity it always may.
+   * @default {10_000} */
+  sendTimeoutMs?: number | undefined;
 }
 
 /**
@@ -70,14 +81,25 @@ export class BufferPool implements Disposable, AsyncDisposable {
   constructor(ctx: IoContext, options: BufferPoolOptions = {}) {
     const ring = ringOf(ctx, { verb: VERB });
     checkOptions(options, VERB);
-    const { count = 256, size = 16384 } = options;
+    const { count = 256, size = 16384, sendTimeoutMs = SEND_TIMEOUT_MS } =
+      options;
     checkInteger(count, COUNT_MAX, "count", VERB, 1);
     checkInteger(size, SIZE_MAX, "size", VERB, 1);
     checkInteger(count * size, MEMORY_MAX, "count * size", VERB, 1);
+    if (sendTimeoutMs !== Infinity) {
+      checkDelay(sendTimeoutMs, "sendTimeoutMs", VERB);
+    }
     const memory = ctx.allocate(count * size);
     // Their number, and that of each: see ffi/shim/pool.c.
     const returned = ctx.allocate(4 * (count + 1));
-    this[POOL] = new Pool(ring, memory, returned, count, size);
+    this[POOL] = new Pool(
+      ring,
+      memory,
+      returned,
+      count,
+      size,
+      sendTimeoutMs,
+    );
   }
 
   /** Gives the figures of the pool. */

@@ -278,7 +278,9 @@ async function handshake(
   checkFunction(transport?.recv, "recv of a Transport", verb);
   const below = new Below(transport);
   const socket = make(below);
-  const stream = new TlsStream(transport, below, socket);
+  const stream = new TlsStream(below, socket);
+  const engine = openEngine(socket);
+  below.failing = engine;
   // A server starts in a tick that was asked for before this one.
   nextTick(() => below.open());
   const { promise, resolve, reject } = Promise.withResolvers<
@@ -291,7 +293,8 @@ async function handshake(
   const left = () => resolve(failure(ECONNRESET, verb));
   socket.once(event, () => {
     const code = verify?.(socket);
-    below.engine = openEngine(socket);
+    below.failing = undefined;
+    if (!code) below.engine = engine;
     resolve(code ? unverified(code, verb) : success(stream));
   });
   socket.once("error", fail);
@@ -305,7 +308,7 @@ async function handshake(
   } finally {
     if (result?.ok !== true) {
       socket.destroy();
-      await transport.close();
+      await below.close();
     }
   }
 }

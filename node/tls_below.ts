@@ -8,6 +8,10 @@ import { type Engine, PLAIN_MAX } from "./tls_engine.ts";
 /** Bytes that a receive has room for: more than a record of TLS. */
 const ROOM = 32 * 1024;
 
+/** Milliseconds that an alert may take: a peer that does not read does not hold
+ * up the end. */
+const ALERT_MS = 100;
+
 type Callback = (error?: Error | null) => void;
 
 /** A part of the encrypted stream, its end, or a mark: all before it was sent.
@@ -57,6 +61,10 @@ export class Below extends Duplex {
   /** Encrypts and decrypts from the end of the handshake on; undefined if the
    * streams of Node go on with it. */
   engine: Engine | undefined;
+  /** The engine until the end of the handshake, for what it says of a failure. */
+  failing: Engine | undefined;
+  /** The alert that ends the connection is on its way. */
+  #alerting: Promise<unknown> | undefined;
   /** TLS may have an answer of its own to what came. */
   #mayOwe = false;
 
@@ -233,6 +241,26 @@ export class Below extends Duplex {
   override _destroy(error: Error | null, done: Callback): void {
     // The receive that waits at the gate ends.
     this.open();
-    this.#transport.close().then(() => done(error), done);
+    this.#alerting = this.#alert();
+    this.close().then(() => done(error), done);
+  }
+
+  /** Sends the alert that tells the peer why TLS ends, if there is one and
+   * nothing is in its way. */
+  async #alert(): Promise<void> {
+    if (this.#isSending || this.#failed !== undefined) return;
+    const data = (this.engine ?? this.failing)?.output();
+    if (data === undefined || data.length === 0) return;
+    try {
+      await this.#transport.send(data, { timeoutMs: ALERT_MS });
+    } catch {
+      // It is closed, or its context.
+    }
+  }
+
+  /** Closes the connection, behind an alert. */
+  async close(): Promise<void> {
+    await this.#alerting;
+    await this.#transport.close();
   }
 }

@@ -2,7 +2,7 @@
 import type { X509Certificate } from "node:crypto";
 import type tls from "node:tls";
 import type { Transport } from "../helpers/transport.ts";
-import { checkBounds, checkBytes, checkMemory } from "../lib/check.ts";
+import { checkBounds, checkBytes } from "../lib/check.ts";
 import { ECANCELED, EFAULT, EPIPE } from "../lib/errno.ts";
 import {
   DONE,
@@ -32,7 +32,6 @@ const CLOSE_MS = 1000;
  * `TlsAcceptor`, `startTls()` and `connectTls()` make them.
  */
 export class TlsStream implements Transport {
-  readonly #transport: Transport;
   readonly #below: Below;
   readonly #socket: tls.TLSSocket;
   /** Decrypted, and not received yet; the first may be there in part. */
@@ -51,12 +50,7 @@ export class TlsStream implements Transport {
 
   /** Made by `TlsAcceptor` and `startTls()`.
    * @ignore */
-  constructor(
-    transport: Transport,
-    below: Below,
-    socket: tls.TLSSocket,
-  ) {
-    this.#transport = transport;
+  constructor(below: Below, socket: tls.TLSSocket) {
     this.#below = below;
     this.#socket = socket;
     // Node's stream would hold each chunk once more.
@@ -137,7 +131,7 @@ export class TlsStream implements Transport {
     options: BoundOptions = {},
   ): Promise<Result<number>> {
     checkBounds(options, RECV);
-    checkMemory(buffer, { verb: RECV });
+    checkBytes(buffer, "buffer", RECV);
     if (this.#wake !== undefined) {
       throw new TypeError(
         `Cannot ${RECV}: another receive is pending; await it first`,
@@ -267,13 +261,16 @@ export class TlsStream implements Transport {
 
   async #close(): Promise<void> {
     const closed = failure(ECANCELED, RECV);
-    this.#finish(closed);
+    // Also after an end of the peer, and bytes that nobody has received.
+    this.#waiting.length = 0;
+    this.#end = closed;
+    this.#wake?.();
     const { promise, resolve } = Promise.withResolvers<unknown>();
     void this.shutdown().then(resolve);
     await within(promise, { timeoutMs: CLOSE_MS }, resolve);
     this.#break(closed);
     this.#socket.destroy();
-    await this.#transport.close();
+    await this.#below.close();
   }
 
   /** Closes the connection as `close()` does. */

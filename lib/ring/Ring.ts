@@ -139,7 +139,7 @@ export class Ring implements Core {
   }
 
   get nextDeadlineMs(): number {
-    return this.timers.nextMs;
+    return this.starving.earlierOf(this.timers.nextMs);
   }
 
   get listens(): boolean {

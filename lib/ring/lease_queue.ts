@@ -11,6 +11,12 @@ export class LeaseQueue {
     return this.#first;
   }
 
+  /** Tells whether one of them is in this memory. */
+  has(memory: Uint8Array<ArrayBuffer>): boolean {
+    if (this.#first?.lender.memory === memory) return true;
+    return this.#others?.some((it) => it.lender.memory === memory) ?? false;
+  }
+
   push(lease: Lease): void {
     if (this.#first === null) this.#first = lease;
     else (this.#others ??= []).push(lease);

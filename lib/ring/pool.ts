@@ -15,6 +15,10 @@ import { stackOf } from "./trace.ts";
 /** Overwrites what is given back, with the option `trace`. */
 const POISON = 0xfd;
 
+/** Time from the look at sends that may be stalled to their end. Had the thread
+ * no time for the ring, it takes in meanwhile what was sent. */
+const LAST_LOOK_MS = 10;
+
 /** A stream of a pool. */
 export interface PoolStream {
   cancel(): void;
@@ -27,6 +31,12 @@ export class Pool {
   readonly memory: Uint8Array<ArrayBuffer>;
   readonly count: number;
   readonly size: number;
+  readonly #sendTimeoutMs: number;
+  /** When sends that are stalled are looked at; Infinity while no stream waits for
+   * a buffer. */
+  dueMs = Infinity;
+  /** It is the last look: they end. */
+  #isLastLook = false;
   /** The buffer group; -1 where the kernel has none. */
   readonly group: number;
   /** The sends of the ring, by socket. */
@@ -54,11 +64,13 @@ export class Pool {
     returned: Uint8Array<ArrayBuffer>,
     count: number,
     size: number,
+    sendTimeoutMs: number,
   ) {
     this.ring = ring;
     this.memory = memory;
     this.count = count;
     this.size = size;
+    this.#sendTimeoutMs = sendTimeoutMs;
     this.sends = sendsOf(ring);
     this.#returned = new Int32Array(returned.buffer, returned.byteOffset);
     this.#leases = new Array<Lease | null>(count).fill(null);
@@ -130,7 +142,26 @@ export class Pool {
       this.#starved.delete(stream);
       stream.feed();
     }
-    if (this.#starved.size === 0) this.ring.starving.delete(this);
+    if (this.#starved.size > 0) return this.#look();
+    this.ring.starving.delete(this);
+    this.dueMs = Infinity;
+  }
+
+  /** Streams wait, and no buffer is free. Ends sends that have not moved for all
+   * that time: their peers do not read. */
+  #look(): void {
+    const { nowMs } = this.ring.driver;
+    const timeoutMs = this.#sendTimeoutMs;
+    if (this.dueMs === Infinity) {
+      this.dueMs = nowMs + timeoutMs;
+      this.#isLastLook = false;
+    }
+    if (nowMs < this.dueMs) return;
+    if (this.#isLastLook) {
+      const firstMs = this.sends.endStalled(this.memory, nowMs - timeoutMs);
+      this.dueMs = Math.min(firstMs, nowMs) + timeoutMs;
+    } else this.dueMs = nowMs + LAST_LOOK_MS;
+    this.#isLastLook = !this.#isLastLook;
   }
 
   // ---- its buffers ----------------------------------------------------------

@@ -7,7 +7,7 @@ import type { Shim } from "../../ffi/load.ts";
 import { MSG_WAITALL, POLLOUT } from "../constants.ts";
 import { EAGAIN, EINTR } from "../errno.ts";
 import type { Result } from "../result.ts";
-import { waitUntil } from "./clock.ts";
+import { limit, waitUntil } from "./clock.ts";
 import { type Entry, type Extra, State } from "./entry.ts";
 import type { Lease } from "./lease.ts";
 import { LeaseQueue } from "./lease_queue.ts";
@@ -73,6 +73,24 @@ export class SendQueues {
     this.#busy[fd] = undefined;
   }
 
+  /** Ends the sends of leases in some memory that have sent nothing since a time.
+   * Returns when the one of the others has sent that sent first; Infinity if there
+   * is none. */
+  endStalled(memory: Uint8Array<ArrayBuffer>, sinceMs: number): number {
+    const ring = this.#ring;
+    let firstMs = Infinity;
+    for (const entry of ring.table.live()) {
+      if (entry.operation !== SEND_TO) continue;
+      const sends = entry.extra!.steps as Sends;
+      if (!sends.has(memory)) continue;
+      const startedMs = ring.table.startedMs[entry.slot]!;
+      const sentMs = Math.max(startedMs, sends.sentMs);
+      if (sentMs > sinceMs) firstMs = Math.min(firstMs, sentMs);
+      else limit(ring, entry, 0);
+    }
+    return firstMs;
+  }
+
   /** Keeps what has sent all for the next socket. */
   recycle(sends: Sends): void {
     sends.next = this.#idle;
@@ -84,6 +102,8 @@ export class SendQueues {
 class Sends extends Waiting {
   /** The next that is idle. */
   next: Sends | null = null;
+  /** The time at which it has sent something last, of this socket or another. */
+  sentMs = 0;
   readonly #ring: Ring;
   readonly #queues: SendQueues;
   readonly #queue = new LeaseQueue();
@@ -100,6 +120,11 @@ class Sends extends Waiting {
 
   add(lease: Lease): void {
     this.#queue.push(lease);
+  }
+
+  /** Tells whether a lease in this memory waits. */
+  has(memory: Uint8Array<ArrayBuffer>): boolean {
+    return this.#queue.has(memory);
   }
 
   start(entry: Entry, fd: number, lease: Lease): void {
@@ -143,6 +168,7 @@ class Sends extends Waiting {
   take(result: number): boolean {
     this.#ring.silent++;
     if (result < 0) return result === -EAGAIN || result === -EINTR;
+    this.sentMs = this.#ring.driver.nowMs;
     const lease = this.#queue.first!;
     this.#sent += result;
     // A datagram is sent whole or not at all, also if the kernel says 0.

@@ -2,6 +2,8 @@
 export interface Feeder {
   /** Free buffers: as many can go on in the next step. */
   readonly free: number;
+  /** When it looks at those that have waited all the time; Infinity for never. */
+  readonly dueMs: number;
   /** Lets them go on. */
   feed(): void;
 }
@@ -22,6 +24,16 @@ export class Starving {
   get hasWork(): boolean {
     return this.#pools.size > 0 &&
       this.#pools.values().some((it) => it.free > 0);
+  }
+
+  /** Gives the earlier of a deadline and theirs; 0 for none. */
+  earlierOf(deadlineMs: number): number {
+    if (this.#pools.size === 0) return deadlineMs;
+    let earliestMs = deadlineMs || Infinity;
+    for (const { dueMs } of this.#pools) {
+      if (dueMs < earliestMs) earliestMs = dueMs;
+    }
+    return earliestMs === Infinity ? 0 : earliestMs;
   }
 
   feed(): void {

@@ -31,12 +31,14 @@ import { handshakeBounds } from "../../node/tls_options.ts";
 import {
   assertCode,
   bytes,
+  fill,
   kioTest,
   pattern,
   text,
   turn,
   unixPair,
   value,
+  within,
 } from "../support.ts";
 import {
   AUTHORITY,
@@ -258,6 +260,19 @@ kioTest(
     await closeAll(both);
   },
 );
+
+kioTest("accept() that fails does not wait for its alert", async (ctx) => {
+  const { left, right } = unixPair();
+  await using peer = new SocketTransport(ctx, right);
+  // There is no room for it.
+  await fill(ctx, left);
+  await peer.send(bytes("GET / HTTP/1.1\r\n\r\n"));
+  const accepting = new TlsAcceptor(SERVER)
+    .accept(new SocketTransport(ctx, left));
+  const accepted = await within(2000, accepting, "the handshake");
+  assertCode(accepted, "ERR_SSL_WRONG_VERSION_NUMBER");
+  assertEquals(left.fd, -1);
+});
 
 for (
   const [what, act, code] of [
@@ -490,6 +505,21 @@ kioTest("send() and close() wait for a slow connection below", async (ctx) => {
   assertEquals([text(data), value(end)], ["hello", 0]);
 });
 
+for (const what of ["an end", "bytes", "a cut"]) {
+  kioTest(`recv() after close() and ${what} is cancelled`, async (ctx) => {
+    await using both = await pair(ctx);
+    const { client, server, below } = both;
+    if (what === "an end") await client.close();
+    if (what === "bytes") value(await client.send(bytes("unread")));
+    if (what === "a cut") await below[1].close();
+    await turn(5);
+    await server.close();
+    const buffer = new Uint8Array(8);
+    assertCode(await server.recv(buffer), "ECANCELED");
+    assertCode(await server.recv(buffer), "ECANCELED");
+  });
+}
+
 kioTest("recv() gives what fits, and the rest later", async (ctx) => {
   await using both = await pair(ctx);
   const data = pattern(100_000);
@@ -716,6 +746,7 @@ kioTest(
       RangeError,
     );
     assertThrows(() => server.recv("x" as never), TypeError);
+    assertThrows(() => server.recv(new Uint16Array(2) as never), TypeError);
     assertThrows(() => server.send(new Uint8Array(0)), RangeError);
     assertThrows(() => server.send("x" as never), TypeError);
     assertThrows(() => server.send(new Uint16Array(2) as never), TypeError);

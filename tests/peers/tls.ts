@@ -52,7 +52,7 @@ Deno.test("curl asks for many pages, by each version of TLS", async () => {
   assertEquals(untrusting.code, 60, "it does not know the authority");
 });
 
-Deno.test("openssl s_client resumes sessions of TLS 1.2, and sees ALPN", async () => {
+Deno.test("openssl s_client resumes sessions of TLS 1.2, sees ALPN, and its refusal", async () => {
   using folder = files();
   const [server, at] = await startServer(folder.path);
   await using _ = server;
@@ -63,6 +63,10 @@ Deno.test("openssl s_client resumes sessions of TLS 1.2, and sees ALPN", async (
   assertMatch(out, /ALPN protocol: http\/1.1/);
   assertMatch(out, /Verify return code: 0 \(ok\)/);
   assertEquals(out.match(/^Reused, TLSv1.2/gm)?.length, 5);
+  const refused = await run("openssl", [
+    ...["s_client", "-connect", at, "-alpn", "other"],
+  ], { input: "" });
+  assertMatch(refused.err, /alert no application protocol/);
 });
 
 Deno.test("wrk fills the server over many connections", async () => {
