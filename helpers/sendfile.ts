@@ -57,6 +57,9 @@ export interface SendfileOptions extends BoundOptions {
  * The kernel sends the pages of the file themselves. Who writes to the file, or
  * truncates it, may also change bytes that were sent and not received yet.
  *
+ * Until it is complete, send nothing else to the socket, and keep the file open:
+ * the order of other operations among its parts is open.
+ *
  * It sets `O_NONBLOCK` on a socket, so that a slow reader holds no thread of
  * the kernel. Operations of a context wait on the socket as before.
  *
@@ -64,9 +67,10 @@ export interface SendfileOptions extends BoundOptions {
  *
  * @param ctx The context.
  * @param to A connected stream socket (TCP, unix), or a pipe.
- * @param file The file; its position is neither used nor moved.
+ * @param file The file, no direct descriptor; its position is neither used nor
+ * moved.
  * @param offset The place in the file, 0 to 2^53 - 1.
- * @param count Bytes, 0 to 2^53 - 1.
+ * @param count Bytes, 0 to 2^53 - 1 - `offset`.
  * @param options `head` goes before the file; `timeoutMs` and `signal` are for
  * the whole transfer.
  * @returns The number of bytes sent: the length of the head and `count`.

@@ -53,8 +53,8 @@ export interface WriteFileOptions extends DirOptions, BoundOptions {
  *
  * With `atomic: true` it writes a new file in the same directory, syncs it, and
  * gives it the name by renameat2(2). So the file is a new one: `mode`, owner and
- * links are not those of the old one, and a symbolic link is replaced itself.
- * With `durable: true` it syncs the file, and the directory for its name.
+ * links are not those of the old one. A symbolic link or a device is replaced
+ * itself. With `durable: true` it syncs the file, and the directory for its name.
  *
  * A failure leaves no fd and no file of another name. Without `atomic` the
  * content is then unknown. With it the file is the old one, or, if syncing the

@@ -29,7 +29,8 @@ export interface BufferPoolOptions {
    * while others need its buffer: streams wait, and for all that time none was
    * free. After that its sends end, their buffers come back, and the streams of
    * these leases end with `ETIMEDOUT`. While there are buffers a slow reader may
-   * take as long as it likes; with Infinity it always may.
+   * take as long as it likes; with Infinity it always may, unless leases of
+   * another pool wait for the same socket.
    * @default {10_000} */
   sendTimeoutMs?: number | undefined;
 }

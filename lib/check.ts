@@ -101,9 +101,10 @@ export function checkBytes(
   name: string,
   verb: string,
 ): void {
+  if (!(bytes instanceof Uint8Array)) {
+    throw new TypeError(`Cannot ${verb}: ${name} must be a Uint8Array`);
+  }
   checkMemory(bytes, { verb });
-  if (bytes instanceof Uint8Array) return;
-  throw new TypeError(`Cannot ${verb}: ${name} must be a Uint8Array`);
 }
 
 /** Checks a buffer among several, which may be empty, and gives the most bytes

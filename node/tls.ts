@@ -20,7 +20,7 @@ import { ECONNRESET } from "../lib/errno.ts";
 import type { IoContext } from "../lib/IoContext.ts";
 import { about, failure, type Result, success } from "../lib/result.ts";
 import { type ConnectOptions, TcpStream } from "../net/TcpStream.ts";
-import { Below } from "./tls_below.ts";
+import { ALERT_MS, Below } from "./tls_below.ts";
 import { openEngine } from "./tls_engine.ts";
 import { tlsFailure, unverified } from "./tls_errors.ts";
 import {
@@ -165,10 +165,10 @@ export class TlsAcceptor {
  * @returns The encrypted connection, which the caller has to close.
  * `ETIMEDOUT`, `ECANCELED`, `ECONNRESET` if the server has left; errors of TLS
  * by their names: `ERR_TLS_CERT_ALTNAME_INVALID` for a certificate of another
- * name, `DEPTH_ZERO_SELF_SIGNED_CERT`, `UNABLE_TO_VERIFY_LEAF_SIGNATURE` for any
- * other that is not trusted, or has expired …
- * @throws {TypeError} (as a rejection) If an argument has the wrong type, or a
- * certificate or a key is none in PEM.
+ * name, `DEPTH_ZERO_SELF_SIGNED_CERT`, `CERT_HAS_EXPIRED`,
+ * `UNABLE_TO_VERIFY_LEAF_SIGNATURE` for any other that is not trusted …
+ * @throws {TypeError} (as a rejection) If an argument has the wrong type,
+ * `serverName` is empty, or a certificate or a key is none in PEM.
  * @throws {RangeError} (as a rejection) If `timeoutMs` is out of range, or a name
  * is too long.
  * @throws (as a rejection) As the `transport` does: it is closed, or its context.
@@ -241,6 +241,11 @@ async function start(
 ): Promise<Result<TlsStream>> {
   checkBounds(options, START);
   checkText(serverName, "serverName", START);
+  if (serverName === "") {
+    throw new TypeError(
+      `Cannot ${START}: serverName is empty; give the name of the certificate`,
+    );
+  }
   const name = net.isIP(serverName) === 0
     ? { servername: serverName }
     : { host: serverName };
@@ -291,9 +296,15 @@ async function handshake(
     else reject(below.thrown);
   };
   const left = () => resolve(failure(ECONNRESET, verb));
+  // An alert that the peer has sent before says more.
+  let failing: ReturnType<typeof setTimeout> | undefined;
+  below.onFailedSend = (error) => {
+    failing ??= setTimeout(fail, ALERT_MS, error);
+  };
   socket.once(event, () => {
     const code = verify?.(socket);
     below.failing = undefined;
+    below.onFailedSend = undefined;
     if (!code) below.engine = engine;
     resolve(code ? unverified(code, verb) : success(stream));
   });
@@ -306,6 +317,7 @@ async function handshake(
   try {
     return result = await within(promise, limits, resolve);
   } finally {
+    clearTimeout(failing);
     if (result?.ok !== true) {
       socket.destroy();
       await below.close();

@@ -10,7 +10,7 @@ const ROOM = 32 * 1024;
 
 /** Milliseconds that an alert may take: a peer that does not read does not hold
  * up the end. */
-const ALERT_MS = 100;
+export const ALERT_MS = 100;
 
 type Callback = (error?: Error | null) => void;
 
@@ -63,6 +63,8 @@ export class Below extends Duplex {
   engine: Engine | undefined;
   /** The engine until the end of the handshake, for what it says of a failure. */
   failing: Engine | undefined;
+  /** Called for a send that fails in the handshake: TLS does not tell. */
+  onFailedSend: ((error: Error) => void) | undefined;
   /** The alert that ends the connection is on its way. */
   #alerting: Promise<unknown> | undefined;
   /** TLS may have an answer of its own to what came. */
@@ -180,6 +182,7 @@ export class Below extends Duplex {
       const goOn = (failed: Error | undefined) => {
         if (next.isPlain) free(data as Uint8Array<ArrayBuffer>);
         this.#failed = failed;
+        if (failed !== undefined) this.onFailedSend?.(failed);
         done(failed ?? null);
         this.#sendNext();
       };

@@ -137,6 +137,9 @@ export class TlsStream implements Transport {
         `Cannot ${RECV}: another receive is pending; await it first`,
       );
     }
+    if (options.signal?.aborted) {
+      return Promise.resolve(failure(ECANCELED, RECV));
+    }
     if (this.#waiting.length > 0 || this.#end !== undefined) {
       return Promise.resolve(this.#received(buffer));
     }
@@ -177,7 +180,8 @@ export class TlsStream implements Transport {
    * @param data The data, one byte or more; it must be neither transferred nor
    * changed until the promise is resolved.
    * @param options `timeoutMs` and `signal`. If one of them ends it, the
-   * connection is closed, too: a part of a record may be on its way.
+   * connection is closed, too: a part of a record may be on its way. A signal
+   * that is aborted already sends nothing, and leaves the connection open.
    * @returns The length of the data. `EPIPE` after `shutdown()`; `ETIMEDOUT`,
    * `ECANCELED`, `ECONNRESET`, and errors of TLS.
    * @throws {RangeError} If `data` is empty, or `timeoutMs` is out of range.
@@ -191,6 +195,9 @@ export class TlsStream implements Transport {
     checkBytes(data, "data", SEND);
     if (this.#broken !== undefined || !this.#canSend) {
       return Promise.resolve(this.#broken ?? failure(EPIPE, SEND));
+    }
+    if (options.signal?.aborted) {
+      return Promise.resolve(failure(ECANCELED, SEND));
     }
     const { promise, resolve } = Promise.withResolvers<Result<number>>();
     this.#sends.add(resolve);

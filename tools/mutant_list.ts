@@ -3393,4 +3393,20 @@ export const MUTANTS: readonly Mutant[] = [
     to: "      if (ring.closed && !ring.closing) {\n        errno",
     tests: ["tests/helpers/whole_file_closing_test.ts"],
   },
+  {
+    rule: "a signal that is aborted already leaves a TLS connection open",
+    file: "node/tls_stream.ts",
+    from:
+      "if (options.signal?.aborted) {\n      return Promise.resolve(failure(ECANCELED, SEND));",
+    to:
+      "if (!options) {\n      return Promise.resolve(failure(ECANCELED, SEND));",
+    tests: ["tests/node/tls_test.ts"],
+  },
+  {
+    rule: "a handshake ends with a send that fails",
+    file: "node/tls_below.ts",
+    from: "if (failed !== undefined) this.onFailedSend?.(failed);",
+    to: "",
+    tests: ["tests/node/tls_alert_test.ts"],
+  },
 ];

@@ -1,6 +1,6 @@
 /** That a peer hears why TLS has failed. */
 import { assertEquals } from "@std/assert";
-import { SocketTransport } from "@kio/kio";
+import { IoContext, SocketTransport } from "@kio/kio";
 import {
   startTls,
   TlsAcceptor,
@@ -68,3 +68,16 @@ for (const [what, server, client, codes] of REFUSALS) {
     },
   );
 }
+
+kioTest("a handshake ends with a send that fails", async (ctx) => {
+  const { left, right } = unixPair();
+  using mute = new IoContext({ allow: ["recv"] });
+  const [accepted, started] = await Promise.all([
+    new TlsAcceptor(SERVER).accept(new SocketTransport(mute, left), {
+      timeoutMs: 3000,
+    }),
+    startTls(new SocketTransport(ctx, right), "localhost", TRUSTING),
+  ]);
+  assertCode(accepted, "EACCES");
+  assertCode(started, "ECONNRESET");
+});

@@ -762,6 +762,22 @@ kioTest(
 );
 
 kioTest(
+  "a TlsStream outlives a signal that is aborted already",
+  async (ctx) => {
+    await using both = await pair(ctx);
+    const { client, server } = both;
+    const options = { signal: AbortSignal.abort() };
+    const buffer = new Uint8Array(8);
+    assertCode(await client.send(bytes("no"), options), "ECANCELED");
+    value(await client.send(bytes("hello")));
+    assertEquals(value(await server.recv(buffer.subarray(0, 1))), 1);
+    assertCode(await server.recv(buffer, options), "ECANCELED");
+    assertEquals(value(await server.recv(buffer.subarray(1))), 4);
+    assertEquals(text(buffer.subarray(0, 5)), "hello");
+  },
+);
+
+kioTest(
   "TlsStream takes a buffer that is taken away for no end",
   async (ctx) => {
     await using both = await pair(ctx);
@@ -786,6 +802,7 @@ kioTest(
     const below = new SocketTransport(ctx, both.left);
     const acceptor = new TlsAcceptor(SERVER);
     await assertRejects(() => startTls(below, "a\0b"), TypeError);
+    await assertRejects(() => startTls(below, ""), TypeError, "is empty");
     await assertRejects(
       () => startTls(below, "a", { timeoutMs: -1 }),
       RangeError,
