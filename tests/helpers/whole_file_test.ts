@@ -278,18 +278,25 @@ kioTest("readFile() of cached files lets Deno have its turn", async (ctx) => {
 kioTest(
   "readFile() that waits for its turn ends with its context",
   async () => {
-    const ctx = new IoContext(8);
-    const read = () => readFile(ctx, "/etc/passwd");
-    for (let i = 0; i < 100; i++) value(await read());
-    // So Deno is due.
-    const endMs = performance.now() + 15;
-    while (performance.now() < endMs);
-    const reads = Array.from({ length: 20 }, read);
-    ctx[Symbol.dispose]();
-    const results = await Promise.all(reads);
-    assert(results.some((it) => !it.ok));
-    for (const it of results) if (!it.ok) assertCode(it, "ECANCELED");
-    await assertRejects(read, TypeError, "closed");
+    let ended = 0;
+    // Deno has its turn in between on a slow machine, and is not due then.
+    for (let tries = 0; tries < 50 && ended === 0; tries++) {
+      const ctx = new IoContext(8);
+      const read = () => readFile(ctx, "/etc/passwd");
+      for (let i = 0; i < 100; i++) value(await read());
+      // So Deno is due.
+      const endMs = performance.now() + 15;
+      while (performance.now() < endMs);
+      const reads = Array.from({ length: 20 }, read);
+      ctx[Symbol.dispose]();
+      for (const it of await Promise.all(reads)) {
+        if (it.ok) continue;
+        assertCode(it, "ECANCELED");
+        ended++;
+      }
+      await assertRejects(read, TypeError, "closed");
+    }
+    assert(ended > 0);
   },
 );
 
