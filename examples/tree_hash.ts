@@ -26,7 +26,7 @@ import { type FileHash, hashFile, newBuffer } from "./hash_file.ts";
 const STDOUT = 1;
 
 const WORKER = new URL("tree_hash_worker.ts", import.meta.url);
-/** What a worker gets at a time: a message costs as much as some files. */
+/** Paths that a worker gets at a time: a message costs as much as some files. */
 const FILES_A_LIST = 256;
 /** So that a worker has the next list when it is done with one. */
 const LISTS_A_WORKER = 2;

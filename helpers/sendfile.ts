@@ -1,10 +1,10 @@
 import type { Shim } from "../ffi/load.ts";
 import type { BoundOptions } from "../lib/ring/bounds.ts";
 import {
-  checkBounds,
   checkBytes,
   checkFd,
   checkInteger,
+  checkOptions,
   type Fd,
 } from "../lib/check.ts";
 import { MSG_MORE, POLLOUT } from "../lib/constants.ts";
@@ -118,7 +118,7 @@ export function asyncSendfile(
   const from = checkInteger(offset, Number.MAX_SAFE_INTEGER, "offset", verb);
   const max = Number.MAX_SAFE_INTEGER - from;
   const total = checkInteger(count, max, "count", verb);
-  checkBounds(options, verb);
+  checkOptions(options, verb);
   const { head } = options;
   if (head !== undefined) checkBytes(head, "head", verb);
   const memory = head ?? null;

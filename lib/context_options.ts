@@ -28,7 +28,7 @@ export interface IoContextOptions {
    * 32768. The kernel collects requests for a disk when it gets three or more at
    * once. With `submitMax: 1` some disks do more reads a second by `O_DIRECT`;
    * all else pays for the calls. The operations of a `link()` stay together.
-   * @default {undefined} all that are queued
+   * @default {32768} all that are queued
    */
   submitMax?: number | undefined;
   /**
@@ -119,7 +119,7 @@ export function ringOptionsOf(options: number | IoContextOptions): RingOptions {
   if (typeof options !== "number") checkOptions(options, verb);
   const {
     entries,
-    submitMax,
+    submitMax = ENTRIES_MAX,
     operationsMax = 2 ** 20,
     kernelWorkersMax = 64,
     trace = false,
@@ -131,9 +131,7 @@ export function ringOptionsOf(options: number | IoContextOptions): RingOptions {
     histograms = false,
   } = typeof options === "number" ? { entries: options } : options;
   if (entries !== undefined) checkEntries(entries, verb);
-  if (submitMax !== undefined) {
-    checkInteger(submitMax, ENTRIES_MAX, "submitMax", verb, 1);
-  }
+  checkInteger(submitMax, ENTRIES_MAX, "submitMax", verb, 1);
   checkInteger(operationsMax, 2 ** 24, "operationsMax", verb, 1);
   checkInteger(kernelWorkersMax, 65535, "kernelWorkersMax", verb, 1);
   checkBoolean(trace, "trace", verb);
@@ -142,7 +140,7 @@ export function ringOptionsOf(options: number | IoContextOptions): RingOptions {
   const switchedOff = switchedOffBy(features, verb);
   return {
     entries,
-    submitMax: submitMax ?? 0,
+    submitMax,
     operationsMax,
     kernelWorkersMax,
     trace,

@@ -304,7 +304,6 @@ async function handshake(
   socket.once(event, () => {
     const code = verify?.(socket);
     below.failing = undefined;
-    below.onFailedSend = undefined;
     if (!code) below.engine = engine;
     resolve(code ? unverified(code, verb) : success(stream));
   });
@@ -317,6 +316,7 @@ async function handshake(
   try {
     return result = await within(promise, limits, resolve);
   } finally {
+    below.onFailedSend = undefined;
     clearTimeout(failing);
     if (result?.ok !== true) {
       socket.destroy();

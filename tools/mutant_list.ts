@@ -1,6 +1,6 @@
 /** A safety rule, taken away. */
 export interface Mutant {
-  /** What the rule says. */
+  /** The rule, as a sentence. */
   rule: string;
   file: string;
   /** Text that is once in the file. */
@@ -440,8 +440,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "a slow reader of a file holds no thread",
     file: "ffi/shim/sendfile.c",
-    from: "if (!(flags & O_NONBLOCK) &&",
-    to: "if (type < 0 &&",
+    from: "if (kio_nonblocking_set(to, true) < 0)",
+    to: "if (type < 0)",
     tests: ["tests/helpers/sendfile_test.ts"],
   },
   {
@@ -2440,8 +2440,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "this thread sends nothing to a socket that waits",
     file: "ffi/shim/sendfile.c",
-    from: "fcntl(to, F_SETFL, flags | O_NONBLOCK) < 0)",
-    to: "fcntl(to, F_SETFL, flags & ~O_NONBLOCK) < 0)",
+    from: "kio_nonblocking_set(to, true) < 0)",
+    to: "kio_nonblocking_set(to, false) < 0)",
     tests: ["C sendfile_never_waits_for_a_socket"],
   },
   {
@@ -3268,8 +3268,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: "submitMax bounds what one entry hands over",
     file: "ffi/shim/driver.c",
-    from: "while (k->submit_max && queued(k) > portion(k) &&",
-    to: "while (k->submit_max > 1 && queued(k) > portion(k) &&",
+    from: "while ((count = portion(k)) < queued(k) &&",
+    to: "while ((count = portion(k)) < queued(k) && k->submit_max > 1 &&",
     tests: ["tests/lib/IoContext_test.ts"],
   },
   {

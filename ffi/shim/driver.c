@@ -53,6 +53,7 @@ static int hand_over(struct kio *k, uint32_t count, uint32_t wait_count,
 int enter(struct kio *k, uint32_t keep, uint32_t wait_count, uint32_t flags)
 {
 	struct io_uring_sq *sq = &k->ring.sq;
+	uint32_t count;
 	int ret;
 
 	/* An entry's place is that of its SQE. The array of places is liburing's:
@@ -63,8 +64,8 @@ int enter(struct kio *k, uint32_t keep, uint32_t wait_count, uint32_t flags)
 	if (seam_enter(&ret))
 		return ret;
 	/* What stops here is left to the last call, which tells why. */
-	while (k->submit_max && queued(k) > portion(k) &&
-	       hand_over(k, portion(k), 0, 0) > 0)
+	while ((count = portion(k)) < queued(k) &&
+	       hand_over(k, count, 0, 0) > 0)
 		;
 	ret = hand_over(k, queued(k), wait_count, flags);
 	if (ret < 0)

@@ -148,7 +148,7 @@ struct kio {
 	uint32_t in_flight;
 	int32_t event_fd;
 	uint32_t enter_flags;
-	/* SQEs that one entry hands over; 0 for all */
+	/* SQEs that one entry hands over at most */
 	uint32_t submit_max;
 	/* the operations that the kernel has */
 	bool has[256];

@@ -60,8 +60,7 @@ int kio_sendfile(struct kio *k, int file, double offset, uint32_t count, int to,
 	if (type < 0)
 		return 0;
 	/* Who shares the socket may have made it one that waits. */
-	flags = fcntl(to, F_GETFL);
-	if (!(flags & O_NONBLOCK) && fcntl(to, F_SETFL, flags | O_NONBLOCK) < 0)
+	if (kio_nonblocking_set(to, true) < 0)
 		return 0;
 	/* O_DIRECT goes to the disk, whatever the page cache has. */
 	flags = fcntl(file, F_GETFL);

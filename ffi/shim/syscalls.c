@@ -118,11 +118,11 @@ int kio_socket_refuse(int fd)
 int kio_nonblocking_set(int fd, bool on)
 {
 	int flags = fcntl(fd, F_GETFL);
+	int wanted = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
 
 	if (flags < 0)
 		return -errno;
-	return result_of(fcntl(fd, F_SETFL,
-			       on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK));
+	return flags == wanted ? 0 : result_of(fcntl(fd, F_SETFL, wanted));
 }
 
 /*

@@ -15,7 +15,6 @@ const CQES_FOR_SQE = 4;
 export interface RingOptions {
   /** Undefined: 256, or fewer if locked memory is short. */
   entries: number | undefined;
-  /** 0 for all that are queued. */
   submitMax: number;
   kernelWorkersMax: number;
   operationsMax: number;

@@ -112,12 +112,12 @@ function emptyPool(ctx: IoContext): void {
   pipePoolOf(ringOf(ctx, SENDFILE), 65536).close();
 }
 
-for (
-  const [kind, open] of [
-    ["TCP", tcpPair],
-    ["unix", () => Promise.resolve(unixPair())],
-  ] as [string, (ctx: IoContext) => Promise<Pair>][]
-) {
+const KINDS: [kind: string, open: (ctx: IoContext) => Promise<Pair>][] = [
+  ["TCP", tcpPair],
+  ["unix", () => Promise.resolve(unixPair())],
+];
+
+for (const [kind, open] of KINDS) {
   bothWays(
     `asyncSendfile() sends all of a file, ${kind}`,
     async (ctx, fileOf) => {
@@ -314,12 +314,7 @@ bothWays(
   },
 );
 
-for (
-  const [kind, open] of [
-    ["TCP", tcpPair],
-    ["unix", () => Promise.resolve(unixPair())],
-  ] as [string, (ctx: IoContext) => Promise<Pair>][]
-) {
+for (const [kind, open] of KINDS) {
   bothWays(
     `asyncSendfile() sleeps while a peer that only receives is slow, ${kind}`,
     async (ctx, fileOf) => {
@@ -412,12 +407,7 @@ bothWays(
   },
 );
 
-for (
-  const [kind, open] of [
-    ["TCP", tcpPair],
-    ["unix", () => Promise.resolve(unixPair())],
-  ] as [string, (ctx: IoContext) => Promise<Pair>][]
-) {
+for (const [kind, open] of KINDS) {
   bothWays(
     `asyncSendfile() sends a head before the file, ${kind}`,
     async (ctx, fileOf) => {

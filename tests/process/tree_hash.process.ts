@@ -10,7 +10,7 @@ function hash(...args: string[]): Promise<Ended> {
   return run(Deno.execPath(), [...HASH, ...args]);
 }
 
-/** What sha256sum prints for the files of a folder. */
+/** Gives the lines that sha256sum prints for the files of a folder. */
 async function sha256sum(folder: string): Promise<string> {
   const script =
     `find "$0" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum`;

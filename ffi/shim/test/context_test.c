@@ -11,7 +11,7 @@ TEST(open_without_guard_is_refused)
 {
 	int32_t status = 0;
 
-	CHECK(kio_context_open(8, 32, 0, 8, defers(), NULL, &status) == NULL);
+	CHECK(kio_context_open(8, 32, 8, 8, defers(), NULL, &status) == NULL);
 	CHECK(status == -EOPNOTSUPP);
 }
 
@@ -21,7 +21,7 @@ TEST(open_is_refused_when_the_host_takes_no_hook)
 
 	hook_status = 1;
 	guard_arm();
-	CHECK(kio_context_open(8, 32, 0, 8, defers(), NULL, &status) == NULL);
+	CHECK(kio_context_open(8, 32, 8, 8, defers(), NULL, &status) == NULL);
 	CHECK(status == -EOPNOTSUPP);
 }
 
@@ -43,7 +43,7 @@ TEST(open_that_fails_leaves_no_fd)
 	int32_t status = 0;
 
 	guard_arm();
-	CHECK(kio_context_open(0, 32, 0, 8, defers(), NULL, &status) == NULL);
+	CHECK(kio_context_open(0, 32, 8, 8, defers(), NULL, &status) == NULL);
 	CHECK(status == -EINVAL);
 	CHECK(count_fds() == fds);
 	guard_fire();
@@ -99,7 +99,7 @@ static struct kio *open_restricted(const uint8_t *allowed)
 
 	if (!isolate)
 		guard_arm();
-	k = kio_context_open(8, 32, 0, 8, defers(), allowed, &status);
+	k = kio_context_open(8, 32, 8, 8, defers(), allowed, &status);
 	CHECK(k && status == 0);
 	return k;
 }

@@ -52,7 +52,7 @@ struct kio *context_open(uint32_t entries)
 
 	if (!isolate)
 		guard_arm();
-	k = kio_context_open(entries, 4 * entries, 0, 8, defers(), NULL, &status);
+	k = kio_context_open(entries, 4 * entries, entries, 8, defers(), NULL, &status);
 	CHECK(k && status == 0);
 	return k;
 }

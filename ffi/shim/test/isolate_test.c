@@ -37,7 +37,7 @@ TEST(guard_by_library_ends_its_own_isolate)
 	arm(kio_guarded());
 	CHECK(kio_guarded() == isolate);
 	CHECK(close(fd) == 0);
-	CHECK(kio_context_open(8, 32, 0, 8, true, NULL, &status));
+	CHECK(kio_context_open(8, 32, 8, 8, true, NULL, &status));
 	CHECK(dlclose(guard) == 0);
 	CHECK(isolate == NULL);
 	CHECK(count_fds() == fds);
