@@ -28,8 +28,9 @@ const STDOUT = 1;
 const WORKER = new URL("tree_hash_worker.ts", import.meta.url);
 /** Paths that a worker gets at a time: a message costs as much as some files. */
 const FILES_A_LIST = 256;
-/** So that a worker has the next list when it is done with one. */
-const LISTS_A_WORKER = 2;
+/** So that a worker has enough to do until this thread, which reads in long
+ * turns, looks at its messages again. */
+const LISTS_A_WORKER = 4;
 
 /** The hash of a file, and where it is. */
 interface Hashed extends FileHash {
