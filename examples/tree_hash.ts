@@ -92,7 +92,8 @@ async function hashTree(
   }
 
   async function hashInWorker(): Task<void> {
-    const worker = new Worker(WORKER, { type: "module" });
+    const name = String(inFlight);
+    const worker = new Worker(WORKER, { type: "module", name });
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const sent: Path[][] = [];
     let lists = 0;
@@ -162,12 +163,12 @@ const { root, inFlight, workers, skip, summary } = readArguments({
     "in-flight": {
       value: "N",
       default: "128",
-      help: "files that are read at a time",
+      help: "files that each thread reads at a time",
     },
     workers: {
       value: "N",
       default: "0",
-      help: "threads that hash, beside the first",
+      help: "threads that read and hash, beside the first",
     },
     skip: { value: "REGEXP", help: "paths to leave out, with all below them" },
     summary: { help: "print files, bytes and seconds instead" },

@@ -5,12 +5,19 @@ import { IoContext, type Path, type Result } from "@kio/kio";
 import { type FileHash, hashFile, newBuffer } from "./hash_file.ts";
 
 const ctx = new IoContext();
-const buffer = newBuffer();
+/** One each for the files that are read at a time; the name is their number. */
+const buffers = Array.from({ length: Number(self.name) }, newBuffer);
 
-/** Hashes files, one after the other: the next list waits for this one. */
+/** Hashes the files of a list, some at a time; the next list waits for this
+ * one. */
 async function hashAll(paths: readonly Path[]): Promise<void> {
   const all: Result<FileHash>[] = [];
-  for (const path of paths) all.push(await hashFile(ctx, path, buffer));
+  let next = 0;
+  await Promise.all(buffers.map(async (buffer) => {
+    for (let i; (i = next++) < paths.length;) {
+      all[i] = await hashFile(ctx, paths[i]!, buffer);
+    }
+  }));
   self.postMessage(all);
 }
 
