@@ -25,6 +25,13 @@ export interface FileHash {
   bytes: number;
 }
 
+/** Files for a worker. */
+export interface FileList {
+  paths: readonly Path[];
+  /** How many of them are read at a time. */
+  inFlight: number;
+}
+
 export function newBuffer(): Uint8Array<ArrayBuffer> {
   return new Uint8Array(BUFFER_SIZE);
 }

@@ -21,7 +21,12 @@ import {
   walk,
 } from "@kio/kio";
 import { readArguments, wholeNumber } from "./command_line.ts";
-import { type FileHash, hashFile, newBuffer } from "./hash_file.ts";
+import {
+  type FileHash,
+  type FileList,
+  hashFile,
+  newBuffer,
+} from "./hash_file.ts";
 
 const STDOUT = 1;
 
@@ -92,8 +97,7 @@ async function hashTree(
   }
 
   async function hashInWorker(): Task<void> {
-    const name = String(inFlight);
-    const worker = new Worker(WORKER, { type: "module", name });
+    const worker = new Worker(WORKER, { type: "module" });
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const sent: Path[][] = [];
     let lists = 0;
@@ -103,7 +107,7 @@ async function hashTree(
       const paths = await nextFiles();
       if (paths.length > 0) {
         sent.push(paths);
-        worker.postMessage(paths);
+        worker.postMessage({ paths, inFlight } satisfies FileList);
       } else if (--lists === 0) resolve();
     }
 

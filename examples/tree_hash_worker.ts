@@ -1,16 +1,21 @@
 /** A worker of `tree_hash.ts`: gets lists of paths, and answers each with their
  * hashes. */
 /// <reference lib="deno.worker" />
-import { IoContext, type Path, type Result } from "@kio/kio";
-import { type FileHash, hashFile, newBuffer } from "./hash_file.ts";
+import { IoContext, type Result } from "@kio/kio";
+import {
+  type FileHash,
+  type FileList,
+  hashFile,
+  newBuffer,
+} from "./hash_file.ts";
 
 const ctx = new IoContext();
-/** One each for the files that are read at a time; the name is their number. */
-const buffers = Array.from({ length: Number(self.name) }, newBuffer);
+/** One each for the files that are read at a time. */
+const buffers: Uint8Array<ArrayBuffer>[] = [];
 
-/** Hashes the files of a list, some at a time; the next list waits for this
- * one. */
-async function hashAll(paths: readonly Path[]): Promise<void> {
+/** Hashes the files of a list. */
+async function hashAll({ paths, inFlight }: FileList): Promise<void> {
+  while (buffers.length < inFlight) buffers.push(newBuffer());
   const all: Result<FileHash>[] = [];
   let next = 0;
   await Promise.all(buffers.map(async (buffer) => {
@@ -21,7 +26,8 @@ async function hashAll(paths: readonly Path[]): Promise<void> {
   self.postMessage(all);
 }
 
+/** The next list waits for this one: both would need the buffers. */
 let last = Promise.resolve();
-self.onmessage = ({ data }: MessageEvent<Path[]>) => {
+self.onmessage = ({ data }: MessageEvent<FileList>) => {
   last = last.then(() => hashAll(data));
 };
