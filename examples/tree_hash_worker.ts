@@ -15,7 +15,8 @@ const buffers: Uint8Array<ArrayBuffer>[] = [];
 
 /** Hashes the files of a list. */
 async function hashAll({ paths, inFlight }: FileList): Promise<void> {
-  while (buffers.length < inFlight) buffers.push(newBuffer());
+  const count = Math.min(inFlight, paths.length);
+  while (buffers.length < count) buffers.push(newBuffer());
   const all: Result<FileHash>[] = [];
   let next = 0;
   await Promise.all(buffers.map(async (buffer) => {
